@@ -1,0 +1,106 @@
+"""NumPy or torch: the only seam between them, and the operations on records of arrays that all above share."""
+
+import dataclasses
+import functools
+import math
+import operator
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any  # float, numpy.ndarray or torch.Tensor: array type in, array type out
+
+
+def namespace(*values: Array) -> ModuleType:
+    """The module whose functions take `values`: torch if one of them is a tensor, else NumPy (never imports torch)."""
+    torch = sys.modules.get("torch")
+    if torch is not None and any(isinstance(value, torch.Tensor) for value in values):
+        return torch
+    return np
+
+
+def expm1(value: Array) -> Array:
+    """exp(value) - 1; floats stay Python floats, so that torch does not round them to its default type."""
+    return math.expm1(value) if isinstance(value, float | int) else namespace(value).expm1(value)
+
+
+def log1p(value: Array) -> Array:
+    """ln(1 + value); floats stay Python floats."""
+    return math.log1p(value) if isinstance(value, float | int) else namespace(value).log1p(value)
+
+
+def sqrt(value: Array) -> Array:
+    """Square root; floats stay Python floats."""
+    return math.sqrt(value) if isinstance(value, float | int) else namespace(value).sqrt(value)
+
+
+def is_zero(value: Array) -> bool:
+    """Whether a term can be left out: a plain zero, as of a device without it."""
+    return isinstance(value, float | int) and value == 0
+
+
+def floor_at(value: Array, least: float) -> Array:
+    """max(value, least), with gradient one at equality."""
+    xp = namespace(value)
+    return np.maximum(value, least) if xp is np else value.clamp(min=least)
+
+
+def clip(value: Array, low: Array, high: Array) -> Array:
+    """min(max(value, low), high) for floats or arrays as bounds."""
+    xp = namespace(value, low, high)
+    if xp is np:
+        return np.minimum(np.maximum(value, low), high)
+    return (
+        xp.clip(value, low, high)
+        if isinstance(low, float) == isinstance(high, float)
+        else value.clamp(min=low).clamp(max=high)
+    )
+
+
+@functools.cache
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    """The fields of a record type, None for anything else."""
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind) if field.init)
+    return getattr(kind, "_fields", None)
+
+
+def tree_map(function: Callable[..., Any], *trees: Any) -> Any:
+    """Apply `function` to the leaves of records (dataclasses, tuples) of one shape; None stays None.
+
+    Parts in which every leaf comes back as it was are not copied.
+    """
+    first = trees[0]
+    if first is None:
+        return None
+    names = _field_names(type(first))
+    if names is not None:
+        parts = [[getattr(tree, name) for name in names] for tree in trees]
+        new = [tree_map(function, *part) for part in zip(*parts, strict=True)]
+        if all(map(operator.is_, new, parts[0])):
+            return first
+        return type(first)(**dict(zip(names, new, strict=True)))
+    if isinstance(first, tuple):
+        return tuple(tree_map(function, *part) for part in zip(*trees, strict=True))
+    return function(*trees)
+
+
+def take(tree: Any, index: Array) -> Any:
+    """The rows `index` of every array in a record; floats and texts, which hold for all rows, are kept."""
+    return tree_map(lambda leaf: leaf[index] if getattr(leaf, "ndim", 0) else leaf, tree)
+
+
+def put(tree: Any, index: Array, rows: Any) -> Any:
+    """A copy of a record of NumPy arrays in which the rows `index` of every array are those of `rows`."""
+
+    def replace(old: Any, new: Any) -> Any:
+        if not getattr(old, "ndim", 0):
+            return old
+        out = old.copy()
+        out[index] = new
+        return out
+
+    return tree_map(replace, tree, rows)
