@@ -1,0 +1,52 @@
+"""The command line: a table of subcommands, whose modules are loaded only when they are called."""
+
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+COMMANDS = {
+    "compare": ("agents.compare", "compare controllers and policies on a device: table, picture, files"),
+    "train": ("agents.train", "train a policy for a device"),
+    "tune": ("agents.tune", "tune classical controllers for a device"),
+    "devices": ("memenv.devices", "list, show or plot devices"),
+    "fit": ("memenv.fit_command", "fit a device record to pulse measurements"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; 0 when it succeeded, 2 when the input could not be used, 130 when it was interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help") or words[0] not in COMMANDS:
+        known = bool(words) and words[0] in ("-h", "--help")
+        if words and not known:
+            print(f"memenv: unknown command {words[0]!r}", file=sys.stderr)
+        lines = [f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()]
+        print(
+            "usage: memenv COMMAND [options]; memenv COMMAND --help\n\n" + "\n".join(lines),
+            file=sys.stdout if known else sys.stderr,
+        )
+        return 0 if known else 2
+    warnings.showwarning = lambda message, *_, **__: print(f"memenv: warning: {message}", file=sys.stderr)
+    try:
+        importlib.import_module(COMMANDS[words[0]][0]).run(words[1:])
+    except KeyboardInterrupt:
+        print(f"memenv {words[0]}: interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ImportError as error:
+        print(
+            f"memenv {words[0]}: {error.name} is missing; install it with the extras: pip install 'memenv[all]'",
+            file=sys.stderr,
+        )
+        return 2
+    except (ValueError, OSError) as error:
+        print(f"memenv {words[0]}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

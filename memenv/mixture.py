@@ -1,0 +1,58 @@
+"""A distribution over devices: every cell is drawn from one of several nominal devices (domain randomisation)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from memenv.arrays import tree_map
+from memenv.device import Device, Driver, Retention
+from memenv.records import DeviceError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Several nominal devices, equally likely; a fabricated chip is an ordinary `Device` with one array a parameter."""
+
+    devices: tuple[Device, ...]
+
+    polarity_only = False
+
+    def __post_init__(self) -> None:
+        if len(self.devices) < 2:
+            raise DeviceError(f"a mixture of {len(self.devices)} devices: at least two are needed")
+        for device in self.devices:
+            if not isinstance(device, Device):
+                raise DeviceError(f"a mixture takes parametric devices, {type(device).__name__} is not one")
+
+    @property
+    def name(self) -> str:
+        """The names of the devices, joined by +."""
+        return "+".join(device.name for device in self.devices)
+
+    @property
+    def driver(self) -> Driver:
+        """The driver, if the devices have one in common; else a cell's own is that of its chip."""
+        if any(device.driver != self.devices[0].driver for device in self.devices):
+            raise DeviceError(f"the devices of {self.name} have different drivers: pass the driver of the chip")
+        return self.devices[0].driver
+
+    def fabricate(self, rng: np.random.Generator, cells: int) -> Device:
+        """A chip of `cells` cells, each of a device drawn at random."""
+        choice = rng.integers(len(self.devices), size=cells)
+        retention = any(device.retention for device in self.devices)
+        chips = [_alike(device.fabricate(rng, cells), retention) for device in self.devices]
+
+        def mix(*leaves: Any) -> Any:
+            if isinstance(leaves[0], str):
+                return self.name
+            if all(not getattr(leaf, "ndim", 0) and leaf == leaves[0] for leaf in leaves):
+                return leaves[0]
+            return np.stack(np.broadcast_arrays(*leaves, np.empty(cells))[:-1])[choice, np.arange(cells)]
+
+        return tree_map(mix, *chips)
+
+
+def _alike(chip: Device, retention: bool) -> Device:
+    """The chip with a neutral retention where another device of the mixture has one."""
+    return chip.replace(retention=Retention()) if retention and chip.retention is None else chip
