@@ -1,0 +1,492 @@
+"""The write-verify task: bring one cell of an unknown chip to a target conductance with as few pulses as possible."""
+
+import warnings
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+from memenv.arrays import put, take
+from memenv.device import Device, Driver, State
+from memenv.envs.task import Draw, NormalDraw, UniformDraw
+from memenv.presets import load_device
+from memenv.records import DeviceError
+
+Float = np.ndarray  # (cells,) float64
+FAINT = 1e-6  # the weakest signal of a pulse: 0 in an observation means that there was none
+GIVE_UP_ABOVE = 0.9  # the third action component gives the cell up beyond this
+CLEARANCE = 2.0  # [tolerances] a new target is at least this far from the last read
+
+
+class TaskError(ValueError):
+    """An argument, an option or an action that the task does not allow; the message says what is."""
+
+
+class Episode(NamedTuple):
+    """Everything about the cells' current episodes; arrays (cells,) unless said otherwise."""
+
+    chip: Device
+    cell: State
+    target: Float  # [range]
+    reading: Float  # [range] the last read
+    signal: Float  # [-1, 1] signed amplitude of the last pulse, 0 before the first
+    log_width: Float  # [-1, 1] of the last pulse
+    spent: Float  # pulses on this target
+    rounds_left: Float  # targets still to come after this one
+    pulses: Float  # in the episode
+    energy: Float  # [J] in the episode
+    latency: Float  # [s] in the episode
+    step_energy: Float  # [J] in the last step
+    step_latency: Float  # [s] in the last step
+    true_conductance: Float  # [S] after the last step
+    true_error: Float  # [S] of that to the target it was written for
+    pulsed: np.ndarray  # bool, the last step was a pulse
+    accepted: np.ndarray  # bool, the last step ended in an acceptance
+    false: np.ndarray  # bool, that acceptance is out of tolerance in truth
+    false_acceptances: Float  # in the episode
+    gave_up: np.ndarray  # bool
+    history: np.ndarray  # (cells, history, features) float32, newest last
+
+
+class View(NamedTuple):
+    """What an observation says, in physical terms; arrays (cells,) float64."""
+
+    read: Float  # [range]
+    target: Float  # [range]
+    error: Float  # [tolerances] (read - target) / tolerance
+    amplitude: Float  # [V] signed, of the last pulse, 0 before the first
+    width: Float  # [s] of the last pulse, 0 before the first
+    budget: Float  # [1] share of the pulses for this target that is left
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteVerify:
+    """A cell, a target, pulses and reads: the Markov decision process of programming, pure and batched over cells.
+
+    Raises:
+        TaskError: an argument outside its range (the message names it).
+        DeviceError: an unknown or impossible device.
+    """
+
+    device: Any = "threshold"  # name, path, record, or a list of those: domain randomisation
+    tolerance: float = 0.02  # half-width of the target band ...
+    tolerance_unit: str = "range"  # ... as a fraction of g_max - g_min ("range") or in siemens ("S")
+    action: str = "continuous"  # or "discrete"
+    levels: tuple[int, int] = (8, 3)  # amplitudes and widths of the discrete menu, per polarity
+    give_up: bool = True  # giving up is an action
+    max_pulses: int = 50  # budget for one target
+    confirm_reads: int = 0  # further reads that must be inside before a cell is accepted
+    rounds: int = 1  # targets in an episode, each after the acceptance of the last
+    history: int = 1  # steps stacked in the observation
+    target_range: tuple[float, float] = (0.1, 0.9)  # [range] in which targets are drawn
+    weight_pulses: float = 0.1  # reward for a pulse: minus this
+    weight_energy: float = 0.0  # [1/J] reward for energy: minus this times it
+    weight_latency: float = 0.0  # [1/s] reward for time: minus this times it
+    weight_acceptance: float = 1.0  # reward for an acceptance
+    weight_false_acceptance: float = 1.0  # reward for a false one: minus this
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", load_device(self.device))
+        self._check("tolerance", _is_number(self.tolerance) and self.tolerance > 0, "a number > 0")
+        self._check("tolerance_unit", self.tolerance_unit in ("range", "S"), '"range" or "S"')
+        self._check("action", self.action in ("continuous", "discrete"), '"continuous" or "discrete"')
+        levels = np.asarray(self.levels)
+        whole = levels.shape == (2,) and levels.dtype.kind in "iu"
+        self._check("levels", whole and bool(levels.min() >= 1), "two whole numbers >= 1")
+        for name, least in (("max_pulses", 1), ("confirm_reads", 0), ("rounds", 1), ("history", 1)):
+            value = getattr(self, name)
+            whole = isinstance(value, int | np.integer)
+            self._check(name, whole and bool(value >= least), f"a whole number >= {least}")
+        for term in ("pulses", "energy", "latency", "acceptance", "false_acceptance"):
+            value = getattr(self, f"weight_{term}")
+            self._check(f"weight_{term}", _is_number(value) and value >= 0, "a number >= 0")
+        self._check("target_range", np.shape(self.target_range) == (2,), "two numbers")
+        low, high = self.target_range
+        self._check("target_range", 0 <= low < high <= 1, "0 <= low < high <= 1")
+        widest = float(np.max(self.tolerance_x))
+        if 2 * CLEARANCE * widest >= high - low:
+            raise TaskError(
+                f"tolerance is {self.tolerance!r}: {widest:.3g} of the range leaves no room for targets "
+                f"in {low} to {high}"
+            )
+        noise = max(d.read.noise + 0.5 * d.read.telegraph for d in self._devices)
+        if float(np.min(self.tolerance_x)) < noise:
+            warnings.warn(
+                f"tolerance {self.tolerance!r} ({self.tolerance_unit}) is below the read noise, {noise:.3g} of the "
+                "range: false acceptances will follow; use confirm_reads or a wider tolerance",
+                stacklevel=3,
+            )
+
+    def _check(self, name: str, good: bool, allowed: str) -> None:
+        if not good:
+            raise TaskError(f"{name} is {getattr(self, name)!r}, allowed is {allowed}")
+
+    # -- spaces ------------------------------------------------------------------------------------------------------
+
+    @property
+    def max_episode_pulses(self) -> int:
+        """The most pulses that an episode can take."""
+        return self.max_pulses * self.rounds
+
+    @cached_property
+    def _devices(self) -> tuple[Any, ...]:
+        return tuple(getattr(self.device, "devices", (self.device,)))
+
+    @cached_property
+    def tolerance_x(self) -> Any:
+        """Tolerance [range]; for a list of devices with a tolerance in siemens an array (devices,)."""
+        if self.tolerance_unit == "range":
+            return self.tolerance
+        sizes = np.array([device.g_max - device.g_min for device in self._devices])
+        return self.tolerance / sizes if len(sizes) > 1 else float(self.tolerance / sizes[0])
+
+    @cached_property
+    def features(self) -> int:
+        """Numbers in the observation of one step: read, target, error, signal, log-width, budget (and rounds left)."""
+        return 7 if self.rounds > 1 else 6
+
+    @cached_property
+    def observation_space(self) -> spaces.Box:
+        """Box (history * features,) float32, the newest step last."""
+        error = 3.0 / float(np.min(self.tolerance_x))
+        low = [-1.0, 0.0, -error, -1.0, -1.0, 0.0, 0.0][: self.features] * self.history
+        high = [2.0, 1.0, error, 1.0, 1.0, 1.0, 1.0][: self.features] * self.history
+        return spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
+
+    @cached_property
+    def action_space(self) -> spaces.Space[Any]:
+        """Box (2 or 3,) float32 in [-1, 1], or Discrete (menu length)."""
+        if self.action == "discrete":
+            return spaces.Discrete(len(self._menu[0]) + self.give_up)
+        return spaces.Box(-1.0, 1.0, (2 + self.give_up,), np.float32)
+
+    @cached_property
+    def _menu(self) -> tuple[Float, Float]:
+        """Signal and log-width of the pulses of the discrete menu."""
+        if self.device.polarity_only:
+            return np.array([1.0, -1.0]), np.ones(2)
+        amplitudes, widths = self.levels
+        strength = np.linspace(0.0, 1.0, amplitudes + 1)[1:]
+        log_width = np.linspace(-1.0, 1.0, widths + 2)[1:-1]
+        s, w = (part.ravel() for part in np.meshgrid(np.concatenate([strength, -strength]), log_width, indexing="ij"))
+        return s, w
+
+    # -- actions and observations in physical terms ------------------------------------------------------------------
+
+    def decode(self, action: np.ndarray, driver: Driver | None = None) -> tuple[Float, Float, np.ndarray]:
+        """Signed amplitude [V], width [s] and giving up (bool), each (cells,), of actions (cells, ...)."""
+        signal, log_width, gave_up = self._signals(action)
+        return (*_volts(signal, log_width, driver or self.device.driver), gave_up)
+
+    def encode(
+        self, amplitude: Float, width: Float, give_up: np.ndarray | None = None, driver: Driver | None = None
+    ) -> np.ndarray:
+        """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""
+        driver = driver or self.device.driver
+        amplitude, width = np.asarray(amplitude, float), np.asarray(width, float)
+        up = amplitude > 0
+        low, high = _amplitudes(up, driver)
+        strength = np.clip((np.abs(amplitude) - low) / np.maximum(high - low, 1e-12), FAINT, 1.0)
+        signal = np.where(up, strength, -strength)
+        span = np.maximum(np.log(driver.width_max / driver.width_min), 1e-12)  # a driver may offer one pulse only
+        log_width = 2 * np.log(np.clip(width, driver.width_min, driver.width_max) / driver.width_min) / span - 1
+        if self.action == "discrete":
+            menu_signal, menu_width = self._menu
+            distance = np.abs(signal[:, None] - menu_signal) + 10.0 * (up[:, None] != (menu_signal > 0))
+            index = np.argmin(distance + np.abs(log_width[:, None] - menu_width), axis=1)
+            return index if give_up is None or not self.give_up else np.where(give_up, len(menu_signal), index)
+        columns = [signal, log_width]
+        if self.give_up:
+            columns.append(-1.0 + 2.0 * (np.zeros(len(signal)) if give_up is None else give_up))
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    def view(self, observation: np.ndarray, driver: Driver | None = None) -> View:
+        """Observations (cells, history * features) in physical terms, the newest step of each."""
+        driver = driver or self.device.driver
+        newest = observation[:, -self.features :].astype(np.float64)
+        amplitude, width = _volts(newest[:, 3], newest[:, 4], driver)
+        rests = newest[:, 3] == 0
+        return View(
+            read=newest[:, 0],
+            target=newest[:, 1],
+            error=newest[:, 2],
+            amplitude=np.where(rests, 0.0, amplitude),
+            width=np.where(rests, 0.0, width),
+            budget=newest[:, 5],
+        )
+
+    def _signals(self, action: np.ndarray) -> tuple[Float, Float, np.ndarray]:
+        """Signal, log-width and giving-up of valid actions."""
+        action = np.asarray(action)
+        if self.action == "discrete":
+            signal, log_width = self._menu
+            options = len(signal) + self.give_up
+            if action.dtype.kind not in "iu":
+                raise TaskError(f"action is of type {action.dtype}, whole numbers 0 to {options - 1} are needed")
+            known = (action >= 0) & (action < options)
+            if not known.all():
+                raise TaskError(f"action is {action[~known][0]}, allowed is 0 to {options - 1}")
+            gave_up = action >= len(signal)
+            index = np.minimum(action, len(signal) - 1)
+            return signal[index], log_width[index], gave_up
+        if action.dtype.kind not in "fiu":
+            raise TaskError(f"action is of type {action.dtype}, numbers in [-1, 1] are needed")
+        inside = np.abs(action) <= 1  # not true of NaN
+        if not inside.all():
+            raise TaskError(
+                f"action has a component {action[~inside][0]:g}, allowed is -1 to 1: clip it, keep it finite"
+            )
+        columns = action.T.astype(np.float64)
+        gave_up = columns[2] > GIVE_UP_ABOVE if self.give_up else np.zeros(len(action), bool)
+        return np.where(columns[0] == 0, -FAINT, columns[0]), columns[1], gave_up
+
+    # -- the process -------------------------------------------------------------------------------------------------
+
+    initial_draws: tuple[Draw, ...] = field(
+        init=False, default=(UniformDraw("task", (2,)), NormalDraw("cycle", (2,)), NormalDraw("read", (2,)))
+    )
+
+    @cached_property
+    def step_draws(self) -> tuple[Draw, ...]:
+        """Noise of one step: pulse, verify reads, next target."""
+        reads = NormalDraw("read", (1 + self.confirm_reads, self._devices[0].read_channels))
+        pulse = NormalDraw("cycle", (self._devices[0].pulse_channels,))
+        return (pulse, reads, UniformDraw("task", (1,))) if self.rounds > 1 else (pulse, reads)
+
+    def fabricate(self, rng: np.random.Generator, cells: int) -> Device:
+        """A chip: one unknown cell for each environment."""
+        return self.device.fabricate(rng, cells)
+
+    def initial(self, chip: Device, noise: tuple[np.ndarray, ...], options: dict[str, Any]) -> Episode:
+        """Fresh episodes on a chip; start uniform in the cell's own range, target uniform in `target_range`.
+
+        Args:
+            chip: of `cells` cells.
+            noise: as `initial_draws` says.
+            options: start, target: conductances [S], float or (cells,), instead of random ones.
+        """
+        uniform, cell_noise, read_noise = noise
+        zero, never = np.zeros(uniform.shape[1]), np.zeros(uniform.shape[1], bool)
+        start = chip.x_lo + (chip.x_hi - chip.x_lo) * uniform[0]
+        if options.get("start") is not None:
+            start = np.clip(zero + self._state_of(chip, "start", options["start"]), chip.x_lo, chip.x_hi)
+        reading, cell = chip.sense(chip.fresh(start, cell_noise), read_noise)
+        reading = self._fraction(chip, reading)
+        target = self._draw_target(chip, reading, uniform[1])
+        if options.get("target") is not None:
+            target = zero + self._state_of(chip, "target", options["target"])
+        g = chip.conductance(cell)
+        episode = Episode(
+            chip=chip,
+            cell=cell,
+            target=target,
+            reading=reading,
+            signal=zero,
+            log_width=zero,
+            spent=zero,
+            rounds_left=zero + (self.rounds - 1),
+            pulses=zero,
+            energy=zero,
+            latency=zero,
+            step_energy=zero,
+            step_latency=zero,
+            true_conductance=g,
+            true_error=g - self.siemens(chip, target),
+            pulsed=never,
+            accepted=never,
+            false=never,
+            false_acceptances=zero,
+            gave_up=never,
+            history=np.zeros((len(zero), self.history, self.features), np.float32),
+        )
+        return episode._replace(history=self._remember(episode, first=True))
+
+    def transition(self, episode: Episode, action: np.ndarray, noise: tuple[np.ndarray, ...]) -> Episode:
+        """One pulse and its verify read, or giving up, on each cell; noise as `step_draws` says."""
+        chip, tolerance = episode.chip, self.tolerance_of(episode.chip)
+        signal, log_width, gave_up = self._signals(action)
+        amplitude, width = _volts(signal, log_width, chip.driver)
+        pulsed = ~gave_up
+        if gave_up.any():  # a pulse of no amplitude and no width does nothing and is not remembered
+            amplitude, width = amplitude * pulsed, width * pulsed
+            signal, log_width = np.where(pulsed, signal, episode.signal), np.where(pulsed, log_width, episode.log_width)
+        pulsed_cell = chip.pulse(episode.cell, amplitude, width, noise[0])
+        after = chip.conductance(pulsed_cell)
+        reads = noise[1]
+        seen, cell = chip.sense(pulsed_cell, reads[0])
+        verify = chip.read_energy(after)
+        step_energy = chip.pulse_energy(episode.true_conductance, after, amplitude, width) + verify * pulsed
+        step_latency = width + chip.read.duration * pulsed
+        reading = self._fraction(chip, seen)
+        accepted = (np.abs(reading - episode.target) <= tolerance) & pulsed
+        for confirm in reads[1:]:
+            rows = np.flatnonzero(accepted)
+            again, moved = take(chip, rows).sense(take(cell, rows), confirm[:, rows])
+            cell = put(cell, rows, moved)
+            reading[rows] = self._fraction(take(chip, rows), again)
+            step_energy[rows] += verify[rows]
+            step_latency[rows] += take(chip, rows).read.duration
+            accepted = accepted & (np.abs(reading - episode.target) <= tolerance)
+        if gave_up.any():
+            reading = np.where(gave_up, episode.reading, reading)
+        true = chip.conductance(cell)
+        true_error = true - self.siemens(chip, episode.target)
+        false = accepted & (np.abs(true_error) > tolerance * (chip.g_max - chip.g_min))
+        spent = episode.spent + pulsed
+        target, rounds_left = episode.target, episode.rounds_left
+        if self.rounds > 1:
+            again = accepted & (rounds_left > 0)
+            target = np.where(again, self._draw_target(chip, reading, noise[2][0]), target)
+            spent = np.where(again, 0.0, spent)
+            rounds_left = rounds_left - again
+            accepted_last = accepted & ~again
+        else:
+            accepted_last = accepted
+        following = episode._replace(
+            cell=cell,
+            target=target,
+            reading=reading,
+            signal=signal,
+            log_width=log_width,
+            spent=spent,
+            rounds_left=np.where(accepted_last, -1.0, rounds_left),
+            pulses=episode.pulses + pulsed,
+            energy=episode.energy + step_energy,
+            latency=episode.latency + step_latency,
+            step_energy=step_energy,
+            step_latency=step_latency,
+            true_conductance=true,
+            true_error=true_error,
+            pulsed=pulsed,
+            accepted=accepted,
+            false=false,
+            false_acceptances=episode.false_acceptances + false,
+            gave_up=gave_up,
+        )
+        return following._replace(history=self._remember(following, first=False))
+
+    def terminated(self, episode: Episode) -> np.ndarray:
+        """(cells,) bool: the last target was accepted, the cell was given up, or the budget for the target is spent."""
+        return (episode.rounds_left < 0) | episode.gave_up | (episode.spent >= self.max_pulses)
+
+    def reward(self, episode: Episode) -> dict[str, Float]:
+        """The named reward terms of the last step, each (cells,); their sum is the reward."""
+        terms = {
+            "pulses": -self.weight_pulses * episode.pulsed,
+            "acceptance": self.weight_acceptance * episode.accepted,
+            "false_acceptance": -self.weight_false_acceptance * episode.false,
+        }
+        if self.weight_energy:
+            terms["energy"] = -self.weight_energy * episode.step_energy
+        if self.weight_latency:
+            terms["latency"] = -self.weight_latency * episode.step_latency
+        return terms
+
+    def observe(self, episode: Episode) -> np.ndarray:
+        """Observations (cells, history * features) float32."""
+        return episode.history.reshape(len(episode.history), -1)
+
+    def info(self, episode: Episode) -> dict[str, np.ndarray]:
+        """What the agent does not see, each (cells,)."""
+        info = {
+            "true_conductance": episode.true_conductance,
+            "true_error": episode.true_error,
+            "is_success": episode.rounds_left < 0,
+            "pulses": episode.pulses,
+            "energy": episode.energy,
+            "latency": episode.latency,
+            "false_acceptances": episode.false_acceptances,
+        }
+        if self.action == "discrete":
+            info["action_mask"] = self.action_masks(episode)
+        return info
+
+    def action_masks(self, episode: Episode) -> np.ndarray:
+        """(cells, menu) bool: no pulse that drives the last read away from the target, no giving up before a pulse."""
+        return self.masks_of(self.observe(episode))
+
+    def masks_of(self, observation: np.ndarray) -> np.ndarray:
+        """The same from observations (cells, history * features), which is all that a policy sees."""
+        newest = observation[:, -self.features :]
+        mask = (self._menu[0] > 0) == (newest[:, 2:3] < 0)
+        return np.concatenate([mask, newest[:, 3:4] != 0], axis=1) if self.give_up else mask
+
+    def tolerance_of(self, chip: Device) -> Any:
+        """Tolerance of each cell [range]."""
+        return self.tolerance if self.tolerance_unit == "range" else self.tolerance / (chip.g_max - chip.g_min)
+
+    def siemens(self, chip: Device, x: Float) -> Float:
+        """Conductances (cells,) [S] of states (cells,) [range]."""
+        return chip.g_min + x * (chip.g_max - chip.g_min)
+
+    def last_pulse(self, episode: Episode) -> tuple[float, float]:
+        """Signed amplitude [V] and width [s] of the last pulse on the first cell."""
+        amplitude, width = _volts(episode.signal[:1], episode.log_width[:1], take(episode.chip, slice(0, 1)).driver)
+        return float(amplitude[0]), float(width[0])
+
+    # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _remember(self, episode: Episode, first: bool) -> np.ndarray:
+        """The observation history with the current step at its end."""
+        now = np.empty(episode.history.shape[::2], np.float32)
+        now[:, 0] = np.clip(episode.reading, -1.0, 2.0)
+        now[:, 1] = episode.target
+        tolerance = self.tolerance_of(episode.chip)
+        now[:, 2] = np.clip((episode.reading - episode.target), -3.0, 3.0) / tolerance
+        now[:, 3] = episode.signal
+        now[:, 4] = episode.log_width
+        now[:, 5] = 1.0 - episode.spent / self.max_pulses
+        if self.rounds > 1:
+            now[:, 6] = np.maximum(episode.rounds_left, 0.0) / (self.rounds - 1)
+        if self.history == 1:
+            return now[:, None]
+        if first:
+            return np.repeat(now[:, None], self.history, axis=1)
+        return np.concatenate([episode.history[:, 1:], now[:, None]], axis=1)
+
+    def _draw_target(self, chip: Device, reading: Float, uniform: Float) -> Float:
+        """Targets uniform in `target_range` outside CLEARANCE tolerances of the read, from uniforms (cells,)."""
+        low, high = self.target_range
+        gap = CLEARANCE * self.tolerance_of(chip)
+        below = np.clip(reading - gap, low, high)
+        above = np.clip(reading + gap, low, high)
+        place = low + uniform * (high - low - (above - below))
+        return np.where(place < below, place, place + (above - below))
+
+    def _fraction(self, chip: Device, g: Float) -> Float:
+        return (g - chip.g_min) / (chip.g_max - chip.g_min)
+
+    def _state_of(self, chip: Device, name: str, conductance: Any) -> Float:
+        """x of conductances that a user gave [S], within the range of every nominal device."""
+        g = np.asarray(conductance, float)
+        low, high = max(d.g_min for d in self._devices), min(d.g_max for d in self._devices)
+        inside = (low <= g) & (g <= high)  # not true of NaN
+        if not inside.all():
+            raise TaskError(
+                f"{name} is {g[~inside].flat[0]:.4g} S, outside the reachable range {low:.4g} to {high:.4g} S "
+                f"of {self.device.name}"
+            )
+        return self._fraction(chip, g)
+
+
+def _amplitudes(up: np.ndarray, driver: Driver) -> tuple[Any, Any]:
+    """Least and largest magnitude (cells,) [V] for each cell's polarity."""
+    return np.where(up, driver.set_min, driver.reset_min), np.where(up, driver.set_max, driver.reset_max)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and bool(np.isfinite(value))
+
+
+def _volts(signal: Float, log_width: Float, driver: Driver) -> tuple[Float, Float]:
+    """Signed amplitude [V] and width [s] of a signal and a log-width in [-1, 1]."""
+    up = signal > 0
+    low, high = _amplitudes(up, driver)
+    magnitude = low + np.abs(signal) * (high - low)
+    width = driver.width_min * np.exp((0.5 * np.log(driver.width_max / driver.width_min)) * (log_width + 1.0))
+    return np.where(up, magnitude, -magnitude), width
+
+
+__all__ = ["DeviceError", "Episode", "TaskError", "View", "WriteVerify"]

@@ -1,0 +1,52 @@
+"""The package as a whole: what stands on what, and what importing it costs."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import memenv
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"torch", "stable_baselines3", "sb3_contrib", "matplotlib", "tensorboard"}
+BANNED = {
+    "memenv": {"torch", "stable_baselines3", "sb3_contrib", "agents", "metalearn"},
+    "agents": {"metalearn"},
+    "metalearn": {"agents"},
+}
+ROOT_OF_COMPOSITION = ROOT / "memenv" / "__main__.py"  # loads the others' modules when a subcommand is called
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Top-level packages that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("package", BANNED)
+def test_arrows_point_down(package):
+    for path in sorted((ROOT / package).rglob("*.py")):
+        if path != ROOT_OF_COMPOSITION:
+            assert not BANNED[package] & set(imports(path)), path
+
+
+def test_the_arrow_test_sees_imports_inside_functions(tmp_path):
+    (tmp_path / "x.py").write_text("def f():\n    from torch.nn import Linear\n    import agents.train\n")
+    assert set(imports(tmp_path / "x.py")) == {"torch", "agents"}
+
+
+@pytest.mark.parametrize("module", ["memenv", "memenv.device", "memenv.presets", "memenv.__main__"])
+def test_core_imports_no_heavy_package(module):
+    code = f"import sys, {module}; print(*(sys.modules.keys() & {HEAVY!r}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (run.returncode, run.stdout.strip()) == (0, ""), run.stderr
+
+
+def test_the_package_states_that_it_is_typed():
+    assert (Path(memenv.__file__).parent / "py.typed").is_file()
