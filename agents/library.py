@@ -1,0 +1,65 @@
+"""Policies by name or path: hand-written controllers, shipped policies, and what `memenv train` saved."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from agents.controllers import CONTROLLERS, controllers
+from agents.policies import Policy
+from agents.pulse_predictor import load_pulse_predictor
+from memenv.device import Device
+from memenv.envs.write_verify import WriteVerify
+
+GENERALIST = "generalist"
+
+
+def shipped() -> tuple[str, ...]:
+    """The names of the policies that come with the package."""
+    files = _folder().iterdir() if _folder().is_dir() else ()
+    return tuple(sorted(part.name.removesuffix(".npz") for part in files if part.name.endswith(".npz")))
+
+
+def known_policies(task: WriteVerify) -> tuple[str, ...]:
+    """What is compared when nothing is named: controllers, the device's specialist and the generalist, the bound."""
+    learned = [name for name in ("specialist", GENERALIST) if _file(name, task) is not None]
+    return (*controllers()[:-1], *learned, controllers()[-1])
+
+
+def load_policy(name: str | Path, task: WriteVerify) -> Policy:
+    """The policy of a name or a path for a task.
+
+    Args:
+        name: a controller, `specialist` (shipped for the task's device), `generalist`, another shipped policy, or the
+            path of a .npz (pulse predictor) or a .zip (stable-baselines3) that `memenv train` saved.
+        task: what it will do.
+
+    Raises:
+        ValueError: an unknown name, a missing or damaged file, or a policy for another task.
+    """
+    text = str(name)
+    if text in CONTROLLERS:
+        return CONTROLLERS[text](task=task)
+    if text.endswith(".zip"):
+        from agents.sb3_policy import load_sb3
+
+        return load_sb3(Path(text), task)
+    shipped_file = _file(text, task)
+    path = Path(text) if text.endswith(".npz") else shipped_file
+    if path is None:
+        raise ValueError(
+            f"unknown controller or policy {text!r}; known are {', '.join((*CONTROLLERS, *shipped()))}; "
+            "or give a path to a .npz or .zip that memenv train saved"
+        )
+    predictor = load_pulse_predictor(path, task)
+    nominal = task.device if isinstance(task.device, Device) and text == GENERALIST else None
+    return predictor.on(task, nominal)
+
+
+def _folder() -> Any:
+    return resources.files("agents") / "shipped"
+
+
+def _file(name: str, task: WriteVerify) -> Path | None:
+    """The shipped file of a name; `specialist` is that of the task's device."""
+    path = _folder() / f"{task.device.name if name == 'specialist' else name}.npz"
+    return Path(str(path)) if path.is_file() else None

@@ -1,0 +1,33 @@
+"""The one interface of whoever decides: classical controllers, learned policies and oracles alike."""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Policy(Protocol):
+    """Decides for a batch of cells at once; stable-baselines3's own `predict`, and `begin` for what precedes it."""
+
+    def begin(self, chip: Any, cells: int) -> Any:
+        """The state before the first observation: None, or tuples and records of arrays with a leading axis (cells,).
+
+        Args:
+            chip: the fabricated chip on which the cells lie; only an oracle may look at it.
+            cells: how many.
+        """
+
+    def predict(
+        self,
+        observation: np.ndarray,
+        state: Any = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = True,
+    ) -> tuple[np.ndarray, Any]:
+        """Actions (cells, ...) and the next state.
+
+        Args:
+            observation: (cells, features).
+            state: of the last call, or of `begin`; rows can be selected as cells finish.
+            episode_start: (cells,) bool, where the observation is the first of an episode.
+            deterministic: whether a stochastic policy takes its most likely action.
+        """

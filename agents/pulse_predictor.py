@@ -1,0 +1,217 @@
+"""The pulse predictor: a small network that corrects the nominal pulse by what the cell has shown.
+
+It sees reads, target and its own last pulse through the nominal law: the dose that the nominal device would need, and
+how the last response compares with the one expected. It answers with a factor on that dose, the width of the pulse, and
+the probability that the target can be reached at all (below `give_up_below` the cell is given up). The network runs on
+NumPy; `agents.pulse_training` trains it by gradients through the differentiable device.
+"""
+
+import io
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from agents.classical import parameter
+from agents.recurrent import Weights, forward
+from memenv.arrays import Array, clip, floor_at, namespace
+from memenv.command import write_whole
+from memenv.device import Device
+from memenv.envs.write_verify import WriteVerify
+from memenv.law import dose_to_reach, equivalent_pulses, move, pulse_worth
+from memenv.records import from_json, to_json
+
+FEATURES = 22
+OUTPUTS = 3
+FORMAT = "memenv pulse predictor 1"
+
+
+class Sight(NamedTuple):
+    """What the network is told about each cell, arrays (cells,); amplitude 0 = no pulse yet."""
+
+    read: Array  # [range]
+    target: Array  # [range]
+    previous: Array  # [range] the read before the last pulse
+    amplitude: Array  # [V] signed, of the last pulse
+    width: Array  # [s] of the last pulse
+    tolerance: Array  # [range]
+
+
+def features(device: Device, sight: Sight) -> Array:
+    """(cells, FEATURES): the sight of a cell through the nominal `device`."""
+    xp = namespace(sight.read)
+    r, t, tolerance = sight.read, sight.target, sight.tolerance + 0.0 * sight.read
+    up, last_up = t > r, sight.amplitude > 0
+    pulsed = (sight.amplitude != 0) * 1.0
+    needed = needed_count(device, r, t, up)
+    last = device.law(last_up)
+    count = equivalent_pulses(last, xp.abs(sight.amplitude), sight.width)
+    expected = move(
+        last, clip(sight.previous, device.x_lo, device.x_hi), device.x_lo, device.x_hi, last_up, last.dose * count
+    )
+    direction = xp.where(last_up, 1.0, -1.0)
+    moved, due = (r - sight.previous) * direction, (expected - sight.previous) * direction
+    shown = dose_to_reach(last, sight.previous, r, device.x_lo, device.x_hi, last_up) / last.dose
+    response = clip(xp.log((shown + 1e-3) / (count + 1e-3)), -4.0, 4.0)
+    noise = device.read.noise / tolerance
+    law, spread = device.law(up), device.mismatch
+    scatter = xp.sqrt((law.cycle_noise * xp.abs(t - r)) ** 2 + law.additive_noise**2 * needed) / tolerance
+    ones = 1.0 + 0.0 * r
+    columns = (
+        2.0 * r - 1.0,
+        2.0 * t - 1.0,
+        4.0 * (t - r),
+        xp.where(up, 1.0, -1.0),
+        xp.log(floor_at(xp.abs(t - r), 1e-4) / tolerance) / 2.0,
+        xp.log(needed) / 3.0,
+        pulsed,
+        pulsed * direction,
+        pulsed * xp.log(count + 1e-4) / 4.0,
+        pulsed * response,
+        pulsed * 4.0 * moved,
+        pulsed * 4.0 * due,
+        pulsed * clip((moved - due) / tolerance / 4.0, -4.0, 4.0),
+        pulsed * xp.where(up == last_up, 1.0, -1.0),
+        xp.log(tolerance / 0.02) + 0.0 * r,
+        noise * ones,
+        xp.log(scatter + 0.1) / 2.0,
+        law.cycle_noise * 3.0 * ones,
+        2.0 * (spread.rate + spread.asymmetry) * ones,
+        spread.threshold * device.set.threshold / device.set.slope * ones,
+        8.0 * (spread.x_lo + spread.x_hi) * ones,
+        4.0 * (spread.stuck_low + spread.stuck_high + spread.stuck_anywhere + spread.collapsed) * ones,
+    )
+    return xp.stack(columns, -1)
+
+
+def needed_count(device: Device, read: Array, target: Array, up: Array) -> Array:
+    """Reference pulses (cells,) that take the nominal device from read to target, kept within 1e-4..1e4."""
+    law = device.law(up)
+    return clip(dose_to_reach(law, read, target, device.x_lo, device.x_hi, up) / law.dose, 1e-4, 1e4)
+
+
+class Decision(NamedTuple):
+    """The network's answer for each cell, arrays (cells,)."""
+
+    amplitude: Array  # [V] signed
+    width: Array  # [s]
+    reachable: Array  # logit of the probability that the target can be reached
+
+
+def decide(device: Device, sight: Sight, outputs: Array) -> Decision:
+    """The pulse of the network's outputs (cells, OUTPUTS) on the nominal `device`."""
+    xp = namespace(sight.read)
+    up, driver = sight.target > sight.read, device.driver
+    count = needed_count(device, sight.read, sight.target, up) * xp.exp(5.0 * xp.tanh(outputs[:, 0] / 5.0))
+    level = 0.5 + 0.5 * xp.tanh(outputs[:, 1])
+    width = driver.width_min * xp.exp(level * float(np.log(driver.width_max / driver.width_min)))
+    low, high = xp.where(up, driver.set_min, driver.reset_min), xp.where(up, driver.set_max, driver.reset_max)
+    amplitude, width = pulse_worth(device.law(up), low, high, driver.width_min, driver.width_max, count, width)
+    return Decision(xp.where(up, amplitude, -amplitude), width, outputs[:, 2])
+
+
+class Memory(NamedTuple):
+    """What the predictor carries from step to step, arrays with a leading axis (cells,)."""
+
+    hidden: np.ndarray | None  # (cells, hidden)
+    previous: np.ndarray  # [range] the last read
+
+
+@dataclass(frozen=True, kw_only=True)
+class PulsePredictor:
+    """A trained pulse predictor as a policy of the write-verify task.
+
+    `device` is the nominal device through which it sees: that of its training, or, for a generalist, any other.
+    """
+
+    tuning_effort: ClassVar[float] = 0.3  # there is one parameter
+
+    weights: Weights
+    device: Device
+    task: WriteVerify
+    memory: bool = True
+    give_up_below: float = parameter(0.05, 0.001, 0.5, log=True)  # [probability] of reaching the target
+    card: str = ""  # JSON: command, seed, what it was trained on
+
+    def begin(self, chip: Any, cells: int) -> Memory:
+        """An empty memory."""
+        del chip
+        hidden = np.zeros((cells, len(self.weights.b_in))) if self.memory else None
+        return Memory(hidden, np.zeros(cells))
+
+    def predict(
+        self,
+        observation: np.ndarray,
+        state: Memory | None = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+    ) -> tuple[np.ndarray, Memory]:
+        """Actions of the task and the memory after them; see `agents.policies.Policy`."""
+        del episode_start, deterministic
+        view = self.task.view(observation)
+        state = self.begin(None, len(view.read)) if state is None else state
+        first = view.amplitude == 0
+        hidden = None if state.hidden is None else np.where(first[:, None], 0.0, state.hidden)
+        sight = Sight(
+            read=view.read,
+            target=view.target,
+            previous=np.where(first, view.read, state.previous),
+            amplitude=view.amplitude,
+            width=np.where(first, self.device.driver.width_min, view.width),
+            tolerance=self.task.tolerance_x + 0.0 * view.read,
+        )
+        outputs, hidden = forward(self.weights, features(self.device, sight), hidden)
+        decision = decide(self.device, sight, outputs)
+        hopeless = ~first & (decision.reachable < np.log(self.give_up_below / (1 - self.give_up_below)))
+        return self.task.encode(decision.amplitude, decision.width, hopeless), Memory(hidden, view.read)
+
+    def on(self, task: WriteVerify, device: Device | None = None) -> "PulsePredictor":
+        """The same network for another task, seeing through `device` (default: its own)."""
+        return replace(self, task=task, device=device or self.device)
+
+    def save(self, path: Path) -> None:
+        """Write plain arrays and a JSON head, without pickle, as float32."""
+        head = {
+            "format": FORMAT,
+            "device": json.loads(to_json(self.device)),
+            "memory": self.memory,
+            "give_up_below": self.give_up_below,
+            "card": self.card,
+        }
+        buffer = io.BytesIO()
+        arrays = {name: np.asarray(value, np.float32) for name, value in self.weights._asdict().items()}
+        np.savez_compressed(buffer, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
+        write_whole(path, buffer.getvalue())
+
+
+def load_pulse_predictor(path: Path, task: WriteVerify) -> PulsePredictor:
+    """A saved predictor for a task.
+
+    Raises:
+        ValueError: the file is missing, truncated or not a pulse predictor.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            head = json.loads(bytes(file["head"]).decode())
+            weights = Weights(**{name: file[name].astype(np.float64) for name in Weights._fields})
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such policy file") from None
+    except Exception as error:  # zipfile, numpy and json each have their own
+        raise ValueError(
+            f"{path}: not a readable pulse predictor ({error}); train it again or restore the file"
+        ) from None
+    if head.get("format") != FORMAT or weights.w_in.shape[0] != FEATURES or weights.w_out.shape[1] != OUTPUTS:
+        raise ValueError(
+            f"{path}: of another version ({head.get('format')!r}, {weights.w_in.shape[0]} features); train it again"
+        )
+    device = from_json(json.dumps(head["device"]))
+    return PulsePredictor(
+        weights=weights,
+        device=device,
+        task=task,
+        memory=head["memory"],
+        give_up_below=head["give_up_below"],
+        card=head["card"],
+    )

@@ -1,0 +1,119 @@
+"""Tune a controller's parameters for a device, on chips that no evaluation ever sees."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import qmc
+from tqdm import tqdm
+
+from agents.controllers import controller, controllers
+from agents.evaluate import TUNING, evaluate
+from memenv.command import option, parse, write_whole
+from memenv.envs.write_verify import WriteVerify
+
+GENERATIONS = 5  # of the cross-entropy search; the first is spread evenly over the ranges
+ELITE = 0.2  # share of a generation that shapes the next
+CELLS, FINAL_CELLS = 512, 4096  # to judge a trial on, and to judge the best few of all on
+FINALISTS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """The outcome of tuning one controller."""
+
+    policy: Any  # the controller with its best parameters
+    cost: float  # mean over cells of pulses, plus max_pulses for a cell that was not accepted
+    trials: int
+    parameters: dict[str, float] = field(default_factory=dict)
+
+
+def cost(policy: Any, task: WriteVerify, cells: int, seed: int) -> float:
+    """Mean pulses a cell, where a cell not accepted costs `max_pulses` on top: bad cells reward giving up early."""
+    outcomes = evaluate(policy, task, cells, seed, purpose=TUNING)
+    return float(np.mean(outcomes.pulses + task.max_pulses * ~outcomes.accepted))
+
+
+def tune(policy: Any, trials: int = 100, seed: int = 0) -> Tuned:
+    """The best of `trials` parameter sets, searched by the cross-entropy method on common random numbers.
+
+    Args:
+        policy: a controller: a frozen dataclass with a `task`; fields with metadata "range" (low, high) and "log" are
+            tuned, trials and cells scaled by its `tuning_effort`. Anything without such fields is returned as it is.
+        trials: parameter sets, >= 1; the controller's own parameters are the first of them, and with 1 the only ones.
+        seed: of the tuning chips and of the search.
+    """
+    fields = (
+        [f for f in dataclasses.fields(policy) if "range" in f.metadata] if dataclasses.is_dataclass(policy) else []
+    )
+    if not fields:
+        return Tuned(policy=policy, cost=float("nan"), trials=0)
+    effort = policy.tuning_effort
+    trials, cells, final_cells = (max(round(effort * number), 1) for number in (trials, CELLS, FINAL_CELLS))
+    own = np.array([_scaled(f, getattr(policy, f.name)) for f in fields])
+    low, high = np.array([_scaled(f, f.metadata["range"]) for f in fields]).T
+    rng = np.random.default_rng((TUNING, seed))
+
+    def build(point: np.ndarray) -> Any:
+        values = {f.name: float(np.exp(p) if f.metadata.get("log") else p) for f, p in zip(fields, point, strict=True)}
+        return dataclasses.replace(policy, **values)
+
+    def judge(points: np.ndarray, cells: int) -> np.ndarray:
+        return np.array([cost(build(point), policy.task, cells, seed) for point in points])
+
+    size = max((trials - 1) // GENERATIONS, 1)
+    points, scores = own[None], judge(own[None], cells)
+    while len(points) < trials:
+        size = min(size, trials - len(points))
+        if len(points) == 1:
+            fresh = low + (high - low) * qmc.LatinHypercube(len(fields), rng=rng).random(size)
+        else:
+            elite = points[np.argsort(scores)[: max(int(ELITE * len(points)), 2)]]
+            spread = elite.std(axis=0) + 0.02 * (high - low)
+            fresh = np.clip(elite.mean(axis=0) + spread * rng.standard_normal((size, len(fields))), low, high)
+        points, scores = np.vstack([points, fresh]), np.concatenate([scores, judge(fresh, cells)])
+    finalists = points[np.argsort(scores)[:FINALISTS]]
+    final = judge(finalists, final_cells)
+    winner = build(finalists[np.argmin(final)])
+    parameters = {f.name: getattr(winner, f.name) for f in fields}
+    return Tuned(policy=winner, cost=float(final.min()), trials=len(points), parameters=parameters)
+
+
+def _scaled(f: Any, value: Any) -> Any:
+    """A value, or a range, on the scale of the search."""
+    return np.log(value) if f.metadata.get("log") else np.asarray(value, float)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """Tune classical controllers for a device and print their parameters, on chips that no evaluation sees."""
+
+    device: str = option("threshold", help="a name, a .json record or a .npz table")
+    tolerance: float = option(0.02, help="half-width of the target band, fraction of the range")
+    controllers: tuple[str, ...] = option((), help="controllers to tune [all]")
+    trials: int = option(256, help="parameter sets tried for each")
+    seed: int = option(0, help="of the tuning chips and the search")
+    max_pulses: int = option(50, help="pulse budget for a target")
+    out: Path | None = option(None, help="write the parameters to this JSON file as well")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """The subcommand."""
+    config = parse(TuneConfig, arguments, "memenv tune")
+    task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses)
+    names = config.controllers or controllers()
+    chosen = [(name, controller(name, task)) for name in names]
+    record = {}
+    for name, policy in tqdm(chosen, unit="controller", disable=None, file=sys.stderr):
+        tuned = tune(policy, config.trials, config.seed)
+        record[name] = {"cost": tuned.cost, "trials": tuned.trials, "parameters": tuned.parameters}
+        values = ", ".join(f"{key}={value:.4g}" for key, value in tuned.parameters.items())
+        tqdm.write(f"{name:<16} cost {tuned.cost:7.3f}  {values}")
+    if config.out:
+        head = {"device": task.device.name, "tolerance": config.tolerance, "seed": config.seed}
+        write_whole(config.out, json.dumps(head | {"controllers": record}, indent=2) + "\n")

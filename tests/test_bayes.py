@@ -1,0 +1,134 @@
+"""The Bayesian controller, the clairvoyant bound, and the cost that both expect after a pulse."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.bayes import Bayesian, Clairvoyant
+from agents.classical import ISPP, HistoryInverse
+from agents.cost_to_go import CostToGo
+from agents.evaluate import evaluate
+from memenv.device import Mismatch
+from memenv.envs.task import Streams
+from memenv.envs.write_verify import WriteVerify
+from memenv.presets import load_device
+
+THRESHOLD = WriteVerify(device="threshold")
+
+
+def mean_pulses(policy: Any, cells: int) -> float:
+    """Mean pulses a cell on one chip, the same for every policy."""
+    return float(evaluate(policy, policy.task, cells, 0).pulses.mean())
+
+
+# -- the cost to go ----------------------------------------------------------------------------------------------------
+
+
+def test_without_noise_a_cell_costs_one_pulse_outside_and_none_inside() -> None:
+    cost = CostToGo(cycle_noise=0.0, additive=0.0, read_noise=0.0, farthest=50.0)
+    np.testing.assert_allclose(cost(np.array([0.5, 2.0, 40.0]), np.full(3, 0.01)), [0.0, 1.0, 1.0], atol=0.02)
+
+
+def test_the_cost_grows_with_distance_and_with_what_is_unknown() -> None:
+    cost = CostToGo(cycle_noise=0.15, additive=0.0, read_noise=0.2, farthest=50.0)
+    distance, sigma = np.meshgrid(np.geomspace(1.5, 40, 12), np.geomspace(0.05, 2.0, 8), indexing="ij")
+    table = cost(distance, sigma)
+    assert (np.diff(table, axis=0) > -1e-9).all()
+    assert (np.diff(table, axis=1) > -1e-9).all()
+
+
+def test_the_cost_of_a_known_device_is_what_it_takes_on_it() -> None:
+    linear = dataclasses.replace(load_device("ideal").set, cycle_noise=0.2)
+    task = WriteVerify(device=load_device("ideal").replace(set=linear, reset=linear))
+    policy, noise = Clairvoyant(task=task), np.random.default_rng(0)
+    distance = np.abs(noise.random(4000) - noise.uniform(0.1, 0.9, 4000)) / 0.02
+    expected = policy._value(distance[distance > 2], np.full((distance > 2).sum(), 0.2)).mean()
+    assert mean_pulses(policy, 1000) == pytest.approx(expected, rel=0.06)
+
+
+# -- the posterior -----------------------------------------------------------------------------------------------------
+
+
+def test_the_posterior_concentrates_on_the_rate_of_the_cell() -> None:
+    device = load_device("threshold").replace(mismatch=Mismatch(rate=0.5))
+    task = WriteVerify(device=device, tolerance=0.005, rounds=5)
+    policy, streams, cells = Bayesian(task=task), Streams(np.random.default_rng(3)), 60
+    chip = task.fabricate(streams.chip, cells)
+    episode, belief = task.initial(chip, streams.draw(task.initial_draws, cells), {}), policy.begin(None, cells)
+    for _ in range(6):
+        action, belief = policy.predict(task.observe(episode), belief)
+        episode = task.transition(episode, action, streams.draw(task.step_draws, cells))
+    weight = np.exp(belief.log_weight)
+    weight /= weight.sum(axis=1, keepdims=True)
+    rate = np.log(belief.particles.set.dose / device.set.dose)
+    mean = (weight * rate).sum(axis=1)
+    spread = np.sqrt((weight * (rate - mean[:, None]) ** 2).sum(axis=1))
+    truth = np.log(chip.set.dose / device.set.dose)
+    assert spread.mean() < 0.15
+    assert np.sqrt(np.mean(((mean - truth) / spread) ** 2)) < 2.0
+    assert np.corrcoef(mean, truth)[0, 1] > 0.95
+
+
+def test_what_no_particle_explains_does_not_end_in_nan() -> None:
+    policy = Bayesian(task=WriteVerify(device="ideal"))
+    observation, state = np.array([[0.2, 0.5, -15.0, 0.0, 0.0, 1.0]]), policy.begin(None, 1)
+    for signal in (0.0, 0.5, -0.5):
+        observation[:, 3] = signal
+        action, state = policy.predict(observation, state)
+        assert np.isfinite(action).all()
+        assert np.isfinite(state.log_weight).all()
+
+
+def test_with_nothing_to_learn_the_bayesian_is_the_clairvoyant() -> None:
+    task = WriteVerify(device="alox-hfo2")
+    seen = [evaluate(controller(task=task), task, 100, 1).pulses for controller in (Bayesian, Clairvoyant)]
+    np.testing.assert_array_equal(*seen)
+
+
+def test_what_was_learnt_pays_for_later_targets() -> None:
+    task = WriteVerify(device="threshold", rounds=3)
+    by_round = np.nanmean(evaluate(Bayesian(task=task), task, 150, 0).round_pulses, axis=0)
+    assert by_round[2] < by_round[1] < by_round[0]
+
+
+# -- giving up ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_clairvoyant_gives_up_at_once_and_only_what_cannot_be_reached() -> None:
+    device = load_device("threshold").replace(mismatch=Mismatch(collapsed=1.0))
+    task = WriteVerify(device=device)
+    chip = task.fabricate(np.random.default_rng(0), 200)
+    outcomes = evaluate(Clairvoyant(task=task), task, 200, 0, chip=chip)
+    tried = outcomes.pulses > 0
+    assert 0.1 < tried.mean() < 0.4
+    assert outcomes.accepted[tried].mean() > 0.98
+    assert not outcomes.accepted[~tried].any()
+
+
+def test_the_bayesian_knows_when_to_stop() -> None:
+    device = load_device("threshold").replace(mismatch=Mismatch(rate=0.5, stuck_anywhere=0.5))
+    task = WriteVerify(device=device)
+    outcomes = evaluate(Bayesian(task=task), task, 200, 0)
+    assert outcomes.accepted.mean() > 0.45
+    assert outcomes.pulses[~outcomes.accepted].mean() < 4
+
+
+def test_the_clairvoyant_refuses_to_guess_the_chip() -> None:
+    with pytest.raises(ValueError, match="needs the chip"):
+        Clairvoyant(task=THRESHOLD).predict(np.zeros((1, 6), np.float32))
+
+
+# -- what it amounts to ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("controller", [Bayesian, Clairvoyant])
+def test_an_ideal_device_takes_one_pulse(controller: type[Any]) -> None:
+    assert mean_pulses(controller(task=WriteVerify(device="ideal")), 50) == 1.0
+
+
+def test_the_more_a_controller_knows_the_fewer_pulses_it_needs() -> None:
+    ladder = [mean_pulses(c(task=THRESHOLD), 600) for c in (ISPP, HistoryInverse, Bayesian, Clairvoyant)]
+    assert ladder == sorted(ladder, reverse=True)
+    assert ladder[0] > 2 * ladder[1]

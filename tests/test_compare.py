@@ -1,0 +1,207 @@
+"""Evaluation, tuning and comparison: everyone on the same cells, tuned on others, figures as defined, files whole."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents import compare as comparison
+from agents.classical import ISPP, HistoryInverse, NominalInverse
+from agents.compare import METRICS, CompareConfig, compare, metrics, summary
+from agents.evaluate import EVALUATION, TUNING, Outcomes, evaluate, seeded
+from agents.tune import cost, tune
+from memenv import WriteVerify
+from memenv.__main__ import main
+
+pytest.importorskip("matplotlib")
+
+
+@dataclass(frozen=True)
+class Resigned:
+    """Gives every cell up at once."""
+
+    task: WriteVerify
+
+    def begin(self, chip: Any, cells: int) -> None:
+        """Nothing to remember."""
+
+    def predict(self, observation: np.ndarray, state: Any = None, *_: Any) -> tuple[np.ndarray, None]:
+        """Give up."""
+        return self.task.encode(
+            np.ones(len(observation)), np.ones(len(observation)), np.ones(len(observation), bool)
+        ), None
+
+
+def outcomes(pulses: list[float], accepted: list[bool], false: list[float], error: list[float]) -> Outcomes:
+    """Outcomes of a few cells, made by hand."""
+    zero = np.zeros(len(pulses))
+    wins = np.array(accepted, bool)
+    return Outcomes(
+        pulses=np.array(pulses),
+        accepted=wins,
+        acceptances=wins.astype(int),
+        false_acceptances=np.array(false),
+        error=np.array(error),
+        energy=zero + 1e-12,
+        latency=zero + 1e-6,
+        round_pulses=np.where(wins, pulses, np.nan)[:, None],
+        error_by_pulse=np.zeros(51),
+        examples=(),
+    )
+
+
+def test_every_controller_meets_the_same_cells_starts_and_targets() -> None:
+    task = WriteVerify(device="threshold")
+    first, second = (
+        evaluate(policy, task, 3, 5, examples=3) for policy in (ISPP(task=task), HistoryInverse(task=task))
+    )
+    for mine, other in zip(first.examples, second.examples, strict=True):
+        assert mine[0][0] == other[0][0]
+        assert mine[2] == other[2]
+
+
+def test_an_evaluation_repeats_itself() -> None:
+    task = WriteVerify(device="alox-hfo2")
+    first, second = (evaluate(ISPP(task=task), task, 50, 1) for _ in range(2))
+    np.testing.assert_array_equal(first.pulses, second.pulses)
+    np.testing.assert_array_equal(first.energy, second.energy)
+
+
+def test_tuning_chips_are_never_evaluation_chips() -> None:
+    chips = [WriteVerify(device="threshold").fabricate(seeded(0, purpose), 100) for purpose in (EVALUATION, TUNING)]
+    assert not np.intersect1d(chips[0].set.dose, chips[1].set.dose).size
+
+
+def test_outcomes_agree_with_the_environment() -> None:
+    """One cell, ideal device: the nominal inverse needs one pulse, and its energy and latency are that pulse's."""
+    task = WriteVerify(device="ideal")
+    result = evaluate(NominalInverse(task=task, gain=1.0), task, 20, 0)
+    assert (result.pulses == 1).all() and result.accepted.all()
+    assert (np.abs(result.error) <= task.tolerance).all()
+    assert (result.latency > task.device.read.duration).all()
+
+
+def test_rounds_are_counted_one_by_one() -> None:
+    task = WriteVerify(device="threshold", rounds=3)
+    result = evaluate(HistoryInverse(task=task), task, 200, 0)
+    whole = result.accepted
+    np.testing.assert_array_equal(np.nansum(result.round_pulses, axis=1)[whole], result.pulses[whole])
+    assert (result.acceptances[whole] == 3).all()
+
+
+def test_metrics_are_what_their_names_say() -> None:
+    figures = summary(outcomes([2, 4, 50, 4], [True, True, False, True], [0, 1, 0, 0], [0.01, 0.03, 0.5, -0.01]))
+    assert figures["pulses_mean"] == 15
+    assert figures["pulses_per_accepted"] == 20
+    assert figures["pulses_median"] == 4
+    assert figures["success_rate"] == 0.75
+    assert figures["false_acceptance_rate"] == pytest.approx(1 / 3)
+    assert figures["error_rms"] == pytest.approx(np.sqrt((1e-4 + 9e-4 + 1e-4) / 3))
+
+
+def test_intervals_hold_the_figure_and_shrink_with_more_cells() -> None:
+    rng = np.random.default_rng(0)
+    few, many = ([float(n) for n in rng.poisson(5, cells)] for cells in (50, 5000))
+    wide, narrow = (metrics(outcomes(p, [True] * len(p), [0] * len(p), [0] * len(p)), 0) for p in (few, many))
+    for figures in (wide, narrow):
+        assert figures["pulses_mean_low"] < figures["pulses_mean"] < figures["pulses_mean_high"]
+    assert narrow["pulses_mean_high"] - narrow["pulses_mean_low"] < 0.2 * (
+        wide["pulses_mean_high"] - wide["pulses_mean_low"]
+    )
+
+
+def test_figures_of_a_controller_that_accepts_nothing_are_stated_without_a_warning() -> None:
+    task = WriteVerify(device="ideal")
+    figures = metrics(evaluate(Resigned(task), task, 10, 0), 0)
+    assert figures["success_rate"] == 0 and figures["pulses_mean"] == 0
+    assert np.isnan(figures["false_acceptance_rate"])
+
+
+def test_tuning_improves_a_bad_controller() -> None:
+    task = WriteVerify(device="threshold")
+    bad = ISPP(task=task, set_start=0.0, reset_start=0.0, step=0.006)
+    tuned = tune(bad, trials=30, seed=0)
+    assert tuned.cost < 0.6 * cost(bad, task, 500, 0)
+    assert tuned.parameters.keys() >= {"set_start", "step"} and tuned.trials == 30
+
+
+def test_what_has_nothing_to_tune_is_left_as_it_is() -> None:
+    policy = Resigned(WriteVerify(device="ideal"))
+    assert tune(policy).policy is policy
+
+
+def test_compare_writes_table_picture_and_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "compare",
+        "--device",
+        "ideal,alox-hfo2",
+        "--controllers",
+        "nominal,ispp",
+        "--cells",
+        "40",
+        "--trials",
+        "2",
+    ]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    with (tmp_path / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["device"], row["controller"]) for row in rows] == [
+        (device, name) for device in ("ideal", "alox-hfo2") for name in ("nominal", "ispp")
+    ]
+    for name in METRICS:
+        assert all(float(row[f"{name}_low"]) <= float(row[name]) <= float(row[f"{name}_high"]) for row in rows)
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert "| nominal |" in (tmp_path / "comparison.md").read_text()
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["command"].startswith("memenv compare") and record["versions"]["memenv"]
+    assert record["config"]["seed"] == 0 and "ispp" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--device", "unobtainium"], "unobtainium"),
+        (["--controllers", "oracle"], "oracle"),
+        (["--cells", "0"], "cells is 0"),
+        (["--tolerance", "-1"], "tolerance is -1"),
+        (["--device", "nowhere/device.json"], "nowhere/device.json"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *words, "--out", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert said in message and "Traceback" not in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_comparison_keeps_the_controllers_that_were_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(task: WriteVerify, name: str, *rest: Any) -> Any:
+        if name == "ispp":
+            raise KeyboardInterrupt
+        return whole(task, name, *rest)
+
+    whole = comparison.judge
+    monkeypatch.setattr(comparison, "judge", judge)
+    words = ["compare", "--device", "ideal", "--controllers", "nominal,ispp", "--cells", "10", "--trials", "1"]
+    assert main([*words, "--out", str(tmp_path)]) == 130
+    assert json.loads((tmp_path / "run.json").read_text())["interrupted"]
+    with (tmp_path / "comparison.csv").open() as file:
+        assert [row["controller"] for row in csv.DictReader(file)] == ["nominal"]
+
+
+def test_a_comparison_that_fails_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> bytes:
+        raise OSError("no room for the picture")
+
+    monkeypatch.setattr(comparison, "picture", fail)
+    with pytest.raises(OSError, match="no room"):
+        compare(CompareConfig(device=("ideal",), controllers=("nominal",), cells=10, trials=1, out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
