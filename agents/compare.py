@@ -112,7 +112,7 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
         "interrupted": interrupted,
         "runs": [one.run for one in judged],
     }
-    files = {
+    files: dict[str, str | bytes] = {
         "comparison.csv": csv_table(rows),
         "comparison.md": markdown_table(rows, command),
         "comparison.png": picture(judged),

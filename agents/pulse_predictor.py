@@ -181,7 +181,7 @@ class PulsePredictor:
             "card": self.card,
         }
         buffer = io.BytesIO()
-        arrays = {name: np.asarray(value, np.float32) for name, value in self.weights._asdict().items()}
+        arrays: dict[str, Any] = {name: np.asarray(value, np.float32) for name, value in self.weights._asdict().items()}
         np.savez_compressed(buffer, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
         write_whole(path, buffer.getvalue())
 
@@ -193,7 +193,7 @@ def load_pulse_predictor(path: Path, task: WriteVerify) -> PulsePredictor:
         ValueError: the file is missing, truncated or not a pulse predictor.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             head = json.loads(bytes(file["head"]).decode())
             weights = Weights(**{name: file[name].astype(np.float64) for name in Weights._fields})
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from memenv.arrays import Array, clip, expm1, floor_at, is_zero, log1p, namespace, sqrt
-from memenv.law import TINY, Law, Response, equivalent_pulses, move
+from memenv.law import TINY, Law, Response, equivalent_pulses, move, reachable_kappa
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +150,8 @@ class Device:
         return self.replace(
             x_lo=x_lo,
             x_hi=x_hi,
-            set=dataclasses.replace(up, kappa=_reachable_kappa(up, widest)),
-            reset=dataclasses.replace(down, kappa=_reachable_kappa(down, widest)),
+            set=dataclasses.replace(up, kappa=reachable_kappa(up, widest)),
+            reset=dataclasses.replace(down, kappa=reachable_kappa(down, widest)),
         )
 
     def _bounds(self, rng: np.random.Generator, low: np.ndarray, high: np.ndarray, cells: int) -> tuple[Array, Array]:
@@ -309,13 +309,6 @@ class Device:
     def read_energy(self, g: Array) -> Array:
         """V^2 G t [J] of one read of conductances `g` [S]."""
         return g * (self.read.voltage**2 * self.read.duration)
-
-
-def _reachable_kappa(law: Response, widest: Array) -> Array:
-    """kappa such that the second pole lies outside the cell's own range."""
-    if is_zero(law.kappa):
-        return law.kappa
-    return np.minimum(law.kappa, 0.999 / (widest + law.margin))
 
 
 def _normal_quantile(share: Array) -> Array:

@@ -77,7 +77,7 @@ def estimate_tables(table: TableDevice) -> TableEstimate:
     found = _fit(base, measured)
     apart = float(np.std(measured.x[:, [0, -1]].mean(axis=1)))
     if apart > 2 * np.hypot(found.device.mismatch.x_lo, found.device.mismatch.x_hi):
-        text = f"{base.source} The devices' ranges lie apart by {apart:.2g} of the range (s.d.), which the record leaves out."
+        text = f"{base.source} The devices' ranges lie apart by {apart:.2g} of the range (s.d.): not in the record."
         found = found._replace(device=found.device.replace(source=text))
     described = _rows(found.device, measured, found.offsets[:, :, None], np.ones(1))
     held_out: tuple[Row, ...] = ()

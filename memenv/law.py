@@ -20,6 +20,8 @@ switching.
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from memenv.arrays import Array, clip, expm1, floor_at, is_zero, namespace
 
 TINY = 1e-12  # the least distance to a pole [range]: keeps r^(gamma - 1) and its derivatives finite there
@@ -166,3 +168,10 @@ def pulse_worth(
     drive = expm1(floor_at(amplitude - law.onset, 1e-9) / law.slope)
     filled = clip(count * law.unit / drive, width_min, width_max)
     return amplitude, xp.where((ideal >= low) & (ideal <= high), width + 0.0 * count, filled)
+
+
+def reachable_kappa(law: Law | Response, size: Array) -> Array:
+    """kappa, at most such that the second pole lies outside a range of `size` (cells,) [range]."""
+    if is_zero(law.kappa):
+        return law.kappa
+    return np.minimum(law.kappa, 0.999 / (size + law.margin))

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr
 
-from memenv.arrays import Array, is_zero
+from memenv.arrays import Array
 from memenv.device import Device
-from memenv.law import Law, equivalent_pulses, move
+from memenv.law import Law, equivalent_pulses, move, reachable_kappa
 
 
 def _rule(states: int, cycles: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -101,7 +101,7 @@ def _clipped(mean: Array, sigma: Array, low: Array, high: Array) -> tuple[Array,
 
 def reachable(law: Law, x_lo: Array, x_hi: Array) -> Law:
     """The law with kappa such that the second pole lies outside each cell's own range, as in a fabricated chip."""
-    return law if is_zero(law.kappa) else law._replace(kappa=np.minimum(law.kappa, 0.999 / (x_hi - x_lo + law.margin)))
+    return law._replace(kappa=reachable_kappa(law, x_hi - x_lo))
 
 
 def _spread_out(value: Array) -> Array:

@@ -1,0 +1,118 @@
+"""The pulse predictor: one text for NumPy and torch, gradients that teach it, files without pickle."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.evaluate import evaluate
+from agents.library import load_policy
+from agents.pulse_predictor import FEATURES, OUTPUTS, PulsePredictor, Sight, decide, features, load_pulse_predictor
+from agents.recurrent import Weights, forward, initial_weights
+from memenv import WriteVerify, load_device
+
+TASK = WriteVerify(device="threshold")
+
+
+def untrained(task: WriteVerify = TASK, memory: bool = True) -> PulsePredictor:
+    """A predictor with random weights."""
+    weights = initial_weights(np.random.default_rng(0), FEATURES, 16, OUTPUTS)
+    return PulsePredictor(weights=weights, device=task.device, task=task, memory=memory)
+
+
+def sight(cells: int) -> Sight:
+    """Random sights, the first cell before its first pulse."""
+    rng = np.random.default_rng(1)
+    read, target, previous = rng.random((3, cells))
+    amplitude = rng.uniform(0.6, 1.6, cells) * np.sign(read - previous)
+    amplitude[0] = 0.0
+    return Sight(read, target, previous, amplitude, 10 ** rng.uniform(-7, -5, cells), np.full(cells, 0.02))
+
+
+@pytest.mark.parametrize("device", ["threshold", "fefet", "pcm", "hfo2-array-om", "taox-sandia"])
+def test_network_and_pulses_agree_between_numpy_and_torch(device: str) -> None:
+    torch = pytest.importorskip("torch")
+    nominal, seen = load_device(device), sight(40)
+    weights = untrained().weights
+    tensors, memory = Sight(*map(torch.tensor, seen)), np.full((40, 16), 0.1)
+    outputs, kept = forward(weights, features(nominal, seen), memory)
+    other, also = forward(Weights(*map(torch.tensor, weights)), features(nominal, tensors), torch.tensor(memory))
+    np.testing.assert_allclose(other.numpy(), outputs, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(also.numpy(), kept, rtol=1e-5, atol=1e-5)
+    for mine, theirs in zip(decide(nominal, seen, outputs), decide(nominal, tensors, other), strict=True):
+        np.testing.assert_allclose(theirs.numpy(), mine, rtol=1e-3)
+
+
+def test_an_untrained_predictor_gives_about_the_nominal_pulse() -> None:
+    seen, device = sight(200), TASK.device
+    outputs = np.zeros((200, OUTPUTS))
+    decision = decide(device, seen, outputs)
+    assert ((decision.amplitude > 0) == (seen.target > seen.read)).all()
+    chip = device.replace(mismatch=type(device.mismatch)())
+    after = chip.pulse(
+        chip.fresh(seen.read, np.zeros((2, 200))), decision.amplitude, decision.width, np.zeros((3, 200))
+    )
+    inside = (seen.target > 0.1) & (seen.target < 0.9)
+    np.testing.assert_allclose(after.x[inside], seen.target[inside], atol=0.02)
+
+
+def test_a_batch_equals_batches_of_one() -> None:
+    policy = untrained()
+    observation = np.random.default_rng(2).uniform(0.1, 0.9, (5, 6)).astype(np.float32)
+    together, state = policy.predict(observation)
+    for row in range(5):
+        alone, own = policy.predict(observation[row : row + 1])
+        np.testing.assert_allclose(alone[0], together[row], atol=1e-6)
+        np.testing.assert_allclose(own.hidden[0], state.hidden[row], atol=1e-12)
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_training_through_the_device_programs_cells_in_fewer_pulses(memory: bool) -> None:
+    pytest.importorskip("torch")
+    from agents.pulse_training import PulseTrainingConfig, train
+
+    before = untrained(memory=memory)
+    config = PulseTrainingConfig(hidden=16, memory=memory, iterations=25, cells=256, steps=6, learning_rate=1e-2)
+    after = replace(before, weights=train([TASK.device], config, start=before.weights))
+    mean = [evaluate(policy, TASK, 500, 0).pulses.mean() for policy in (before, after)]
+    assert mean[1] < 0.7 * mean[0]
+
+
+def test_training_repeats_itself_from_a_seed() -> None:
+    pytest.importorskip("torch")
+    from agents.pulse_training import PulseTrainingConfig, train
+
+    config = PulseTrainingConfig(hidden=8, iterations=2, cells=32, steps=3)
+    first, second = (train([TASK.device], config) for _ in range(2))
+    for mine, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_a_saved_predictor_answers_as_before(tmp_path: Path) -> None:
+    policy = untrained()
+    policy.save(tmp_path / "policy.npz")
+    loaded = load_policy(tmp_path / "policy.npz", TASK)
+    first, second = (evaluate(one, TASK, 100, 0).pulses for one in (policy, loaded))
+    assert np.mean(first != second) < 0.05  # float32 on disk
+    with np.load(tmp_path / "policy.npz", allow_pickle=False) as file:
+        assert set(Weights._fields) < set(file.files)
+
+
+def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
+    whole = tmp_path / "policy.npz"
+    untrained().save(whole)
+    (tmp_path / "cut.npz").write_bytes(whole.read_bytes()[:2000])
+    (tmp_path / "text.npz").write_text("not a policy")
+    np.savez(tmp_path / "other.npz", head=np.frombuffer(b'{"format": "else"}', np.uint8))
+    for name in ("missing", "cut", "text", "other"):
+        with pytest.raises(ValueError, match=f"{name}.npz"):
+            load_pulse_predictor(tmp_path / f"{name}.npz", TASK)
+
+
+def test_a_hopeless_cell_is_given_up() -> None:
+    """A network that is sure that nothing can be reached gives up after the first pulse, not before."""
+    weights = untrained().weights
+    policy = replace(untrained(), weights=weights._replace(w_out=0 * weights.w_out, b_out=np.array([0.0, 0.0, -9.0])))
+    result = evaluate(policy, TASK, 50, 0)
+    assert (result.pulses == 1).all() and result.accepted.mean() < 0.5
