@@ -1,0 +1,215 @@
+"""`memenv train`: learns, resumes, saves what loads and answers, and says clearly what it cannot use."""
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memenv import WriteVerify, load_device
+from memenv.__main__ import main
+
+pytest.importorskip("stable_baselines3")
+
+import agents
+from agents import train as training
+from agents.evaluate import TUNING, evaluate
+from agents.sb3_policy import RECIPES, PulseFeatures
+from agents.train import TrainConfig, train
+
+TINY = {"steps": 400, "envs": 8, "evaluations": 2, "evaluation_cells": 40, "max_pulses": 6}
+
+
+def config(out: Path, **changes) -> TrainConfig:
+    return TrainConfig(**{"out": out, **TINY, **changes})
+
+
+def rows(out: Path) -> list[dict[str, float]]:
+    with (out / "eval.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(autouse=True)
+def small_networks_and_buffers(monkeypatch):
+    """Recipes whose off-policy algorithms begin to learn within a few hundred steps."""
+    for name, recipe in RECIPES.items():
+        if "buffer_size" in recipe.settings:
+            small = {"buffer_size": 1000, "learning_starts": 100, "batch_size": 32, "gradient_steps": 1}
+            monkeypatch.setitem(RECIPES, name, replace(recipe, settings=recipe.settings | small))
+
+
+@pytest.fixture(scope="module")
+def ppo(tmp_path_factory) -> Path:
+    """The folder of a short PPO run."""
+    out = tmp_path_factory.mktemp("ppo") / "run"
+    train(config(out), "memenv train --out run")
+    return out
+
+
+@pytest.mark.parametrize("algo", [*RECIPES, "pulse"])
+def test_what_is_trained_loads_with_one_call_and_programs_as_it_was_judged(algo, tmp_path):
+    steps = 6 if algo == "pulse" else 400
+    best = train(config(tmp_path, algo=algo, steps=steps))
+    chosen = RECIPES.get(algo)
+    task = WriteVerify(
+        max_pulses=6,
+        history=chosen.history if chosen else 1,
+        action=chosen.action if chosen else "continuous",
+    )
+    path = tmp_path / ("policy.npz" if algo == "pulse" else "policy.zip")
+    outcomes = evaluate(agents.load_policy(path, task), task, 40, 0, purpose=TUNING)
+    assert outcomes.pulses.mean() == pytest.approx(best["pulses"], abs=0.06 if algo == "pulse" else 1e-9)
+    if algo != "pulse":  # and where the task shows one step and asks for another kind of action, it finds its way
+        other = WriteVerify(max_pulses=6)
+        again = evaluate(agents.load_policy(path, other), other, 40, 0, purpose=TUNING)
+        np.testing.assert_array_equal(again.pulses, outcomes.pulses)
+
+
+def test_ppo_learns_to_program_most_cells(tmp_path):
+    best = train(config(tmp_path, device=("alox-hfo2",), steps=150_000, envs=256, max_pulses=20, tolerance=0.05))
+    assert best["cost"] < 0.6 * rows(tmp_path)[0]["cost"]
+
+
+def test_equal_seeds_train_equal_policies(ppo, tmp_path):
+    train(config(tmp_path / "same"))
+    train(config(tmp_path / "other", seed=1))
+
+    def figures(out):
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in rows(out)]
+
+    assert figures(ppo) == figures(tmp_path / "same") != figures(tmp_path / "other")
+
+
+def test_the_record_holds_command_versions_configuration_and_result(ppo):
+    record = json.loads((ppo / "run.json").read_text())
+    assert record["command"] == "memenv train --out run"
+    assert {"memenv", "torch", "stable-baselines3"} < record["versions"].keys()
+    assert record["config"]["steps"] == 400 and record["config"]["history"] == RECIPES["ppo"].history
+    assert record["last"] == rows(ppo)[-1] and record["last"]["steps"] >= 400
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn", "pulse"])
+def test_an_interrupted_run_resumes_from_its_last_checkpoint(algo, tmp_path, monkeypatch, capsys):
+    steps = 10 if algo == "pulse" else 1200
+    words = ["train", "--algo", algo, "--steps", str(steps), "--envs", "8", "--evaluations", "4", "--max-pulses", "6"]
+    words += ["--evaluation-cells", "40", "--out", str(tmp_path)]
+    judge = training.Journal.judge
+
+    def interrupted(self, *arguments):
+        judge(self, *arguments)
+        if len(self.rows) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.Journal, "judge", interrupted)
+    assert main(words) == 130
+    assert f"continue with: memenv {' '.join(words)} --resume" in capsys.readouterr().err
+    before = rows(tmp_path)
+    assert 0 < before[-1]["steps"] < steps
+    monkeypatch.setattr(training.Journal, "judge", judge)
+    assert main([*words, "--resume"]) == 0
+    after = rows(tmp_path)
+    assert after[:3] == before and after[-1]["steps"] >= steps
+    assert after[3]["seconds"] >= before[-1]["seconds"]
+    assert main([*words, "--resume"]) == 0 and rows(tmp_path) == after  # nothing is left to do
+
+
+def test_several_devices_are_mixed(tmp_path):
+    train(config(tmp_path, device=("threshold", "alox-hfo2")))
+    head = json.loads((tmp_path / "policy.json").read_text())
+    assert [device["name"] for device in head["devices"]] == ["threshold", "alox-hfo2"]
+
+
+def test_a_device_or_a_tolerance_outside_the_training_is_warned_of(ppo):
+    task = WriteVerify(max_pulses=6, history=4)
+    agents.load_policy(ppo / "policy.zip", task)  # warnings are errors
+    with pytest.warns(UserWarning, match="trained on threshold, not on this alox-hfo2"):
+        agents.load_policy(ppo / "policy.zip", replace(task, device="alox-hfo2"))
+    other = load_device("threshold").replace(g_max=2e-4)
+    with pytest.warns(UserWarning, match="not on this threshold"):
+        agents.load_policy(ppo / "policy.zip", replace(task, device=other))
+    with pytest.warns(UserWarning, match=r"tolerance 0.02, the task has 0.1"):
+        agents.load_policy(ppo / "policy.zip", replace(task, tolerance=0.1))
+
+
+def test_a_policy_of_another_layout_is_refused(ppo, tmp_path):
+    with pytest.raises(ValueError, match="trained with give_up=True"):
+        agents.load_policy(ppo / "policy.zip", WriteVerify(give_up=False))
+    agents.load_policy(ppo / "policy.zip", WriteVerify(rounds=3))  # told more than it was trained with
+    train(config(tmp_path, rounds=2))
+    with pytest.raises(ValueError, match="rounds > 1"):
+        agents.load_policy(tmp_path / "policy.zip", WriteVerify())
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "head missing", "head truncated", "head of another"])
+def test_a_missing_or_damaged_file_is_refused(ppo, tmp_path, damage):
+    zip_file, head = (ppo / "policy.zip").read_bytes(), (ppo / "policy.json").read_text()
+    if damage != "missing":
+        (tmp_path / "policy.zip").write_bytes(zip_file[: len(zip_file) // 2] if damage == "truncated" else zip_file)
+    if damage != "head missing":
+        text = {"head truncated": head[:30], "head of another": "{}"}.get(damage, head)
+        (tmp_path / "policy.json").write_text(text)
+    with pytest.raises(ValueError, match=r"policy\.(zip|json): (there is no|not|the head)"):
+        agents.load_policy(tmp_path / "policy.zip", WriteVerify())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--resume"], "no checkpoint to resume"),
+        (["--device", "unobtainium"], "unobtainium"),
+        (["--steps", "-1"], "steps is -1"),
+        (["--evaluations", "0"], "evaluations is 0"),
+        (["--algo", "ars"], "invalid choice: 'ars'"),
+    ],
+)
+def test_unusable_options_end_with_one_line_and_status_2(words, message, tmp_path, capsys):
+    try:
+        status = main(["train", "--out", str(tmp_path), *words])
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("memenv train: ") and message in last
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_algorithm_is_refused_from_python_too(tmp_path):
+    with pytest.raises(ValueError, match="unknown algorithm 'ars'; known are ppo"):
+        train(config(tmp_path, algo="ars"))
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_as_another(ppo):
+    with pytest.raises(ValueError, match="already holds a run"):
+        train(config(ppo))
+    with pytest.raises(ValueError, match=r"tolerance is 0.03, the run in .* has 0.02"):
+        train(config(ppo, resume=True, tolerance=0.03))
+
+
+def test_a_damaged_checkpoint_is_refused(ppo, tmp_path):
+    for name in ("run.json", "eval.csv", "checkpoint.json"):
+        (tmp_path / name).write_bytes((ppo / name).read_bytes())
+    (tmp_path / "checkpoint.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"checkpoint\.zip: not a readable policy"):
+        train(config(tmp_path, resume=True))
+
+
+def test_the_extractor_gives_finite_features_of_the_stated_number():
+    import torch
+
+    for history, rounds in ((1, 1), (4, 1), (3, 2)):
+        task = WriteVerify(history=history, rounds=rounds)
+        space = task.observation_space
+        extractor = PulseFeatures(space, task.features)
+        features = extractor(torch.as_tensor(np.stack([space.low, space.high, space.sample()])))
+        assert features.shape == (3, extractor.features_dim) and torch.isfinite(features).all()
+        assert features.abs().max() < 12  # however far the error: it enters logarithmically
+
+
+def test_importing_agents_imports_no_torch():
+    code = "import sys, agents; assert callable(agents.load_policy); print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
