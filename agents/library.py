@@ -7,10 +7,12 @@ from typing import Any
 from agents.controllers import CONTROLLERS, controllers
 from agents.policies import Policy
 from agents.pulse_predictor import load_pulse_predictor
+from agents.table_optimum import TableOptimum
 from memenv.device import Device
 from memenv.envs.write_verify import WriteVerify
 
 GENERALIST = "generalist"
+OPTIMUM = "optimum"
 
 
 def shipped() -> tuple[str, ...]:
@@ -22,14 +24,15 @@ def shipped() -> tuple[str, ...]:
 def known_policies(task: WriteVerify) -> tuple[str, ...]:
     """What is compared when nothing is named: controllers, the device's specialist and the generalist, the bound."""
     learned = [name for name in ("specialist", GENERALIST) if _file(name, task) is not None]
-    return (*controllers()[:-1], *learned, controllers()[-1])
+    bounds = (controllers()[-1], *((OPTIMUM,) if task.device.polarity_only else ()))
+    return (*controllers()[:-1], *learned, *bounds)
 
 
 def load_policy(name: str | Path, task: WriteVerify) -> Policy:
     """The policy of a name or a path for a task.
 
     Args:
-        name: a controller, `specialist` (shipped for the task's device), `generalist`, another shipped policy, or the
+        name: a controller, `optimum` (on measured tables, by dynamic programming), `specialist` (shipped for the task's device), `generalist`, another shipped policy, or the
             path of a .npz (pulse predictor) or a .zip (stable-baselines3) that `memenv train` saved.
         task: what it will do.
 
@@ -39,6 +42,8 @@ def load_policy(name: str | Path, task: WriteVerify) -> Policy:
     text = str(name)
     if text in CONTROLLERS:
         return CONTROLLERS[text](task=task)
+    if text == OPTIMUM:
+        return TableOptimum(task=task)
     if text.endswith(".zip"):
         from agents.sb3_policy import load_sb3
 

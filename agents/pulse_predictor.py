@@ -148,12 +148,17 @@ class PulsePredictor:
         episode_start: Any = None,
         deterministic: bool = True,
     ) -> tuple[np.ndarray, Memory]:
-        """Actions of the task and the memory after them; see `agents.policies.Policy`."""
-        del episode_start, deterministic
+        """Actions of the task and the memory after them; see `agents.policies.Policy`.
+
+        What was learnt is forgotten where `episode_start` says so, by default before a cell's first pulse: a caller that
+        goes on to a neighbouring cell may pass False and keep it.
+        """
+        del deterministic
         view = self.task.view(observation)
         state = self.begin(None, len(view.read)) if state is None else state
         first = view.amplitude == 0
-        hidden = None if state.hidden is None else np.where(first[:, None], 0.0, state.hidden)
+        forget = first if episode_start is None else np.asarray(episode_start, bool)
+        hidden = None if state.hidden is None else np.where(forget[:, None], 0.0, state.hidden)
         sight = Sight(
             read=view.read,
             target=view.target,
