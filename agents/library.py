@@ -32,8 +32,9 @@ def load_policy(name: str | Path, task: WriteVerify) -> Policy:
     """The policy of a name or a path for a task.
 
     Args:
-        name: a controller, `optimum` (on measured tables, by dynamic programming), `specialist` (shipped for the task's device), `generalist`, another shipped policy, or the
-            path of a .npz (pulse predictor) or a .zip (stable-baselines3) that `memenv train` saved.
+        name: a controller, `optimum` (on measured tables, by dynamic programming), `specialist` (shipped for the task's
+            device), `generalist`, another shipped policy, or the path of a .npz (pulse predictor) or a .zip
+            (stable-baselines3) that `memenv train` saved.
         task: what it will do.
 
     Raises:

@@ -150,8 +150,8 @@ class PulsePredictor:
     ) -> tuple[np.ndarray, Memory]:
         """Actions of the task and the memory after them; see `agents.policies.Policy`.
 
-        What was learnt is forgotten where `episode_start` says so, by default before a cell's first pulse: a caller that
-        goes on to a neighbouring cell may pass False and keep it.
+        What was learnt is forgotten where `episode_start` says so, by default before a cell's first pulse: a caller
+        that goes on to a neighbouring cell may pass False and keep it.
         """
         del deterministic
         view = self.task.view(observation)

@@ -133,7 +133,9 @@ def _tasks(config: TrainConfig) -> list[WriteVerify]:
     shared = ("tolerance", "rounds", "max_pulses", "confirm_reads", "history", "weight_energy", "weight_latency")
     own: dict[str, Any] = {name: getattr(config, name) for name in shared}
     if config.algo != PULSE:
-        own["weight_acceptance"] = WriteVerify.weight_pulses * config.max_pulses  # minus the cost that `agents.tune` has
+        own["weight_acceptance"] = (
+            WriteVerify.weight_pulses * config.max_pulses
+        )  # minus the cost that `agents.tune` has
         device = config.device[0] if len(config.device) == 1 else list(config.device)
         return [WriteVerify(device=device, action=recipe(config.algo).action, **own)]
     tasks = [WriteVerify(device=device, **own) for device in config.device]
