@@ -101,7 +101,8 @@ def flow_dose(r: Array, end: Array, gamma: Array) -> Array:
     if isinstance(gamma, float | int) and gamma == 1:
         return xp.log(r / end)
     a = _exponent_above_one(gamma)
-    return (end**-a - r**-a) / a
+    far, near = (xp.exp(clip(-a * xp.log(place), -60.0, 60.0)) for place in (end, r))  # place^-a, finite in float32 too
+    return (far - near) / a
 
 
 def _exponent_above_one(gamma: Array) -> Array:
