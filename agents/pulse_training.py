@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from agents.evaluate import TRAINING, seeded
-from agents.pulse_predictor import FEATURES, OUTPUTS, Sight, decide, features
+from agents.pulse_predictor import FEATURES, OUTPUTS, Decision, Sight, decide, features
 from agents.recurrent import Weights, forward, initial_weights
-from memenv.arrays import tree_map
-from memenv.device import Device
+from memenv.arrays import is_zero, tree_map
+from memenv.device import Device, State
 from memenv.envs.write_verify import CLEARANCE
 
 
@@ -75,85 +75,78 @@ def arrays(weights: Weights) -> Weights:
 def rollout(
     weights: Weights, device: Device, config: PulseTrainingConfig, rng: np.random.Generator
 ) -> tuple[Any, dict[str, float]]:
-    """Loss and figures of one batch of fresh cells of a device."""
+    """Loss of one batch of fresh cells of a device, and mean pulses for first and later targets, failures counted."""
     cells = config.cells
-
-    def tensor(value: Any) -> Any:
-        return torch.as_tensor(value, dtype=torch.float32) if isinstance(value, np.ndarray) else value
-
-    chip = tree_map(tensor, device.fabricate(rng, cells))
-    low, high = config.target_range
-    tolerance = tensor(np.exp(rng.uniform(np.log(config.tolerance[0]), np.log(config.tolerance[1]), cells)))
-
-    def normals(rows: int) -> torch.Tensor:
-        return torch.randn(rows, cells)
-
-    def fresh_target(read: torch.Tensor) -> torch.Tensor:
-        gap = CLEARANCE * tolerance
-        below, above = (read - gap).clamp(low, high), (read + gap).clamp(low, high)
-        place = low + torch.rand(cells) * (high - low - (above - below))
-        return torch.where(place < below, place, place + above - below).detach()
-
-    def fraction(g: torch.Tensor) -> torch.Tensor:
-        return (g - device.g_min) / (device.g_max - device.g_min)
-
+    chip = tree_map(_tensor, device.fabricate(rng, cells))
+    tolerance = _tensor(np.exp(rng.uniform(np.log(config.tolerance[0]), np.log(config.tolerance[1]), cells)))
     x_lo, x_hi = (torch.zeros(cells) + bound for bound in (chip.x_lo, chip.x_hi))
-    state = chip.fresh(x_lo + (x_hi - x_lo) * torch.rand(cells), normals(2))
-    seen, state = chip.sense(state, normals(2))
-    read = fraction(seen)
-    target = fresh_target(read)
-    sight = Sight(
-        read, target, read, torch.zeros(cells), torch.full((cells,), float(device.driver.width_min)), tolerance
-    )
+
+    def sense(state: Any) -> tuple[Any, Any]:
+        seen, state = chip.sense(state, torch.randn(2, cells))
+        return (seen - device.g_min) / (device.g_max - device.g_min), state
+
+    read, state = sense(chip.fresh(x_lo + (x_hi - x_lo) * torch.rand(cells), torch.randn(2, cells)))
+    target = _fresh_target(read, tolerance, config.target_range)
+    shortest = torch.full((cells,), float(device.driver.width_min))
+    sight = Sight(read, target, read, torch.zeros(cells), shortest, tolerance)
     hidden = torch.zeros(cells, config.hidden) if config.memory else None
     loss, weight_sum = torch.zeros(()), 0.0
-    targets_before = torch.zeros(cells)
-    spent, first_pulses, later_pulses, later_targets = torch.zeros(cells), 0.0, 0.0, 0.0
-    first_done = 0.0
+    first = torch.ones(cells, dtype=torch.bool)
+    pulses, targets = {"first": 0.0, "later": 0.0}, {"first": 0.0, "later": 0.0}
     for _ in range(config.steps):
         outputs, hidden = forward(weights, features(device, sight), hidden)
         decision = decide(device, sight, outputs)
-        zero, noise = torch.zeros(cells), normals(3)
-        up_z, down_z = (torch.stack([sign + zero, zero, zero]) for sign in (1.0, -1.0))
-        branch = [
-            chip.pulse(state, decision.amplitude, decision.width, z).x
-            for z in (up_z, down_z, torch.stack([zero, 1.0 + zero, zero]))
-        ]
-        law = chip.law(decision.amplitude > 0)
-        middle, cycle = 0.5 * (branch[0] + branch[1]), 0.5 * (branch[0] - branch[1])
-        added = (
-            0.0
-            if isinstance(law.additive_noise, float) and law.additive_noise == 0
-            else branch[2] - chip.pulse(state, decision.amplitude, decision.width, torch.stack([zero, zero, zero])).x
-        )
-        scatter = torch.sqrt(cycle**2 + added**2 + device.read.noise**2 + (0.03 * tolerance) ** 2)
-        off = middle - target
-        inside = _normal_cdf((tolerance - off) / scatter) - _normal_cdf((-tolerance - off) / scatter)
-        weight = torch.where(targets_before == 0, config.first_weight, 1.0)
+        noise = torch.randn(3, cells)
+        inside = acceptance(chip, state, decision, target, tolerance, device.read.noise)
         reachable = ((target > x_lo - tolerance) & (target < x_hi + tolerance) & (x_hi > x_lo)).float()
         belief = torch.nn.functional.binary_cross_entropy_with_logits(decision.reachable, reachable)
+        weight = torch.where(first, config.first_weight, 1.0)
         loss = loss - (weight * inside).mean() + 0.1 * belief
         weight_sum += float(weight.mean())
-        state = chip.pulse(state, decision.amplitude, decision.width, noise)
-        seen, state = chip.sense(state, normals(2))
-        previous, read = read, fraction(seen)
-        with torch.no_grad():
-            accepted = (read - target).abs() <= tolerance
-            spent = spent + 1
-            is_first = targets_before == 0
-            first_pulses += float(is_first.float().sum())
-            first_done += float((accepted & is_first).float().sum())
-            later_pulses += float((~is_first).float().sum())
-            later_targets += float((accepted & ~is_first).float().sum())
-            targets_before = targets_before + accepted.float()
-            target = torch.where(accepted, fresh_target(read), target)
+        previous = read
+        read, state = sense(chip.pulse(state, decision.amplitude, decision.width, noise))
+        accepted = ((read - target).abs() <= tolerance).detach()
+        for name, which in (("first", first), ("later", ~first)):
+            pulses[name] += float(which.sum())
+            targets[name] += float((accepted & which).sum())
+        first = first & ~accepted
+        target = torch.where(accepted, _fresh_target(read, tolerance, config.target_range), target)
         sight = Sight(read, target, previous, decision.amplitude, decision.width, tolerance)
-    report = {
-        "acceptances": float(-loss.detach()) / weight_sum,
-        "first": first_pulses / max(first_done, 1.0),
-        "later": later_pulses / max(later_targets, 1.0),
-    }
-    return loss / config.steps, report
+    report = {name: pulses[name] / max(targets[name], 1.0) for name in pulses}
+    return loss / config.steps, {"acceptances": float(-loss.detach()) / weight_sum, **report}
+
+
+def acceptance(
+    chip: Device, state: State, decision: Decision, target: Any, tolerance: Any, read_noise: float
+) -> torch.Tensor:
+    """Probability (cells,) that the read after the pulse is inside the tolerance, noise propagated to first order."""
+    zero = torch.zeros_like(target)
+    one = 1.0 + zero
+
+    def after(cycle: Any, additive: Any) -> Any:
+        return chip.pulse(state, decision.amplitude, decision.width, torch.stack([cycle, additive, zero])).x
+
+    strong, weak = after(one, zero), after(-one, zero)
+    variance = (0.5 * (strong - weak)) ** 2
+    if not is_zero(chip.set.additive_noise) or not is_zero(chip.reset.additive_noise):
+        variance = variance + (after(zero, one) - after(zero, zero)) ** 2
+    scatter = torch.sqrt(variance + read_noise**2 + (0.03 * tolerance) ** 2)  # the last term keeps it smooth
+    off = 0.5 * (strong + weak) - target
+    return _normal_cdf((tolerance - off) / scatter) - _normal_cdf((-tolerance - off) / scatter)
+
+
+def _fresh_target(read: torch.Tensor, tolerance: torch.Tensor, span: tuple[float, float]) -> torch.Tensor:
+    """New targets, as `WriteVerify` draws them."""
+    low, high = span
+    gap = CLEARANCE * tolerance
+    below, above = (read - gap).clamp(low, high), (read + gap).clamp(low, high)
+    place = low + torch.rand(len(read)) * (high - low - (above - below))
+    return torch.where(place < below, place, place + above - below).detach()
+
+
+def _tensor(value: Any) -> Any:
+    """Arrays as float32 tensors, anything else as it is."""
+    return torch.as_tensor(value, dtype=torch.float32) if isinstance(value, np.ndarray) else value
 
 
 def _normal_cdf(value: torch.Tensor) -> torch.Tensor:

@@ -50,7 +50,7 @@ class PulseFeatures(BaseFeaturesExtractor):
             _logarithmic(response),
             2.0 * steps[:, -1, 1:2] - 1.0,
             (signal[:, -1:] == 0).to(read.dtype),
-            steps[:, -1, 5:6],
+            torch.log1p(20.0 * (1.0 - steps[:, -1, 5:6])),
             steps[:, -1, 6:],
         )
         return torch.cat(columns, dim=1)
