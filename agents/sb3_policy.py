@@ -101,7 +101,7 @@ RECIPES: dict[str, Recipe] = {
         envs=1024,
         minibatches=4,
         settings=_ON_POLICY,
-        network={"net_arch": [64, 64], "log_std_init": -1.0},
+        network={"net_arch": [64, 64], "log_std_init": -1.0, "activation_fn": torch.nn.ReLU},
     ),
     "recurrent_ppo": Recipe(
         model=RecurrentPPO,
@@ -198,9 +198,21 @@ class SB3Policy:
         masks = {"action_masks": self.own.masks_of(told)} if isinstance(self.model, MaskablePPO) else {}
         inner = tree_map(_swapped, inner)  # recurrent states have the cells as second axis, policies as first
         action, inner = self.model.predict(told, inner, episode_start, deterministic, **masks)
+        if isinstance(self.model, PPO) and self.own.give_up:
+            action[self._hopeless(told), -1] = 1.0
         if self.own.action != self.task.action:
             action = self.task.encode(*self.own.decode(action))
         return action, (seen, tree_map(_swapped, inner))
+
+    def _hopeless(self, told: np.ndarray) -> np.ndarray:
+        """(cells,) bool: where the critic expects less than the nothing that giving up is worth.
+
+        Cells beyond help are one in a hundred: a Gaussian actor hardly ever tries to give them up, so it does not learn
+        to, while the critic learns what they cost from every pulse on them.
+        """
+        with torch.no_grad():
+            value = self.model.policy.predict_values(torch.as_tensor(told))
+        return (value[:, 0] < 0).numpy() & (told[:, 3 - self.own.features] != 0)
 
     def _remember(self, seen: np.ndarray | None, newest: np.ndarray) -> np.ndarray:
         """The last `own.history` steps; before the first pulse the first step repeated, as in the observation."""

@@ -23,6 +23,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from tqdm import tqdm
 
 from agents import pulse_training
+from agents.domain import family
 from agents.evaluate import TRAINING, TUNING, Outcomes, evaluate
 from agents.policies import Policy
 from agents.pulse_predictor import PulsePredictor, load_pulse_predictor
@@ -35,7 +36,9 @@ from memenv.envs import TaskVectorEnv
 from memenv.envs.write_verify import WriteVerify
 
 PULSE = "pulse"
-PULSE_STEPS, PULSE_CELLS = 2000, 1024
+PULSE_STEPS, PULSE_CELLS = 1500, 1024
+FAMILY = "family"  # in place of devices: the generalist's, drawn anew in each gradient step ...
+JUDGED = ("threshold", "alox-hfo2", "hfo2-array-om")  # ... and judged on these of it
 EVALUATION_SEED = 0  # of the chips on which progress is judged: the same in every run
 CONTINUABLE = {"out", "resume", "steps", "threads", "evaluations"}  # options that a resumed run may change
 
@@ -44,7 +47,9 @@ CONTINUABLE = {"out", "resume", "steps", "threads", "evaluations"}  # options th
 class TrainConfig:
     """Train a policy for a device; agents.load_policy(path, task) loads the policy.zip or policy.npz that it saves."""
 
-    device: tuple[str, ...] = option(("threshold",), help="names, .json records or .npz tables; several are mixed")
+    device: tuple[str, ...] = option(
+        ("threshold",), help="names, .json records or .npz tables; several are mixed; family (pulse)"
+    )
     tolerance: float = option(0.02, help="half-width of the target band, fraction of the range")
     algo: str = option("ppo", help="algorithm; pulse = gradients through the device", choices=(*RECIPES, PULSE))
     steps: int = option(0, help="steps of the environments together, for pulse gradient steps [the recipe's]")
@@ -133,12 +138,10 @@ def _tasks(config: TrainConfig) -> list[WriteVerify]:
     shared = ("tolerance", "rounds", "max_pulses", "confirm_reads", "history", "weight_energy", "weight_latency")
     own: dict[str, Any] = {name: getattr(config, name) for name in shared}
     if config.algo != PULSE:
-        own["weight_acceptance"] = (
-            WriteVerify.weight_pulses * config.max_pulses
-        )  # minus the cost that `agents.tune` has
+        own["weight_acceptance"] = WriteVerify.weight_pulses * config.max_pulses  # minus the cost of `agents.tune`
         device = config.device[0] if len(config.device) == 1 else list(config.device)
         return [WriteVerify(device=device, action=recipe(config.algo).action, **own)]
-    tasks = [WriteVerify(device=device, **own) for device in config.device]
+    tasks = [WriteVerify(device=device, **own) for device in (JUDGED if config.device == (FAMILY,) else config.device)]
     for task in tasks:
         if not isinstance(task.device, Device):
             raise ValueError(
@@ -314,7 +317,7 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, 
         seed=config.seed,
         iterations=config.steps,
         steps=max(pulse_training.PulseTrainingConfig.steps, 3 * config.rounds),
-        tolerance=(config.tolerance / 3, config.tolerance * 1.5),
+        tolerance=(config.tolerance * 0.35, config.tolerance * 1.5),
     )
     if config.resume:
         before = load_pulse_predictor(checkpoint_file(config), tasks[0])
@@ -340,7 +343,8 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, 
         journal.judge(steps, [(task, policy.on(task, task.device)) for task in tasks], policy.save)
 
     if done < config.steps:
-        pulse_training.train([task.device for task in tasks], settings, on_step, start)
+        devices = family() if config.device == (FAMILY,) else [task.device for task in tasks]
+        pulse_training.train(devices, settings, on_step, start)
 
 
 def _fresh_seed(seed: int, done: int) -> int:
