@@ -1,5 +1,6 @@
 """Policies by name or path: hand-written controllers, shipped policies, and what `memenv train` saved."""
 
+import warnings
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,15 @@ def load_policy(name: str | Path, task: WriteVerify) -> Policy:
             "or give a path to a .npz or .zip that memenv train saved"
         )
     predictor = load_pulse_predictor(path, task)
-    nominal = task.device if isinstance(task.device, Device) and text == GENERALIST else None
-    return predictor.on(task, nominal)
+    if text == GENERALIST and isinstance(task.device, Device):
+        return predictor.on(task, task.device)
+    if isinstance(task.device, Device) and task.device.name != predictor.device.name:
+        warnings.warn(
+            f"{text} was trained for {predictor.device.name}: {task.device.name} is outside what it has seen; "
+            f"use {GENERALIST}, or train one with memenv train --algo pulse --device {task.device.name}",
+            stacklevel=2,
+        )
+    return predictor
 
 
 def _folder() -> Any:
