@@ -268,6 +268,8 @@ def picture(judged: list[Judged]) -> bytes:
     """PNG: for each device the distribution of pulses, the error against pulses, and traces of one cell."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import LogLocator
 
     devices = list(dict.fromkeys(one.task.device.name for one in judged))
     figure = Figure(figsize=(15, 4.3 * len(devices)), dpi=110, layout="constrained")
@@ -284,20 +286,21 @@ def picture(judged: list[Judged]) -> bytes:
             shares.step(pulses, 100 * done, where="post", color=colours[name], label=name)
             if task.rounds == 1:
                 errors.semilogy(pulses, 100 * outcomes.error_by_pulse, color=colours[name])
-        last = int(
-            np.clip(np.median([np.percentile(outcomes.pulses, 98) for _, _, outcomes, _, _ in own]), 8, task.max_pulses)
-        )
+        last = int(np.clip(max(np.percentile(one.outcomes.pulses, 90) for one in own), 8, 20))
         shares.set(
             title=f"{device}: cells programmed", xlabel="pulses", ylabel="share [%]", xlim=(0, last), ylim=(0, 102)
         )
-        shares.legend(fontsize="small", loc="lower right")
         errors.axhline(100 * float(np.min(task.tolerance_x)), color="grey", linestyle=":", label="tolerance")
         errors.set(
             title="true error, median over all cells", xlabel="pulses", ylabel="error [% of range]", xlim=(0, last)
         )
         errors.yaxis.set_major_formatter("{x:g}")
+        errors.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         errors.yaxis.set_minor_formatter("{x:g}")
         _draw_traces(traces, task, own, colours)
+        traces.set_xlim(-0.3, last)
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside right center")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
