@@ -473,7 +473,7 @@ def test_the_masks_that_a_policy_derives_from_its_observation_are_those_of_the_e
     for _ in range(4):
         masks = task.masks_of(task.observe(game.episode))
         np.testing.assert_array_equal(masks, task.info(game.episode)["action_mask"])
-        up = task.decode(np.arange(len(task._menu[0])))[0] > 0
+        up = task.decode(np.arange(len(task.actions.menu[0])))[0] > 0
         np.testing.assert_array_equal(
             masks[:, : len(up)], up[None] == (game.episode.reading < game.episode.target)[:, None]
         )

@@ -10,18 +10,12 @@ from gymnasium import spaces
 
 from memenv.arrays import put, take
 from memenv.device import Device, Driver, State
+from memenv.envs.actions import Float, PulseActions, TaskError, volts
 from memenv.envs.task import Draw, NormalDraw, UniformDraw
 from memenv.presets import load_device
 from memenv.records import DeviceError
 
-Float = np.ndarray  # (cells,) float64
-FAINT = 1e-6  # the weakest signal of a pulse: 0 in an observation means that there was none
-GIVE_UP_ABOVE = 0.9  # the third action component gives the cell up beyond this
 CLEARANCE = 2.0  # [tolerances] a new target is at least this far from the last read
-
-
-class TaskError(ValueError):
-    """An argument, an option or an action that the task does not allow; the message says what is."""
 
 
 class Episode(NamedTuple):
@@ -156,57 +150,38 @@ class WriteVerify:
         return spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
 
     @cached_property
+    def actions(self) -> PulseActions:
+        """What the actions mean."""
+        return PulseActions(
+            discrete=self.action == "discrete",
+            levels=self.levels,
+            give_up=self.give_up,
+            polarity_only=self.device.polarity_only,
+        )
+
+    @property
     def action_space(self) -> spaces.Space[Any]:
         """Box (2 or 3,) float32 in [-1, 1], or Discrete (menu length)."""
-        if self.action == "discrete":
-            return spaces.Discrete(len(self._menu[0]) + self.give_up)
-        return spaces.Box(-1.0, 1.0, (2 + self.give_up,), np.float32)
-
-    @cached_property
-    def _menu(self) -> tuple[Float, Float]:
-        """Signal and log-width of the pulses of the discrete menu."""
-        if self.device.polarity_only:
-            return np.array([1.0, -1.0]), np.ones(2)
-        amplitudes, widths = self.levels
-        strength = np.linspace(0.0, 1.0, amplitudes + 1)[1:]
-        log_width = np.linspace(-1.0, 1.0, widths + 2)[1:-1]
-        s, w = (part.ravel() for part in np.meshgrid(np.concatenate([strength, -strength]), log_width, indexing="ij"))
-        return s, w
+        return self.actions.space
 
     # -- actions and observations in physical terms ------------------------------------------------------------------
 
     def decode(self, action: np.ndarray, driver: Driver | None = None) -> tuple[Float, Float, np.ndarray]:
         """Signed amplitude [V], width [s] and giving up (bool), each (cells,), of actions (cells, ...)."""
-        signal, log_width, gave_up = self._signals(action)
-        return (*_volts(signal, log_width, driver or self.device.driver), gave_up)
+        signal, log_width, gave_up = self.actions.signals(action)
+        return (*volts(signal, log_width, driver or self.device.driver), gave_up)
 
     def encode(
         self, amplitude: Float, width: Float, give_up: np.ndarray | None = None, driver: Driver | None = None
     ) -> np.ndarray:
         """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""
-        driver = driver or self.device.driver
-        amplitude, width = np.asarray(amplitude, float), np.asarray(width, float)
-        up = amplitude > 0
-        low, high = _amplitudes(up, driver)
-        strength = np.clip((np.abs(amplitude) - low) / np.maximum(high - low, 1e-12), FAINT, 1.0)
-        signal = np.where(up, strength, -strength)
-        span = np.maximum(np.log(driver.width_max / driver.width_min), 1e-12)  # a driver may offer one pulse only
-        log_width = 2 * np.log(np.clip(width, driver.width_min, driver.width_max) / driver.width_min) / span - 1
-        if self.action == "discrete":
-            menu_signal, menu_width = self._menu
-            distance = np.abs(signal[:, None] - menu_signal) + 10.0 * (up[:, None] != (menu_signal > 0))
-            index = np.argmin(distance + np.abs(log_width[:, None] - menu_width), axis=1)
-            return index if give_up is None or not self.give_up else np.where(give_up, len(menu_signal), index)
-        columns = [signal, log_width]
-        if self.give_up:
-            columns.append(-1.0 + 2.0 * (np.zeros(len(signal)) if give_up is None else give_up))
-        return np.stack(columns, axis=1).astype(np.float32)
+        return self.actions.encode(amplitude, width, give_up, driver or self.device.driver)
 
     def view(self, observation: np.ndarray, driver: Driver | None = None) -> View:
         """Observations (cells, history * features) in physical terms, the newest step of each."""
         driver = driver or self.device.driver
         newest = observation[:, -self.features :].astype(np.float64)
-        amplitude, width = _volts(newest[:, 3], newest[:, 4], driver)
+        amplitude, width = volts(newest[:, 3], newest[:, 4], driver)
         rests = newest[:, 3] == 0
         return View(
             read=newest[:, 0],
@@ -216,31 +191,6 @@ class WriteVerify:
             width=np.where(rests, 0.0, width),
             budget=newest[:, 5],
         )
-
-    def _signals(self, action: np.ndarray) -> tuple[Float, Float, np.ndarray]:
-        """Signal, log-width and giving-up of valid actions."""
-        action = np.asarray(action)
-        if self.action == "discrete":
-            signal, log_width = self._menu
-            options = len(signal) + self.give_up
-            if action.dtype.kind not in "iu":
-                raise TaskError(f"action is of type {action.dtype}, whole numbers 0 to {options - 1} are needed")
-            known = (action >= 0) & (action < options)
-            if not known.all():
-                raise TaskError(f"action is {action[~known][0]}, allowed is 0 to {options - 1}")
-            gave_up = action >= len(signal)
-            index = np.minimum(action, len(signal) - 1)
-            return signal[index], log_width[index], gave_up
-        if action.dtype.kind not in "fiu":
-            raise TaskError(f"action is of type {action.dtype}, numbers in [-1, 1] are needed")
-        inside = np.abs(action) <= 1  # not true of NaN
-        if not inside.all():
-            raise TaskError(
-                f"action has a component {action[~inside][0]:g}, allowed is -1 to 1: clip it, keep it finite"
-            )
-        columns = action.T.astype(np.float64)
-        gave_up = columns[2] > GIVE_UP_ABOVE if self.give_up else np.zeros(len(action), bool)
-        return np.where(columns[0] == 0, -FAINT, columns[0]), columns[1], gave_up
 
     # -- the process -------------------------------------------------------------------------------------------------
 
@@ -306,8 +256,8 @@ class WriteVerify:
     def transition(self, episode: Episode, action: np.ndarray, noise: tuple[np.ndarray, ...]) -> Episode:
         """One pulse and its verify read, or giving up, on each cell; noise as `step_draws` says."""
         chip, tolerance = episode.chip, self.tolerance_of(episode.chip)
-        signal, log_width, gave_up = self._signals(action)
-        amplitude, width = _volts(signal, log_width, chip.driver)
+        signal, log_width, gave_up = self.actions.signals(action)
+        amplitude, width = volts(signal, log_width, chip.driver)
         pulsed = ~gave_up
         if gave_up.any():  # a pulse of no amplitude and no width does nothing and is not remembered
             amplitude, width = amplitude * pulsed, width * pulsed
@@ -410,7 +360,7 @@ class WriteVerify:
     def masks_of(self, observation: np.ndarray) -> np.ndarray:
         """The same from observations (cells, history * features), which is all that a policy sees."""
         newest = observation[:, -self.features :]
-        mask = (self._menu[0] > 0) == (newest[:, 2:3] < 0)
+        mask = (self.actions.menu[0] > 0) == (newest[:, 2:3] < 0)
         return np.concatenate([mask, newest[:, 3:4] != 0], axis=1) if self.give_up else mask
 
     def tolerance_of(self, chip: Device) -> Any:
@@ -423,7 +373,7 @@ class WriteVerify:
 
     def last_pulse(self, episode: Episode) -> tuple[float, float]:
         """Signed amplitude [V] and width [s] of the last pulse on the first cell."""
-        amplitude, width = _volts(episode.signal[:1], episode.log_width[:1], take(episode.chip, slice(0, 1)).driver)
+        amplitude, width = volts(episode.signal[:1], episode.log_width[:1], take(episode.chip, slice(0, 1)).driver)
         return float(amplitude[0]), float(width[0])
 
     # -- helpers -----------------------------------------------------------------------------------------------------
@@ -471,22 +421,8 @@ class WriteVerify:
         return self._fraction(chip, g)
 
 
-def _amplitudes(up: np.ndarray, driver: Driver) -> tuple[Any, Any]:
-    """Least and largest magnitude (cells,) [V] for each cell's polarity."""
-    return np.where(up, driver.set_min, driver.reset_min), np.where(up, driver.set_max, driver.reset_max)
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and bool(np.isfinite(value))
-
-
-def _volts(signal: Float, log_width: Float, driver: Driver) -> tuple[Float, Float]:
-    """Signed amplitude [V] and width [s] of a signal and a log-width in [-1, 1]."""
-    up = signal > 0
-    low, high = _amplitudes(up, driver)
-    magnitude = low + np.abs(signal) * (high - low)
-    width = driver.width_min * np.exp((0.5 * np.log(driver.width_max / driver.width_min)) * (log_width + 1.0))
-    return np.where(up, magnitude, -magnitude), width
 
 
 __all__ = ["DeviceError", "Episode", "TaskError", "View", "WriteVerify"]

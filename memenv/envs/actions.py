@@ -1,0 +1,103 @@
+"""Pulses as actions: the continuous and the discrete action space of a cell, and their meaning in volts and seconds."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from memenv.device import Driver
+
+Float = np.ndarray  # (cells,) float64
+GIVE_UP_ABOVE = 0.9  # the third action component gives the cell up beyond this
+FAINT = 1e-6  # least magnitude of a signal: its sign is the polarity, and exactly 0 means no pulse
+
+
+class TaskError(ValueError):
+    """An argument, an option or an action that the task does not allow; the message says what is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PulseActions:
+    """A signal (signed amplitude) and a log-width in [-1, 1] for each cell, chosen freely or from a menu."""
+
+    discrete: bool
+    levels: tuple[int, int]  # amplitudes and widths of the menu, per polarity
+    give_up: bool  # giving up is an action: the last of the menu, or a third component
+    polarity_only: bool  # the menu has one pulse for each polarity
+
+    @cached_property
+    def space(self) -> spaces.Space[Any]:
+        """Box (2 or 3,) float32 in [-1, 1], or Discrete (menu length)."""
+        if self.discrete:
+            return spaces.Discrete(len(self.menu[0]) + self.give_up)
+        return spaces.Box(-1.0, 1.0, (2 + self.give_up,), np.float32)
+
+    @cached_property
+    def menu(self) -> tuple[Float, Float]:
+        """Signal and log-width of the pulses of the discrete menu."""
+        if self.polarity_only:
+            return np.array([1.0, -1.0]), np.ones(2)
+        amplitudes, widths = self.levels
+        strength = np.linspace(0.0, 1.0, amplitudes + 1)[1:]
+        log_width = np.linspace(-1.0, 1.0, widths + 2)[1:-1]
+        s, w = (part.ravel() for part in np.meshgrid(np.concatenate([strength, -strength]), log_width, indexing="ij"))
+        return s, w
+
+    def signals(self, action: np.ndarray) -> tuple[Float, Float, np.ndarray]:
+        """Signal, log-width and giving up (bool), each (cells,), of actions (cells, ...); refuses invalid ones."""
+        action = np.asarray(action)
+        if self.discrete:
+            signal, log_width = self.menu
+            options = len(signal) + self.give_up
+            if action.dtype.kind not in "iu":
+                raise TaskError(f"action is of type {action.dtype}, whole numbers 0 to {options - 1} are needed")
+            known = (action >= 0) & (action < options)
+            if not known.all():
+                raise TaskError(f"action is {action[~known][0]}, allowed is 0 to {options - 1}")
+            index = np.minimum(action, len(signal) - 1)
+            return signal[index], log_width[index], action >= len(signal)
+        if action.dtype.kind not in "fiu":
+            raise TaskError(f"action is of type {action.dtype}, numbers in [-1, 1] are needed")
+        inside = np.abs(action) <= 1  # not true of NaN
+        if not inside.all():
+            raise TaskError(
+                f"action has a component {action[~inside][0]:g}, allowed is -1 to 1: clip it, keep it finite"
+            )
+        columns = action.T.astype(np.float64)
+        gave_up = columns[2] > GIVE_UP_ABOVE if self.give_up else np.zeros(len(action), bool)
+        return np.where(columns[0] == 0, -FAINT, columns[0]), columns[1], gave_up
+
+    def encode(self, amplitude: Float, width: Float, give_up: np.ndarray | None, driver: Driver) -> np.ndarray:
+        """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""
+        amplitude, width = np.asarray(amplitude, float), np.asarray(width, float)
+        up = amplitude > 0
+        low, high = _amplitudes(up, driver)
+        strength = np.clip((np.abs(amplitude) - low) / np.maximum(high - low, 1e-12), FAINT, 1.0)
+        signal = np.where(up, strength, -strength)
+        span = np.maximum(np.log(driver.width_max / driver.width_min), 1e-12)  # a driver may offer one pulse only
+        log_width = 2 * np.log(np.clip(width, driver.width_min, driver.width_max) / driver.width_min) / span - 1
+        if self.discrete:
+            menu_signal, menu_width = self.menu
+            distance = np.abs(signal[:, None] - menu_signal) + 10.0 * (up[:, None] != (menu_signal > 0))
+            index = np.argmin(distance + np.abs(log_width[:, None] - menu_width), axis=1)
+            return index if give_up is None or not self.give_up else np.where(give_up, len(menu_signal), index)
+        columns = [signal, log_width]
+        if self.give_up:
+            columns.append(-1.0 + 2.0 * (np.zeros(len(signal)) if give_up is None else give_up))
+        return np.stack(columns, axis=1).astype(np.float32)
+
+
+def volts(signal: Float, log_width: Float, driver: Driver) -> tuple[Float, Float]:
+    """Signed amplitude [V] and width [s] of a signal and a log-width in [-1, 1]."""
+    up = signal > 0
+    low, high = _amplitudes(up, driver)
+    magnitude = low + np.abs(signal) * (high - low)
+    width = driver.width_min * np.exp((0.5 * np.log(driver.width_max / driver.width_min)) * (log_width + 1.0))
+    return np.where(up, magnitude, -magnitude), width
+
+
+def _amplitudes(up: np.ndarray, driver: Driver) -> tuple[Any, Any]:
+    """Least and largest magnitude (cells,) [V] for each cell's polarity."""
+    return np.where(up, driver.set_min, driver.reset_min), np.where(up, driver.set_max, driver.reset_max)
