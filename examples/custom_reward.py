@@ -1,0 +1,49 @@
+"""Rewards of one's own: energy by a weight of the environment, anything else by a Gymnasium wrapper around it."""
+
+import os
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+
+from agents.evaluate import evaluate
+from agents.sb3 import GymVecEnv
+from agents.sb3_policy import SB3Policy, make_model
+from memenv import WriteVerify
+from memenv.envs import TaskVectorEnv
+
+QUICK = "MEMENV_QUICK" in os.environ
+ENVS, STEPS = (256, 60_000) if QUICK else (1024, 4_000_000)
+
+
+class GentleReward(VectorWrapper):
+    """Minus `weight` times the amplitude of each pulse, a share of the driver's range: strong pulses wear cells out."""
+
+    def __init__(self, env: VectorEnv, weight: float) -> None:
+        super().__init__(env)
+        self.weight = weight
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """A step of the environment, its reward changed."""
+        observation, reward, *rest = self.env.step(action)
+        return observation, reward - self.weight * np.abs(action[:, 0]), *rest
+
+
+def program(name: str, task: WriteVerify, gentle: float = 0.0) -> None:
+    """Train on the task, then say what an episode on fresh cells costs."""
+    env = GentleReward(TaskVectorEnv(task, ENVS, AutoresetMode.SAME_STEP), gentle)
+    model = make_model("ppo", GymVecEnv(env), seed=0)
+    model.learn(STEPS)
+    outcomes = evaluate(SB3Policy(model, task, task), task, cells=1000, seed=1)
+    print(
+        f"{name:<8} {outcomes.pulses.mean():6.2f} pulses {outcomes.energy.mean() * 1e12:8.1f} pJ "
+        f"{outcomes.latency.mean() * 1e6:8.2f} us, success {outcomes.accepted.mean():.1%}"
+    )
+
+
+# An acceptance is worth all the pulses of its budget: trying then beats giving up.
+usual = {"history": 4, "weight_acceptance": 5.0}
+program("pulses", WriteVerify(**usual))
+program("energy", WriteVerify(**usual, weight_energy=2e9))
+program("latency", WriteVerify(**usual, weight_latency=1e5))
+program("gentle", WriteVerify(**usual), gentle=0.3)
