@@ -55,7 +55,7 @@ def train(
         optimiser.zero_grad()
         loss, report = rollout(weights, device, config, rng)
         if not torch.isfinite(loss):
-            raise FloatingPointError(
+            raise ValueError(
                 f"the loss is {loss.item()} in step {iteration}; lower the learning rate ({config.learning_rate})"
             )
         loss.backward()
