@@ -61,6 +61,7 @@ class TrainConfig:
     confirm_reads: int = option(0, help="further reads that must be inside before a cell is accepted")
     weight_energy: float = option(0.0, help="reward for energy: minus this [1/J]")
     weight_latency: float = option(0.0, help="reward for time: minus this [1/s]")
+    memoryless: bool = option(False, help="pulse: without memory, for the one pulse after the first read")
     evaluations: int = option(40, help="how often the policy is judged and a checkpoint written")
     evaluation_cells: int = option(2000, help="cells on which it is judged, always the same")
     threads: int = option(1, help="of torch: small networks are not faster with more")
@@ -316,7 +317,8 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, 
         cells=config.envs,
         seed=config.seed,
         iterations=config.steps,
-        steps=max(pulse_training.PulseTrainingConfig.steps, 3 * config.rounds),
+        memory=not config.memoryless,
+        steps=1 if config.memoryless else max(pulse_training.PulseTrainingConfig.steps, 3 * config.rounds),
         tolerance=(config.tolerance * 0.35, config.tolerance * 1.5),
     )
     if config.resume:
@@ -337,7 +339,9 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, 
         if not journal.due(steps) and steps < config.steps:
             return
         about = json.dumps({"steps": steps, **json.loads(card)})
-        policy = PulsePredictor(weights=weights, device=tasks[0].device, task=tasks[0], card=about)
+        policy = PulsePredictor(
+            weights=weights, device=tasks[0].device, task=tasks[0], memory=not config.memoryless, card=about
+        )
         for name, value in report.items():
             journal.logger.record(f"train/{name}", value)
         journal.judge(steps, [(task, policy.on(task, task.device)) for task in tasks], policy.save)

@@ -213,3 +213,10 @@ def test_importing_agents_imports_no_torch():
     code = "import sys, agents; assert callable(agents.load_policy); print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+def test_a_memoryless_predictor_is_trained_for_the_first_pulse_and_keeps_no_memory(tmp_path):
+    train(config(tmp_path / "run", algo="pulse", memoryless=True, steps=30, envs=64, evaluations=1))
+    policy = agents.load_policy(tmp_path / "run" / "policy.npz", WriteVerify(device="threshold"))
+    _, state = policy.predict(np.full((3, 6), 0.5, np.float32))
+    assert not policy.memory and state.hidden is None
