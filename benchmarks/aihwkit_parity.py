@@ -2,7 +2,7 @@
 
 aihwkit is a peer, not a dependency; its wheel wants one torch and Python 3.11, so it gets an environment of its own:
 
-    python3.11 -m venv /tmp/aihwkit && . /tmp/aihwkit/bin/activate
+    python3.11 -m venv .venv-aihwkit && . .venv-aihwkit/bin/activate
     pip install aihwkit==1.1.0 torch==2.10.0 && pip install -e .
     python benchmarks/aihwkit_parity.py            # one or two minutes; --cells 2000 for a quick look
 
