@@ -12,8 +12,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from memenv.arrays import namespace, tree_map
+from memenv.arrays import tree_map
 from memenv.device import Driver
+from memenv.envs.actions import amplitude_range
 from memenv.envs.write_verify import View, WriteVerify
 from memenv.law import Law, dose_to_reach, equivalent_pulses, move, pulse_worth
 from memenv.mixture import Mixture
@@ -33,15 +34,9 @@ def one_device(task: WriteVerify) -> None:
         raise ValueError(f"device is {task.device.name}, several; a classical controller is written for one of them")
 
 
-def amplitude_range(driver: Driver, up: Bool) -> tuple[Float, Float]:
-    """Least and largest magnitude [V] of each cell's polarity (SET where `up`)."""
-    where = namespace(up).where
-    return where(up, driver.set_min, driver.reset_min), where(up, driver.set_max, driver.reset_max)
-
-
 def driven(driver: Driver, up: Bool, level: Any) -> Float:
     """Magnitudes [V] at a fraction `level` of the driver's range, which it does not leave."""
-    low, high = amplitude_range(driver, up)
+    low, high = amplitude_range(up, driver)
     return low + np.clip(level, 0.0, 1.0) * (high - low)
 
 
@@ -52,7 +47,7 @@ def width_at(driver: Driver, level: float) -> float:
 
 def pulse_for(law: Law, driver: Driver, up: Bool, count: Float, width: Any) -> tuple[Float, Float]:
     """Magnitude [V] and width [s] worth `count` reference pulses, of the driver; see `pulse_worth`."""
-    return pulse_worth(law, *amplitude_range(driver, up), driver.width_min, driver.width_max, count, width)
+    return pulse_worth(law, *amplitude_range(up, driver), driver.width_min, driver.width_max, count, width)
 
 
 class Memory(NamedTuple):

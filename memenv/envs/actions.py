@@ -73,7 +73,7 @@ class PulseActions:
         """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""
         amplitude, width = np.asarray(amplitude, float), np.asarray(width, float)
         up = amplitude > 0
-        low, high = _amplitudes(up, driver)
+        low, high = amplitude_range(up, driver)
         strength = np.clip((np.abs(amplitude) - low) / np.maximum(high - low, 1e-12), FAINT, 1.0)
         signal = np.where(up, strength, -strength)
         span = np.maximum(np.log(driver.width_max / driver.width_min), 1e-12)  # a driver may offer one pulse only
@@ -92,12 +92,12 @@ class PulseActions:
 def volts(signal: Float, log_width: Float, driver: Driver) -> tuple[Float, Float]:
     """Signed amplitude [V] and width [s] of a signal and a log-width in [-1, 1]."""
     up = signal > 0
-    low, high = _amplitudes(up, driver)
+    low, high = amplitude_range(up, driver)
     magnitude = low + np.abs(signal) * (high - low)
     width = driver.width_min * np.exp((0.5 * np.log(driver.width_max / driver.width_min)) * (log_width + 1.0))
     return np.where(up, magnitude, -magnitude), width
 
 
-def _amplitudes(up: np.ndarray, driver: Driver) -> tuple[Any, Any]:
+def amplitude_range(up: np.ndarray, driver: Driver) -> tuple[Any, Any]:
     """Least and largest magnitude (cells,) [V] for each cell's polarity."""
     return np.where(up, driver.set_min, driver.reset_min), np.where(up, driver.set_max, driver.reset_max)
