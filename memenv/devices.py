@@ -11,7 +11,7 @@ import numpy as np
 from memenv.command import option, parse, write_whole
 from memenv.device import Device
 from memenv.law import Response, equivalent_pulses, move
-from memenv.presets import load_device, neurosim_label, presets
+from memenv.presets import label, load_device, presets
 from memenv.records import DeviceError, to_json
 
 
@@ -61,14 +61,6 @@ def pulses_across(device: Device, up: bool, share: float = 0.95) -> int:
     return int(np.argmax(travelled)) if travelled.any() else 10_000
 
 
-def label(device: Device, up: bool) -> float:
-    """NeuroSim's nonlinearity label of the response over the pulses that cross 95 % of the range, signed."""
-    x = response_curve(device, up, max(pulses_across(device, up), 2))
-    y = (x - x[0]) / (x[-1] - x[0])
-    bulge = y - np.linspace(0.0, 1.0, len(y))
-    return (1.0 if up else -1.0) * neurosim_label(float(bulge[np.argmax(np.abs(bulge))]))
-
-
 def step_noise(device: Device) -> float:
     """Standard deviation [range] that cycle noise gives one reference SET pulse, where in the range it is largest."""
     law = device.set.law()
@@ -92,12 +84,12 @@ def table() -> str:
         spread, read = device.mismatch, device.read
         bad = spread.stuck_low + spread.stuck_high + spread.stuck_anywhere + spread.collapsed
         crossing = f"{pulses_across(device, True)}/{pulses_across(device, False)}"
-        labels = f"{label(device, True):+.2f}/{label(device, False):+.2f}"
+        labels = f"{label(device, 'set'):+.2f}/{label(device, 'reset'):+.2f}"
         lines.append(
             f"{name:<20} {device.g_min * 1e6:>8.3g}-{device.g_max * 1e6:<8.3g} {crossing:>11} {labels:>14} "
             f"{step_noise(device):>7.2%} {read.noise:>6.2%} {spread.rate:>5.0%} {bad:>5.1%}  {device.source[:60]}"
         )
-    lines.append("pulses: reference pulses across 95 % of the range; NL: NeuroSim's label over those")
+    lines.append("pulses: reference pulses across 95 % of the range; NL: NeuroSim's label, bound to bound")
     lines.append("c2c: cycle noise of one SET pulse where it is largest, read: read noise, both of the range")
     lines.append("rate: log-normal spread of step sizes from device to device; bad: share of stuck or collapsed cells")
     return "\n".join(lines)

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from memenv.device import Device, Driver, Mismatch, Read
-from memenv.fit_checks import POLARITIES, Row, Steps, bound_spreads, label, largest_misfit, misfits, rows, siemens
+from memenv.fit_checks import POLARITIES, Row, Steps, bound_spreads, largest_misfit, misfits, rows, siemens
 from memenv.fit_tables import estimate_tables
 from memenv.law import Response
 from memenv.likelihood import Trains, innovations, step
-from memenv.presets import ASSUMED_AMPLITUDE, one_pulse_driver, one_pulse_response
+from memenv.presets import ASSUMED_AMPLITUDE, label, one_pulse_driver, one_pulse_response
 from memenv.pulse_data import FEWEST, PulseData, read_csv
 from memenv.records import DeviceError, validate
 from memenv.search import Estimate, Single, fit_mean, fit_trains, predict, split_noise, values

@@ -6,8 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from memenv.device import Device
-from memenv.law import dose_to_reach, move
-from memenv.presets import neurosim_label
 
 POLARITIES = ("set", "reset")
 PARTS = 6  # of the range
@@ -104,24 +102,6 @@ def largest_misfit(table: tuple[Row, ...]) -> str:
         away = max(abs(row.mean_law - row.mean) for row in own) / max(abs(row.mean) for row in own)
         parts.append(f"{polarity.upper()} {away:.1%}")
     return f"Largest misfit of the mean step in a sixth of the range, of the largest such step: {', '.join(parts)}."
-
-
-def label(device: Device, polarity: str) -> float:
-    """NeuroSim's nonlinearity label of a train of reference pulses between the bounds, signed as in its tables.
-
-    Where the law only approaches a bound, or would never leave it, the train ends or starts at 1 % of the range.
-    """
-    up, response = np.array([polarity == "set"]), getattr(device, polarity)
-    law = device.law(up)
-    slow = 0.01 if response.gamma >= 1 and response.margin < 1e-3 else 0.0
-    first, last = (slow, 0.0) if response.growing else (0.0, slow)
-    start, end = (first, 1 - last) if up[0] else (1 - first, last)
-    share = np.linspace(0.0, 1.0, 2001)
-    total = dose_to_reach(law, np.array([start]), np.array([end]), 0.0, 1.0, up)
-    x = move(law, np.full(share.shape, start), 0.0, 1.0, np.full(share.shape, up[0]), share * total)
-    height = (x - x.min()) / (x.max() - x.min())
-    bulge = height - (share if up[0] else 1 - share)
-    return neurosim_label(float(bulge[np.argmax(np.abs(bulge))]))
 
 
 def bound_spreads(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:

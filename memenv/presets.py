@@ -7,8 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from memenv.device import Device, Driver, Mismatch, Read, Retention
-from memenv.law import Response
+from memenv.law import Response, dose_to_reach, move
 from memenv.mixture import Mixture
 from memenv.records import DeviceError, from_json, from_tree, validate
 
@@ -94,6 +96,24 @@ def _bulge(a: float) -> float:
 def neurosim_label(bulge: float) -> float:
     """The nonlinearity label of a normalised response whose largest distance from the straight line is `bulge`."""
     return bulge / (0.07 * math.sqrt(2))
+
+
+def label(device: Device, polarity: str) -> float:
+    """NeuroSim's nonlinearity label of a train of reference pulses between the bounds, signed as in its tables.
+
+    Where the law only approaches a bound, or would never leave it, the train ends or starts at 1 % of the range.
+    """
+    up, response = np.array([polarity == "set"]), getattr(device, polarity)
+    law = device.law(up)
+    slow = 0.01 if response.gamma >= 1 and response.margin < 1e-6 else 0.0
+    first, last = (slow, 0.0) if response.growing else (0.0, slow)
+    start, end = (first, 1 - last) if up[0] else (1 - first, last)
+    share = np.linspace(0.0, 1.0, 2001)
+    total = dose_to_reach(law, np.array([start]), np.array([end]), 0.0, 1.0, up)
+    x = move(law, np.full(share.shape, start), 0.0, 1.0, np.full(share.shape, up[0]), share * total)
+    height = (x - x.min()) / (x.max() - x.min())
+    bulge = height - (share if up[0] else 1 - share)
+    return neurosim_label(float(bulge[np.argmax(np.abs(bulge))]))
 
 
 def one_pulse_response(amplitude: float, width: float, **law: Any) -> Response:

@@ -9,7 +9,8 @@ import pytest
 import memenv
 from memenv import Device, Response, from_json, load_device, to_json
 from memenv.__main__ import main
-from memenv.devices import label, pulses_across, response_curve, step_noise
+from memenv.devices import pulses_across, response_curve, step_noise
+from memenv.presets import label
 
 
 def test_the_list_has_a_line_for_every_preset(capsys):
@@ -117,7 +118,7 @@ def test_pulses_across_and_label_are_those_of_the_response():
     step = Response(dose=0.01, gamma=0.0)
     linear = Device(set=step, reset=step)
     assert pulses_across(linear, True) in (95, 96) and response_curve(linear, True, 100)[50] == pytest.approx(0.5)
-    assert label(linear, True) == pytest.approx(0.0, abs=1e-9)
+    assert label(linear, "set") == pytest.approx(0.0, abs=1e-9)
     curved = Device(set=Response(dose=0.05, gamma=1.0), reset=Response(dose=0.05, gamma=1.0))
-    assert label(curved, True) > 1 and label(curved, False) == pytest.approx(-label(curved, True))
+    assert label(curved, "set") > 1 and label(curved, "reset") == pytest.approx(-label(curved, "set"))
     assert pulses_across(Device(set=Response(dose=1e-9)), True) == 10_000

@@ -10,10 +10,9 @@ import pytest
 from memenv.arrays import take
 from memenv.device import Device, Mismatch, Read
 from memenv.fit import Fit, fit, read_data
-from memenv.fit_checks import label
 from memenv.fit_plot import plot
 from memenv.law import Response, equivalent_pulses
-from memenv.presets import load_device
+from memenv.presets import label, load_device
 from memenv.pulse_data import PulseData, read_csv
 from memenv.records import DeviceError, from_json, to_json
 from memenv.search import values
