@@ -1,0 +1,1 @@
+"""Learning to learn on imperfect devices: tasks, networks, and bi-level optimisation through the conductance update."""

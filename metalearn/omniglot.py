@@ -1,0 +1,161 @@
+"""Omniglot (Lake, Salakhutdinov, Tenenbaum, Science 350, 2015, 10.1126/science.aab3050) at 28 x 28, and its splits.
+
+A folder is read that holds, each part in the first of these forms that is there, the official archives
+(`images_background.zip`), the folders unpacked from them (`images_background/<alphabet>/characterNN/<CCCC>_<SS>.png`),
+or arrays (`images_background.npz` with `images` bool (characters, 20, 105, 105), True = paper, in the order of the
+official numbers CCCC). Pillow is needed for the first two.
+"""
+
+import io
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from metalearn.tasks import SIDE, Characters, Split
+
+VARIABLE = "MEMENV_OMNIGLOT"  # the folder, where none is passed
+INSTANCES, SOURCE_SIDE = 20, 105
+DRAWING = re.compile(r"(?:^|/)([^/]+)/character\d+/(\d{4})_(\d\d)\.png$")  # alphabet, character, instance
+SPLITS = ("random", "original", "small1")
+SPLIT_SEED = 1  # of the random split
+TRAINING_CHARACTERS = 1200  # of the random split; the other 423 are for evaluation
+
+
+class Part(NamedTuple):
+    """One of the archives in which Omniglot is published."""
+
+    name: str
+    numbers: tuple[int, ...]  # official numbers of its characters
+
+
+BACKGROUND = Part("images_background", tuple(range(1, 965)))
+EVALUATION = Part("images_evaluation", tuple(range(965, 1624)))
+SMALL1 = Part("images_background_small1", (*range(108, 132), *range(251, 273), *range(394, 418), *range(643, 709)))
+EVERYTHING = "images_background.zip and images_evaluation.zip"
+
+
+def load_omniglot(folder: str | Path | None = None, split: str = "random") -> Split:
+    """Omniglot's characters, those to train on and those to evaluate on, uint8 with 255 = ink.
+
+    Args:
+        folder: where the data are; None: where the environment variable MEMENV_OMNIGLOT says.
+        split: "original": the 964 characters of the background and the 659 of the evaluation alphabets. "random": 1,200
+            and 423 characters of the 1,623 irrespective of alphabets, as in MAML and most few-shot literature; which
+            ones depends on SPLIT_SEED alone (papers differ, too). "small1": the 136 characters of the five alphabets of
+            the first small background set, and the 659.
+
+    Raises:
+        ValueError: an unknown split, no folder, or data that are missing, damaged or incomplete; the message says what
+            to download and where to put it.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+    folder = folder or os.environ.get(VARIABLE)
+    if not folder:
+        raise ValueError(
+            f"no folder with Omniglot: pass one or name it in {VARIABLE}. {_advice(EVERYTHING, 'that folder')}"
+        )
+    train, test = (load_part(Path(folder), part) for part in (SMALL1 if split == "small1" else BACKGROUND, EVALUATION))
+    if split != "random":
+        return Split(train, test)
+    both = Characters(
+        images=np.concatenate([train.images, test.images]),
+        names=train.names + test.names,
+        alphabets=train.alphabets + test.alphabets,
+    )
+    order = np.random.RandomState(SPLIT_SEED).permutation(len(both))  # NumPy never changes what this class draws
+    return Split(both.select(order[:TRAINING_CHARACTERS]), both.select(order[TRAINING_CHARACTERS:]))
+
+
+def load_part(folder: Path, part: Part) -> Characters:
+    """All characters of one archive in the order of their official numbers, which are their names.
+
+    Alphabets are named as the archive names them; arrays do not name them.
+
+    Raises:
+        ValueError: missing, damaged or incomplete data.
+    """
+    archive = f"{part.name}.zip"
+    readers: dict[str, Callable[[Path, Part], Characters]] = {".zip": _read_zip, "": _read_folder, ".npz": _read_arrays}
+    for suffix, read in readers.items():
+        path = folder / f"{part.name}{suffix}"
+        if path.exists():
+            try:
+                return read(path, part)
+            except (OSError, ValueError, KeyError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
+                raise ValueError(f"{path} is damaged or incomplete ({error}). {_advice(archive, folder)}") from error
+    raise ValueError(f"{folder} has no {archive}, {part.name}/ or {part.name}.npz. {_advice(archive, folder)}")
+
+
+def _advice(archives: str, folder: Path | str) -> str:
+    """What a user can do about missing data."""
+    source = "https://github.com/brendenlake/omniglot (folder python)"
+    return f"Download {archives} from {source} into {folder}"
+
+
+def _read_zip(path: Path, part: Part) -> Characters:
+    with zipfile.ZipFile(path) as archive:
+        return _read_drawings(archive.namelist(), archive.read, part)
+
+
+def _read_folder(path: Path, part: Part) -> Characters:
+    names = (file.as_posix() for file in path.rglob("*.png"))
+    return _read_drawings(names, lambda name: Path(name).read_bytes(), part)
+
+
+def _read_drawings(names: Iterable[str], content: Callable[[str], bytes], part: Part) -> Characters:
+    """Characters from PNG files in any order, among others; `content` reads one of them by its name."""
+    from PIL import Image  # here alone: arrays do not need Pillow
+
+    alphabets: dict[int, str] = {}
+    drawings: dict[tuple[int, int], np.ndarray] = {}
+    for match in filter(None, map(DRAWING.search, names)):
+        name, (alphabet, number, instance) = match.string, match.groups()
+        with Image.open(io.BytesIO(content(name))) as image:
+            drawing = np.asarray(image.convert("1"))
+        if drawing.shape != (SOURCE_SIDE, SOURCE_SIDE):
+            raise ValueError(f"{name} has the shape {drawing.shape}")
+        alphabets[int(number)] = alphabet
+        drawings[int(number), int(instance)] = drawing
+    wanted = [(number, instance) for number in part.numbers for instance in range(1, INSTANCES + 1)]
+    if sorted(drawings) != wanted:
+        counts = f"{len(part.numbers)} characters with {INSTANCES} drawings each"
+        raise ValueError(f"{len(drawings)} drawings of {len(alphabets)} characters instead of {counts}")
+    paper = np.stack([drawings[key] for key in wanted]).reshape(-1, INSTANCES, SOURCE_SIDE, SOURCE_SIDE)
+    return _characters(paper, part, tuple(alphabets[number] for number in part.numbers))
+
+
+def _read_arrays(path: Path, part: Part) -> Characters:
+    with np.load(path) as arrays:
+        paper = arrays["images"]
+    wanted = (len(part.numbers), INSTANCES, SOURCE_SIDE, SOURCE_SIDE)
+    if paper.shape != wanted or paper.dtype != bool:
+        raise ValueError(f"images are {paper.dtype} {paper.shape} instead of bool {wanted}")
+    return _characters(paper, part, ("",) * len(paper))
+
+
+def _characters(paper: np.ndarray, part: Part, alphabets: tuple[str, ...]) -> Characters:
+    images = np.stack([shrink(drawings) for drawings in paper])
+    return Characters(images=images, names=tuple(f"{number:04d}" for number in part.numbers), alphabets=alphabets)
+
+
+def shrink(paper: np.ndarray) -> np.ndarray:
+    """The share of ink in each of 28 x 28 equal areas, in units of 1/255; from bool (n, 105, 105), True = paper."""
+    ink = (~paper).astype(np.float32)
+    return np.rint(255 * (AREAS @ ink @ AREAS.T)).astype(np.uint8)
+
+
+def _areas() -> np.ndarray:
+    """Share of each of 28 equal intervals that lies in each of 105 source pixels; float32 (28, 105), rows sum to 1."""
+    ends = np.linspace(0, SOURCE_SIDE, SIDE + 1)[:, None]
+    covered = np.clip(ends - np.arange(SOURCE_SIDE), 0, 1)  # of a source pixel, up to each end
+    return (np.diff(covered, axis=0) * SIDE / SOURCE_SIDE).astype(np.float32)
+
+
+AREAS = _areas()

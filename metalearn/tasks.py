@@ -1,0 +1,138 @@
+"""Few-shot tasks: batches of N-way K-shot classification from any set of characters, and of sine regression."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+
+SIDE = 28  # [pixels] side of an image
+AMPLITUDE = (0.1, 5.0)  # sine regression as in Finn, Abbeel, Levine, ICML 2017, section 5.1 (arXiv 1703.03400)
+PHASE = (0.0, np.pi)  # [rad]
+INPUT = (-5.0, 5.0)
+
+
+class Episodes(NamedTuple):
+    """A batch of tasks; the leading axis of every array is the task, the second the example.
+
+    Classification: x float32 (tasks, examples, 28, 28) in [0, 1] with 1 = ink, y int64 (tasks, examples) in 0..ways-1,
+    in turn (0, 1, ..., ways-1, 0, 1, ...), so that learning one example after the other is never one-sided.
+    Regression: x and y float32 (tasks, examples, 1).
+    """
+
+    support_x: np.ndarray
+    support_y: np.ndarray
+    query_x: np.ndarray
+    query_y: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Characters:
+    """Images of characters, each drawn several times: what episodes of classification are drawn from."""
+
+    images: np.ndarray  # (classes, instances, 28, 28), 1 = ink and 0 = paper: float32, or uint8 in units of 1/255
+    names: tuple[str, ...]  # (classes,) unique
+    alphabets: tuple[str, ...]  # (classes,) the writing system of each, empty where the source does not name it
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for images of another shape or type, or a number of names that differs from theirs."""
+        images = self.images
+        if images.ndim != 4 or images.shape[2:] != (SIDE, SIDE) or images.dtype not in (np.uint8, np.float32):
+            wanted = f"uint8 or float32 (classes, instances, {SIDE}, {SIDE})"
+            raise ValueError(f"images must be {wanted}, got {images.dtype} {images.shape}")
+        if not len(self.names) == len(self.alphabets) == len(images):
+            raise ValueError(f"{len(images)} classes with {len(self.names)} names and {len(self.alphabets)} alphabets")
+
+    def __len__(self) -> int:
+        """Number of classes."""
+        return len(self.images)
+
+    def select(self, classes: np.ndarray) -> Self:
+        """Some of the classes, by their indices (n,), in that order."""
+        names, alphabets = ([texts[k] for k in classes] for texts in (self.names, self.alphabets))
+        return type(self)(images=self.images[classes], names=tuple(names), alphabets=tuple(alphabets))
+
+
+class Split(NamedTuple):
+    """Characters to learn to learn from, and others to be judged on."""
+
+    train: Characters
+    test: Characters
+
+
+def draw_without_repeats(rng: np.random.Generator, rows: int, count: int, of: int) -> np.ndarray:
+    """`count` different numbers out of 0..of-1 in random order, for each of `rows` rows; int64 (rows, count)."""
+    chosen = rng.random((rows, of)).argpartition(count - 1, axis=1)[:, :count]
+    return rng.permuted(chosen, axis=1)
+
+
+def classification(
+    data: Characters,
+    rng: np.random.Generator,
+    tasks: int,
+    *,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    rotations: bool = False,
+) -> Episodes:
+    """`tasks` episodes of `ways` classes, with `shots` support and `queries` query examples of each class.
+
+    Classes of an episode differ, and so do the instances of a class.
+
+    Args:
+        data: characters to draw from.
+        rng: source of the choice of classes and instances.
+        tasks: episodes in the batch.
+        ways: classes in an episode.
+        shots: support examples of a class.
+        queries: query examples of a class.
+        rotations: whether a character turned by 90, 180 and 270 degrees is three further classes.
+
+    Raises:
+        ValueError: more ways than classes, more shots and queries than instances of a class, or a number below one
+            (`queries` may be zero).
+    """
+    classes, instances = data.images.shape[:2]
+    turns = 4 if rotations else 1
+    if min(tasks, ways, shots) < 1 or queries < 0:
+        raise ValueError(f"tasks, ways and shots must be >= 1, queries >= 0: {tasks}, {ways}, {shots}, {queries}")
+    if ways > classes * turns:
+        raise ValueError(f"{ways} ways are more than the {classes * turns} classes of the data")
+    if shots + queries > instances:
+        raise ValueError(
+            f"{shots} shots + {queries} queries of a class are more than the {instances} instances of the data"
+        )
+    kind = draw_without_repeats(rng, tasks, ways, classes * turns)[:, None]  # (tasks, 1, ways)
+    instance = draw_without_repeats(rng, tasks * ways, shots + queries, instances)
+    instance = instance.reshape(tasks, ways, shots + queries).swapaxes(1, 2)  # (tasks, examples of a class, ways)
+    x = data.images[kind % classes, instance]
+    for turn in range(1, turns):
+        which = np.broadcast_to(kind // classes == turn, instance.shape)
+        x[which] = np.rot90(x[which], turn, axes=(1, 2))
+    if x.dtype == np.uint8:
+        x = x * np.float32(1 / 255)
+    label = np.broadcast_to(np.arange(ways), instance.shape)
+    support_x, query_x = (part.reshape(tasks, -1, SIDE, SIDE) for part in np.split(x, [shots], axis=1))
+    support_y, query_y = (part.reshape(tasks, -1) for part in np.split(label, [shots], axis=1))
+    return Episodes(support_x, support_y, query_x, query_y)
+
+
+def sine_regression(rng: np.random.Generator, tasks: int, *, shots: int = 10, queries: int = 15) -> Episodes:
+    """`tasks` waves y = a sin(x - p), amplitude a in 0.1..5 and phase p in 0..pi, x in -5..5, all uniform.
+
+    Args:
+        rng: source of waves and inputs.
+        tasks: waves in the batch.
+        shots: support points of a wave.
+        queries: query points of a wave.
+
+    Raises:
+        ValueError: `tasks` or `shots` below one, or `queries` below zero.
+    """
+    if min(tasks, shots) < 1 or queries < 0:
+        raise ValueError(f"tasks and shots must be >= 1, queries >= 0: {tasks}, {shots}, {queries}")
+    amplitude, phase = rng.uniform(*AMPLITUDE, (tasks, 1, 1)), rng.uniform(*PHASE, (tasks, 1, 1))
+    x = rng.uniform(*INPUT, (tasks, shots + queries, 1))
+    y = amplitude * np.sin(x - phase)
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    return Episodes(x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:])
