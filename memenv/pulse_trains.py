@@ -1,0 +1,78 @@
+"""Trains of reference pulses, a number of them for each cell: what they do to a chip, and what they cost."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from memenv.arrays import Array, expm1, floor_at, is_zero, log1p, namespace
+from memenv.device import State
+from memenv.law import TINY, Response
+
+AT_BOUND = 0.02  # [range] a device this near to the bound ahead counts as saturated
+
+
+class Train(NamedTuple):
+    """Pulses of one polarity for each device, all at once."""
+
+    up: Array  # (..., rows, outputs, devices) SET, else RESET
+    count: Array  # (..., rows, outputs, devices) reference pulses, not negative
+
+
+def after(chip: Any, state: State, train: Train, noise: Sequence[Array]) -> State:
+    """The state after the pulses of a train; noise of three channels like the cells, as for one pulse."""
+    amplitude, width = _reference_pulse(chip, train.up, state.x)
+    if chip.polarity_only:
+        if not np.all(train.count == np.round(train.count)):
+            raise ValueError("devices known by the polarity of a pulse take whole pulses only: choose a rounding")
+        for count in range(1, int(train.count.max()) + 1):
+            state = chip.pulse(state, np.where(train.count == count, amplitude, 0.0), width, noise, count)
+        return state
+    sides = {"set": _summed(chip.set, train.count), "reset": _summed(chip.reset, train.count)}
+    # Without a pulse no noise either: the additive noise's derivative with respect to the count is infinite at zero.
+    cycle, added, relaxation = noise
+    noise = (cycle, added * (train.count > 0), relaxation)
+    return chip.replace(**sides).pulse(state, amplitude, width * train.count, noise)
+
+
+def _summed(response: Response, count: Array) -> Response:
+    """The response whose one draw has the cycle noise of the sum of `count` draws."""
+    if is_zero(response.cycle_noise):
+        return response
+    variance = log1p(expm1(response.cycle_noise**2) / floor_at(count, 1.0))
+    return replace(response, cycle_noise=namespace(variance).sqrt(variance + TINY**2))
+
+
+def _reference_pulse(chip: Any, up: Array, like: Array) -> tuple[Array, Array]:
+    """Signed amplitude [V] and width [s] of one reference pulse of each cell's polarity."""
+    if chip.polarity_only:
+        driver = chip.driver
+        return choose(up, driver.set_max, -driver.reset_max, like), driver.width_max
+    return (
+        choose(up, chip.set.amplitude, -chip.reset.amplitude, like),
+        choose(up, chip.set.width, chip.reset.width, like),
+    )
+
+
+def choose(up: Array, high: Array, low: Array, like: Array) -> Array:
+    """high where `up`, else low, in the type of `like`: torch would round floats to its default type."""
+    xp = namespace(like)
+    if isinstance(high, float) and high == low:
+        return high
+    if xp is not np:
+        high, low = (xp.as_tensor(value, dtype=like.dtype) for value in (high, low))
+    return xp.where(up, high, low)
+
+
+def spent(chip: Any, before: State, after: State, train: Train) -> tuple[Array, ...]:
+    """Pulses, energy [J], devices pulsed, and those of them at the bound ahead, of each layer of the batch.
+
+    The energy takes the conductances as written, whatever relaxation and drift made of them since.
+    """
+    amplitude, width = _reference_pulse(chip, train.up, after.x)
+    written = chip.replace(retention=None)
+    energy = chip.pulse_energy(written.conductance(before), written.conductance(after), amplitude, width * train.count)
+    pulsed = train.count > 0
+    ahead = namespace(after.x).where(train.up, chip.x_hi - after.x, after.x - chip.x_lo)
+    return tuple(value.sum((-3, -2, -1)) for value in (train.count, energy, pulsed, pulsed & (ahead < AT_BOUND)))
