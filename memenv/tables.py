@@ -133,6 +133,7 @@ class TableDevice:
     # Reads, rest and energy are those of every device: one text.
     fresh = cast(Callable[..., State], Device.fresh)
     rest = cast(Callable[..., State], Device.rest)
+    _trap_after = cast(Callable[..., Array], Device._trap_after)
     conductance = cast(Callable[..., Array], Device.conductance)
     sense = cast(Callable[..., tuple[Array, State]], Device.sense)
     pulse_energy = cast(Callable[..., Array], Device.pulse_energy)

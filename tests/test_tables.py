@@ -96,6 +96,14 @@ def test_a_train_is_as_wide_as_so_many_pulses(device: TableDevice, rng: np.rando
     assert moved.std() == pytest.approx(wanted.std(), rel=0.03)
 
 
+def test_a_resting_cell_ages_and_stays(device: TableDevice, rng: np.random.Generator) -> None:
+    chip = device.fabricate(rng, 5)
+    state = chip.fresh(chip.x_lo, np.zeros((2, 5)))
+    rested = chip.rest(state, 3.0)
+    np.testing.assert_allclose(rested.age - state.age, 3.0)
+    np.testing.assert_array_equal(chip.conductance(rested), chip.conductance(state))
+
+
 def test_cells_can_be_taken_and_put_back_without_copying_the_tables(
     device: TableDevice, rng: np.random.Generator
 ) -> None:
