@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 from intervals import Interval, interval, markdown, ratio_interval, shown
-from scipy.ndimage import gaussian_filter
 
 from agents.compare import Row, csv_table
 from agents.evaluate import EVALUATION, evaluate, seeded
@@ -29,6 +28,7 @@ from agents.policies import Policy
 from agents.tune import tune
 from memenv.arrays import put, take
 from memenv.command import option, parse, write_whole
+from memenv.correlated import SmoothNormals
 from memenv.envs.task import Streams
 from memenv.envs.write_verify import WriteVerify
 
@@ -54,28 +54,12 @@ class RewritingConfig:
     out: Path = option(Path("rewriting"), help="folder of rewriting.csv, .md and .png")
 
 
-class SmoothNormals:
-    """Stands in for a generator in `Device.fabricate`: normals vary smoothly over each array, uniforms do not."""
-
-    def __init__(self, rng: np.random.Generator, config: RewritingConfig) -> None:
-        self.rng, self.random, self.config = rng, rng.random, config
-
-    def standard_normal(self, shape: tuple[int, int]) -> np.ndarray:
-        """Standard normals (draws, arrays * cells of an array), row by row."""
-        arrays, side, common = self.config.arrays, self.config.side, self.config.common
-        blur = self.rng.standard_normal((shape[0], arrays, side, side))
-        point = np.zeros((side, side))
-        point[0, 0] = 1.0
-        blur = gaussian_filter(blur, (0, 0, self.config.reach, self.config.reach), mode="wrap")
-        blur /= np.linalg.norm(gaussian_filter(point, self.config.reach, mode="wrap"))
-        return np.sqrt(common) * blur.reshape(shape) + np.sqrt(1 - common) * self.rng.standard_normal(shape)
-
-
 def write_arrays(policy: Policy, task: WriteVerify, config: RewritingConfig, keep: bool) -> np.ndarray:
     """Pulses (arrays, cells of an array) in the order of the path, NaN where the target was not accepted."""
     streams = Streams(seeded(config.seed, EVALUATION))
     arrays, cells = config.arrays, config.side**2
-    whole = task.device.fabricate(SmoothNormals(streams.chip, config), arrays * cells)
+    smooth = SmoothNormals(streams.chip, arrays, config.side, config.side, config.reach, config.common)
+    whole = task.device.fabricate(smooth, arrays * cells)
     path = np.arange(cells).reshape(config.side, config.side)
     path[1::2] = path[1::2, ::-1].copy()  # there and back
     pulses, state = np.full((arrays, cells), np.nan), None

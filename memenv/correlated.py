@@ -1,0 +1,40 @@
+"""Parameters that neighbours have in common: normals that vary smoothly over an array, for `Device.fabricate`."""
+
+import math
+
+import numpy as np
+
+
+class SmoothNormals:
+    """Stands in for a generator in `Device.fabricate`: normals vary smoothly over each array, other draws do not.
+
+    A share `common` of the variance is white noise blurred by a Gaussian of `reach` cells (edges meet, as on a torus),
+    the rest is each cell's own. Every normal has unit variance; on arrays much larger than the reach two cells at the
+    distance d have the correlation common * exp(-d^2 / (4 reach^2)).
+    """
+
+    def __init__(
+        self, rng: np.random.Generator, arrays: int, rows: int, cols: int, reach: float, common: float
+    ) -> None:
+        """Takes the generator to draw from and the shape (arrays, rows, cols) of the cells in C order.
+
+        Raises:
+            ValueError: reach <= 0, or common outside 0..1.
+        """
+        if not (math.isfinite(reach) and reach > 0):
+            raise ValueError(f"reach is {reach!r} cells, allowed is a number > 0")
+        if not 0 <= common <= 1:
+            raise ValueError(f"common is {common!r}, allowed is a share of 0 to 1")
+        self.rng, self.random, self.integers, self.shape = rng, rng.random, rng.integers, (arrays, rows, cols)
+        self.reach, self.common = reach, common
+
+    def standard_normal(self, shape: tuple[int, int]) -> np.ndarray:
+        """Standard normals (draws, arrays * rows * cols)."""
+        from scipy.ndimage import gaussian_filter  # here, for `import memenv` to stay light
+
+        blur = self.rng.standard_normal((shape[0], *self.shape))
+        point = np.zeros(self.shape[1:])
+        point[0, 0] = 1.0
+        blur = gaussian_filter(blur, (0, 0, self.reach, self.reach), mode="wrap")
+        blur /= np.linalg.norm(gaussian_filter(point, self.reach, mode="wrap"))
+        return np.sqrt(self.common) * blur.reshape(shape) + np.sqrt(1 - self.common) * self.rng.standard_normal(shape)
