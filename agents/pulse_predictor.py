@@ -57,7 +57,7 @@ def features(device: Device, sight: Sight) -> Array:
     response = clip(xp.log((shown + 1e-3) / (count + 1e-3)), -4.0, 4.0)
     noise = device.read.noise / tolerance
     law, spread = device.law(up), device.mismatch
-    scatter = xp.sqrt((law.cycle_noise * xp.abs(t - r)) ** 2 + law.additive_noise**2 * needed) / tolerance
+    scatter = xp.sqrt((law.cycle_noise * xp.abs(t - r)) ** 2 + law.additive_noise**2 * needed + 1e-12) / tolerance
     ones = 1.0 + 0.0 * r
     columns = (
         2.0 * r - 1.0,

@@ -36,7 +36,6 @@ from memenv.envs import TaskVectorEnv
 from memenv.envs.write_verify import WriteVerify
 
 PULSE = "pulse"
-PULSE_STEPS, PULSE_CELLS = 1500, 1024
 FAMILY = "family"  # in place of devices: the generalist's, drawn anew in each gradient step ...
 JUDGED = ("threshold", "alox-hfo2", "hfo2-array-om")  # ... and judged on these of it
 EVALUATION_SEED = 0  # of the chips on which progress is judged: the same in every run
@@ -57,6 +56,9 @@ class TrainConfig:
     history: int = option(0, help="steps in the observation [the recipe's]")
     seed: int = option(0, help="of chips, noise and weights")
     rounds: int = option(1, help="targets written one after another to the same cell")
+    kinship: float = option(
+        0.0, help="pulse: share of the variance that the cells of a row have in common; with rounds"
+    )
     max_pulses: int = option(50, help="pulse budget for a target")
     confirm_reads: int = option(0, help="further reads that must be inside before a cell is accepted")
     weight_energy: float = option(0.0, help="reward for energy: minus this [1/J]")
@@ -126,8 +128,11 @@ def _completed(config: TrainConfig) -> TrainConfig:
     for name in ("evaluations", "evaluation_cells", "threads"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name} is {getattr(config, name)}, allowed is a whole number >= 1")
+    if config.kinship and (config.algo != PULSE or config.rounds < 2):
+        raise ValueError(f"kinship is {config.kinship}: it needs --algo {PULSE} and --rounds of at least 2")
     if config.algo == PULSE:
-        steps, envs, history = PULSE_STEPS, PULSE_CELLS, 1
+        defaults = pulse_training.PulseTrainingConfig
+        steps, envs, history = defaults.iterations, defaults.streams, 1
     else:
         chosen = recipe(config.algo)
         steps, envs, history = chosen.steps, chosen.envs, chosen.history
@@ -313,13 +318,19 @@ def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journ
 def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, card: str) -> None:
     """Gradients through the device, by `agents.pulse_training`."""
     start, done = None, 0
+    defaults = pulse_training.PulseTrainingConfig
     settings = pulse_training.PulseTrainingConfig(
-        cells=config.envs,
+        streams=config.envs,
         seed=config.seed,
         iterations=config.steps,
         memory=not config.memoryless,
-        steps=1 if config.memoryless else max(pulse_training.PulseTrainingConfig.steps, 3 * config.rounds),
+        steps=1 if config.memoryless else max(defaults.steps, 3 * config.rounds),
         tolerance=(config.tolerance * 0.35, config.tolerance * 1.5),
+        visits=config.rounds if config.kinship else defaults.visits,
+        stay=0.5 if config.kinship else defaults.stay,
+        kinship=config.kinship,
+        energy=config.weight_energy / WriteVerify.weight_pulses,
+        latency=config.weight_latency / WriteVerify.weight_pulses,
     )
     if config.resume:
         before = load_pulse_predictor(checkpoint_file(config), tasks[0])

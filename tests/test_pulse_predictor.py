@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,20 +74,35 @@ def test_training_through_the_device_programs_cells_in_fewer_pulses(memory: bool
     from agents.pulse_training import PulseTrainingConfig, train
 
     before = untrained(memory=memory)
-    config = PulseTrainingConfig(hidden=16, memory=memory, iterations=25, cells=256, steps=6, learning_rate=1e-2)
+    config = PulseTrainingConfig(hidden=16, memory=memory, iterations=80, streams=256, steps=6, learning_rate=1e-2)
     after = replace(before, weights=train([TASK.device], config, start=before.weights))
     mean = [evaluate(policy, TASK, 500, 0).pulses.mean() for policy in (before, after)]
     assert mean[1] < 0.7 * mean[0]
 
 
-def test_training_repeats_itself_from_a_seed() -> None:
+@pytest.mark.parametrize("settings", [{}, {"kinship": 0.9, "visits": 4}, {"memory": False, "latency": 1e5}])
+def test_training_repeats_itself_from_a_seed(settings: dict[str, Any]) -> None:
     pytest.importorskip("torch")
     from agents.pulse_training import PulseTrainingConfig, train
 
-    config = PulseTrainingConfig(hidden=8, iterations=2, cells=32, steps=3)
+    config = PulseTrainingConfig(hidden=8, iterations=2, streams=32, steps=6, stay=0.5, **settings)
     first, second = (train([TASK.device], config) for _ in range(2))
     for mine, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(mine, other)
+
+
+def test_training_for_short_pulses_makes_them_shorter() -> None:
+    pytest.importorskip("torch")
+    from agents.pulse_training import PulseTrainingConfig, train
+
+    policy, outcomes = untrained(), []
+    for latency in (0.0, 1e7):
+        config = PulseTrainingConfig(hidden=16, iterations=40, streams=128, steps=4, latency=latency)
+        weights = train([TASK.device], config, start=policy.weights)
+        outcomes.append(evaluate(replace(policy, weights=weights), TASK, 300, 0))
+    least = TASK.device.driver.width_min + TASK.device.read.duration
+    longer = [np.sum(one.latency) / np.sum(one.pulses) - least for one in outcomes]
+    assert longer[1] < 0.5 * longer[0]
 
 
 def test_a_saved_predictor_answers_as_before(tmp_path: Path) -> None:
