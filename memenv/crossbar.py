@@ -1,0 +1,320 @@
+"""Arrays of cells between lines: written by a scheme that disturbs neighbours, read and multiplied through converters.
+
+    current[..., cols] = voltage[..., rows] @ conductance[..., rows, cols]
+
+Rows are driven and columns sensed; the transposed product drives columns and senses rows. Leading axes are a batch of
+arrays. Pure methods of a frozen record on records of arrays, NumPy or torch; noise is an argument.
+"""
+
+import dataclasses
+import math
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from memenv.arrays import Array, floor_at, is_zero, namespace, sqrt, tree_map
+from memenv.converters import Converter, CrossbarError
+from memenv.correlated import SmoothNormals
+from memenv.device import State
+from memenv.disturb import disturbed
+from memenv.line_drop import apparent, remaining
+from memenv.memory import check_memory
+from memenv.operations import Operations, cell_by_cell, check_levels, line_by_line
+from memenv.presets import load_device
+from memenv.schemes import SCHEMES, Scheme, exposure
+from memenv.wires import Wires, effective, fast
+
+WRITING = ("cells", "rows", "columns")
+FEW = 32  # inputs up to which each is solved with wires; more share the array's effective matrix
+LEAST_VARIANCE = 1e-30  # [A^2] keeps the derivative of its root finite where all inputs are zero
+
+
+class CrossbarState(NamedTuple):
+    """Fabricated arrays and what became of them; every array has the leading axes of the batch, if there is one."""
+
+    chip: Any  # the cells as fabricated, arrays (..., rows, cols)
+    cell: State  # arrays (..., rows, cols)
+    pulses: Array  # (..., rows, cols) that the cell was written with
+    reads: Array  # (..., rows, cols) of the cell alone
+    energy: Array  # (..., rows, cols) [J] of pulses, half-select pulses and reads
+    latency: Array  # (...) [s] of all operations and reads so far
+    sequential: Array  # (...) [s] that they would have taken cell by cell
+
+
+class ReadMoments(NamedTuple):
+    """What one read of each cell says, arrays (..., rows, cols)."""
+
+    mean: Array  # [S]
+    variance: Array  # [S^2], the float 0 without read noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossbar:
+    """A nominal array: device, size, how it is written, and the converters around it.
+
+    Raises:
+        CrossbarError: a setting outside its range.
+        DeviceError: an unknown or impossible device.
+    """
+
+    device: Any = "threshold"  # name, path or record; a list of those mixes them
+    rows: int = 64
+    cols: int = 64
+    scheme: str = "1T1R"  # "1T1R", "V/2" or "V/3": what cells see that are not written
+    writing: str = "cells"  # one after another, or "rows" / "columns": the cells of a line that share a pulse together
+    levels: tuple[int, int] = (8, 3)  # amplitudes (for each polarity) and widths that a line distinguishes
+    wires: Wires | None = None  # resistances [ohm], None = ideal conductors
+    dac: Converter = field(default_factory=Converter)  # [V]
+    adc: Converter = field(default_factory=Converter)  # [A]
+    common: float = 0.0  # share of the mismatch's variance that neighbours have in common ...
+    reach: float = 4.0  # [cells] ... over this distance
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", load_device(self.device))
+        for name in ("rows", "cols"):
+            size = getattr(self, name)
+            if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+                raise CrossbarError(f"{name} is {size!r}, allowed is a whole number >= 1")
+        for name, allowed in (("scheme", SCHEMES), ("writing", WRITING)):
+            if getattr(self, name) not in allowed:
+                raise CrossbarError(f"{name} is {getattr(self, name)!r}, allowed is {', '.join(allowed)}")
+        check_levels(self.levels)
+        if not 0 <= self.common <= 1:
+            raise CrossbarError(f"common is {self.common!r}, allowed is a share of 0 to 1")
+        if not (math.isfinite(self.reach) and self.reach > 0):
+            raise CrossbarError(f"reach is {self.reach!r} cells, allowed is a number > 0")
+        if self._bias.half and self.device.polarity_only:
+            raise CrossbarError(
+                f"scheme is {self.scheme!r}, but the measured table {self.device.name} does not know what part of a "
+                "pulse does; allowed is 1T1R"
+            )
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols)."""
+        return self.rows, self.cols
+
+    @property
+    def write_channels(self) -> int:
+        """Standard normals that each cell takes in a step of writing: of its pulse, and of both half-select trains."""
+        return 3 * (3 if self._bias.half else 1)
+
+    @property
+    def _bias(self) -> Scheme:
+        return SCHEMES[self.scheme]
+
+    # -- chips -------------------------------------------------------------------------------------------------------
+
+    def fabricate(self, rng: np.random.Generator, arrays: tuple[int, ...] = ()) -> Any:
+        """A chip of arrays (*arrays, rows, cols) of the device: mismatch, stuck and collapsed cells.
+
+        With `common` > 0 the parameters of neighbours resemble each other; which cells are stuck stays independent.
+
+        Raises:
+            CrossbarError: the arrays would not fit into the memory that is free; the message says how much they need.
+        """
+        shape, count = (*arrays, *self.shape), math.prod(arrays)
+        check_memory(self.device, math.prod(shape), self.write_channels)
+        draws = SmoothNormals(rng, count, *self.shape, self.reach, self.common) if self.common else rng
+        return shaped(self.device.fabricate(draws, count * self.rows * self.cols), shape)
+
+    def fresh(self, chip: Any, x: Array, noise: Array) -> CrossbarState:
+        """Resting cells of a chip at `x` (..., rows, cols) [range], never written.
+
+        `noise` (2, ..., rows, cols) standard normal: drift, trap.
+        """
+        zero = 0.0 * x
+        array = zero[..., 0, 0]
+        return CrossbarState(chip, chip.fresh(x, noise), zero, zero, zero, array, array)
+
+    def conductance(self, state: CrossbarState) -> Array:
+        """True conductances (..., rows, cols) [S]."""
+        return state.chip.conductance(state.cell)
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def plan(self, amplitude: Array, width: Array, enabled: Array) -> Operations:
+        """The operations that give (or, where lines share pulses, nearly give) each cell its pulse.
+
+        Args:
+            amplitude: (..., rows, cols) [V]; positive SETs, negative RESETs.
+            width: (..., rows, cols) [s].
+            enabled: (..., rows, cols) bool, cells that get one.
+        """
+        if self.writing == "cells":
+            return cell_by_cell(amplitude, width, enabled)
+        columns = self.writing == "columns"
+        return line_by_line(amplitude, width, enabled, self.device.driver, self.levels, columns=columns)
+
+    def write(self, state: CrossbarState, operations: Operations, noise: Array) -> CrossbarState:
+        """The state after one step of writing.
+
+        Every cell gets its own pulse first, then the half-select pulses of all operations elsewhere, SETs before
+        RESETs, then it rests while the others are written. For one operation this is exact. For several it differs from
+        one after another in the order alone, which the law of a polarity does not see (doses add): what is neglected is
+        of second order in the doses that disturb. Wires lower the amplitude at the cells that are written, by what the
+        step's first conductances draw; what others see is not lowered.
+
+        Args:
+            state: of the arrays.
+            operations: of one step, as `plan` makes them.
+            noise: (write_channels, ..., rows, cols) standard normal.
+        """
+        chip, own = state.chip, operations
+        before = chip.conductance(state.cell)
+        amplitude = own.amplitude
+        if self.wires is not None:
+            amplitude = amplitude * remaining(self._bias, before, self.wires, own)
+        cell = chip.pulse(state.cell, amplitude, own.width, noise[:3])
+        if self._bias.half:
+            cell = disturbed(self._bias, chip, cell, own, noise[3:])
+        after = chip.conductance(cell)
+        energy = chip.pulse_energy(before, after, amplitude, own.width)
+        if self._bias.half:
+            energy = energy + self._half_select_energy(chip, before, after, own)
+        return state._replace(
+            cell=chip.rest(cell, own.latency[..., None, None] - own.width),
+            pulses=state.pulses + (own.width > 0),
+            energy=state.energy + energy,
+            latency=state.latency + own.latency,
+            sequential=state.sequential + own.sequential,
+        )
+
+    def _half_select_energy(self, chip: Any, before: Array, after: Array, operations: Operations) -> Array:
+        """[J] in cells that are not written while others are, (..., rows, cols)."""
+        own, lines = operations.amplitude**2 * operations.width, operations.line_amplitude**2 * operations.line_width
+        beside, elsewhere = exposure(own, lines, operations.columns)
+        shares = self._bias
+        return chip.pulse_energy(before, after, 1.0, shares.half**2 * beside + shares.rest**2 * elsewhere)
+
+    def rest(self, state: CrossbarState, seconds: Array) -> CrossbarState:
+        """The state after `seconds` (float or (..., rows, cols)) [s] without a pulse; no latency of writing."""
+        return state._replace(cell=state.chip.rest(state.cell, seconds))
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def sense(self, state: CrossbarState, noise: Array, enabled: Array | None = None) -> tuple[Array, CrossbarState]:
+        """One read of each cell [S], (..., rows, cols), NaN where not `enabled`, and the state after it.
+
+        The cells of a line are read at once where lines are written at once. Converter and noise are those of the
+        device's `read`; wires lower what is read by what they take of the cells' voltage and current.
+
+        Args:
+            state: of the arrays.
+            noise: (2, ..., rows, cols) standard normal: thermal noise, telegraph trap.
+            enabled: (..., rows, cols) bool, cells that are read; all if None.
+        """
+        chip, duration = state.chip, state.chip.read.duration
+        xp, one, g = namespace(state.cell.x, noise), 1.0 + 0.0 * state.cell.x, chip.conductance(state.cell)
+        reading, cell = chip.sense(state.cell, noise)
+        if self.wires is not None:
+            alone, columns = self.writing == "cells", self.writing == "columns"
+            reading = reading + apparent(self._bias, g, self.wires, alone=alone, columns=columns) - g
+        asked = one > 0
+        if enabled is not None:
+            asked = enabled & asked
+            reading = xp.where(asked, reading, math.nan * one)
+            if cell.trap is not None:
+                cell = cell._replace(trap=xp.where(asked, cell.trap, chip.rest(state.cell, duration).trap))
+        counted = asked * one
+        seconds = duration * counted
+        latency = sequential = seconds.sum((-2, -1))
+        if self.writing != "cells":
+            latency = xp.amax(seconds, -2 if self.writing == "columns" else -1).sum(-1)
+        return reading, state._replace(
+            cell=chip.rest(cell, floor_at(latency[..., None, None] - duration, 0.0)),
+            reads=state.reads + counted,
+            energy=state.energy + counted * chip.read_energy(g),
+            latency=state.latency + latency,
+            sequential=state.sequential + sequential,
+        )
+
+    # -- products ----------------------------------------------------------------------------------------------------
+
+    def product(self, state: CrossbarState, inputs: Array, noise: tuple[Array, Array]) -> Array:
+        """Voltages through the converter onto the rows, currents of the columns through the converter: [A].
+
+        The read noises of the cells are independent normals, so that the noise of a column's current is one normal with
+        the sum of their variances: exact, and cheaper than a normal a cell. A telegraph trap adds the mean and the
+        variance that its last read leaves it; its converter for single cells has no part in a product. With wires the
+        currents are those of the whole network, and the noise is that of ideal wires.
+
+        Args:
+            state: of the arrays.
+            inputs: (..., n, rows) [V], n of them for each array.
+            noise: standard normals (..., n, rows) of the DAC and (..., n, cols) of the cells and the ADC.
+
+        Returns:
+            (..., n, cols) [A].
+        """
+        return self._through(state, inputs, noise, transposed=False)
+
+    def transposed_product(self, state: CrossbarState, inputs: Array, noise: tuple[Array, Array]) -> Array:
+        """The adjoint of `product`: columns are driven (..., n, cols) [V], rows are sensed (..., n, rows) [A]."""
+        return self._through(state, inputs, noise, transposed=True)
+
+    def _through(self, state: CrossbarState, inputs: Array, noise: tuple[Array, Array], transposed: bool) -> Array:
+        """(..., n, lines sensed) [A] of (..., n, lines driven) [V]."""
+        seen, driven = read_moments(state.chip, state.cell), self.dac.convert(inputs, noise[0])
+        currents = self._currents(seen.mean, driven, transposed)
+        variance = (self.adc.noise * self.adc.full_scale) ** 2
+        if not is_zero(seen.variance):
+            variance = variance + driven**2 @ (_turned(seen.variance) if transposed else seen.variance)
+        if not is_zero(variance):
+            currents = currents + noise[1] * sqrt(floor_at(variance, LEAST_VARIANCE))
+        return self.adc.rounded(currents)
+
+    def _currents(self, g: Array, driven: Array, transposed: bool) -> Array:
+        """Noise-free currents (..., n, lines sensed) [A] of voltages (..., n, lines driven) [V]."""
+        if self.wires is None:
+            return driven @ (_turned(g) if transposed else g)
+        g = floor_at(g, 0.0)
+        if driven.shape[-2] > FEW:
+            matrix = effective(g, self.wires)
+            return driven @ (_turned(matrix) if transposed else matrix)
+        if transposed:
+            found = fast(g[..., None, :, :], self.wires, 0.0, driven)
+        else:
+            found = fast(g[..., None, :, :], self.wires, driven, 0.0)
+        if not bool(found.converged.all()):
+            warnings.warn(
+                f"IR drop: {int((~found.converged).sum())} of {math.prod(found.converged.shape)} reads did not "
+                f"converge; the largest residual is {float(found.residual.max()):.2g}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        return -found.row_current if transposed else found.col_current
+
+    def product_energy(self, state: CrossbarState, inputs: Array) -> Array:
+        """(..., rows, cols) [J] in each cell while the array multiplies `inputs` (..., n, rows) [V]."""
+        time = state.chip.read.duration
+        return (inputs**2).sum(-2)[..., :, None] * time * self.conductance(state)
+
+
+def read_moments(chip: Any, cell: State) -> ReadMoments:
+    """Mean and variance of one read of cells in an array, where no converter rounds it."""
+    g, read = chip.conductance(cell), chip.read
+    variance: Array = 0.0
+    if not is_zero(read.noise):
+        thermal = chip.replace(read=dataclasses.replace(read, adc_bits=0))
+        variance = (thermal.sense(cell._replace(trap=None), (1.0, 0.0))[0] - g) ** 2
+    if cell.trap is not None:
+        height, occupied = read.telegraph * (chip.g_max - chip.g_min), chip.rest(cell, read.duration).trap
+        g = g - height * occupied
+        variance = variance + height**2 * occupied * (1 - occupied)
+    return ReadMoments(g, variance)
+
+
+def _turned(matrix: Array) -> Array:
+    return namespace(matrix).swapaxes(matrix, -1, -2)
+
+
+def shaped(record: Any, shape: tuple[int, ...]) -> Any:
+    """The record with its arrays, (cells,) or (..., rows, cols), in `shape`; (-1,) makes them flat, in C order."""
+    return tree_map(lambda leaf: leaf.reshape(shape) if getattr(leaf, "ndim", 0) else leaf, record)
