@@ -61,7 +61,7 @@ def clip(value: Array, low: Array, high: Array) -> Array:
 
 
 @functools.cache
-def _field_names(kind: Any) -> tuple[str, ...] | None:
+def field_names(kind: Any) -> tuple[str, ...] | None:
     """The fields of a record type, None for anything else."""
     if dataclasses.is_dataclass(kind):
         return tuple(field.name for field in dataclasses.fields(kind) if field.init)
@@ -76,7 +76,7 @@ def tree_map(function: Callable[..., Any], *trees: Any) -> Any:
     first = trees[0]
     if first is None:
         return None
-    names = _field_names(first.__class__)
+    names = field_names(first.__class__)
     if names is not None:
         parts = [[getattr(tree, name) for name in names] for tree in trees]
         new = [tree_map(function, *part) for part in zip(*parts, strict=True)]

@@ -137,7 +137,7 @@ class Device:
             return dataclasses.replace(
                 nominal,
                 dose=nominal.dose * rate,
-                additive_noise=nominal.additive_noise * rate,
+                additive_noise=0.0 if is_zero(nominal.additive_noise) else nominal.additive_noise * rate,
                 gamma=lognormal(nominal.gamma, spread.gamma, own[0]),
                 slope=lognormal(nominal.slope, spread.slope, own[1]),
                 shift=normal(nominal.shift, spread.threshold * nominal.threshold, own[2]),

@@ -1,0 +1,192 @@
+"""Engines: what runs the physics on many cells at once, NumPy or a compiled loop that does all of it cell by cell.
+
+Both run the text of law.py and device.py, and both draw their noise by key, cell and channel (noise.py): they give the
+same numbers to the rounding of single precision, for any number of threads. NumPy goes through memory once an
+operation; the compiled loop reads each number of a cell once and writes each result once.
+
+    engine = load_engine()  # compiled if numba is there: pip install "memenv[numba]"
+    chip = engine.fabricate(load_device("threshold"), Key(1), cells=1_048_576)
+    state = engine.fresh(chip, x, Key(2))
+    reading, state = engine.pulse_and_read(chip, state, amplitude, width, Key(3))
+
+Parametric devices and mixtures of them are compiled; measured tables are looked up by NumPy under both engines.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from memenv.arrays import Array, take, tree_map
+from memenv.device import Device, State
+from memenv.fused.run import Unfit, run
+from memenv.noise import FRESH_LANES, PULSE_LANES, READ_LANES, Draws, Key, Lanes, Noise
+
+NAMES = ("auto", "numpy", "numba")
+WORTHWHILE = 4096  # cells, above which the seconds of compilation are soon regained
+BLOCK = 8192  # cells that NumPy takes at a time, for its intermediate results to stay in cache
+MOST_CELLS = 2**32
+
+
+class EngineError(ValueError):
+    """An engine that does not exist or is not installed, or arrays that it cannot take."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Runs pulses and reads; `load_engine` makes one.
+
+    Results are float32 arrays (cells,). Nothing that is passed is written, except `out`: the result of an earlier call
+    that may be overwritten, which spares large arrays their allocation; its state may be the one that is passed.
+    """
+
+    name: str  # numpy or numba
+    threads: int = 1  # of the compiled loop
+
+    def fabricate(self, device: Any, key: Key, cells: int) -> Any:
+        """A chip of `cells` cells of a nominal device."""
+        if isinstance(device, Device):
+            return self._run(_fabricate, key, cells, (device,), filled=False)
+        chip = device.fabricate(np.random.default_rng(tuple(key)), cells)  # mixtures and tables draw from lists
+        return tree_map(_single, chip) if isinstance(chip, Device) else chip
+
+    def fresh(self, chip: Any, x: Array, key: Key) -> State:
+        """The state of cells at `x` (cells,) [range] that rest."""
+        own = np.array(x, np.float32)  # not the caller's, which must not change with a state in place
+        return self._run(_fresh, key, len(own), (chip, own))
+
+    def pulse(
+        self,
+        chip: Any,
+        state: State,
+        amplitude: Array,
+        width: Array,
+        key: Key,
+        count: float = 1,
+        out: State | None = None,
+    ) -> State:
+        """The state after a train of `count` equal pulses.
+
+        `amplitude` [V], positive SETs, negative RESETs, and `width` [s] are arrays (cells,) or numbers.
+        """
+        inputs = chip, state, _pulses(amplitude), _pulses(width), count
+        return self._run(_pulse, key, len(state.x), inputs, out)
+
+    def read(
+        self, chip: Any, state: State, key: Key, out: tuple[np.ndarray, State] | None = None
+    ) -> tuple[np.ndarray, State]:
+        """One read (cells,) [S] and the state after it."""
+        return self._run(_read, key, len(state.x), (chip, state), out)
+
+    def pulse_and_read(
+        self,
+        chip: Any,
+        state: State,
+        amplitude: Array,
+        width: Array,
+        key: Key,
+        count: float = 1,
+        out: tuple[np.ndarray, State] | None = None,
+    ) -> tuple[np.ndarray, State]:
+        """`pulse`, then `read`, both with `key`; the compiled loop goes over the cells once."""
+        inputs = chip, state, _pulses(amplitude), _pulses(width), count
+        return self._run(_pulse_and_read, key, len(state.x), inputs, out)
+
+    def _run(
+        self,
+        program: Callable[..., Any],
+        key: Key,
+        cells: int,
+        inputs: tuple[Any, ...],
+        out: Any = None,
+        filled: bool = True,
+    ) -> Any:
+        if not 0 < cells < MOST_CELLS:
+            raise EngineError(f"{cells} cells, allowed is 1 <= cells < 2^32")
+        if self.name == "numpy" or not isinstance(inputs[0], Device):
+            return _run_numpy(program, key, cells, inputs, out, filled)
+        try:
+            return run(program, key, cells, inputs, out, self.threads, filled)
+        except Unfit as error:
+            raise EngineError(str(error)) from None
+
+
+def load_engine(name: str = "auto", *, cells: int | None = None, threads: int = 1) -> Engine:
+    """The engine of a name; `auto` is numba where it is installed and `cells` (None: many) are worth compiling for.
+
+    Raises:
+        EngineError: an unknown name, numba asked for and not installed, or threads < 1.
+    """
+    if name not in NAMES:
+        raise EngineError(f"engine is {name!r}, allowed are {', '.join(NAMES)}")
+    if threads < 1:
+        raise EngineError(f"threads is {threads}, at least 1 is needed")
+    installed = importlib.util.find_spec("numba") is not None
+    if name == "numba" and not installed:
+        raise EngineError('engine "numba" needs numba: pip install "memenv[numba]", or choose engine "numpy"')
+    if name == "auto":
+        name = "numba" if installed and (cells is None or cells >= WORTHWHILE) else "numpy"
+    return Engine(name, threads)
+
+
+# -- programs: what is run, on arrays or on terms ---------------------------------------------------------------------
+
+
+def _fabricate(noise: Noise, cells: int, device: Device) -> Device:
+    return device.fabricate(Draws(noise), cells)  # type: ignore[arg-type]
+
+
+def _fresh(noise: Noise, _: int, chip: Any, x: Array) -> State:
+    return chip.fresh(x, Lanes(noise.normal, FRESH_LANES))
+
+
+def _pulse(noise: Noise, _: int, chip: Any, state: State, amplitude: Array, width: Array, count: float) -> State:
+    return chip.pulse(state, amplitude, width, Lanes(noise.normal, PULSE_LANES), count)
+
+
+def _read(noise: Noise, _: int, chip: Any, state: State) -> tuple[Array, State]:
+    return chip.sense(state, Lanes(noise.normal, READ_LANES))
+
+
+def _pulse_and_read(noise: Noise, cells: int, chip: Any, state: State, *pulse: Any) -> tuple[Array, State]:
+    return _read(noise, cells, chip, _pulse(noise, cells, chip, state, *pulse))
+
+
+# -- NumPy ------------------------------------------------------------------------------------------------------------
+
+
+def _run_numpy(
+    program: Callable[..., Any], key: Key, cells: int, inputs: tuple[Any, ...], out: Any, filled: bool
+) -> Any:
+    """The program on blocks of the arrays."""
+    for begin in range(0, cells, BLOCK):
+        rows = slice(begin, min(begin + BLOCK, cells))
+        noise = Noise(key.words()[:, None], np.arange(rows.start, rows.stop, dtype=np.uint32))
+        part = program(noise, rows.stop - rows.start, *take(inputs, rows))
+        if out is None:
+            out = tree_map(lambda leaf: np.empty(cells, np.float32) if filled or np.ndim(leaf) else leaf, part)
+        _copy(part, out, rows)
+    return out
+
+
+def _copy(part: Any, out: Any, rows: slice) -> None:
+    """Writes the arrays of one record into rows of another's."""
+
+    def write(place: Any, leaf: Any) -> Any:
+        if isinstance(place, np.ndarray):
+            place[rows] = leaf
+        return place
+
+    tree_map(write, out, part)
+
+
+def _pulses(value: Array) -> np.ndarray:
+    """Amplitudes or widths; one number for all cells is an array without axes."""
+    return np.asarray(value, np.float32)
+
+
+def _single(leaf: Any) -> Any:
+    """Arrays of numbers in single precision."""
+    return leaf.astype(np.float32) if isinstance(leaf, np.ndarray) else leaf

@@ -1,0 +1,38 @@
+"""How numba compiles the loops that kernel.py writes; only they import this module."""
+
+import functools
+from typing import Any
+
+from numba import njit
+from numba.core import cgutils
+from numba.core.compiler import Compiler
+from numba.extending import intrinsic
+
+
+class Apart(Compiler):
+    """Promises that no array is reached under two names, so that cells can be taken many at a time.
+
+    In place it holds too: a cell's numbers are read before its results, which depend on them, are written.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        """As numba's own compiler."""
+        super().__init__(*arguments)
+        self.state.flags.noalias = True
+
+
+@intrinsic
+def select(context: Any, condition: Any, high: Any, low: Any) -> Any:
+    """`high if condition else low` without a branch: both are known."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.select(cgutils.as_bool_bit(builder, arguments[0]), arguments[1], arguments[2])
+
+    return high(condition, high, low), generate
+
+
+# Fused multiply-add is the one liberty taken with arithmetic: the last cells of an array, which do not fill a vector,
+# must come out as they would elsewhere in it.
+_arithmetic = {"fastmath": {"contract"}, "error_model": "numpy"}
+routine = functools.partial(njit, forceinline=True, no_cpython_wrapper=True, **_arithmetic)
+loop = functools.partial(njit, nogil=True, cache=True, pipeline_class=Apart, **_arithmetic)

@@ -1,0 +1,217 @@
+"""Arrays that remember: run the physics on them and they hold its text, ready to be compiled for one cell at a time.
+
+A `Term` answers NumPy's protocols (`__array_ufunc__`, `__array_function__`), so whatever is written element-wise for
+arrays runs on terms as it stands, and decides as it stands: plain floats stay floats, a term that a device does not
+have is left out, and what is known is computed. What is left is a graph of operations on float32 (and, for the noise,
+on unsigned integers), from which `kernel.py` writes a loop.
+
+Python's numbers become arguments of the loop, so that devices that differ in numbers only share it; NumPy's
+single-precision numbers and 0, 1, -1 are written into it.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+PLAIN = (0.0, 1.0, -1.0)  # numbers that tell more about a formula than about a device
+RULES: dict[str, Callable[..., Any]] = {}  # what NumPy's functions do with terms
+
+
+class Term(NDArrayOperatorsMixin):
+    """What a loop knows about one number of a cell: how it comes from others."""
+
+    __slots__ = ("kind", "operands", "operation")
+    ndim = 1  # like the array (cells,) that it stands for
+
+    def __init__(self, kind: str, operation: Any, *operands: Any) -> None:
+        """A number of type `kind`: float32, int32, uint32 or bool.
+
+        `operation` is its text in the loop with operands as {0}, {1}, ..., or a `Routine`; operands are terms. Leaves
+        have one operand: `array` and `scalar` the place of an input, `constant` and `literal` a number, `name` a text.
+        """
+        self.kind, self.operation, self.operands = kind, operation, operands
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """NumPy's elementary functions and Python's operators."""
+        if ufunc.__name__ not in RULES or method != "__call__" or options:
+            raise TypeError(f"the engine cannot compile numpy.{ufunc.__name__} {options or ''}")
+        return RULES[ufunc.__name__](*map(_plain, inputs))
+
+    def __array_function__(self, function: Callable[..., Any], _: Any, inputs: Any, options: Any) -> Any:
+        """NumPy's `where`, `select` and `round`."""
+        if function.__name__ not in RULES or options:
+            raise TypeError(f"the engine cannot compile numpy.{function.__name__} {options or ''}")
+        return RULES[function.__name__](*inputs)
+
+    def __bool__(self) -> bool:
+        """Never: a value that differs from cell to cell cannot decide what is compiled."""
+        raise TypeError("the engine cannot compile a branch on the value of a cell: use where")
+
+    def astype(self, kind: type) -> "Term":
+        """The number as another type."""
+        return Term(kind.__name__, f"{kind.__name__}({{0}})", self)
+
+    def view(self, kind: type) -> "Term":
+        """The same bits as another type."""
+        return Term(kind.__name__, f"{self.kind}({{0}}).view({kind.__name__})", self)
+
+
+def _plain(value: Any) -> Any:
+    """Arrays without axes and double-precision scalars as Python numbers."""
+    return value.item() if isinstance(value, np.ndarray | np.float64 | np.bool_) else value
+
+
+def term_of(value: Any, kind: str = "float32") -> Term:
+    """A term of this kind; a number becomes the leaf `literal` (written into the loop) or `constant` (an argument)."""
+    if isinstance(value, Term):
+        return value if value.kind == kind else where(value, 1.0, 0.0)  # truth as 0 or 1
+    if kind != "float32" or isinstance(value, np.float32):
+        return Term(kind, "literal", np.dtype(kind).type(value))
+    if float(value) in PLAIN:
+        return Term(kind, "literal", np.float32(value))
+    return Term(kind, "constant", float(value))
+
+
+# -- functions that the loop calls ------------------------------------------------------------------------------------
+
+
+class Routine:
+    """A function that a loop calls by name; its own text is traced once."""
+
+    def __init__(self, function: Callable[..., Any], takes: Sequence[str], gives: Sequence[str]) -> None:
+        """`function` of as many numbers as `takes` has kinds, which returns a tuple if `gives` has more than one."""
+        self.function, self.takes, self.gives = function, takes, gives
+
+    @property
+    def name(self) -> str:
+        """As in the loop's text."""
+        return self.function.__name__
+
+    def format(self, *operands: str) -> str:
+        """The call."""
+        return f"{self.name}({', '.join(operands)})"
+
+    def __call__(self, *values: Any) -> Any:
+        """The terms of the call's results."""
+        call = Term(
+            self.gives[0], self, *[term_of(value, kind) for value, kind in zip(values, self.takes, strict=True)]
+        )
+        if len(self.gives) == 1:
+            return call
+        return tuple(Term(kind, f"{{0}}[{place}]", call) for place, kind in enumerate(self.gives))
+
+
+def routine(takes: str, gives: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Lets an element-wise function be called by loops; arrays it takes as before. Kinds are separated by blanks."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        known = Routine(function, takes.split(), gives.split())
+
+        @functools.wraps(function)
+        def either(*values: Any) -> Any:
+            return known(*values) if any(isinstance(value, Term) for value in values) else function(*values)
+
+        RULES.setdefault(function.__name__, either)
+        return either
+
+    return decorate
+
+
+# -- operations -------------------------------------------------------------------------------------------------------
+
+
+def _operation(text: str, kind: str | None = None) -> Callable[..., Term]:
+    """An operation on terms of one kind, whose result is of this kind unless another is given."""
+
+    def apply(*values: Any) -> Term:
+        kinds = {value.kind for value in values if isinstance(value, Term)} - {"bool"}
+        whole = kinds.pop() if kinds else "float32"
+        wrapped = text if kind or whole == "float32" else f"{whole}({text})"  # numba would widen 32 bits to 64
+        return Term(kind or whole, wrapped, *[term_of(value, whole) for value in values])
+
+    return apply
+
+
+_add, _subtract = _operation("{0} + {1}"), _operation("{0} - {1}")
+_multiply, _divide = _operation("{0} * {1}"), _operation("{0} / {1}")
+
+
+def _is(value: Any, number: float) -> bool:
+    return not isinstance(value, Term) and bool(value == number)
+
+
+def add(a: Any, b: Any) -> Any:
+    """a + b."""
+    return b if _is(a, 0) else a if _is(b, 0) else _add(a, b)
+
+
+def subtract(a: Any, b: Any) -> Any:
+    """a - b."""
+    return a if _is(b, 0) else _subtract(a, b)
+
+
+def multiply(a: Any, b: Any) -> Any:
+    """a b; zero times anything is the plain zero."""
+    if _is(a, 0) or _is(b, 0):
+        return 0.0
+    return b if _is(a, 1) else a if _is(b, 1) else _multiply(a, b)
+
+
+def divide(a: Any, b: Any) -> Any:
+    """a / b; by a number it is a multiplication."""
+    if _is(a, 0):
+        return 0.0
+    if isinstance(b, Term) or not 1e-37 < abs(b) < 1e37:
+        return _divide(a, b)
+    return multiply(a, 1.0 / b)
+
+
+def power(a: Any, b: Any) -> Any:
+    """a^b for a > 0, and the square of any a."""
+    if _is(b, 0) or _is(b, 1) or _is(b, 2):
+        return 1.0 if b == 0 else a if b == 1 else multiply(a, a)
+    return np.exp(b * (np.log(a) if isinstance(a, Term) else float(np.log(a))))
+
+
+def where(condition: Any, high: Any, low: Any) -> Any:
+    """`high` where `condition`, else `low`."""
+    if not isinstance(condition, Term):
+        return high if condition else low
+    return Term("float32", "select({0}, {1}, {2})", condition, term_of(high), term_of(low))
+
+
+def select(conditions: Sequence[Any], choices: Sequence[Any], default: Any) -> Any:
+    """The choice of the first condition that holds."""
+    for condition, choice in zip(reversed(conditions), reversed(choices), strict=True):
+        default = where(condition, choice, default)
+    return default
+
+
+RULES |= {
+    "add": add,
+    "subtract": subtract,
+    "multiply": multiply,
+    "divide": divide,
+    "power": power,
+    "negative": _operation("-{0}"),
+    "absolute": _operation("abs({0})"),
+    "sqrt": _operation("sqrt({0})"),
+    "maximum": _operation("select({1} > {0}, {1}, {0})"),  # NaN comes through, from the first operand
+    "minimum": _operation("select({1} < {0}, {1}, {0})"),
+    "equal": _operation("{0} == {1}", "bool"),
+    "greater": _operation("{0} > {1}", "bool"),
+    "greater_equal": _operation("{0} >= {1}", "bool"),
+    "less": _operation("{0} < {1}", "bool"),
+    "less_equal": _operation("{0} <= {1}", "bool"),
+    "bitwise_and": _operation("{0} & {1}"),
+    "bitwise_or": _operation("{0} | {1}"),
+    "bitwise_xor": _operation("{0} ^ {1}"),
+    "left_shift": _operation("{0} << {1}"),
+    "right_shift": _operation("{0} >> {1}"),
+    "round": lambda value: np.rint(value),
+    "where": where,
+    "select": select,
+}
