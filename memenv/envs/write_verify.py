@@ -192,6 +192,24 @@ class WriteVerify:
             budget=newest[:, 5],
         )
 
+    def show(
+        self, chip: Device, reading: Float, target: Float, amplitude: Float, width: Float, spent: Float
+    ) -> np.ndarray:
+        """Observations (cells, features) of cells that others than `transition` drive, of one step in the last round.
+
+        Args:
+            chip: of the cells.
+            reading: (cells,) [range] the last read.
+            target: (cells,) [range].
+            amplitude: (cells,) [V] signed, of the last pulse, 0 before the first.
+            width: (cells,) [s] of the last pulse.
+            spent: (cells,) pulses on this target.
+        """
+        free = PulseActions(discrete=False, levels=self.levels, give_up=False, polarity_only=False)
+        signal, log_width = free.encode(amplitude, width, None, chip.driver).T
+        pulsed = amplitude != 0
+        return self._shown(chip, reading, target, signal * pulsed, log_width * pulsed, spent)
+
     # -- the process -------------------------------------------------------------------------------------------------
 
     initial_draws: tuple[Draw, ...] = field(
@@ -223,7 +241,7 @@ class WriteVerify:
         if options.get("start") is not None:
             start = np.clip(zero + self._state_of(chip, "start", options["start"]), chip.x_lo, chip.x_hi)
         reading, cell = chip.sense(chip.fresh(start, cell_noise), read_noise)
-        reading = self._fraction(chip, reading)
+        reading = self.fraction(chip, reading)
         target = self._draw_target(chip, reading, uniform[1])
         if options.get("target") is not None:
             target = zero + self._state_of(chip, "target", options["target"])
@@ -269,13 +287,13 @@ class WriteVerify:
         verify = chip.read_energy(after)
         step_energy = chip.pulse_energy(episode.true_conductance, after, amplitude, width) + verify * pulsed
         step_latency = width + chip.read.duration * pulsed
-        reading = self._fraction(chip, seen)
+        reading = self.fraction(chip, seen)
         accepted = (np.abs(reading - episode.target) <= tolerance) & pulsed
         for confirm in reads[1:]:
             rows = np.flatnonzero(accepted)
             again, moved = take(chip, rows).sense(take(cell, rows), confirm[:, rows])
             cell = put(cell, rows, moved)
-            reading[rows] = self._fraction(take(chip, rows), again)
+            reading[rows] = self.fraction(take(chip, rows), again)
             step_energy[rows] += verify[rows]
             step_latency[rows] += take(chip, rows).read.duration
             accepted = accepted & (np.abs(reading - episode.target) <= tolerance)
@@ -371,6 +389,10 @@ class WriteVerify:
         """Conductances (cells,) [S] of states (cells,) [range]."""
         return chip.g_min + x * (chip.g_max - chip.g_min)
 
+    def fraction(self, chip: Device, g: Float) -> Float:
+        """States (cells,) [range] of conductances (cells,) [S]."""
+        return (g - chip.g_min) / (chip.g_max - chip.g_min)
+
     def last_pulse(self, episode: Episode) -> tuple[float, float]:
         """Signed amplitude [V] and width [s] of the last pulse on the first cell."""
         amplitude, width = volts(episode.signal[:1], episode.log_width[:1], take(episode.chip, slice(0, 1)).driver)
@@ -380,14 +402,8 @@ class WriteVerify:
 
     def _remember(self, episode: Episode, first: bool) -> np.ndarray:
         """The observation history with the current step at its end."""
-        now = np.empty(episode.history.shape[::2], np.float32)
-        now[:, 0] = np.clip(episode.reading, -1.0, 2.0)
-        now[:, 1] = episode.target
-        tolerance = self.tolerance_of(episode.chip)
-        now[:, 2] = np.clip((episode.reading - episode.target), -3.0, 3.0) / tolerance
-        now[:, 3] = episode.signal
-        now[:, 4] = episode.log_width
-        now[:, 5] = 1.0 - episode.spent / self.max_pulses
+        shown = (episode.reading, episode.target, episode.signal, episode.log_width, episode.spent)
+        now = self._shown(episode.chip, *shown)
         if self.rounds > 1:
             now[:, 6] = np.maximum(episode.rounds_left, 0.0) / (self.rounds - 1)
         if self.history == 1:
@@ -395,6 +411,19 @@ class WriteVerify:
         if first:
             return np.repeat(now[:, None], self.history, axis=1)
         return np.concatenate([episode.history[:, 1:], now[:, None]], axis=1)
+
+    def _shown(
+        self, chip: Device, reading: Float, target: Float, signal: Float, log_width: Float, spent: Float
+    ) -> np.ndarray:
+        """(cells, features) float32: what one step shows, in the last round."""
+        now = np.zeros((len(reading), self.features), np.float32)
+        now[:, 0] = np.clip(reading, -1.0, 2.0)
+        now[:, 1] = target
+        now[:, 2] = np.clip((reading - target), -3.0, 3.0) / self.tolerance_of(chip)
+        now[:, 3] = signal
+        now[:, 4] = log_width
+        now[:, 5] = 1.0 - spent / self.max_pulses
+        return now
 
     def _draw_target(self, chip: Device, reading: Float, uniform: Float) -> Float:
         """Targets uniform in `target_range` outside CLEARANCE tolerances of the read, from uniforms (cells,)."""
@@ -404,9 +433,6 @@ class WriteVerify:
         above = np.clip(reading + gap, low, high)
         place = low + uniform * (high - low - (above - below))
         return np.where(place < below, place, place + (above - below))
-
-    def _fraction(self, chip: Device, g: Float) -> Float:
-        return (g - chip.g_min) / (chip.g_max - chip.g_min)
 
     def _state_of(self, chip: Device, name: str, conductance: Any) -> Float:
         """x of conductances that a user gave [S], within the range of every nominal device."""
@@ -418,7 +444,7 @@ class WriteVerify:
                 f"{name} is {g[~inside].flat[0]:.4g} S, outside the reachable range {low:.4g} to {high:.4g} S "
                 f"of {self.device.name}"
             )
-        return self._fraction(chip, g)
+        return self.fraction(chip, g)
 
 
 def _is_number(value: Any) -> bool:
