@@ -1,11 +1,13 @@
-"""Environment steps a second of the native vector environment, next to Gymnasium's CartPoleVectorEnv in the same run.
+"""Environment steps and cells a second of the native vector environments, next to Gymnasium's CartPole in the same run.
 
     OMP_NUM_THREADS=1 python benchmarks/env_speed.py
 
 Random actions, autoreset NEXT_STEP, actions sampled beforehand; each row is measured `REPEATS` times in turn with the
-others, so that a busy machine slows all of them alike. Printed: median and best.
+others, so that a busy machine slows all of them alike. Printed: median and best. Of arrays there are fewer
+environments, with four times as many cells in all.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -29,6 +31,31 @@ CASES: dict[str, dict[str, Any]] = {
     "pcm (drift), continuous": {"device": "pcm"},
     "threshold + pcm, mixture": {"device": ["threshold", "pcm"]},
 }
+ARRAYS: dict[str, dict[str, Any]] = {
+    "2 x 2": {"rows": 2, "cols": 2},
+    "8 x 8": {},
+    "64 x 64": {"rows": 64, "cols": 64},
+    "8 x 8, row-parallel": {"writing": "rows"},
+    "8 x 8, lines": {"action": "lines", "writing": "rows"},
+    "8 x 8, product": {"objective": "product"},
+    "8 x 8, V/2, all read": {"scheme": "V/2", "verify": "all"},
+}
+
+
+def environments(size: int) -> dict[str, gym.vector.VectorEnv]:
+    """The rows of the table, with so many cells, and four times as many in arrays."""
+    rows = {"CartPole-v1 (Gymnasium)": gym.make_vec("CartPole-v1", num_envs=size)}
+    rows |= {name: gym.make_vec("memenv/WriteVerify-v0", num_envs=size, **case) for name, case in CASES.items()}
+    for name, case in ARRAYS.items():
+        count = max(4 * size // (case.get("rows", 8) * case.get("cols", 8)), 1)
+        rows[f"CrossbarProgram {name}"] = gym.make_vec("memenv/CrossbarProgram-v0", num_envs=count, **case)
+    return rows
+
+
+def cells(env: gym.vector.VectorEnv) -> int:
+    """Cells of each environment."""
+    draws = env.unwrapped.task.initial_draws if "memenv" in env.spec.id else ()
+    return math.prod(draws[0].layout) if draws else 1
 
 
 def stepper(env: gym.vector.VectorEnv) -> Callable[[], float]:
@@ -52,18 +79,17 @@ def stepper(env: gym.vector.VectorEnv) -> Callable[[], float]:
 def main() -> None:
     """Measure and print."""
     print(f"memenv {memenv.__version__}, gymnasium {gym.__version__}, numpy {np.__version__}")
-    print(f"{'million environment steps a second':<36} {'envs':>7} {'median':>8} {'best':>8}")
+    print(f"{'million environment steps a second':<36} {'envs':>7} {'median':>8} {'best':>8} {'Mcells/s':>9}")
     for size in BATCHES:
-        rows = {"CartPole-v1 (Gymnasium)": stepper(gym.make_vec("CartPole-v1", num_envs=size))}
-        rows |= {
-            name: stepper(gym.make_vec("memenv/WriteVerify-v0", num_envs=size, **case)) for name, case in CASES.items()
-        }
-        speeds: dict[str, list[float]] = {name: [] for name in rows}
+        envs = environments(size)
+        measures = {name: stepper(env) for name, env in envs.items()}
+        speeds: dict[str, list[float]] = {name: [] for name in envs}
         for _ in range(REPEATS):
-            for name, measure in rows.items():
+            for name, measure in measures.items():
                 speeds[name].append(measure() / 1e6)
         for name, values in speeds.items():
-            print(f"{name:<36} {size:>7,} {statistics.median(values):>8.2f} {max(values):>8.2f}")
+            env, median = envs[name], statistics.median(values)
+            print(f"{name:<36} {env.num_envs:>7,} {median:>8.3g} {max(values):>8.3g} {median * cells(env):>9.3g}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The two Gymnasium shells: they own the only mutable state, seeds and autoreset, and know no physics."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -8,10 +9,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from memenv.arrays import put, take
-from memenv.envs.task import Streams, Task
-from memenv.envs.write_verify import TaskError
+from memenv.envs.actions import TaskError
+from memenv.envs.task import Observation, Streams, Task
+from memenv.render import trace_image, trace_text
 
-PER_CELL = ("start", "target")  # reset options with one number for all cells or one for each
+PER_CELL = ("start", "target")  # reset options with one number (or map of an array) for all or one for each
 OPTIONS = ("chip_seed", *PER_CELL)
 
 
@@ -24,7 +26,7 @@ class _Runner:
         self.episode: Any = None
 
     def fresh(self, cells: int, options: dict[str, Any]) -> Any:
-        """New episodes for `cells` cells."""
+        """New episodes for `cells` cells (or arrays)."""
         assert self.streams is not None
         chip_rng = np.random.default_rng(options["chip_seed"]) if "chip_seed" in options else self.streams.chip
         chip = self.task.fabricate(chip_rng, cells)
@@ -49,14 +51,26 @@ class _Runner:
         terms = dict(self.task.reward(self.episode))
         return sum(terms.values(), np.zeros(self.cells)), terms
 
+    def observation(self) -> Observation:
+        """Observations (cells, ...), arrays of their own."""
+        return _parts(np.copy, self.task.observe(self.episode))
+
     def info(self, terms: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
         """The task's info and the reward terms of the last step, arrays (cells, ...) of their own."""
         rewards = {f"reward/{name}": value for name, value in (terms or {}).items()}
         return {name: value.copy() for name, value in self.task.info(self.episode).items()} | rewards
 
 
-def _checked_options(options: dict[str, Any] | None, cells: int, *more: str) -> dict[str, Any]:
-    """The reset options that were given, those of `PER_CELL` as arrays (cells,)."""
+def _parts(function: Callable[[np.ndarray], np.ndarray], observation: Observation) -> Observation:
+    """The function of an observation's array, or of each of its arrays."""
+    if isinstance(observation, dict):
+        return {name: function(part) for name, part in observation.items()}
+    return function(observation)
+
+
+def _checked_options(options: dict[str, Any] | None, task: Task, cells: int, *more: str) -> dict[str, Any]:
+    """The reset options that were given, those of `PER_CELL` as arrays (cells, *layout)."""
+    layout = task.initial_draws[0].layout
     allowed = (*OPTIONS, *more)
     given = {name: value for name, value in (options or {}).items() if value is not None or name not in allowed}
     for name, value in given.items():
@@ -66,9 +80,12 @@ def _checked_options(options: dict[str, Any] | None, cells: int, *more: str) -> 
             raise TaskError(f"reset option chip_seed is {value!r}, a whole number >= 0 is needed")
         if name in PER_CELL:
             numbers = np.asarray(value)
-            if numbers.dtype.kind not in "fiu" or numbers.shape not in ((), (cells,)):
-                raise TaskError(f"reset option {name} is {value!r}, a number or {cells} of them are needed")
-            given[name] = np.broadcast_to(numbers, cells)
+            if numbers.dtype.kind not in "fiu" or numbers.shape not in ((), layout, (cells, *layout)):
+                if not layout:
+                    raise TaskError(f"reset option {name} is {value!r}, a number or {cells} of them are needed")
+                shapes = f"a number, {layout} or {(cells, *layout)} is needed"
+                raise TaskError(f"reset option {name} is {numbers.dtype} of shape {numbers.shape}; {shapes}")
+            given[name] = np.broadcast_to(numbers, (cells, *layout))
     return given
 
 
@@ -80,34 +97,45 @@ def _checked_action(action: Any, space: gym.Space[Any]) -> np.ndarray:
     return action
 
 
-class TaskEnv(gym.Env[np.ndarray, Any]):
-    """One cell of a task as a Gymnasium environment: a batch of one.
+class TaskEnv(gym.Env[Any, Any]):
+    """One cell (or array) of a task as a Gymnasium environment: a batch of one.
 
     `reset(options=)` takes chip_seed (int), start and target (as the task defines them).
+
+    Args:
+        task: what is run.
+        render_mode: "rgb_array", "ansi" or None.
+        image: draws a task's episodes so far for "rgb_array".
+        text: writes them for "ansi".
     """
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}  # noqa: RUF012, as Gymnasium declares it
 
-    def __init__(self, task: Task, render_mode: str | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        render_mode: str | None = None,
+        image: Callable[[Any, list[Any]], np.ndarray] = trace_image,
+        text: Callable[[Any, list[Any]], str] = trace_text,
+    ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise TaskError(f"render_mode is {render_mode!r}, allowed are None, rgb_array, ansi")
         self.task, self.render_mode = task, render_mode
         self.observation_space, self.action_space = task.observation_space, task.action_space
+        self._pictures: dict[str | None, Callable[[Any, list[Any]], Any]] = {"rgb_array": image, "ansi": text}
         self._runner = _Runner(task, 1)
         self._trace: list[Any] = []
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """A fresh cell; see the class for `options`."""
         super().reset(seed=seed)
         if seed is not None or self._runner.streams is None:
             self._runner.streams = Streams(self.np_random)
-        self._runner.reset(_checked_options(options, 1))
+        self._runner.reset(_checked_options(options, self.task, 1))
         self._trace = [self._runner.episode]
-        return self.task.observe(self._runner.episode)[0].copy(), self._single(self._runner.info(None))
+        return self._observation(), self._single(self._runner.info(None))
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One step of the cell."""
         episode = self._runner.episode
         if episode is None:
@@ -121,7 +149,7 @@ class TaskEnv(gym.Env[np.ndarray, Any]):
         reward, terms = self._runner.reward()
         terminated = bool(self.task.terminated(episode)[0])
         info = self._single(self._runner.info(terms))
-        return self.task.observe(episode)[0].copy(), float(reward[0]), terminated, False, info
+        return self._observation(), float(reward[0]), terminated, False, info
 
     def action_masks(self) -> np.ndarray:
         """(menu,) bool, as sb3-contrib's MaskablePPO asks for it; of the discrete action modes."""
@@ -129,19 +157,18 @@ class TaskEnv(gym.Env[np.ndarray, Any]):
 
     def render(self) -> Any:
         """An image (height, width, 3) uint8, or a text, of the episode so far."""
-        from memenv.render import trace_image, trace_text
+        return self._pictures[self.render_mode](self.task, self._trace) if self.render_mode else None
 
-        if self.render_mode is None:
-            return None
-        return (trace_image if self.render_mode == "rgb_array" else trace_text)(self.task, self._trace)
+    def _observation(self) -> Observation:
+        return _parts(lambda part: part[0].copy(), self.task.observe(self._runner.episode))
 
     @staticmethod
     def _single(info: dict[str, np.ndarray]) -> dict[str, Any]:
         return {name: value[0] if value.ndim > 1 else value[0].item() for name, value in info.items()}
 
 
-class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """Many cells of a task at once, natively batched.
+class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
+    """Many cells (or arrays) of a task at once, natively batched.
 
     Args:
         task: what is run.
@@ -175,14 +202,12 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._steps = np.zeros(num_envs, int)
         self._done = np.zeros(num_envs, bool)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Fresh cells everywhere, or where `options["reset_mask"]` (cells,) bool is true; options as in `TaskEnv`."""
         super().reset(seed=seed)
         if seed is not None or self._runner.streams is None:
             self._runner.streams = Streams(self.np_random)
-        known = _checked_options(options, self.num_envs, "reset_mask")
+        known = _checked_options(options, self.task, self.num_envs, "reset_mask")
         mask = known.pop("reset_mask", None)
         if mask is None:
             self._runner.reset(known)
@@ -190,9 +215,9 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             self._done[:] = False
         else:
             self._reset_where(np.asarray(mask), known)
-        return self._observation(), self._info(None)
+        return self._runner.observation(), self._info(None)
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step of every cell; in NEXT_STEP mode, cells that were done are reset instead and ignore their action."""
         if self._runner.episode is None:
             raise TaskError("step() before reset(): call reset() first")
@@ -220,7 +245,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 info = self._reset_same_step(done, info)
         else:
             self._done = done
-        return self._observation(), reward, terminated, truncated, info
+        return self._runner.observation(), reward, terminated, truncated, info
 
     def action_masks(self) -> np.ndarray:
         """(cells, menu) bool, of the discrete action modes."""
@@ -231,7 +256,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         rows = np.flatnonzero(done)
         final = {name: value for name, value in info.items() if not name.startswith("_")}
         final |= {f"_{name}": done for name in final}
-        last = self._observation()
+        last = self._runner.observation()
         self._runner.reset_rows(rows, {})
         self._steps[rows] = 0
         fresh = self.task.info(take(self._runner.episode, rows))
@@ -249,9 +274,6 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             self._runner.reset_rows(np.flatnonzero(mask), options)
         self._steps[mask] = 0
         self._done = self._done & ~mask
-
-    def _observation(self) -> np.ndarray:
-        return self.task.observe(self._runner.episode).copy()
 
     def _info(self, terms: dict[str, np.ndarray] | None) -> dict[str, Any]:
         """Arrays (cells, ...) and, as Gymnasium has it, a mask of the same name with an underscore."""

@@ -8,28 +8,31 @@ from gymnasium import spaces
 
 
 class NormalDraw(NamedTuple):
-    """Standard normals of shape (*shape, cells) from a named stream."""
+    """Standard normals of shape (*shape, cells, *layout) from a named stream."""
 
     stream: str
     shape: tuple[int, ...]
+    layout: tuple[int, ...] = ()  # of what one environment takes, such as (rows, cols) of an array
 
     def sample(self, rng: np.random.Generator, cells: int) -> np.ndarray:
         """The numbers, from the stream `rng`."""
-        return rng.standard_normal((*self.shape, cells))
+        return rng.standard_normal((*self.shape, cells, *self.layout))
 
 
 class UniformDraw(NamedTuple):
-    """Uniforms in [0, 1) of shape (*shape, cells) from a named stream."""
+    """Uniforms in [0, 1) of shape (*shape, cells, *layout) from a named stream."""
 
     stream: str
     shape: tuple[int, ...]
+    layout: tuple[int, ...] = ()  # of what one environment takes, such as (rows, cols) of an array
 
     def sample(self, rng: np.random.Generator, cells: int) -> np.ndarray:
         """The numbers, from the stream `rng`."""
-        return rng.random((*self.shape, cells))
+        return rng.random((*self.shape, cells, *self.layout))
 
 
 Draw = NormalDraw | UniformDraw
+Observation = np.ndarray | dict[str, np.ndarray]
 
 
 class Streams:
@@ -44,7 +47,10 @@ class Streams:
 
 
 class Task(Protocol):
-    """A Markov decision process, batched over cells; episodes are records of arrays with a leading axis (cells,)."""
+    """A Markov decision process, batched over cells (or arrays of them).
+
+    Episodes are records of arrays with a leading axis (cells,), observations such arrays or dictionaries of them.
+    """
 
     @property
     def observation_space(self) -> spaces.Space[Any]:
@@ -56,7 +62,7 @@ class Task(Protocol):
 
     @property
     def initial_draws(self) -> tuple[Draw, ...]:
-        """The noise of `initial`."""
+        """The noise of `initial`; the layout of the first is that of the reset options start and target."""
 
     @property
     def step_draws(self) -> tuple[Draw, ...]:
@@ -71,7 +77,7 @@ class Task(Protocol):
     def transition(self, episode: Any, action: np.ndarray, noise: tuple[np.ndarray, ...]) -> Any:
         """The episodes after one step."""
 
-    def observe(self, episode: Any) -> np.ndarray:
+    def observe(self, episode: Any) -> Observation:
         """Observations (cells, ...)."""
 
     def reward(self, episode: Any) -> Mapping[str, np.ndarray]:
