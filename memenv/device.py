@@ -187,7 +187,7 @@ class Device:
 
     # -- pulses ------------------------------------------------------------------------------------------------------
 
-    def pulse(self, state: State, amplitude: Array, width: Array, noise: Array, count: float = 1.0) -> State:
+    def pulse(self, state: State, amplitude: Array, width: Array, noise: Array, count: Array = 1.0) -> State:
         """The state after a train of `count` equal pulses.
 
         Args:
@@ -195,7 +195,7 @@ class Device:
             amplitude: (cells,) [V]; positive SETs, negative RESETs, whatever the sign at the device's terminals.
             width: (cells,) [s].
             noise: (3, cells) standard normal: cycle noise, additive noise, relaxation.
-            count: pulses in the train; its noise is that of the sum of so many draws.
+            count: pulses in the train, a number or (cells,); its noise sums so many draws, at least one.
         """
         xp = namespace(state.x, amplitude, width)
         up = amplitude > 0
@@ -203,12 +203,14 @@ class Device:
         n = equivalent_pulses(law, xp.abs(amplitude), width) * count
         s = law.dose * n
         if not is_zero(law.cycle_noise):
-            sigma = law.cycle_noise if count == 1 else sqrt(log1p(expm1(law.cycle_noise**2) / count))
+            sigma = law.cycle_noise
+            if not (isinstance(count, float | int) and count == 1):
+                sigma = sqrt(log1p(expm1(sigma**2) / floor_at(count, 1.0)) + TINY**2)
             s = s * xp.exp(sigma * noise[0] - 0.5 * sigma**2)
         added: Array = 0.0
-        if not is_zero(law.additive_noise):  # n / sqrt(n): has a derivative at n = 0, too
-            added = law.additive_noise * noise[1] * n / sqrt(n + TINY**2)
         touched = n > 0
+        if not is_zero(law.additive_noise):  # the derivative of sqrt(n) is infinite at n = 0: no noise there
+            added = law.additive_noise * noise[1] * touched * n / sqrt(n + TINY**2)
         return state._replace(
             x=move(law, state.x, self.x_lo, self.x_hi, up, s, added),
             age=xp.where(touched, 0.0 * state.age, state.age + width * count),

@@ -9,12 +9,11 @@ E(v) = exp(v / slope). Widths are therefore sorted into levels of voltage, for e
 summed from the top: the sums of t and of t E(v) above the cell's onset are all that it needs to know.
 """
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from memenv.arrays import Array, clip, expm1, floor_at, is_zero, log1p, namespace
+from memenv.arrays import Array, clip, expm1, floor_at, is_zero, namespace
 from memenv.device import State
 from memenv.law import TINY
 from memenv.operations import Operations, picked, summed
@@ -78,8 +77,7 @@ def disturbed(scheme: Scheme, chip: Any, cell: State, operations: Operations, no
     """
     xp = namespace(cell.x)
     for side, part in (("set", noise[:3]), ("reset", noise[3:])):
-        response = getattr(chip, side)
-        law = response.law()
+        law = getattr(chip, side).law()
         pulses, onset = _seen(scheme, operations, side == "set"), law.onset + 0.0 * cell.x
         voltages = xp.stack([seen.line_voltage * (seen.line_width > 0) for seen in pulses])
         low, high = xp.amin(onset, (-2, -1)), xp.amax(xp.amax(voltages, (-2, -1)), 0)
@@ -88,11 +86,9 @@ def disturbed(scheme: Scheme, chip: Any, cell: State, operations: Operations, no
         slope = (law.slope + 0.0 * onset).mean((-2, -1))
         levels = Levels(*(part[..., None, None] for part in (low, high, slope)))
         time = sum(_time(levels, seen, onset) for seen in pulses)
-        if not is_zero(law.cycle_noise):
-            variance = log1p(expm1(law.cycle_noise**2) * _alike(levels, pulses))
-            response = replace(response, cycle_noise=xp.sqrt(variance + TINY**2))
+        alike = 1.0 if is_zero(law.cycle_noise) else _alike(levels, pulses)
         amplitude = (levels.high if side == "set" else -levels.high) + 0.0 * cell.x
-        cell = chip.replace(**{side: response}).pulse(cell, amplitude, time, part)
+        cell = chip.pulse(cell, amplitude, time * alike, part, 1.0 / alike)
     return cell
 
 
@@ -147,7 +143,7 @@ def _alike(levels: Levels, pulses: list[Seen]) -> Array:
         for power in (1, 2):
             own, lines = (part**power for part in worth)
             total[power - 1] = total[power - 1] + exposure(own, lines, seen.columns)[seen.rest]
-    return clip(total[1] / floor_at(total[0], TINY) ** 2, 0.0, 1.0)
+    return clip(total[1] / floor_at(total[0], TINY) ** 2, TINY, 1.0)
 
 
 def _sorted(below: Array, share: Array, weight: Array) -> Array:

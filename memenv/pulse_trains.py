@@ -1,14 +1,12 @@
 """Trains of reference pulses, a number of them for each cell: what they do to a chip, and what they cost."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from memenv.arrays import Array, expm1, floor_at, is_zero, log1p, namespace
+from memenv.arrays import Array, namespace
 from memenv.device import State
-from memenv.law import TINY, Response
 
 AT_BOUND = 0.02  # [range] a device this near to the bound ahead counts as saturated
 
@@ -23,25 +21,9 @@ class Train(NamedTuple):
 def after(chip: Any, state: State, train: Train, noise: Sequence[Array]) -> State:
     """The state after the pulses of a train; noise of three channels like the cells, as for one pulse."""
     amplitude, width = _reference_pulse(chip, train.up, state.x)
-    if chip.polarity_only:
-        if not np.all(train.count == np.round(train.count)):
-            raise ValueError("devices known by the polarity of a pulse take whole pulses only: choose a rounding")
-        for count in range(1, int(train.count.max()) + 1):
-            state = chip.pulse(state, np.where(train.count == count, amplitude, 0.0), width, noise, count)
-        return state
-    sides = {"set": _summed(chip.set, train.count), "reset": _summed(chip.reset, train.count)}
-    # Without a pulse no noise either: the additive noise's derivative with respect to the count is infinite at zero.
-    cycle, added, relaxation = noise
-    noise = (cycle, added * (train.count > 0), relaxation)
-    return chip.replace(**sides).pulse(state, amplitude, width * train.count, noise)
-
-
-def _summed(response: Response, count: Array) -> Response:
-    """The response whose one draw has the cycle noise of the sum of `count` draws."""
-    if is_zero(response.cycle_noise):
-        return response
-    variance = log1p(expm1(response.cycle_noise**2) / floor_at(count, 1.0))
-    return replace(response, cycle_noise=namespace(variance).sqrt(variance + TINY**2))
+    if chip.polarity_only and not np.all(train.count == np.round(train.count)):
+        raise ValueError("devices known by the polarity of a pulse take whole pulses only: choose a rounding")
+    return chip.pulse(state, amplitude, width + 0.0 * state.x, noise, train.count)
 
 
 def _reference_pulse(chip: Any, up: Array, like: Array) -> tuple[Array, Array]:

@@ -111,7 +111,7 @@ class TableDevice:
         x_lo, x_hi = (self._x(ends[which]) for ends in (self.tables.low, self.tables.high))
         return self.replace(which=which, x_lo=x_lo, x_hi=x_hi)
 
-    def pulse(self, state: State, amplitude: Array, width: Array, noise: Array, count: int = 1) -> State:
+    def pulse(self, state: State, amplitude: Array, width: Array, noise: Array, count: Array = 1) -> State:
         """The state after `count` pulses of the polarity of `amplitude` (cells,).
 
         Args:
@@ -119,13 +119,13 @@ class TableDevice:
             amplitude: (cells,) [V]; positive SETs, negative RESETs, zero does nothing; the magnitude does not matter.
             width: (cells,) [s]; does not matter.
             noise: (3, cells) standard normal; channel 0 draws the step.
-            count: pulses in the train.
+            count: whole pulses in the train, a number or (cells,).
         """
         g = self.conductance(state)
-        up, touched = amplitude > 0, amplitude != 0
+        up, touched = amplitude > 0, (amplitude != 0) & (count > 0)
         quantile = ndtr(noise[0])
-        for _ in range(int(count)):
-            g = np.where(touched, self.tables.after(g, self.which, up, quantile), g)
+        for done in range(int(np.max(count))):
+            g = np.where(touched & (done < count), self.tables.after(g, self.which, up, quantile), g)
             quantile = 16807 * quantile % 1.0  # uniform again, all but independent: Lehmer's generator on the one draw
         age = np.where(touched, 0.0 * state.age, state.age + width * count)
         return state._replace(x=np.where(touched, self._x(g), state.x), age=age)
