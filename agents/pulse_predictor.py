@@ -133,7 +133,7 @@ class PulsePredictor:
     task: WriteVerify
     memory: bool = True
     give_up_below: float = parameter(0.05, 0.001, 0.5, log=True)  # [probability] of reaching the target
-    card: str = ""  # JSON: command, seed, what it was trained on
+    card: str = ""  # JSON: command, seed, figures on the chips on which its training was judged
 
     def begin(self, chip: Any, cells: int) -> Memory:
         """An empty memory."""

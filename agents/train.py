@@ -112,7 +112,7 @@ def train(config: TrainConfig, command: str = "") -> dict[str, float]:
     write_whole(config.out / "run.json", json.dumps(record, indent=2) + "\n")
     with _journal(config, tasks) as journal:
         if config.algo == PULSE:
-            _pulse(config, tasks, journal, json.dumps({"command": command, "seed": config.seed}))
+            _pulse(config, tasks, journal, {"command": command, "seed": config.seed})
         else:
             _reinforce(config, tasks, journal)
     best = journal.best()
@@ -315,7 +315,7 @@ def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journ
         judge()
 
 
-def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, card: str) -> None:
+def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, card: dict[str, Any]) -> None:
     """Gradients through the device, by `agents.pulse_training`."""
     start, done = None, 0
     defaults = pulse_training.PulseTrainingConfig
@@ -349,13 +349,15 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, 
         journal.bar.update()
         if not journal.due(steps) and steps < config.steps:
             return
-        about = json.dumps({"steps": steps, **json.loads(card)})
-        policy = PulsePredictor(
-            weights=weights, device=tasks[0].device, task=tasks[0], memory=not config.memoryless, card=about
-        )
+        policy = PulsePredictor(weights=weights, device=tasks[0].device, task=tasks[0], memory=not config.memoryless)
+
+        def save(path: Path) -> None:
+            figures = {name: float(f"{value:.5g}") for name, value in journal.rows[-1].items() if name != "seconds"}
+            replace(policy, card=json.dumps(card | figures)).save(path)
+
         for name, value in report.items():
             journal.logger.record(f"train/{name}", value)
-        journal.judge(steps, [(task, policy.on(task, task.device)) for task in tasks], policy.save)
+        journal.judge(steps, [(task, policy.on(task, task.device)) for task in tasks], save)
 
     if done < config.steps:
         devices = family() if config.device == (FAMILY,) else [task.device for task in tasks]
