@@ -39,6 +39,7 @@ PULSE = "pulse"
 FAMILY = "family"  # in place of devices: the generalist's, drawn anew in each gradient step ...
 JUDGED = ("threshold", "alox-hfo2", "hfo2-array-om")  # ... and judged on these of it
 EVALUATION_SEED = 0  # of the chips on which progress is judged: the same in every run
+ALIKE = 0.01  # costs that differ by less are taken for equal
 CONTINUABLE = {"out", "resume", "steps", "threads", "evaluations"}  # options that a resumed run may change
 
 
@@ -200,8 +201,9 @@ class Journal:
         return not self.rows or steps // every > self.rows[-1]["steps"] // every
 
     def best(self) -> dict[str, float]:
-        """The row of the policy that was kept."""
-        return min(self.rows, key=lambda row: row["cost"])
+        """The row of the policy that is kept: the latest whose cost is the least but for the noise of judging."""
+        least = min(row["cost"] for row in self.rows)
+        return next(row for row in reversed(self.rows) if row["cost"] <= (1 + ALIKE) * least)
 
     def resume(self, steps: int) -> None:
         """Take up eval.csv as it was after `steps`."""

@@ -15,6 +15,8 @@ from memenv.__main__ import main
 
 pytest.importorskip("stable_baselines3")
 
+from stable_baselines3.common.logger import Logger
+
 import agents
 from agents import train as training
 from agents.evaluate import TUNING, evaluate
@@ -115,6 +117,11 @@ def test_an_interrupted_run_resumes_from_its_last_checkpoint(algo, tmp_path, mon
     assert after[:3] == before and after[-1]["steps"] >= steps
     assert after[3]["seconds"] >= before[-1]["seconds"]
     assert main([*words, "--resume"]) == 0 and rows(tmp_path) == after  # nothing is left to do
+
+
+def test_of_policies_that_judging_cannot_tell_apart_the_latest_is_kept():
+    rows = [{"cost": cost} for cost in (10.0, 9.0, 9.05, 9.5)]
+    assert training.Journal(TrainConfig(), None, Logger(None, []), rows=rows).best() is rows[2]
 
 
 def test_several_devices_are_mixed(tmp_path):
