@@ -10,6 +10,8 @@ COMMANDS = {
     "compare": ("agents.compare", "compare controllers and policies on a device: table, picture, files"),
     "train": ("agents.train", "train a policy for a device"),
     "tune": ("agents.tune", "tune classical controllers for a device"),
+    "pretrain": ("metalearn.train", "pretrain a network to learn from a few examples, on a device too"),
+    "fewshot": ("metalearn.fewshot", "learn from a few examples on a device: table, picture, files"),
     "devices": ("memenv.devices", "list, show or plot devices"),
     "fit": ("memenv.fit_command", "fit a device record to pulse measurements"),
 }

@@ -1,0 +1,209 @@
+"""The inner loop: some steps of learning from a task's support, ideal or as a chip does it; NumPy or differentiable.
+
+Leading axes are tasks, each with weights or a chip of its own. What a derivative shall do at a whole pulse is decided
+here: rounding counts as the identity, and a train of pulses as so many times its first pulse.
+"""
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from memenv.arrays import Array, is_zero, namespace
+from memenv.backprop import backward, cross_entropy, forward, weight_gradient
+from memenv.device import State
+from memenv.onchip import (
+    Adaptation,
+    Counters,
+    Layer,
+    adapt_step,
+    draw_noise,
+    fabricate_layer,
+    matrix,
+    program,
+    stochastic,
+)
+from memenv.pulse_trains import Train, after
+from memenv.synapses import Matrix
+
+Rates = Sequence[Sequence[Array]]  # of each step those of each layer; a plain 0 keeps a layer as it is
+
+
+class Draws(NamedTuple):
+    """Sources of noise, of NumPy or of torch."""
+
+    normal: Callable[[tuple[int, ...]], Any]  # shape -> standard normal
+    uniform: Callable[[tuple[int, ...]], Any]  # shape -> in [0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """A chip and the circuits around it: alike for whatever initialisations are compared."""
+
+    device: Any  # nominal
+    devices_per_weight: int = 1  # plus devices, and as many minus devices
+    pulsed: str = "both"  # which devices learn: "both", "set", "reset" or "plus"
+    max_pulses: int = 10  # at most per device and step
+    reads: int = 4  # averaged in each product
+    write_error: float = 0.01  # [range] standard deviation of a device's state after the verified write of a start
+    know_stuck: bool = True  # whether a test has found the cells that do not move
+    accumulate: bool = False  # mixed precision: what whole pulses leave of a change is owed
+    lines: bool = False  # row-parallel pulses
+    assume: str = "linear"  # what a pulse is taken to do: as at mid-range, or by the nominal "law"
+
+    def adaptation(self, rates: Sequence[Array]) -> Adaptation:
+        """How such a chip learns with these rates of its layers."""
+        return Adaptation(
+            rates=tuple(rates),
+            devices=self.pulsed,
+            max_pulses=self.max_pulses,
+            reads=self.reads,
+            accumulate=self.accumulate,
+            lines=self.lines,
+            assume=self.assume,
+        )
+
+
+class Adapted(NamedTuple):
+    """The layers after a step, and what it took."""
+
+    layers: tuple[Any, ...]  # weights (..., rows, outputs), or layers of cells
+    loss: Array  # (...,) on the support, before the step
+    counters: tuple[Counters, ...] = ()  # of each layer of cells
+
+
+# -- ideal -------------------------------------------------------------------------------------------------------------
+
+
+def ideal(
+    weights: Sequence[Array], x: Array, targets: Array, rates: Rates, first_order: bool = False
+) -> Iterator[Adapted]:
+    """Gradient descent on the cross-entropy, a step each.
+
+    Args:
+        weights: (..., rows, outputs) of the layers; last rows hold the biases.
+        x: (..., n, inputs) examples.
+        targets: (..., n, classes) one-hot.
+        rates: of each step and layer.
+        first_order: whether derivatives regard each step's gradient as constant.
+    """
+    for step in rates:
+        seen = [w.detach() for w in weights] if first_order else weights
+        matrices = [Matrix(w) for w in seen]
+        passed = forward(matrices, x)
+        loss, error = cross_entropy(passed.outputs, targets)
+        lowest = min((number for number, rate in enumerate(step) if not is_zero(rate)), default=len(step) - 1)
+        errors = backward(matrices, passed, error, lowest=lowest)
+        weights = tuple(
+            w if is_zero(rate) else w - rate * weight_gradient(rows, columns)
+            for w, rate, rows, columns in zip(weights, step, passed.inputs, errors, strict=True)
+        )
+        yield Adapted(weights, loss)
+
+
+def ideal_outputs(weights: Sequence[Array], x: Array) -> Array:
+    """(..., n, classes) of examples (..., n, inputs)."""
+    return forward([Matrix(w) for w in weights], x).outputs
+
+
+# -- on a chip ---------------------------------------------------------------------------------------------------------
+
+
+def fresh_chip(hardware: Hardware, rng: np.random.Generator, sizes: Sequence[int], tasks: int) -> tuple[Layer, ...]:
+    """Layers of new cells for each of `tasks` tasks; `sizes` are the features, the outputs of each layer, the ways."""
+    return tuple(
+        fabricate_layer(
+            hardware.device,
+            rng,
+            *pair,
+            devices_per_weight=hardware.devices_per_weight,
+            batch=(tasks,),
+            know_stuck=hardware.know_stuck,
+        )
+        for pair in pairwise(sizes)
+    )
+
+
+def write(
+    hardware: Hardware, layers: Sequence[Layer], weights: Sequence[Array], ranges: Sequence[Array], draws: Draws
+) -> tuple[Layer, ...]:
+    """The layers with `weights` written and verified; `ranges` are the magnitudes that nominal devices can hold."""
+    written = []
+    for layer, w, most in zip(layers, weights, ranges, strict=True):
+        shape = tuple(layer.state.x.shape)
+        error, relaxation = hardware.write_error * draws.normal(shape), draws.normal(shape)
+        written.append(program(layer.replace(scale=layer.scale * most), w, error, relaxation))
+    return tuple(written)
+
+
+def on_chip(
+    hardware: Hardware,
+    layers: tuple[Layer, ...],
+    x: Array,
+    targets: Array,
+    rates: Rates,
+    draws: Draws,
+    first_order: bool = False,
+) -> Iterator[Adapted]:
+    """Learning by pulses, a step each; arguments as of `ideal`. Torch differentiates straight through whole pulses."""
+    for step in rates:
+        config = hardware.adaptation(step)
+        if namespace(x) is not np:
+            config = replace(config, rounding=straight_through, give=by_first_pulse)
+        noise = draw_noise(layers, x.shape[-2], config, draws.normal, draws.uniform)
+        before = layers
+        layers, loss, counters = adapt_step(
+            tuple(map(_constant, layers)) if first_order else layers, x, targets, noise, config
+        )
+        if first_order:
+            layers = tuple(map(_moved, layers, before))
+        yield Adapted(layers, loss, counters)
+
+
+def chip_outputs(hardware: Hardware, layers: Sequence[Layer], x: Array, draws: Draws) -> Array:
+    """(..., n, classes) that noisy reads of the chip make of examples (..., n, inputs)."""
+    noise = [draws.normal((*x.shape[:-1], layer.shape[1])) for layer in layers]
+    return forward([matrix(layer, hardware.reads) for layer in layers], x, noise).outputs
+
+
+# -- what derivatives do at whole pulses -------------------------------------------------------------------------------
+
+
+def straight_through(dose: Array, uniform: Array) -> Array:
+    """Stochastically rounded, with the derivative of the dose."""
+    return dose + (stochastic(dose, uniform) - dose).detach()
+
+
+def by_first_pulse(chip: Any, state: State, train: Train, noise: Sequence[Array]) -> State:
+    """The states after a train; their derivative with respect to the count is what one pulse does.
+
+    The law's own at a count of zero is its speed there, far from what the first pulse of a stiff device does.
+    """
+    start, count = state.x.detach(), train.count.detach()
+    one = after(chip, state._replace(x=start), Train(train.up, count * 0.0 + 1.0), noise).x - start
+    given = after(chip, state, Train(train.up, count), noise)
+    return given._replace(x=given.x + (train.count - count) * one.detach())
+
+
+def _constant(layer: Layer) -> Layer:
+    return layer.replace(state=layer.state._replace(x=layer.state.x.detach()))
+
+
+def _moved(layer: Layer, before: Layer) -> Layer:
+    """The layer, whose states have the derivative one with respect to those before the step."""
+    x = before.state.x
+    return layer.replace(state=layer.state._replace(x=layer.state.x + (x - x.detach())))
+
+
+def last(steps: Iterator[Adapted]) -> Adapted:
+    """What the last step yields."""
+    *_, end = steps
+    return end
+
+
+def total(counters: Sequence[Counters], what: str) -> Array:
+    """The sum over the layers of one of the counters."""
+    return sum(map(operator.attrgetter(what), counters))

@@ -1,0 +1,215 @@
+"""Few-shot accuracy of an initialisation on chips, replayed by the NumPy simulator: episodes, drift, pulses, energy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from memenv.device import Device
+from memenv.onchip import rest
+from metalearn.adapt import Draws, Hardware, chip_outputs, fresh_chip, ideal, ideal_outputs, on_chip, total, write
+from metalearn.initialisations import Initialisation, draw
+from metalearn.tasks import Episodes
+
+HOUR, DAY = 3600.0, 86400.0  # [s]
+DELAYS = (0.0, HOUR, DAY)
+Z = 1.96  # half-width of a 95 % interval in standard errors
+FINER, COARSER = 10**0.125, 4  # factor between tuned values at last, and how many of it lie between them at first
+BATCH = 10  # episodes at once: few, to stay in the caches, and always as many, so that what is drawn is alike
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """What came of episodes."""
+
+    by_step: np.ndarray  # (steps + 1, episodes) accuracy on the queries before the first and after each step
+    later: np.ndarray  # (delays, episodes) accuracy so long after the last step
+    pulses: np.ndarray  # (episodes,) given to all devices
+    energy: np.ndarray  # (episodes,) [J] of the pulses
+    read_energy: np.ndarray  # (episodes,) [J] of the products of learning, at most
+
+    def accuracy(self, delay: int = 0) -> tuple[float, float]:
+        """Mean and half-width of its 95 % interval, after one of the delays."""
+        return mean_and_half_width(self.later[delay])
+
+
+NON_IDEALITIES: dict[str, tuple[str, tuple[float, ...]]] = {  # what an amount means, and amounts worth a look
+    "mismatch": (
+        "standard deviation of the logarithm of doses; bounds by a third of it [range]",
+        (0, 0.25, 0.5, 0.75, 1),
+    ),
+    "cycle_noise": ("standard deviation of the logarithm of a pulse's dose", (0, 0.25, 0.5, 1, 1.5)),
+    "nonlinearity": ("exponent of the law of both polarities", (0, 0.5, 1, 2, 3)),
+    "asymmetry": ("logarithm of RESET's over SET's dose", (0, 0.5, 1, 1.5, 2)),
+    "read_noise": ("standard deviation of a cell's read [range]", (0, 0.01, 0.02, 0.05, 0.1)),
+    "stuck": ("share of cells that do not move", (0, 0.05, 0.1, 0.2, 0.3)),
+}
+
+
+def with_non_ideality(device: Device, what: str, amount: float) -> Device:
+    """The device with one of NON_IDEALITIES at `amount`, all else as it was.
+
+    Raises:
+        ValueError: no such non-ideality, or a device that is no record.
+    """
+    if what not in NON_IDEALITIES:
+        raise ValueError(f"unknown non-ideality {what!r}: choose from {', '.join(NON_IDEALITIES)}")
+    if not isinstance(device, Device):
+        raise ValueError(f"{device.name}: only a device's record can be varied")
+    up, down, spread = device.set, device.reset, device.mismatch
+    changes: dict[str, dict[str, object]] = {
+        "mismatch": {"mismatch": replace(spread, rate=amount, x_lo=amount / 3, x_hi=amount / 3)},
+        "cycle_noise": {"set": replace(up, cycle_noise=amount), "reset": replace(down, cycle_noise=amount)},
+        "nonlinearity": {
+            "set": replace(up, gamma=amount, margin=0.0, growing=False, kappa=0.0),
+            "reset": replace(down, gamma=amount, margin=0.0, growing=False, kappa=0.0),
+        },
+        "asymmetry": {
+            "set": replace(up, dose=up.dose * np.exp(-amount / 2)),
+            "reset": replace(down, dose=down.dose * np.exp(amount / 2)),
+        },
+        "read_noise": {"read": replace(device.read, noise=amount)},
+        "stuck": {"mismatch": replace(spread, stuck_anywhere=amount)},
+    }
+    return device.replace(**changes[what])
+
+
+def mean_and_half_width(values: np.ndarray) -> tuple[float, float]:
+    """Mean over episodes, and half-width of its 95 % interval."""
+    return float(values.mean()), float(Z * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def evaluate(
+    start: Initialisation,
+    hardware: Hardware | None,
+    inputs: np.ndarray,
+    *,
+    episodes: int = 1000,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    delays: Sequence[float] = DELAYS,
+    seed: int = 0,
+) -> Outcomes:
+    """Learn each of `episodes` tasks on a fresh chip and classify its queries.
+
+    Equal seeds give equal episodes whatever learns them, and equal chips to networks of one shape.
+
+    Args:
+        start: where learning starts.
+        hardware: the chip; None: ideal updates of numbers.
+        inputs: (classes, instances, features) that the initialisation's front made of the characters.
+        episodes: number of tasks.
+        ways: classes of a task.
+        shots: support examples of a class.
+        queries: query examples of a class.
+        delays: [s] between the last step and the queries; each counts from the last step.
+        seed: of episodes, chips and noise.
+
+    Raises:
+        ValueError: more ways or shots than the data has.
+    """
+    parts = []
+    for number, first in enumerate(range(0, episodes, BATCH)):
+        tasks_rng, chip_rng, noise_rng = (np.random.default_rng([seed, number, k]) for k in range(3))
+        drawn = draw(inputs, tasks_rng, min(BATCH, episodes - first), ways=ways, shots=shots, queries=queries)
+        if hardware is None:
+            parts.append(_ideal(start, drawn, ways, len(delays)))
+        else:
+            parts.append(_on_chip(start, hardware, drawn, ways, delays, chip_rng, noise_rng))
+    names = ("by_step", "later", "pulses", "energy", "read_energy")
+    return Outcomes(**{name: np.concatenate([getattr(part, name) for part in parts], -1) for name in names})
+
+
+class Tuned(NamedTuple):
+    """Factors of an initialisation's rates and ranges that suit a chip, and the accuracy with them."""
+
+    rates: float
+    ranges: float
+    accuracy: float
+
+    def of(self, start: Initialisation) -> Initialisation:
+        """The initialisation with these factors."""
+        return replace(start, rates=self.rates * start.rates, ranges=self.ranges * start.ranges)
+
+
+def tune(start: Initialisation, hardware: Hardware | None, inputs: np.ndarray, **options: Any) -> Tuned:
+    """Factors of all rates and of all ranges that classify best, found step by step from one; for tables, too.
+
+    Neighbours on a grid of factors are tried until none is better, then those on a finer grid.
+
+    Args:
+        start: where learning starts.
+        hardware: the chip.
+        inputs: what the front made of characters to tune on, others than those to evaluate on.
+        options: as of `evaluate`; the accuracy is that after the first delay.
+    """
+    seen: dict[tuple[int, int], float] = {}
+
+    def accuracy(place: tuple[int, int]) -> float:
+        if place not in seen:
+            tuned = Tuned(FINER ** place[0], FINER ** place[1], 0.0).of(start)
+            seen[place] = evaluate(tuned, hardware, inputs, **options).accuracy()[0]
+        return seen[place]
+
+    best = (0, 0)
+    for stride in (COARSER, 1):
+        while True:
+            around = [(best[0] + a * stride, best[1] + b * stride) for a in (-1, 0, 1) for b in (-1, 0, 1)]
+            better = max(around, key=accuracy)
+            if accuracy(better) <= accuracy(best):
+                break
+            best = better
+    return Tuned(FINER ** best[0], FINER ** best[1], seen[best])
+
+
+def _ideal(start: Initialisation, drawn: Episodes, ways: int, delays: int) -> Outcomes:
+    tasks = len(drawn.support_x)
+    weights = tuple(np.broadcast_to(w, (tasks, *w.shape)) for w in start.weights(ways))
+    targets = np.eye(ways, dtype=np.float32)[drawn.support_y]
+    shares = [_share(ideal_outputs(weights, drawn.query_x), drawn.query_y)]
+    for step in ideal(weights, drawn.support_x, targets, start.rates.tolist()):
+        shares.append(_share(ideal_outputs(step.layers, drawn.query_x), drawn.query_y))
+    nothing = np.zeros(tasks)
+    return Outcomes(
+        by_step=np.stack(shares),
+        later=np.stack([shares[-1]] * delays),
+        pulses=nothing,
+        energy=nothing,
+        read_energy=nothing,
+    )
+
+
+def _on_chip(
+    start: Initialisation,
+    hardware: Hardware,
+    drawn: Episodes,
+    ways: int,
+    delays: Sequence[float],
+    chip_rng: np.random.Generator,
+    noise_rng: np.random.Generator,
+) -> Outcomes:
+    weights, tasks = start.weights(ways), len(drawn.support_x)
+    draws = Draws(noise_rng.standard_normal, noise_rng.random)
+    sizes = (start.features, *(w.shape[1] for w in weights))
+    layers = write(hardware, fresh_chip(hardware, chip_rng, sizes, tasks), weights, start.ranges.tolist(), draws)
+    targets = np.eye(ways)[drawn.support_y]
+    shares = [_share(chip_outputs(hardware, layers, drawn.query_x, draws), drawn.query_y)]
+    pulses, energy, read_energy = np.zeros((3, tasks))
+    for step in on_chip(hardware, layers, drawn.support_x, targets, start.rates.tolist(), draws):
+        layers = step.layers
+        shares.append(_share(chip_outputs(hardware, layers, drawn.query_x, draws), drawn.query_y))
+        pulses, energy = pulses + total(step.counters, "pulses"), energy + total(step.counters, "energy")
+        read_energy = read_energy + total(step.counters, "read_energy")
+    later = [
+        _share(chip_outputs(hardware, rest(layers, seconds), drawn.query_x, draws), drawn.query_y) for seconds in delays
+    ]
+    return Outcomes(
+        by_step=np.stack(shares), later=np.stack(later), pulses=pulses, energy=energy, read_energy=read_energy
+    )
+
+
+def _share(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(tasks,) share of the queries whose largest output is that of their class."""
+    return (outputs.argmax(-1) == labels).mean(-1)

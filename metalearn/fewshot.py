@@ -1,0 +1,267 @@
+"""`memenv fewshot`: how well initialisations learn from a few examples on chips: table, files, pictures."""
+
+import csv
+import io
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from tqdm import tqdm
+
+from memenv.command import option, parse, write_whole
+from memenv.presets import load_device
+from metalearn.adapt import Hardware
+from metalearn.data import SOURCES, load
+from metalearn.evaluate import (
+    DELAYS,
+    NON_IDEALITIES,
+    Outcomes,
+    evaluate,
+    mean_and_half_width,
+    tune,
+    with_non_ideality,
+)
+from metalearn.initialisations import Initialisation, load_initialisation, shipped
+from metalearn.omniglot import SPLITS
+from metalearn.tasks import Split
+
+FLOAT = "float"  # in place of a device: numbers instead of cells
+TUNING = 200  # training characters to tune on
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewshotConfig:
+    """Learn from a few examples of new characters on fresh chips, and classify others; nothing is trained."""
+
+    init: tuple[str, ...] = option((), positional=True, help="shipped names or .npz files [those for the data]")
+    device: tuple[str, ...] = option((FLOAT, "alox-hfo2"), help="names, .json records or .npz tables; float: no chip")
+    data: str = option("glyphs", help="characters; of omniglot those for evaluation", choices=SOURCES)
+    split: str = option("random", help="of Omniglot's characters", choices=SPLITS)
+    ways: int = option(5, help="classes of a task")
+    shots: int = option(1, help="examples of a class to learn from")
+    queries: int = option(15, help="examples of a class to judge by")
+    episodes: int = option(1000, help="tasks, each on a chip of its own")
+    devices_per_weight: int = option(1, help="plus devices of a weight, and as many minus devices")
+    pulsed: str = option("both", help="which devices learn", choices=("both", "set", "reset", "plus"))
+    max_pulses: int = option(10, help="at most per device and step")
+    reads: int = option(4, help="averaged in each product")
+    ignorant: bool = option(False, help="no test has found the stuck cells")
+    delays: tuple[float, ...] = option(DELAYS, help="after the last step, at which the queries come [s]")
+    tune: int = option(0, help="training episodes on which to tune a factor of all rates and one of all ranges")
+    vary: tuple[str, ...] = option((), help="also in several amounts: " + ", ".join(NON_IDEALITIES))
+    seed: int = option(0, help="of episodes, chips and noise")
+    out: Path = option(Path("fewshot"), help="folder of fewshot.csv, fewshot.md, episode.png, run.json")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """The subcommand."""
+    config = parse(FewshotConfig, arguments, "memenv fewshot")
+    rows = fewshot(config, "memenv fewshot " + shlex.join(arguments))
+    print(text_table(rows))
+    print(f"written: {config.out}/fewshot.csv, fewshot.md, episode.png, run.json")
+
+
+def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
+    """Judge all initialisations on all devices and write the files into `config.out`; the rows of the table.
+
+    Raises:
+        ValueError: unusable options, initialisations, devices or data.
+    """
+    from metalearn import pictures
+
+    _check(config)
+    names = config.init or tuple(name for name in shipped() if name.startswith(config.data))
+    if not names:
+        raise ValueError(f"no initialisation for {config.data} is shipped: name a file that memenv pretrain wrote")
+    starts = {_label(name, names): load_initialisation(name) for name in names}
+    devices: dict[str, Any] = {name: None if name == FLOAT else load_device(name) for name in config.device}
+    characters = load(config.data, config.split)
+    work = [(name, device, "", 0.0) for name in starts for device in devices]
+    work += [
+        (name, device, what, amount)
+        for what in config.vary
+        for amount in NON_IDEALITIES[what][1]
+        for name in starts
+        for device in devices
+        if device != FLOAT
+    ]
+    rows: list[Row] = []
+    views = {name: View.of(start, characters) for name, start in starts.items()}
+    tuned: dict[tuple[str, str], Initialisation] = {}
+    with tqdm(work, unit="evaluation", disable=None, file=sys.stderr) as bar:
+        for name, device, what, amount in bar:
+            bar.set_description(f"{name} on {device}")
+            view, chosen = views[name], devices[device]
+            if (name, device) not in tuned:
+                tuned[name, device] = _tuned(config, starts[name], hardware(config, chosen), view.train)
+            chip = hardware(config, with_non_ideality(chosen, what, amount) if what else chosen)
+            outcomes = evaluate(tuned[name, device], chip, view.test, episodes=config.episodes, **_numbers(config))
+            rows.append(_row(config, name, device, what, amount, outcomes))
+    record = {
+        "command": command,
+        "config": {name: value for name, value in vars(config).items() if name != "out"},
+        "versions": {"python": platform.python_version(), **{one: version(one) for one in ("memenv", "numpy")}},
+        "cards": {name: json.loads(start.card) for name, start in starts.items()},
+    }
+    first, device = next(iter(starts)), config.device[-1]
+    files: dict[str, str | bytes] = {
+        "fewshot.csv": csv_table(rows),
+        "fewshot.md": markdown_table(rows, command),
+        "episode.png": pictures.episode(
+            tuned[first, device],
+            hardware(config, devices[device]),
+            characters.test,
+            views[first].test,
+            ways=config.ways,
+            shots=config.shots,
+            queries=config.queries,
+            seed=config.seed,
+            title=f"{first} on {device}",
+        ),
+        "run.json": json.dumps(record, indent=2) + "\n",
+    }
+    if config.vary:
+        files["robustness.png"] = pictures.robustness(rows)
+    for name, content in files.items():
+        write_whole(config.out / name, content)
+    return rows
+
+
+def _label(name: str, names: Sequence[str]) -> str:
+    """What a file is called: by its folder, as long as that tells it from the others."""
+
+    def short(path: Path) -> str:
+        return path.parent.name if path.stem == "initialisation" and path.parent.name else path.stem
+
+    if not name.endswith(".npz") or [short(Path(other)) for other in names].count(short(Path(name))) > 1:
+        return name
+    return short(Path(name))
+
+
+def _check(config: FewshotConfig) -> None:
+    for name, least in (("ways", 2), ("shots", 1), ("queries", 1), ("episodes", 2), ("max_pulses", 1), ("reads", 1)):
+        if getattr(config, name) < least:
+            raise ValueError(f"{name} is {getattr(config, name)}, allowed is a whole number >= {least}")
+    if config.tune < 0 or config.tune == 1:
+        raise ValueError(f"tune is {config.tune}, allowed is 0 or a whole number >= 2")
+    if not config.device or not config.delays or not all(0 <= delay < np.inf for delay in config.delays):
+        raise ValueError("at least one device and one delay >= 0 s are needed")
+    for what in config.vary:
+        if what not in NON_IDEALITIES:
+            raise ValueError(f"unknown non-ideality {what!r}: choose from {', '.join(NON_IDEALITIES)}")
+
+
+def hardware(config: FewshotConfig, device: Any) -> Hardware | None:
+    """The chip of a configuration; None without one."""
+    if device is None:
+        return None
+    return Hardware(
+        device=device,
+        devices_per_weight=config.devices_per_weight,
+        pulsed=config.pulsed,
+        max_pulses=config.max_pulses,
+        reads=config.reads,
+        know_stuck=not config.ignorant,
+    )
+
+
+class View(NamedTuple):
+    """What an initialisation's front makes of the characters: (classes, instances, features)."""
+
+    train: np.ndarray  # of the first TUNING of them
+    test: np.ndarray
+
+    @classmethod
+    def of(cls, start: Initialisation, characters: Split) -> Self:
+        """Both parts."""
+        return cls(start.front(characters.train.images[:TUNING]), start.front(characters.test.images))
+
+
+def _numbers(config: FewshotConfig) -> dict[str, Any]:
+    """What every evaluation of the configuration has in common."""
+    return {name: getattr(config, name) for name in ("ways", "shots", "queries", "delays", "seed")}
+
+
+def _tuned(config: FewshotConfig, start: Initialisation, chip: Hardware | None, inputs: np.ndarray) -> Initialisation:
+    """The initialisation with factors of rates and ranges that suit the chip, if they are to be tuned."""
+    if not config.tune:
+        return start
+    return tune(start, chip, inputs, episodes=config.tune, **_numbers(config)).of(start)
+
+
+# -- what is written ---------------------------------------------------------------------------------------------------
+
+
+def _row(config: FewshotConfig, name: str, device: str, what: str, amount: float, outcomes: Outcomes) -> Row:
+    row: Row = {
+        "init": name,
+        "device": device,
+        "non_ideality": what,
+        "amount": amount,
+        "ways": config.ways,
+        "shots": config.shots,
+        "episodes": config.episodes,
+    }
+    for number, delay in enumerate(config.delays):
+        row[f"accuracy_{delay:g}s"], row[f"half_width_{delay:g}s"] = outcomes.accuracy(number)
+    for step, shares in enumerate(outcomes.by_step):
+        row[f"accuracy_step{step}"] = mean_and_half_width(shares)[0]
+    for counter in ("pulses", "energy", "read_energy"):
+        row[counter] = float(getattr(outcomes, counter).mean())
+    return row
+
+
+def csv_table(rows: Sequence[Row]) -> str:
+    """All rows with all columns."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _lines(rows: Sequence[Row]) -> list[list[str]]:
+    """The table of what was not varied, the head first."""
+    delays = [key.removeprefix("accuracy_") for key in rows[0] if key.startswith("accuracy_") and key.endswith("s")]
+    head = ["initialisation", "device", *(f"after {delay} [%]" for delay in delays), "pulses", "energy [nJ]"]
+    lines = [head]
+    for row in rows:
+        if row["non_ideality"]:
+            continue
+        shares = [f"{100 * row[f'accuracy_{delay}']:.2f} ± {100 * row[f'half_width_{delay}']:.2f}" for delay in delays]
+        costs = [f"{row['pulses']:.0f}", f"{1e9 * row['energy']:.3g}"] if row["pulses"] else ["–", "–"]
+        lines.append([row["init"], row["device"], *shares, *costs])
+    return lines
+
+
+def text_table(rows: Sequence[Row]) -> str:
+    """The table for the terminal."""
+    lines = _lines(rows)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    texts = [
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    ]
+    return "\n".join([_title(rows[0]), *texts])
+
+
+def markdown_table(rows: Sequence[Row], command: str) -> str:
+    """The table as Markdown, under the command that made it."""
+    lines = ["| " + " | ".join(line) + " |" for line in _lines(rows)]
+    rule = "|" + " --- |" * len(_lines(rows)[0])
+    return "\n".join([f"`{command}`", "", _title(rows[0]), "", lines[0], rule, *lines[1:]]) + "\n"
+
+
+def _title(row: Row) -> str:
+    return f"{row['ways']}-way {row['shots']}-shot accuracy of {row['episodes']} episodes, ± 95 % interval"

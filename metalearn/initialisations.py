@@ -1,0 +1,196 @@
+"""What meta-learning yields: a fixed front, layers for crossbars, and inner rates; saved, loaded, shipped; no torch.
+
+An image goes through the front, which turns it into numbers with a mean square of one: the blocks of a convolutional
+encoder, or without blocks 14 x 14 pixels. Layers of crossbar cells follow, of which the last, the head, starts at zero:
+classes are shuffled from task to task, so that no class is worth a start of its own, and heads that differ by the same
+column are one head. So an initialisation serves any number of ways.
+"""
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from memenv.command import write_whole
+from metalearn.tasks import SIDE, Characters, Episodes, draw_without_repeats
+
+CHANNELS = 64
+PIXELS = SIDE // 2  # on a side, of what a network without encoder sees
+LEAST = 1e-6  # length of a vector of numbers that is scaled to unit mean square
+BATCH = 50  # images that go through the blocks at once
+FORMAT = 1
+
+
+class Block(NamedTuple):
+    """3 x 3 convolution with stride 2; a ReLU precedes all but the first one."""
+
+    weight: np.ndarray  # float32 (channels, channels in, 3, 3)
+    bias: np.ndarray  # float32 (channels,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Initialisation:
+    """A network before it has seen a task, and how it learns from one."""
+
+    blocks: tuple[Block, ...] = ()  # of the encoder
+    pooled: bool = False  # whether features are the channels' means instead of everything that the last block shows
+    hidden: tuple[np.ndarray, ...] = ()  # float32 (rows, outputs) of the layers before the head; last rows are biases
+    rates: np.ndarray  # (steps, layers) of learning; the last column is the head's
+    ranges: np.ndarray  # (layers,) largest magnitude of a weight that nominal devices can hold
+    card: str = "{}"  # JSON: command, seed, figures
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: parts that do not fit each other, or numbers that are not finite."""
+        layers, rows = len(self.hidden) + 1, self.features
+        if self.rates.ndim != 2 or self.rates.shape[1] != layers or self.ranges.shape != (layers,):
+            raise ValueError(f"rates {self.rates.shape} and ranges {self.ranges.shape} do not fit {layers} layers")
+        for number, (block, channels) in enumerate(zip(self.blocks, (1, *[CHANNELS] * 9), strict=False)):
+            if block.weight.shape != (CHANNELS, channels, 3, 3) or block.bias.shape != (CHANNELS,):
+                raise ValueError(f"block {number} of the encoder has weights {block.weight.shape}")
+        for number, weights in enumerate(self.hidden):
+            if weights.ndim != 2 or len(weights) != rows + 1:
+                raise ValueError(f"layer {number} has weights {weights.shape}, its inputs are {rows} and a one")
+            rows = weights.shape[1]
+        parts = (self.rates, self.ranges, *self.hidden, *(part for block in self.blocks for part in block))
+        if not all(np.isfinite(part).all() for part in parts) or (self.rates < 0).any() or (self.ranges <= 0).any():
+            raise ValueError("not all numbers are finite, or rates are negative, or ranges not positive")
+
+    @property
+    def features(self) -> int:
+        """Numbers that the front makes of an image."""
+        return (CHANNELS if self.pooled else 4 * CHANNELS) if self.blocks else PIXELS**2
+
+    def weights(self, ways: int) -> tuple[np.ndarray, ...]:
+        """(rows, outputs) of every layer, with a head for `ways` classes."""
+        rows = self.hidden[-1].shape[1] if self.hidden else self.features
+        return (*self.hidden, np.zeros((rows + 1, ways), np.float32))
+
+    def front(self, images: np.ndarray) -> np.ndarray:
+        """images (..., 28, 28), uint8 in units of 1/255 or float in [0, 1], to float32 (..., features)."""
+        flat = images.reshape(-1, SIDE, SIDE)
+        parts = [self._front(flat[start : start + BATCH]) for start in range(0, len(flat), BATCH)]
+        return np.concatenate(parts).reshape(*images.shape[:-2], self.features)
+
+    def _front(self, images: np.ndarray) -> np.ndarray:
+        signal = images * np.float32(1 / 255) if images.dtype == np.uint8 else images.astype(np.float32)
+        if not self.blocks:
+            return unit(signal.reshape(-1, PIXELS, 2, PIXELS, 2).mean((2, 4)).reshape(len(images), -1))
+        signal = signal[..., None]  # channels last
+        for number, block in enumerate(self.blocks):
+            around = np.pad(np.maximum(signal, 0) if number else signal, ((0, 0), (1, 1), (1, 1), (0, 0)))
+            patches = np.moveaxis(sliding_window_view(around, (3, 3), axis=(1, 2))[:, ::2, ::2], 3, 5)
+            weight = block.weight.transpose(2, 3, 1, 0).reshape(-1, CHANNELS)
+            signal = patches.reshape(-1, len(weight)) @ weight + block.bias
+            signal = signal.reshape(*patches.shape[:3], CHANNELS)
+        return unit(signal.mean((1, 2)) if self.pooled else np.moveaxis(signal, 3, 1).reshape(len(images), -1))
+
+    def save(self, path: Path) -> None:
+        """Write as .npz, whole or not at all."""
+        arrays: dict[str, Any] = {
+            f"block{k}_{name}": part
+            for k, block in enumerate(self.blocks)
+            for name, part in zip(Block._fields, block, strict=True)
+        }
+        arrays |= {f"hidden{k}": part for k, part in enumerate(self.hidden)}
+        arrays = {name: part.astype(np.float32) for name, part in arrays.items()}
+        counts = np.array([FORMAT, len(self.blocks), self.pooled, len(self.hidden)])
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer, **arrays, counts=counts, rates=self.rates, ranges=self.ranges, card=np.array(self.card)
+        )
+        write_whole(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """An initialisation that `save` wrote.
+
+        Raises:
+            ValueError: no such file, or not such a file.
+        """
+        try:
+            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
+                version, blocks, pooled, hidden = map(int, file["counts"])
+                if version != FORMAT:
+                    raise ValueError(f"it has the format {version}, this program reads {FORMAT}")
+                card = str(file["card"])
+                json.loads(card)
+                return cls(
+                    blocks=tuple(Block(file[f"block{k}_weight"], file[f"block{k}_bias"]) for k in range(blocks)),
+                    pooled=bool(pooled),
+                    hidden=tuple(file[f"hidden{k}"] for k in range(hidden)),
+                    rates=file["rates"],
+                    ranges=file["ranges"],
+                    card=card,
+                )
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is no initialisation that memenv pretrain wrote: {error}") from None
+
+
+def unit(signal: np.ndarray) -> np.ndarray:
+    """(..., n) scaled to a mean square of one."""
+    return signal / np.sqrt((signal**2).mean(-1, keepdims=True) + LEAST**2)
+
+
+def shipped() -> tuple[str, ...]:
+    """The names of the initialisations that come with the package."""
+    files = _folder().iterdir() if _folder().is_dir() else ()
+    return tuple(sorted(part.name.removesuffix(".npz") for part in files if part.name.endswith(".npz")))
+
+
+def load_initialisation(name: str | Path) -> Initialisation:
+    """A shipped initialisation by its name, or the file of a path.
+
+    Raises:
+        ValueError: an unknown name, a missing or a damaged file.
+    """
+    if str(name) in shipped():
+        return Initialisation.load(Path(str(_folder() / f"{name}.npz")))
+    if not str(name).endswith(".npz"):
+        raise ValueError(f"unknown initialisation {str(name)!r}; shipped are {', '.join(shipped())}; or give a .npz")
+    return Initialisation.load(name)
+
+
+def _folder() -> Any:
+    return resources.files("metalearn") / "shipped"
+
+
+def draw(
+    inputs: np.ndarray, rng: np.random.Generator, tasks: int, *, ways: int = 5, shots: int = 1, queries: int = 15
+) -> Episodes:
+    """Episodes as `metalearn.tasks.classification` draws them, of what a front made of the characters' images.
+
+    Args:
+        inputs: (classes, instances, features).
+        rng: source of the choice of classes and instances.
+        tasks: episodes in the batch.
+        ways: classes in an episode.
+        shots: support examples of a class.
+        queries: query examples of a class.
+
+    Raises:
+        ValueError: more ways than classes, or more shots and queries than instances of a class.
+    """
+    classes, instances, features = inputs.shape
+    if ways > classes or shots + queries > instances:
+        raise ValueError(
+            f"{ways} ways and {shots} shots + {queries} queries are more than the {classes} classes "
+            f"of {instances} instances of the data"
+        )
+    kind = draw_without_repeats(rng, tasks, ways, classes)[:, None]
+    instance = draw_without_repeats(rng, tasks * ways, shots + queries, instances)
+    instance = instance.reshape(tasks, ways, shots + queries).swapaxes(1, 2)
+    support, query = np.split(inputs[kind, instance], [shots], axis=1)
+    support, query = (part.reshape(tasks, -1, features) for part in (support, query))
+    label = np.arange(ways)
+    return Episodes(support, np.tile(label, (tasks, shots)), query, np.tile(label, (tasks, queries)))
+
+
+def rotations(start: Initialisation, data: Characters) -> np.ndarray:
+    """What the front makes of the characters and of those turned by 90, 180 and 270 degrees, further classes."""
+    return np.concatenate([start.front(np.rot90(data.images, turn, axes=(2, 3))) for turn in range(4)])

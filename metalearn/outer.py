@@ -1,0 +1,109 @@
+"""The outer loop's loss: what an initialisation makes of new tasks after the inner loop, ideal or on chips."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy, one_hot
+
+from memenv.arrays import tree_map
+from memenv.onchip import matrix, rest
+from metalearn.adapt import Draws, Hardware, chip_outputs, fresh_chip, ideal, ideal_outputs, last, on_chip, write
+from metalearn.network import Network
+from metalearn.tasks import Episodes
+
+METHODS = ("maml", "fomaml", "anil", "reptile")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerLoop:
+    """How the outer loop lets a network learn a task."""
+
+    method: str = "maml"  # derivatives through all of it; fomaml: with constant gradients; anil: the head alone learns;
+    # reptile: no derivatives, the start follows where learning went
+    hardware: Hardware | None = None  # None: ideal updates
+    rest: float = 0.0  # [s] from the last step to the queries
+
+    @property
+    def first_order(self) -> bool:
+        """Whether derivatives regard the inner gradients as constant."""
+        return self.method == "fomaml"
+
+
+def outer_loss(
+    network: Network, support: torch.Tensor, query: torch.Tensor, episodes: Episodes, loop: InnerLoop, seed: int
+) -> tuple[torch.Tensor, float]:
+    """The loss whose gradient the outer loop follows, and the accuracy on the queries.
+
+    Args:
+        network: what learns.
+        support: (tasks, n, features) what its front makes of the support.
+        query: (tasks, m, features).
+        episodes: their labels.
+        loop: the inner loop.
+        seed: of chips and noise.
+    """
+    ways = int(episodes.support_y.max()) + 1
+    labels, answers = torch.tensor(episodes.support_y), torch.tensor(episodes.query_y)
+    if loop.method == "reptile":  # it has no queries: learns from all examples
+        shown, labels = torch.cat((support, query), 1).detach(), torch.cat((labels, answers), 1)
+    else:
+        shown = support
+    targets = one_hot(labels, ways).to(support.dtype)
+    with torch.set_grad_enabled(loop.method != "reptile"):
+        learn = _on_ideal if loop.hardware is None else _on_chips
+        weights, outputs = learn(network, shown, targets, query, loop, seed)
+    accuracy = (outputs.argmax(-1) == answers).float().mean().item()
+    if loop.method == "reptile":
+        pull = [
+            (w - end.detach()).square().sum((-2, -1)).mean() for w, end in zip(network.hidden, weights, strict=False)
+        ]
+        return 0.5 * torch.stack(pull).sum(), accuracy
+    return cross_entropy(network.log_gain.exp() * outputs.flatten(0, 1), answers.flatten()), accuracy
+
+
+def _start(network: Network, tasks: int, ways: int, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Every task's weights (tasks, rows, outputs): those of the hidden layers, and a head of zeros."""
+    rows = network.hidden[-1].shape[1] if len(network.hidden) else like.shape[-1]
+    weights = (*network.hidden, torch.zeros(rows + 1, ways, dtype=like.dtype))
+    return tuple(w.to(like.dtype).expand(tasks, *w.shape) for w in weights)
+
+
+def _rates(network: Network, loop: InnerLoop) -> list[list[torch.Tensor | float]]:
+    kept = len(network.hidden) if loop.method == "anil" else 0
+    return [[*[0.0] * kept, *step.exp()[kept:].unbind()] for step in network.log_rates]
+
+
+Learned = tuple[tuple[torch.Tensor, ...], torch.Tensor]  # weights after learning, and what they make of the queries
+
+
+def _on_ideal(
+    network: Network, x: torch.Tensor, targets: torch.Tensor, query: torch.Tensor, loop: InnerLoop, seed: int
+) -> Learned:
+    start = _start(network, len(x), targets.shape[-1], x)
+    end = last(ideal(start, x, targets, _rates(network, loop), loop.first_order))
+    return end.layers, ideal_outputs(end.layers, query)
+
+
+def _on_chips(
+    network: Network, x: torch.Tensor, targets: torch.Tensor, query: torch.Tensor, loop: InnerLoop, seed: int
+) -> Learned:
+    hardware, dtype = loop.hardware, x.dtype
+    assert hardware is not None
+    generator = torch.Generator().manual_seed(seed)
+    draws = Draws(_drawing(torch.randn, generator, dtype), _drawing(torch.rand, generator, dtype))
+    start = _start(network, len(x), targets.shape[-1], x)
+    sizes = (x.shape[-1], *(w.shape[-1] for w in start))
+    chip = fresh_chip(hardware, np.random.default_rng(seed), sizes, len(x))
+    chip = tree_map(lambda leaf: torch.tensor(leaf, dtype=dtype) if isinstance(leaf, np.ndarray) else leaf, chip)
+    layers = write(hardware, chip, start, network.log_ranges.exp().to(dtype).unbind(), draws)
+    end = last(on_chip(hardware, layers, x, targets, _rates(network, loop), draws, loop.first_order)).layers
+    used = rest(end, loop.rest) if loop.rest else end
+    return tuple(matrix(layer).weights for layer in end), chip_outputs(hardware, used, query, draws)
+
+
+def _drawing(
+    function: Callable[..., torch.Tensor], generator: torch.Generator, dtype: torch.dtype
+) -> Callable[[tuple[int, ...]], torch.Tensor]:
+    return lambda shape: function(shape, generator=generator, dtype=dtype)

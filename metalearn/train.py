@@ -1,0 +1,388 @@
+"""`memenv pretrain`: meta-train a network so that a few examples teach it new classes, on a chip too; resumable."""
+
+import csv
+import io
+import json
+import math
+import pickle
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from memenv.command import option, parse, write_whole
+from memenv.presets import load_device
+from metalearn.adapt import Hardware
+from metalearn.data import SOURCES, load
+from metalearn.evaluate import evaluate
+from metalearn.initialisations import Initialisation, draw, load_initialisation, rotations
+from metalearn.network import Encoder, Network, Pixels, random_move
+from metalearn.omniglot import SPLITS
+from metalearn.outer import METHODS, InnerLoop, outer_loss
+from metalearn.tasks import Characters, classification
+
+CONVENTIONAL = "conventional"
+VALIDATION = 50  # training characters set aside, on which progress is judged ...
+JUDGED = 300  # ... by so many episodes
+WARM_UP = 100  # steps in which the learning rate rises
+CLIP = 1.0  # largest norm of the outer gradient
+CONTINUABLE = {"out", "resume", "threads", "evaluations"}  # options that a resumed run may change
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """Pretrain a network such that a few examples teach it new classes: ideally, or learning by pulses on chips."""
+
+    data: str = option("omniglot", help="characters to learn from", choices=SOURCES)
+    split: str = option("random", help="of Omniglot's characters", choices=SPLITS)
+    network: str = option(
+        "conv", help="conv: encoder and a head; mlp: every layer on the chip", choices=("conv", "mlp")
+    )
+    hidden: tuple[int, ...] = option((128, 64), help="mlp: outputs of its layers before the head")
+    pooled: bool = option(False, help="conv: 64 features, the channels' means, instead of 256")
+    start: str = option("", help="begin with this initialisation: its name or .npz")
+    method: str = option("maml", help="how the outer loop learns", choices=(*METHODS, CONVENTIONAL))
+    train: str = option(
+        "all", help="rates: only those, and ranges, of --start or of a random network", choices=("all", "rates")
+    )
+    device: str = option("", help="learn by pulses on fresh chips of this device; without it ideally")
+    devices_per_weight: int = option(1, help="plus devices of a weight, and as many minus devices")
+    pulsed: str = option("both", help="which devices learn", choices=("both", "set", "reset", "plus"))
+    max_pulses: int = option(10, help="at most per device and step")
+    reads: int = option(4, help="averaged in each product")
+    ignorant: bool = option(False, help="no test has found the stuck cells")
+    rest: float = option(0.0, help="drift between learning and use [s]")
+    steps: int = option(20000, help="outer steps")
+    tasks: int = option(0, help="in an outer step [conv 1, else 32]")
+    ways: int = option(0, help="classes of a task [conv 60, which makes better features than fewer; else 5]")
+    shots: int = option(1, help="support examples of a class")
+    queries: int = option(5, help="query examples of a class")
+    inner_steps: int = option(0, help="steps of learning from the support [conv 1, else 5]")
+    augment: float = option(1.0, help="strength of random moves of training images")
+    learning_rate: float = option(2e-3, help="of Adam; falls to zero along a cosine")
+    rates_learning_rate: float = option(5e-2, help="the same for logarithms of rates and ranges")
+    float32: bool = option(False, help="convolutions in float32 even where the CPU multiplies in bfloat16")
+    seed: int = option(0, help="of weights, tasks, chips and noise")
+    evaluations: int = option(40, help="how often the network is judged and a checkpoint written")
+    threads: int = option(1, help="of torch")
+    out: Path = option(Path("pretrained"), help="folder of initialisation.npz, checkpoint.pt, eval.csv, run.json")
+    resume: bool = option(False, help="continue the run in that folder from its last checkpoint")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """The subcommand."""
+    config = parse(PretrainConfig, arguments, "memenv pretrain")
+    command = "memenv pretrain " + shlex.join(arguments)
+    try:
+        row = train(config, command)
+    except KeyboardInterrupt:
+        again = command if config.resume else f"{command} --resume"
+        print(f"memenv pretrain: the last checkpoint is kept in {config.out}; continue with: {again}", file=sys.stderr)
+        raise
+    print(f"{row['accuracy']:.2%} on characters set aside, after {row['steps']:.0f} steps")
+    print(f"written: {config.out / 'initialisation.npz'}, eval.csv, run.json")
+
+
+def train(config: PretrainConfig, command: str = "") -> dict[str, float]:
+    """Run, or continue, a pretraining and write its files into `config.out`; the last row of eval.csv.
+
+    Raises:
+        ValueError: unusable options or data, a folder that already holds a run, nothing to resume, or divergence, which
+            leaves the last checkpoint as it was.
+    """
+    config = _completed(config)
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    record = {
+        "command": command,
+        "config": json.loads(json.dumps(asdict(config), default=str)),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("memenv", "numpy", "torch")},
+    }
+    _check_folder(config, record["config"])
+    characters = load(config.data, config.split).train
+    order = np.arange(len(characters))
+    data, aside = (characters.select(part) for part in (order[:-VALIDATION], order[-VALIDATION:]))
+    learner = Learner(config, data)
+    journal = Journal(config, learner, aside, record)
+    if config.resume:
+        journal.resume()
+    write_whole(config.out / "run.json", json.dumps(record, indent=2) + "\n")
+    with tqdm(total=config.steps, initial=journal.done, unit="step", disable=None, file=sys.stderr) as bar:
+        bar.set_description(f"{config.method} on {config.device or 'ideal weights'}")
+        for step in range(journal.done, config.steps):
+            share = step / config.steps
+            loss, accuracy = learner.step(step, min((step + 1) / WARM_UP, 1.0) * 0.5 * (1 + math.cos(math.pi * share)))
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"the loss is {loss} in step {step}: lower --learning-rate; "
+                    f"{config.out} keeps what was there after {journal.done} steps"
+                )
+            journal.note(loss, accuracy)
+            bar.update()
+            if (step + 1) % max(config.steps // config.evaluations, 1) == 0 or step + 1 == config.steps:
+                row = journal.judge(step + 1)
+                bar.set_postfix_str(f"loss {row['loss']:.3f}, accuracy {row['accuracy']:.2%}")
+    write_whole(config.out / "run.json", json.dumps(record | {"last": journal.rows[-1]}, indent=2) + "\n")
+    return journal.rows[-1]
+
+
+def _completed(config: PretrainConfig) -> PretrainConfig:
+    """The configuration with the usual numbers where none were given, and what the start fixes.
+
+    Raises:
+        ValueError: options that exclude each other or are out of range.
+    """
+    start = load_initialisation(config.start) if config.start else None
+    if start is not None:
+        hidden = tuple(w.shape[1] for w in start.hidden)
+        config = replace(config, network="conv" if start.blocks else "mlp", hidden=hidden, pooled=start.pooled)
+    plain = config.network == "conv" and not config.device and config.train == "all"
+    usual = {"tasks": 1 if plain else 32, "ways": 60 if plain else 5, "inner_steps": 1 if plain else 5}
+    for name in (*usual, "steps", "shots", "queries", "evaluations", "threads"):
+        least = 0 if name in usual else 1
+        if getattr(config, name) < least:
+            raise ValueError(f"{name} is {getattr(config, name)}, allowed is a whole number >= {least}")
+    if not all(outputs >= 1 for outputs in config.hidden):
+        raise ValueError(f"hidden is {config.hidden}, allowed are whole numbers >= 1")
+    for name in ("learning_rate", "rates_learning_rate"):
+        if not 0 < getattr(config, name) < math.inf:
+            raise ValueError(f"{name} is {getattr(config, name)}, allowed is a number > 0")
+    for name in ("augment", "rest", "seed"):
+        if not 0 <= getattr(config, name) < math.inf:
+            raise ValueError(f"{name} is {getattr(config, name)}, allowed is a number >= 0")
+    given: dict[str, Any] = {name: getattr(config, name) or number for name, number in usual.items()}
+    config = replace(config, **given)
+    if config.train == "rates" and config.method in ("reptile", CONVENTIONAL):
+        raise ValueError(f"--train rates needs a method that learns rates, {config.method} does not")
+    if config.method == "reptile" and config.network == "conv":
+        raise ValueError("--method reptile needs layers before the head that adapt: --network mlp")
+    if config.method == CONVENTIONAL and config.device:
+        raise ValueError(f"--method {CONVENTIONAL} has no inner loop that a device could learn in")
+    if config.rest and not config.device:
+        raise ValueError("--rest needs a --device that drifts")
+    return config
+
+
+def hardware_of(config: PretrainConfig) -> Hardware | None:
+    """The chips of a configuration.
+
+    Raises:
+        ValueError: an unknown device, or one that has no derivatives.
+    """
+    if not config.device:
+        return None
+    device = load_device(config.device)
+    if device.polarity_only:
+        raise ValueError(f"{config.device}: measured tables have no derivatives; fit a record to them with memenv fit")
+    return Hardware(
+        device=device,
+        devices_per_weight=config.devices_per_weight,
+        pulsed=config.pulsed,
+        max_pulses=config.max_pulses,
+        reads=config.reads,
+        know_stuck=not config.ignorant,
+    )
+
+
+def _check_folder(config: PretrainConfig, wanted: dict[str, Any]) -> None:
+    """Nothing is overwritten, and what is resumed is the same run."""
+    path = config.out / "run.json"
+    if not config.resume:
+        if path.exists():
+            raise ValueError(f"{config.out} already holds a run: continue it with --resume, or choose another --out")
+        return
+    if not (config.out / "checkpoint.pt").exists():
+        raise ValueError(f"{config.out}: there is no checkpoint to resume; leave out --resume")
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}), so the run cannot be resumed") from None
+    for name in wanted.keys() - CONTINUABLE:
+        if before.get(name) != wanted[name]:
+            raise ValueError(
+                f"{name} is {wanted[name]}, the run in {config.out} has {before.get(name)}: resume it as it was"
+            )
+
+
+# -- what learns -------------------------------------------------------------------------------------------------------
+
+
+class Learner:
+    """A network, its optimiser, and the data that it sees."""
+
+    def __init__(self, config: PretrainConfig, data: Characters) -> None:
+        self.config, self.data = config, data
+        self.fast = not config.float32 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        self.loop = InnerLoop(
+            method="maml" if config.method == CONVENTIONAL else config.method,
+            hardware=hardware_of(config),
+            rest=config.rest,
+        )
+        if config.start:
+            start = load_initialisation(config.start)
+            self.network = Network.of(start, config.inner_steps)
+        else:
+            front = Encoder(config.pooled) if config.network == "conv" else Pixels()
+            self.network = Network(front, config.hidden, config.inner_steps)
+        self.network.train(not config.start and config.train == "all")  # else batch norms stay as they are
+        self.classifier: torch.nn.Linear | None = None
+        if config.method == CONVENTIONAL:
+            head = self.network.initialisation().weights(4 * len(data))[-1]
+            self.classifier = torch.nn.Linear(len(head) - 1, head.shape[1])
+        rates = [self.network.log_rates, self.network.log_ranges, self.network.log_gain]
+        weights = [*self.network.front.parameters(), *self.network.hidden]
+        weights += [] if self.classifier is None else self.classifier.parameters()
+        moving = config.train == "all" and (config.augment > 0 or isinstance(self.network.front, Encoder))
+        self.bank = None if moving else rotations(self.network.initialisation(), data)
+        groups: list[dict[str, Any]] = [{"params": rates, "base": config.rates_learning_rate}]
+        if config.train == "all":
+            groups.append({"params": weights, "base": config.learning_rate})
+        self.optimiser = torch.optim.Adam(groups)
+
+    def step(self, number: int, share: float) -> tuple[float, float]:
+        """An outer step with `share` of the learning rates: loss and accuracy before it; nothing moves if it is NaN."""
+        rng = np.random.default_rng([self.config.seed, number])
+        for group in self.optimiser.param_groups:
+            group["lr"] = share * group["base"]
+        self.optimiser.zero_grad()
+        loss, accuracy = self._classify(rng) if self.classifier is not None else self._adapt(rng)
+        if torch.isfinite(loss):
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_([p for g in self.optimiser.param_groups for p in g["params"]], CLIP)
+            self.optimiser.step()
+        return loss.item(), accuracy
+
+    def initialisation(self, card: str) -> Initialisation:
+        """What would be deployed now."""
+        if self.loop.hardware is None and self.config.train == "all":
+            self.network.fit_ranges()
+        return self.network.initialisation(card, head_only=self.loop.method == "anil")
+
+    def _adapt(self, rng: np.random.Generator) -> tuple[torch.Tensor, float]:
+        config = self.config
+        numbers = {"ways": config.ways, "shots": config.shots, "queries": config.queries}
+        supports = config.ways * config.shots
+        if self.bank is not None:
+            episodes = draw(self.bank, rng, config.tasks, **numbers)
+            features = torch.cat((torch.from_numpy(episodes.support_x), torch.from_numpy(episodes.query_x)), 1)
+        else:
+            episodes = classification(self.data, rng, config.tasks, rotations=True, **numbers)
+            images = torch.from_numpy(np.concatenate((episodes.support_x, episodes.query_x), 1))
+            features = self._front(images.flatten(0, 1), rng).unflatten(0, images.shape[:2])
+        seed = int(rng.integers(2**62))
+        return outer_loss(self.network, features[:, :supports], features[:, supports:], episodes, self.loop, seed)
+
+    def _front(self, images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """All images of all tasks at once; what a fixed front does needs no derivative."""
+        if self.config.augment:
+            images = random_move(images, self.config.augment, torch.Generator().manual_seed(int(rng.integers(2**62))))
+        return self.network.front(images, self.fast)
+
+    def _classify(self, rng: np.random.Generator) -> tuple[torch.Tensor, float]:
+        """Cross-entropy of a classifier of all training characters, on as many images as tasks would have."""
+        assert self.classifier is not None
+        config, images = self.config, self.data.images
+        count = config.tasks * config.ways * (config.shots + config.queries)
+        kind, turn = rng.integers(len(images), size=count), rng.integers(4, size=count)
+        drawn = images[kind, rng.integers(images.shape[1], size=count)]
+        for quarter in range(1, 4):
+            drawn[turn == quarter] = np.rot90(drawn[turn == quarter], quarter, axes=(1, 2))
+        signal = self._front(torch.from_numpy(drawn).float() / 255, rng)
+        for w in self.network.hidden:
+            signal = torch.relu(signal @ w[:-1] + w[-1])
+        outputs = self.classifier(signal)
+        answers = torch.from_numpy(turn * len(images) + kind)
+        return cross_entropy(outputs, answers), (outputs.argmax(-1) == answers).float().mean().item()
+
+
+# -- what is written as the training goes ------------------------------------------------------------------------------
+
+
+@dataclass
+class Journal:
+    """Judges the network now and then; writes checkpoints, the initialisation, and eval.csv."""
+
+    config: PretrainConfig
+    learner: Learner
+    aside: Characters
+    record: dict[str, Any]
+    rows: list[dict[str, float]] = field(default_factory=list)
+    noted: list[tuple[float, float]] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def done(self) -> int:
+        """Steps at the last checkpoint."""
+        return int(self.rows[-1]["steps"]) if self.rows else 0
+
+    def note(self, loss: float, accuracy: float) -> None:
+        """A step's figures."""
+        self.noted.append((loss, accuracy))
+
+    def judge(self, steps: int) -> dict[str, float]:
+        """Evaluate on the characters set aside; a row, a checkpoint, the initialisation."""
+        learner, config = self.learner, self.config
+        start = learner.initialisation(json.dumps({**self.record, "steps": steps}))
+        outcomes = evaluate(
+            start,
+            learner.loop.hardware,
+            start.front(self.aside.images),
+            episodes=JUDGED,
+            shots=config.shots,
+            delays=(config.rest,),
+        )
+        loss, accuracy = np.mean(self.noted, axis=0)
+        mean, half_width = outcomes.accuracy()
+        self.rows.append(
+            {
+                "steps": steps,
+                "seconds": time.perf_counter() - self.began,
+                "loss": float(loss),
+                "training_accuracy": float(accuracy),
+                "accuracy": mean,
+                "half_width": half_width,
+                "pulses": float(outcomes.pulses.mean()),
+            }
+        )
+        self.noted.clear()
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_whole(config.out / "eval.csv", text.getvalue())
+        start.save(config.out / "initialisation.npz")
+        buffer = io.BytesIO()
+        torch.save({name: part.state_dict() for name, part in self._parts().items()} | {"rows": self.rows}, buffer)
+        write_whole(config.out / "checkpoint.pt", buffer.getvalue())
+        return self.rows[-1]
+
+    def resume(self) -> None:
+        """Take up the run where its last checkpoint left it.
+
+        Raises:
+            ValueError: a damaged checkpoint.
+        """
+        path = self.config.out / "checkpoint.pt"
+        try:
+            saved = torch.load(path, weights_only=True)
+            for name, part in self._parts().items():
+                part.load_state_dict(saved[name])
+            self.rows = saved["rows"]
+        except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{path}: cannot be read ({error}), so the run cannot be resumed") from None
+        self.began -= self.rows[-1]["seconds"]
+
+    def _parts(self) -> dict[str, Any]:
+        parts: dict[str, Any] = {"network": self.learner.network, "optimiser": self.learner.optimiser}
+        return parts if self.learner.classifier is None else parts | {"classifier": self.learner.classifier}

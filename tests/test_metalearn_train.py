@@ -1,0 +1,198 @@
+"""Pretraining: every way of it runs and improves, resumes exactly, and refuses what cannot work."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import metalearn.train as training
+from memenv.__main__ import main
+from metalearn.evaluate import evaluate
+from metalearn.glyphs import glyphs
+from metalearn.initialisations import load_initialisation
+from metalearn.tasks import Split
+from metalearn.train import PretrainConfig, train
+
+TINY = PretrainConfig(
+    data="glyphs", network="mlp", hidden=(12, 8), steps=4, tasks=2, ways=3, queries=2, inner_steps=2, evaluations=2
+)
+
+
+@pytest.fixture(autouse=True)
+def few_glyphs(monkeypatch):
+    """A set that is drawn in no time, and short judgements."""
+    data = Split(glyphs(0, 12, 20), glyphs(1, 6, 20))
+    monkeypatch.setattr(training, "load", lambda source, split: data)
+    monkeypatch.setattr(training, "VALIDATION", 6)
+    monkeypatch.setattr(training, "JUDGED", 6)
+    monkeypatch.setattr(training, "WARM_UP", 1)
+
+
+def weights_of(folder):
+    start = load_initialisation(folder / "initialisation.npz")
+    return [*start.hidden, *(part for block in start.blocks for part in block), start.rates, start.ranges]
+
+
+def rows_of(folder):
+    with (folder / "eval.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"network": "conv", "ways": 6},
+        {"network": "conv", "pooled": True, "method": "conventional"},
+        {"method": "conventional"},
+        {"method": "fomaml", "augment": 0.0},
+        {"method": "anil"},
+        {"method": "reptile"},
+        {"device": "pcm", "rest": 3600.0, "pulsed": "set"},
+        {"device": "hfo2-array-om", "method": "reptile"},
+        {"device": "alox-hfo2", "train": "rates"},
+    ],
+    ids=str,
+)
+def test_every_way_of_pretraining_yields_an_initialisation_that_moved(tmp_path, changes):
+    config = replace(TINY, out=tmp_path / "run", **changes)
+    row = train(config, "memenv pretrain --these")
+    start = load_initialisation(tmp_path / "run" / "initialisation.npz")
+    card = json.loads(start.card)
+    assert card["command"] == "memenv pretrain --these" and card["steps"] == 4 and card["config"]["seed"] == 0
+    assert [float(one["steps"]) for one in rows_of(tmp_path / "run")] == [2, 4] and 0 <= row["accuracy"] <= 1
+    torch.manual_seed(0)
+    before = training.Learner(config, glyphs(0, 6, 20)).initialisation("{}")
+    moved = [not np.array_equal(a, b) for a, b in zip(start.hidden, before.hidden, strict=True)]
+    assert all(moved) == (config.train == "all") or not moved
+    learns_rates = config.method in ("maml", "fomaml", "anil")
+    assert (np.abs(start.rates - before.rates).max() > 1e-5) == learns_rates
+    if config.method == "anil":
+        assert not start.rates[:, :-1].any()
+
+
+def test_a_short_run_learns_to_learn(tmp_path):
+    config = replace(TINY, out=tmp_path / "run", hidden=(), network="conv", steps=40, tasks=1, ways=12, inner_steps=1)
+    train(config)
+    inputs = [load_initialisation(tmp_path / "run" / "initialisation.npz")]
+    torch.manual_seed(0)
+    inputs.append(training.Learner(config, glyphs(0, 12, 20)).initialisation("{}"))
+    test = glyphs(1, 30, 20).images
+    after, before = (
+        evaluate(start, None, start.front(test), episodes=200, queries=5).accuracy()[0] for start in inputs
+    )
+    assert after > before + 0.1 and after > 0.6
+
+
+def test_an_interrupted_run_resumes_to_where_an_uninterrupted_one_ends(tmp_path, monkeypatch):
+    for name, changes in {
+        "mlp": {},
+        "conv": {"network": "conv", "ways": 6},
+        "class": {"method": "conventional"},
+    }.items():
+        whole, cut = tmp_path / name, tmp_path / f"{name}-cut"
+        config = replace(TINY, **changes)
+        train(replace(config, out=whole))
+        step = training.Learner.step
+
+        def interrupted(self, number, share, step=step):
+            if number == 3:
+                raise KeyboardInterrupt
+            return step(self, number, share)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(training.Learner, "step", interrupted)
+            train(replace(config, out=cut))
+        assert len(rows_of(cut)) == 1
+        train(replace(config, out=cut, resume=True))
+        for mine, theirs in zip(weights_of(cut), weights_of(whole), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        assert len(rows_of(cut)) == 2
+
+
+def test_divergence_stops_the_run_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    step = training.Learner.step
+    monkeypatch.setattr(
+        training.Learner, "step", lambda self, n, share: step(self, n, share) if n < 3 else (float("nan"), 0.0)
+    )
+    with pytest.raises(ValueError, match=r"the loss is nan in step 3: lower --learning-rate; .* after 2 steps"):
+        train(replace(TINY, out=out))
+    assert len(rows_of(out)) == 1 and load_initialisation(out / "initialisation.npz")
+
+
+def test_weights_do_not_move_by_a_loss_that_is_not_finite(monkeypatch):
+    learner = training.Learner(replace(TINY, augment=0.0), glyphs(0, 6, 20))
+    before = [w.detach().clone() for w in learner.network.parameters()]
+    monkeypatch.setattr(learner, "_adapt", lambda rng: (torch.tensor(float("nan"), requires_grad=True), 0.0))
+    assert np.isnan(learner.step(0, 1.0)[0])
+    for w, old in zip(learner.network.parameters(), before, strict=True):
+        torch.testing.assert_close(w.detach(), old)
+
+
+def test_a_warm_start_begins_where_the_other_run_ended(tmp_path):
+    train(replace(TINY, out=tmp_path / "first"))
+    path = tmp_path / "first" / "initialisation.npz"
+    config = replace(TINY, network="conv", start=str(path), device="alox-hfo2", train="rates", out=tmp_path / "second")
+    train(config)
+    first, second = weights_of(tmp_path / "first"), weights_of(tmp_path / "second")
+    for mine, theirs in zip(second[:2], first[:2], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert np.abs(second[-2] - first[-2]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start": "nothing"}, "unknown initialisation 'nothing'"),
+        ({"train": "rates", "method": "reptile"}, "reptile does not"),
+        ({"method": "reptile", "network": "conv"}, "needs layers before the head"),
+        ({"method": "conventional", "device": "pcm"}, "no inner loop"),
+        ({"rest": 10.0}, "--rest needs a --device"),
+        ({"device": "nothing"}, "unknown device 'nothing'"),
+        ({"steps": 0}, "steps is 0"),
+        ({"tasks": -1}, "tasks is -1"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"augment": -1.0}, "augment is -1.0"),
+        ({"ways": 30}, "30 ways are more than the 24 classes"),
+        ({"queries": 20}, "1 shots \\+ 20 queries"),
+        ({"hidden": (4, 0)}, "hidden is"),
+    ],
+)
+def test_what_cannot_work_is_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train(replace(TINY, out=tmp_path / "run", **changes))
+
+
+def test_measured_tables_are_refused_with_advice(tmp_path):
+    grid, cdf = np.linspace(1e-5, 3e-5, 11)[None], np.linspace(0.0, 1.0, 3)
+    change = np.full((1, 3, 11), 1e-6)
+    tables = {"device": np.array([1]), "conductance": grid, "cdf": cdf, "dg_set": change, "dg_reset": -change}
+    np.savez(tmp_path / "one.npz", **tables)
+    with pytest.raises(ValueError, match="no derivatives; fit a record"):
+        train(replace(TINY, out=tmp_path / "run", device=str(tmp_path / "one.npz")))
+
+
+def test_runs_are_neither_overwritten_nor_resumed_as_others(tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(ValueError, match="no checkpoint to resume"):
+        train(replace(TINY, out=out, resume=True))
+    train(replace(TINY, out=out))
+    with pytest.raises(ValueError, match="already holds a run"):
+        train(replace(TINY, out=out))
+    with pytest.raises(ValueError, match=r"ways is 2, the run .* has 3"):
+        train(replace(TINY, out=out, resume=True, ways=2))
+    (out / "checkpoint.pt").write_bytes(b"PK damaged")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: cannot be read"):
+        train(replace(TINY, out=out, resume=True))
+
+
+def test_the_command_runs_and_says_what_it_wrote(tmp_path, capsys):
+    words = "pretrain --data glyphs --network mlp --hidden 8 --steps 2 --tasks 2 --inner-steps 2 --evaluations 1 --out"
+    assert main([*words.split(), str(tmp_path / "run")]) == 0
+    assert "initialisation.npz" in capsys.readouterr().out
+    assert main([*words.split(), str(tmp_path / "run")]) == 2
+    assert "already holds a run" in capsys.readouterr().err
