@@ -3,10 +3,12 @@
     OMP_NUM_THREADS=1 python benchmarks/env_speed.py
 
 Random actions, autoreset NEXT_STEP, actions sampled beforehand; each row is measured `REPEATS` times in turn with the
-others, so that a busy machine slows all of them alike. Printed: median and best. Of arrays there are fewer
-environments, with four times as many cells in all.
+others, so that a busy machine slows all of them alike. Printed: median and best, and the median as a multiple of
+CartPole's. Of arrays there are fewer environments, with four times as many cells in all. Rows "numba" are the compiled
+engine (extra `numba`) on one thread.
 """
 
+import importlib.util
 import math
 import statistics
 import time
@@ -21,6 +23,7 @@ import memenv
 REPEATS = 5
 SECONDS = 0.4  # of one measurement
 BATCHES = (1024, 16_384)
+CARTPOLE = "CartPole-v1 (Gymnasium)"
 CASES: dict[str, dict[str, Any]] = {
     "threshold, continuous": {},
     "threshold, discrete": {"action": "discrete"},
@@ -44,8 +47,11 @@ ARRAYS: dict[str, dict[str, Any]] = {
 
 def environments(size: int) -> dict[str, gym.vector.VectorEnv]:
     """The rows of the table, with so many cells, and four times as many in arrays."""
-    rows = {"CartPole-v1 (Gymnasium)": gym.make_vec("CartPole-v1", num_envs=size)}
-    rows |= {name: gym.make_vec("memenv/WriteVerify-v0", num_envs=size, **case) for name, case in CASES.items()}
+    rows = {CARTPOLE: gym.make_vec("CartPole-v1", num_envs=size)}
+    for name, case in CASES.items():
+        rows[name] = gym.make_vec("memenv/WriteVerify-v0", num_envs=size, **case)
+        if importlib.util.find_spec("numba") and not rows[name].unwrapped.task.not_compiled:
+            rows[f"{name}, numba"] = gym.make_vec("memenv/WriteVerify-v0", num_envs=size, engine="numba", **case)
     for name, case in ARRAYS.items():
         count = max(4 * size // (case.get("rows", 8) * case.get("cols", 8)), 1)
         rows[f"CrossbarProgram {name}"] = gym.make_vec("memenv/CrossbarProgram-v0", num_envs=count, **case)
@@ -79,7 +85,8 @@ def stepper(env: gym.vector.VectorEnv) -> Callable[[], float]:
 def main() -> None:
     """Measure and print."""
     print(f"memenv {memenv.__version__}, gymnasium {gym.__version__}, numpy {np.__version__}")
-    print(f"{'million environment steps a second':<36} {'envs':>7} {'median':>8} {'best':>8} {'Mcells/s':>9}")
+    heads = f"{'envs':>7} {'median':>8} {'best':>8} {'CartPoles':>9} {'Mcells/s':>9}"
+    print(f"{'million environment steps a second':<36} {heads}")
     for size in BATCHES:
         envs = environments(size)
         measures = {name: stepper(env) for name, env in envs.items()}
@@ -89,7 +96,9 @@ def main() -> None:
                 speeds[name].append(measure() / 1e6)
         for name, values in speeds.items():
             env, median = envs[name], statistics.median(values)
-            print(f"{name:<36} {env.num_envs:>7,} {median:>8.3g} {max(values):>8.3g} {median * cells(env):>9.3g}")
+            share = median / statistics.median(speeds[CARTPOLE])
+            figures = f"{median:>8.3g} {max(values):>8.3g} {share:>9.3g} {median * cells(env):>9.3g}"
+            print(f"{name:<36} {env.num_envs:>7,} {figures}")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def field_names(kind: Any) -> tuple[str, ...] | None:
 
 
 def tree_map(function: Callable[..., Any], *trees: Any) -> Any:
-    """Apply `function` to the leaves of records (dataclasses, tuples) of one shape; None stays None.
+    """Apply `function` to the leaves of records (dataclasses, tuples, dictionaries) of one shape; None stays None.
 
     Parts in which every leaf comes back as it was are not copied.
     """
@@ -85,6 +85,8 @@ def tree_map(function: Callable[..., Any], *trees: Any) -> Any:
         return type(first)(**dict(zip(names, new, strict=True)))
     if isinstance(first, tuple):
         return tuple(tree_map(function, *part) for part in zip(*trees, strict=True))
+    if isinstance(first, dict):
+        return {name: tree_map(function, *[tree[name] for tree in trees]) for name in first}
     return function(*trees)
 
 

@@ -42,13 +42,14 @@ class Mixture:
         choice = rng.integers(len(self.devices), size=cells)
         retention = any(device.retention for device in self.devices)
         chips = [_alike(device.fabricate(rng, cells), retention) for device in self.devices]
+        chosen = [choice == number for number in range(len(chips) - 1)]
 
         def mix(*leaves: Any) -> Any:
             if isinstance(leaves[0], str):
                 return self.name
             if all(not getattr(leaf, "ndim", 0) and leaf == leaves[0] for leaf in leaves):
                 return leaves[0]
-            return np.stack(np.broadcast_arrays(*leaves, np.empty(cells))[:-1])[choice, np.arange(cells)]
+            return np.select(chosen, leaves[:-1], leaves[-1])
 
         return tree_map(mix, *chips)
 

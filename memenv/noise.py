@@ -6,6 +6,7 @@ traced terms of the compiled engine, which therefore draw the same numbers.
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ READ_LANES = (1, 4)  # thermal noise, telegraph trap
 FRESH_LANES = (6, 7)  # drift, trap
 CHIP_LANES = 16  # the first normal of fabrication
 LOT_LANES = 64  # the first uniform number of fabrication
+CHOICE_LANE = 72  # uniform, the device of a mixture
+TASK_LANES = 128  # the first uniform number of a task; its normals begin at 0
 
 
 class Key(NamedTuple):
@@ -72,6 +75,12 @@ class Noise:
         self.key = threefry(*words)
         self.cells = cells
         self.pairs: dict[int, Words] = {}
+
+    def among(self, cells: Any) -> "Noise":
+        """The noise of the cells of these numbers (cells,) uint32."""
+        other = copy(self)
+        other.cells, other.pairs = cells, {}
+        return other
 
     def words(self, pair: int) -> Words:
         """Two random words for each cell."""
@@ -129,3 +138,7 @@ class Draws:
     def random(self, shape: tuple[int, int]) -> Lanes:
         """`shape` (channels, cells)."""
         return Lanes(self.noise.uniform, range(LOT_LANES, LOT_LANES + shape[0]))
+
+    def integers(self, high: int, size: int) -> Any:
+        """Whole numbers `size` = (cells,), 0 <= n < high."""
+        return (self.noise.uniform(CHOICE_LANE) * np.float32(high)).astype(np.int32)

@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode
 
+from memenv.engine import Engine
 from memenv.envs.array_maps import maps_image, maps_text
 from memenv.envs.crossbar_program import ArrayView, CrossbarProgram
 from memenv.envs.shells import TaskEnv, TaskVectorEnv
@@ -134,16 +135,21 @@ class WriteVerifyEnv(TaskEnv):
 
 
 class WriteVerifyVectorEnv(TaskVectorEnv):
-    """`WriteVerifyEnv` natively batched: what `gym.make_vec("memenv/WriteVerify-v0")` makes; see `TaskVectorEnv`."""
+    """`WriteVerifyEnv` natively batched: what `gym.make_vec("memenv/WriteVerify-v0")` makes; see `TaskVectorEnv`.
+
+    `engine="numba"` compiles a step, and the start of episodes, into a loop over cells each: of parametric devices and
+    lists of them, with history=1 and confirm_reads=0.
+    """
 
     def __init__(
         self,
         num_envs: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        engine: str | Engine = "numpy",
         **task: Any,
     ) -> None:
-        super().__init__(WriteVerify(**task), num_envs, autoreset_mode, max_episode_steps)
+        super().__init__(WriteVerify(**task), num_envs, autoreset_mode, max_episode_steps, engine)
 
 
 class CrossbarProgramEnv(TaskEnv):

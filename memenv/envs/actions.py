@@ -1,5 +1,6 @@
 """Pulses as actions: the continuous and the discrete action space of a cell, and their meaning in volts and seconds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -45,19 +46,27 @@ class PulseActions:
         s, w = (part.ravel() for part in np.meshgrid(np.concatenate([strength, -strength]), log_width, indexing="ij"))
         return s, w
 
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        """(2 or 3, menu length) the menu as continuous actions, giving up at its end."""
+        rows = np.stack([*self.menu, -np.ones(len(self.menu[0]))])
+        return np.column_stack([rows, [*rows[:2, -1], 1.0]]) if self.give_up else rows[:2]
+
     def signals(self, action: np.ndarray) -> tuple[Float, Float, np.ndarray]:
         """Signal, log-width and giving up (bool), each (cells,), of actions (cells, ...); refuses invalid ones."""
+        return self.meant([*self.components(action).astype(np.float64)])
+
+    def components(self, action: np.ndarray) -> np.ndarray:
+        """(2 or 3, cells) the components of actions (cells, ...), chosen from the menu or not; refuses invalid ones."""
         action = np.asarray(action)
         if self.discrete:
-            signal, log_width = self.menu
-            options = len(signal) + self.give_up
+            options = self._rows.shape[1]
             if action.dtype.kind not in "iu":
                 raise TaskError(f"action is of type {action.dtype}, whole numbers 0 to {options - 1} are needed")
             known = (action >= 0) & (action < options)
             if not known.all():
                 raise TaskError(f"action is {action[~known][0]}, allowed is 0 to {options - 1}")
-            index = np.minimum(action, len(signal) - 1)
-            return signal[index], log_width[index], action >= len(signal)
+            return np.take(self._rows, action, axis=1)
         if action.dtype.kind not in "fiu":
             raise TaskError(f"action is of type {action.dtype}, numbers in [-1, 1] are needed")
         inside = np.abs(action) <= 1  # not true of NaN
@@ -65,9 +74,13 @@ class PulseActions:
             raise TaskError(
                 f"action has a component {action[~inside][0]:g}, allowed is -1 to 1: clip it, keep it finite"
             )
-        columns = action.T.astype(np.float64)
-        gave_up = columns[2] > GIVE_UP_ABOVE if self.give_up else np.zeros(len(action), bool)
-        return np.where(columns[0] == 0, -FAINT, columns[0]), columns[1], gave_up
+        return action.T
+
+    def meant(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """Signal, log-width and giving up, each (cells,), of an action's components (cells,); element-wise."""
+        signal, log_width = components[:2]
+        gave_up = components[2] > GIVE_UP_ABOVE if self.give_up else np.zeros_like(signal, bool)
+        return np.where(signal == 0, -FAINT, signal), log_width, gave_up
 
     def encode(self, amplitude: Float, width: Float, give_up: np.ndarray | None, driver: Driver) -> np.ndarray:
         """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""

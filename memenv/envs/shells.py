@@ -8,64 +8,14 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from memenv.arrays import put, take
+from memenv.engine import Engine, EngineError, load_engine
 from memenv.envs.actions import TaskError
-from memenv.envs.task import Observation, Streams, Task
+from memenv.envs.compiled import CompiledRunner
+from memenv.envs.runners import PER_CELL, NumpyRunner, Runner, parts
+from memenv.envs.task import Observation, Task
 from memenv.render import trace_image, trace_text
 
-PER_CELL = ("start", "target")  # reset options with one number (or map of an array) for all or one for each
 OPTIONS = ("chip_seed", *PER_CELL)
-
-
-class _Runner:
-    """Episodes of a task in a batch of cells, and the streams that feed them: what both shells have in common."""
-
-    def __init__(self, task: Task, cells: int) -> None:
-        self.task, self.cells = task, cells
-        self.streams: Streams | None = None
-        self.episode: Any = None
-
-    def fresh(self, cells: int, options: dict[str, Any]) -> Any:
-        """New episodes for `cells` cells (or arrays)."""
-        assert self.streams is not None
-        chip_rng = np.random.default_rng(options["chip_seed"]) if "chip_seed" in options else self.streams.chip
-        chip = self.task.fabricate(chip_rng, cells)
-        return self.task.initial(chip, self.streams.draw(self.task.initial_draws, cells), options)
-
-    def reset(self, options: dict[str, Any]) -> None:
-        """New episodes everywhere."""
-        self.episode = self.fresh(self.cells, options)
-
-    def reset_rows(self, rows: np.ndarray, options: dict[str, Any]) -> None:
-        """New episodes for the cells with the indices `rows`."""
-        own = {name: value[rows] if name in PER_CELL else value for name, value in options.items()}
-        self.episode = put(self.episode, rows, self.fresh(len(rows), own))
-
-    def step(self, action: np.ndarray) -> None:
-        """One step of all cells."""
-        assert self.streams is not None
-        self.episode = self.task.transition(self.episode, action, self.streams.draw(self.task.step_draws, self.cells))
-
-    def reward(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Reward (cells,) of the last step and the terms that it is the sum of."""
-        terms = dict(self.task.reward(self.episode))
-        return sum(terms.values(), np.zeros(self.cells)), terms
-
-    def observation(self) -> Observation:
-        """Observations (cells, ...), arrays of their own."""
-        return _parts(np.copy, self.task.observe(self.episode))
-
-    def info(self, terms: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
-        """The task's info and the reward terms of the last step, arrays (cells, ...) of their own."""
-        rewards = {f"reward/{name}": value for name, value in (terms or {}).items()}
-        return {name: value.copy() for name, value in self.task.info(self.episode).items()} | rewards
-
-
-def _parts(function: Callable[[np.ndarray], np.ndarray], observation: Observation) -> Observation:
-    """The function of an observation's array, or of each of its arrays."""
-    if isinstance(observation, dict):
-        return {name: function(part) for name, part in observation.items()}
-    return function(observation)
 
 
 def _checked_options(options: dict[str, Any] | None, task: Task, cells: int, *more: str) -> dict[str, Any]:
@@ -97,6 +47,26 @@ def _checked_action(action: Any, space: gym.Space[Any]) -> np.ndarray:
     return action
 
 
+def _with_terms(info: dict[str, np.ndarray], terms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The info and the reward's terms."""
+    return info | {f"reward/{name}": value for name, value in terms.items()}
+
+
+def _with_masks(info: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The info and, as Gymnasium has it, a mask of the cells of the same name with an underscore."""
+    everyone = np.ones(len(next(iter(info.values()))), bool)
+    return info | {f"_{name}": everyone for name in info}
+
+
+def _runner(task: Task, cells: int, engine: str | Engine) -> Runner:
+    """What runs a task under this engine."""
+    try:
+        chosen = engine if isinstance(engine, Engine) else load_engine(engine, cells=cells)
+    except EngineError as error:
+        raise TaskError(str(error)) from None
+    return NumpyRunner(task, cells) if chosen.name == "numpy" else CompiledRunner(task, cells, chosen)
+
+
 class TaskEnv(gym.Env[Any, Any]):
     """One cell (or array) of a task as a Gymnasium environment: a batch of one.
 
@@ -123,17 +93,17 @@ class TaskEnv(gym.Env[Any, Any]):
         self.task, self.render_mode = task, render_mode
         self.observation_space, self.action_space = task.observation_space, task.action_space
         self._pictures: dict[str | None, Callable[[Any, list[Any]], Any]] = {"rgb_array": image, "ansi": text}
-        self._runner = _Runner(task, 1)
+        self._runner = NumpyRunner(task, 1)
         self._trace: list[Any] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """A fresh cell; see the class for `options`."""
         super().reset(seed=seed)
-        if seed is not None or self._runner.streams is None:
-            self._runner.streams = Streams(self.np_random)
+        if seed is not None or not self._runner.seeded:
+            self._runner.seed(self.np_random)
         self._runner.reset(_checked_options(options, self.task, 1))
         self._trace = [self._runner.episode]
-        return self._observation(), self._single(self._runner.info(None))
+        return self._observation(), self._single(self._runner.info())
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One step of the cell."""
@@ -147,20 +117,20 @@ class TaskEnv(gym.Env[Any, Any]):
         if self.render_mode:
             self._trace.append(episode)
         reward, terms = self._runner.reward()
-        terminated = bool(self.task.terminated(episode)[0])
-        info = self._single(self._runner.info(terms))
+        terminated = bool(self._runner.terminated()[0])
+        info = self._single(_with_terms(self._runner.info(), terms))
         return self._observation(), float(reward[0]), terminated, False, info
 
     def action_masks(self) -> np.ndarray:
         """(menu,) bool, as sb3-contrib's MaskablePPO asks for it; of the discrete action modes."""
-        return self._runner.info(None)["action_mask"][0]
+        return self._runner.info()["action_mask"][0]
 
     def render(self) -> Any:
         """An image (height, width, 3) uint8, or a text, of the episode so far."""
         return self._pictures[self.render_mode](self.task, self._trace) if self.render_mode else None
 
     def _observation(self) -> Observation:
-        return _parts(lambda part: part[0].copy(), self.task.observe(self._runner.episode))
+        return parts(lambda part: part[0], self._runner.observation())
 
     @staticmethod
     def _single(info: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -177,6 +147,8 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             `final_info` in info, valid where `_final_obs`); "Disabled" (`reset(options={"reset_mask": ...})` resets the
             cells that are done).
         max_episode_steps: truncates an episode after so many steps; None = never.
+        engine: "numpy"; "numba", or an `Engine` made of it by `load_engine`, compiles the task (extra `numba`). Its
+            noise is another, so that seeds mean other episodes, of the same distribution; rewards and info are float32.
     """
 
     def __init__(
@@ -185,6 +157,7 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         num_envs: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        engine: str | Engine = "numpy",
     ) -> None:
         if not isinstance(num_envs, int) or num_envs < 1:
             raise TaskError(f"num_envs is {num_envs!r}, allowed is a whole number >= 1")
@@ -198,15 +171,15 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self.single_observation_space, self.single_action_space = task.observation_space, task.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._runner = _Runner(task, num_envs)
+        self._runner = _runner(task, num_envs, engine)
         self._steps = np.zeros(num_envs, int)
         self._done = np.zeros(num_envs, bool)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Fresh cells everywhere, or where `options["reset_mask"]` (cells,) bool is true; options as in `TaskEnv`."""
         super().reset(seed=seed)
-        if seed is not None or self._runner.streams is None:
-            self._runner.streams = Streams(self.np_random)
+        if seed is not None or not self._runner.seeded:
+            self._runner.seed(self.np_random)
         known = _checked_options(options, self.task, self.num_envs, "reset_mask")
         mask = known.pop("reset_mask", None)
         if mask is None:
@@ -215,7 +188,7 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             self._done[:] = False
         else:
             self._reset_where(np.asarray(mask), known)
-        return self._runner.observation(), self._info(None)
+        return self._runner.observation(), _with_masks(self._runner.info())
 
     def step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step of every cell; in NEXT_STEP mode, cells that were done are reset instead and ignore their action."""
@@ -228,18 +201,17 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         if stale is None or not stale.all():  # a reset alone draws no noise, as in the single environment
             self._runner.step(_checked_action(action, self.action_space))
             self._steps += 1
+        if stale is not None:
+            rows = np.flatnonzero(stale)
+            self._runner.reset_rows(rows, {})
+            self._steps[rows] = 0
         reward, terms = self._runner.reward()
-        terminated = self.task.terminated(self._runner.episode)
+        terminated = self._runner.terminated()
         truncated = np.zeros(self.num_envs, bool)
         if self.max_episode_steps is not None:
             truncated = self._steps >= self.max_episode_steps
-        if stale is not None:
-            self._runner.reset_rows(np.flatnonzero(stale), {})
-            self._steps[stale] = 0
-            reward, terminated, truncated = np.where(stale, 0.0, reward), terminated & ~stale, truncated & ~stale
-            terms = {name: np.where(stale, 0.0, value) for name, value in terms.items()}
         done = terminated | truncated
-        info = self._info(terms)
+        info = _with_masks(_with_terms(self._runner.info(), terms))
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             if done.any():
                 info = self._reset_same_step(done, info)
@@ -249,7 +221,7 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
 
     def action_masks(self) -> np.ndarray:
         """(cells, menu) bool, of the discrete action modes."""
-        return self._runner.info(None)["action_mask"]
+        return self._runner.info()["action_mask"]
 
     def _reset_same_step(self, done: np.ndarray, info: dict[str, Any]) -> dict[str, Any]:
         """The info after the done cells have been reset, with what they ended with in final_obs and final_info."""
@@ -259,10 +231,7 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         last = self._runner.observation()
         self._runner.reset_rows(rows, {})
         self._steps[rows] = 0
-        fresh = self.task.info(take(self._runner.episode, rows))
-        for name, value in fresh.items():
-            info[name] = info[name].copy()
-            info[name][rows] = value
+        info |= self._runner.info()
         return info | {"final_obs": last, "_final_obs": done, "final_info": final, "_final_info": done}
 
     def _reset_where(self, mask: np.ndarray, options: dict[str, Any]) -> None:
@@ -274,9 +243,3 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             self._runner.reset_rows(np.flatnonzero(mask), options)
         self._steps[mask] = 0
         self._done = self._done & ~mask
-
-    def _info(self, terms: dict[str, np.ndarray] | None) -> dict[str, Any]:
-        """Arrays (cells, ...) and, as Gymnasium has it, a mask of the same name with an underscore."""
-        info: dict[str, Any] = self._runner.info(terms)
-        everyone = np.ones(self.num_envs, bool)
-        return info | {f"_{name}": everyone for name in info}

@@ -1,7 +1,7 @@
 """What a task is to the two Gymnasium shells: pure batched functions and the noise they take as an argument."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium import spaces
@@ -81,10 +81,46 @@ class Task(Protocol):
         """Observations (cells, ...)."""
 
     def reward(self, episode: Any) -> Mapping[str, np.ndarray]:
-        """Named reward terms (cells,) of the last step."""
+        """Named reward terms (cells,) of the last step, zero before the first."""
 
     def terminated(self, episode: Any) -> np.ndarray:
         """(cells,) bool."""
 
     def info(self, episode: Any) -> dict[str, np.ndarray]:
         """Arrays (cells, ...) that the agent does not see."""
+
+
+@runtime_checkable
+class CellTask(Task, Protocol):
+    """A task of single cells written element-wise, without branches on values: it can be compiled.
+
+    `begin`, `advance`, `shown`, `facts`, `reward`, `terminated` and `actions.meant` take terms (memenv/fused) where
+    they take arrays (cells,). Episodes are named tuples with the chip in the field `chip`.
+    """
+
+    @property
+    def not_compiled(self) -> str:
+        """The setting that stands against it, for a message; else empty."""
+
+    @property
+    def of_one_step(self) -> tuple[str, ...]:
+        """Fields of an episode that no later step needs."""
+
+    @property
+    def actions(self) -> Any:
+        """`components` takes actions apart into arrays (cells,), `meant` makes sense of them."""
+
+    def begin(self, chip: Any, noise: Sequence[Any], options: dict[str, Any]) -> Any:
+        """`initial`, without what concerns all cells at once."""
+
+    def advance(self, episode: Any, meant: Any, noise: Sequence[Any]) -> Any:
+        """`transition`, of what the action means and without what concerns all cells at once."""
+
+    def shown(self, episode: Any) -> tuple[Any, ...]:
+        """The features of the observation, each (cells,)."""
+
+    def facts(self, episode: Any) -> dict[str, Any]:
+        """What of info is a number a cell."""
+
+    def hints(self, observation: np.ndarray) -> dict[str, np.ndarray]:
+        """The rest of info, which follows from observations (cells, features)."""

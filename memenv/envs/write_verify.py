@@ -1,6 +1,7 @@
 """The write-verify task: bring one cell of an unknown chip to a target conductance with as few pulses as possible."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -41,7 +42,11 @@ class Episode(NamedTuple):
     false: np.ndarray  # bool, that acceptance is out of tolerance in truth
     false_acceptances: Float  # in the episode
     gave_up: np.ndarray  # bool
-    history: np.ndarray  # (cells, history, features) float32, newest last
+    history: np.ndarray | None = None  # (cells, history, features) float32, newest last
+
+
+# Fields of an episode that no later step needs.
+OF_ONE_STEP = ("step_energy", "step_latency", "true_error", "pulsed", "accepted", "false", "gave_up", "history")
 
 
 class View(NamedTuple):
@@ -208,10 +213,24 @@ class WriteVerify:
         free = PulseActions(discrete=False, levels=self.levels, give_up=False, polarity_only=False)
         signal, log_width = free.encode(amplitude, width, None, chip.driver).T
         pulsed = amplitude != 0
-        return self._shown(chip, reading, target, signal * pulsed, log_width * pulsed, spent)
+        shown = self._features(chip, reading, target, signal * pulsed, log_width * pulsed, spent, 0.0 * reading)
+        return _columns(shown)
+
+    def shown(self, episode: Episode) -> tuple[Float, ...]:
+        """What the newest step shows, each (cells,), in the order of the observation; element-wise."""
+        shown = (episode.reading, episode.target, episode.signal, episode.log_width, episode.spent, episode.rounds_left)
+        return self._features(episode.chip, *shown)
+
+    def _features(
+        self, chip: Device, reading: Any, target: Any, signal: Any, log_width: Any, spent: Any, rounds_left: Any
+    ) -> tuple[Any, ...]:
+        error = np.clip(reading - target, -3.0, 3.0) / self.tolerance_of(chip)
+        features = np.clip(reading, -1.0, 2.0), target, error, signal, log_width, 1.0 - spent / self.max_pulses
+        return (*features, np.maximum(rounds_left, 0.0) / (self.rounds - 1)) if self.rounds > 1 else features
 
     # -- the process -------------------------------------------------------------------------------------------------
 
+    of_one_step: tuple[str, ...] = field(init=False, default=OF_ONE_STEP)
     initial_draws: tuple[Draw, ...] = field(
         init=False, default=(UniformDraw("task", (2,)), NormalDraw("cycle", (2,)), NormalDraw("read", (2,)))
     )
@@ -222,6 +241,16 @@ class WriteVerify:
         reads = NormalDraw("read", (1 + self.confirm_reads, self._devices[0].read_channels))
         pulse = NormalDraw("cycle", (self._devices[0].pulse_channels,))
         return (pulse, reads, UniformDraw("task", (1,))) if self.rounds > 1 else (pulse, reads)
+
+    @property
+    def not_compiled(self) -> str:
+        """The setting that the compiled engine does not run, if any."""
+        if not all(isinstance(device, Device) for device in self._devices):
+            return f"measured tables ({self.device.name})"
+        for name, simple in (("history", 1), ("confirm_reads", 0)):
+            if getattr(self, name) != simple:
+                return f"{name}={getattr(self, name)}"
+        return ""
 
     def fabricate(self, rng: np.random.Generator, cells: int) -> Device:
         """A chip: one unknown cell for each environment."""
@@ -235,8 +264,13 @@ class WriteVerify:
             noise: as `initial_draws` says.
             options: start, target: conductances [S], float or (cells,), instead of random ones.
         """
+        episode = self.begin(chip, noise, options)
+        return episode._replace(history=self._remember(None, episode))
+
+    def begin(self, chip: Device, noise: Sequence[Any], options: dict[str, Any]) -> Episode:
+        """`initial` but for the history; element-wise, without options also on terms of the compiled engine."""
         uniform, cell_noise, read_noise = noise
-        zero, never = np.zeros(uniform.shape[1]), np.zeros(uniform.shape[1], bool)
+        zero, never = np.zeros_like(uniform[0]), np.zeros_like(uniform[0], bool)
         start = chip.x_lo + (chip.x_hi - chip.x_lo) * uniform[0]
         if options.get("start") is not None:
             start = np.clip(zero + self._state_of(chip, "start", options["start"]), chip.x_lo, chip.x_hi)
@@ -246,7 +280,7 @@ class WriteVerify:
         if options.get("target") is not None:
             target = zero + self._state_of(chip, "target", options["target"])
         g = chip.conductance(cell)
-        episode = Episode(
+        return Episode(
             chip=chip,
             cell=cell,
             target=target,
@@ -267,17 +301,23 @@ class WriteVerify:
             false=never,
             false_acceptances=zero,
             gave_up=never,
-            history=np.zeros((len(zero), self.history, self.features), np.float32),
         )
-        return episode._replace(history=self._remember(episode, first=True))
 
     def transition(self, episode: Episode, action: np.ndarray, noise: tuple[np.ndarray, ...]) -> Episode:
         """One pulse and its verify read, or giving up, on each cell; noise as `step_draws` says."""
+        following = self.advance(episode, self.actions.signals(action), noise)
+        return following._replace(history=self._remember(episode.history, following))
+
+    def advance(self, episode: Episode, meant: tuple[Any, Any, Any], noise: Sequence[Any]) -> Episode:
+        """`transition` but for the history; element-wise, with confirm_reads=0 also on terms of the compiled engine.
+
+        `meant` is signal, log-width and giving up, each (cells,).
+        """
         chip, tolerance = episode.chip, self.tolerance_of(episode.chip)
-        signal, log_width, gave_up = self.actions.signals(action)
+        signal, log_width, gave_up = meant
         amplitude, width = volts(signal, log_width, chip.driver)
         pulsed = ~gave_up
-        if gave_up.any():  # a pulse of no amplitude and no width does nothing and is not remembered
+        if self.give_up:  # a pulse of no amplitude and no width does nothing and is not remembered
             amplitude, width = amplitude * pulsed, width * pulsed
             signal, log_width = np.where(pulsed, signal, episode.signal), np.where(pulsed, log_width, episode.log_width)
         pulsed_cell = chip.pulse(episode.cell, amplitude, width, noise[0])
@@ -297,7 +337,7 @@ class WriteVerify:
             step_energy[rows] += verify[rows]
             step_latency[rows] += take(chip, rows).read.duration
             accepted = accepted & (np.abs(reading - episode.target) <= tolerance)
-        if gave_up.any():
+        if self.give_up:
             reading = np.where(gave_up, episode.reading, reading)
         true = chip.conductance(cell)
         true_error = true - self.siemens(chip, episode.target)
@@ -312,7 +352,7 @@ class WriteVerify:
             accepted_last = accepted & ~again
         else:
             accepted_last = accepted
-        following = episode._replace(
+        return episode._replace(
             cell=cell,
             target=target,
             reading=reading,
@@ -332,8 +372,8 @@ class WriteVerify:
             false=false,
             false_acceptances=episode.false_acceptances + false,
             gave_up=gave_up,
+            history=None,
         )
-        return following._replace(history=self._remember(following, first=False))
 
     def terminated(self, episode: Episode) -> np.ndarray:
         """(cells,) bool: the last target was accepted, the cell was given up, or the budget for the target is spent."""
@@ -354,11 +394,20 @@ class WriteVerify:
 
     def observe(self, episode: Episode) -> np.ndarray:
         """Observations (cells, history * features) float32."""
+        assert episode.history is not None
         return episode.history.reshape(len(episode.history), -1)
 
     def info(self, episode: Episode) -> dict[str, np.ndarray]:
-        """What the agent does not see, each (cells,)."""
-        info = {
+        """What the agent does not see, each (cells,), and the mask of a menu (cells, menu)."""
+        return self.facts(episode) | self.hints(self.observe(episode))
+
+    def hints(self, observation: np.ndarray) -> dict[str, np.ndarray]:
+        """The part of info that follows from observations (cells, history * features)."""
+        return {"action_mask": self.masks_of(observation)} if self.action == "discrete" else {}
+
+    def facts(self, episode: Episode) -> dict[str, np.ndarray]:
+        """The rest of info, each (cells,); element-wise."""
+        return {
             "true_conductance": episode.true_conductance,
             "true_error": episode.true_error,
             "is_success": episode.rounds_left < 0,
@@ -367,9 +416,6 @@ class WriteVerify:
             "latency": episode.latency,
             "false_acceptances": episode.false_acceptances,
         }
-        if self.action == "discrete":
-            info["action_mask"] = self.action_masks(episode)
-        return info
 
     def action_masks(self, episode: Episode) -> np.ndarray:
         """(cells, menu) bool: no pulse that drives the last read away from the target, no giving up before a pulse."""
@@ -378,8 +424,15 @@ class WriteVerify:
     def masks_of(self, observation: np.ndarray) -> np.ndarray:
         """The same from observations (cells, history * features), which is all that a policy sees."""
         newest = observation[:, -self.features :]
-        mask = (self.actions.menu[0] > 0) == (newest[:, 2:3] < 0)
-        return np.concatenate([mask, newest[:, 3:4] != 0], axis=1) if self.give_up else mask
+        case = (newest[:, 2] < 0) + 2 * (newest[:, 3] != 0)
+        return np.take(self._masks, case, axis=0)
+
+    @cached_property
+    def _masks(self) -> np.ndarray:
+        """(4, menu) bool: before a pulse and after one, reads at or above the target and below it."""
+        below, pulsed = np.array([[False, True, False, True], [False, False, True, True]])
+        mask = (self.actions.menu[0] > 0) == below[:, None]
+        return np.column_stack([mask, pulsed]) if self.give_up else mask
 
     def tolerance_of(self, chip: Device) -> Any:
         """Tolerance of each cell [range]."""
@@ -400,30 +453,14 @@ class WriteVerify:
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
-    def _remember(self, episode: Episode, first: bool) -> np.ndarray:
-        """The observation history with the current step at its end."""
-        shown = (episode.reading, episode.target, episode.signal, episode.log_width, episode.spent)
-        now = self._shown(episode.chip, *shown)
-        if self.rounds > 1:
-            now[:, 6] = np.maximum(episode.rounds_left, 0.0) / (self.rounds - 1)
+    def _remember(self, history: np.ndarray | None, episode: Episode) -> np.ndarray:
+        """The observation history with the current step at its end; at the start (None) repeated."""
+        now = _columns(self.shown(episode))[:, None]
         if self.history == 1:
-            return now[:, None]
-        if first:
-            return np.repeat(now[:, None], self.history, axis=1)
-        return np.concatenate([episode.history[:, 1:], now[:, None]], axis=1)
-
-    def _shown(
-        self, chip: Device, reading: Float, target: Float, signal: Float, log_width: Float, spent: Float
-    ) -> np.ndarray:
-        """(cells, features) float32: what one step shows, in the last round."""
-        now = np.zeros((len(reading), self.features), np.float32)
-        now[:, 0] = np.clip(reading, -1.0, 2.0)
-        now[:, 1] = target
-        now[:, 2] = np.clip((reading - target), -3.0, 3.0) / self.tolerance_of(chip)
-        now[:, 3] = signal
-        now[:, 4] = log_width
-        now[:, 5] = 1.0 - spent / self.max_pulses
-        return now
+            return now
+        if history is None:
+            return np.repeat(now, self.history, axis=1)
+        return np.concatenate([history[:, 1:], now], axis=1)
 
     def _draw_target(self, chip: Device, reading: Float, uniform: Float) -> Float:
         """Targets uniform in `target_range` outside CLEARANCE tolerances of the read, from uniforms (cells,)."""
@@ -445,6 +482,14 @@ class WriteVerify:
                 f"of {self.device.name}"
             )
         return self.fraction(chip, g)
+
+
+def _columns(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """(cells, parts) float32."""
+    columns = np.empty((len(parts[0]), len(parts)), np.float32)
+    for place, part in enumerate(parts):
+        columns[:, place] = part
+    return columns
 
 
 def _is_number(value: Any) -> bool:

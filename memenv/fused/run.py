@@ -38,13 +38,42 @@ class Traced(NamedTuple):
 _TRACED: dict[tuple[Any, ...], Traced] = {}
 
 
+class Call(NamedTuple):
+    """A loop on arrays that stay: `launch` runs it, as often as wanted."""
+
+    traced: Traced
+    cells: int
+    numbers: np.ndarray
+    operands: list[np.ndarray]  # arrays that the loop reads, then those that it writes
+    results: list[np.ndarray]  # the arrays of the result, in order
+
+    def launch(self, key: Key, threads: int) -> None:
+        """Runs the loop over all cells under a key."""
+        if self.traced.cells is not None:
+            _launch(self.traced.cells, self.cells, key.words(), self.numbers, self.operands, threads)
+
+    def result(self) -> Any:
+        """The record of the arrays."""
+        return self.traced.build(self.results)
+
+
 def run(
     function: Callable[..., Any], key: Key, cells: int, inputs: tuple[Any, ...], out: Any, threads: int, filled: bool
 ) -> Any:
-    """`function(noise, cells, *inputs)` for inputs of float arrays (cells,) and numbers.
+    """`function(noise, cells, *inputs)`; arguments and errors as those of `prepare`."""
+    call = prepare(function, cells, inputs, out, filled)
+    call.launch(key, threads)
+    return call.result()
 
-    The result's arrays are new or, with `out`, those of that record; an array that comes back as it was is not copied
-    otherwise. Where `filled`, numbers in the result become arrays.
+
+def prepare(
+    function: Callable[..., Any], cells: int, inputs: tuple[Any, ...], out: Any = None, filled: bool = False
+) -> Call:
+    """The loop of `function(noise, cells, *inputs)` on these arrays.
+
+    Inputs are arrays (cells,), float32 if not bool or uint32, and numbers. The result's arrays are new or, with `out`,
+    those of that record; an array that comes back as it was is not copied otherwise. Where `filled`, numbers in the
+    result become arrays.
 
     Raises:
         Unfit: leaves that are no arrays or numbers, arrays of another size, numbers beyond single precision.
@@ -59,28 +88,40 @@ def run(
         traced = _TRACED[form] = _trace(function, cells, inputs, leaves, filled)
     kept = [_flat(leaves[term.operands[0]], cells) if term.operation == "array" else None for term in traced.results]
     if out is None:
-        arrays = [np.empty(cells, np.float32) if same is None else same for same in kept]
+        arrays = [
+            np.empty(cells, term.kind) if same is None else same
+            for term, same in zip(traced.results, kept, strict=True)
+        ]
     else:
-        arrays = _places(out, cells, len(kept))
+        arrays = _places(out, cells, traced.results)
         for array, same in zip(arrays, kept, strict=True):
             if same is not None and array is not same:
                 array[:] = same
-    if traced.cells is not None:
-        read = [_flat(leaves[place], cells) for place in traced.arrays]
-        written = [array for array, same in zip(arrays, kept, strict=True) if same is None]
-        numbers = traced.constants
-        if traced.scalars:
-            numbers = np.append(numbers, np.array([leaves[place] for place in traced.scalars], np.float32))
-        _launch(traced.cells, cells, key.words(), numbers, read + written, threads)
-    return traced.build(arrays)
+    read = [_flat(leaves[place], cells) for place in traced.arrays]
+    written = [array for array, same in zip(arrays, kept, strict=True) if same is None]
+    numbers = traced.constants
+    if traced.scalars:
+        numbers = np.append(numbers, np.array([leaves[place] for place in traced.scalars], np.float32))
+    return Call(traced, cells, numbers, read + written, arrays)
+
+
+def arrays_of(record: Any) -> list[np.ndarray]:
+    """The arrays of a record, in order.
+
+    Raises:
+        Unfit: leaves that are no arrays or numbers.
+    """
+    leaves: list[Any] = []
+    _gather((record,), leaves)
+    return [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
 
 
 def _gather(tree: Any, leaves: list[Any]) -> None:
-    """Appends the leaves of records and tuples in order, None among them."""
-    for part in tree if isinstance(tree, tuple) else tree.__dict__.values():
+    """Appends the leaves of records, tuples and dictionaries in order, None among them."""
+    for part in tree if isinstance(tree, tuple) else (tree if isinstance(tree, dict) else tree.__dict__).values():
         if part.__class__ in PLAIN or part.__class__ is np.ndarray:
             leaves.append(part)
-        elif isinstance(part, tuple) or field_names(part.__class__):
+        elif isinstance(part, tuple | dict) or field_names(part.__class__):
             _gather(part, leaves)
         elif isinstance(part, np.number):
             leaves.append(part.item())
@@ -88,9 +129,13 @@ def _gather(tree: Any, leaves: list[Any]) -> None:
             raise Unfit(f"the engine takes NumPy arrays and numbers, not {type(part).__name__}")
 
 
-def _form(array: np.ndarray) -> str:
-    """What the array is to the loop: one number for all cells, or one for each."""
-    return "array" if array.ndim else "scalar"
+def _form(array: np.ndarray) -> tuple[str, str]:
+    """What the array is to the loop: its kind, and whether it is one number for all cells or one for each."""
+    return ("array", _kind(array)) if array.ndim else ("scalar", "float32")
+
+
+def _kind(array: np.ndarray) -> str:
+    return array.dtype.name if array.dtype in (np.bool_, np.uint32) else "float32"
 
 
 def _trace(
@@ -99,7 +144,7 @@ def _trace(
     """Runs the function on terms in place of the arrays, and compiles what comes out."""
     terms = iter(
         [
-            Term("float32", _form(leaf), place) if isinstance(leaf, np.ndarray) else leaf
+            _leaf(place, leaf) if isinstance(leaf, np.ndarray) else leaf
             for place, leaf in enumerate(leaves)
             if leaf is not None
         ]
@@ -119,30 +164,39 @@ def _trace(
     return Traced(code, constants, loop.scalars, loop.arrays, results, build)
 
 
+def _leaf(place: int, array: np.ndarray) -> Term:
+    operation, kind = _form(array)
+    return Term(kind, operation, place)
+
+
 def _builder(tree: Any, results: list[Term]) -> Callable[[list[np.ndarray]], Any]:
     """A function that makes the record from its arrays; appends the terms in their places to `results`."""
     if isinstance(tree, Term):
         results.append(tree)
         return operator.itemgetter(len(results) - 1)
     before, names = len(results), field_names(tree.__class__)
-    parts = [getattr(tree, name) for name in names] if names else tree if isinstance(tree, tuple) else ()
+    if isinstance(tree, dict):
+        parts = [*tree.values()]
+    else:
+        parts = [getattr(tree, name) for name in names] if names else [*tree] if isinstance(tree, tuple) else []
     builders = [_builder(part, results) for part in parts]
     if len(results) == before:
         return lambda _: tree
+    if isinstance(tree, dict):
+        return lambda arrays: {name: build(arrays) for name, build in zip(tree, builders, strict=True)}
     if names is None:
         return lambda arrays: tuple([build(arrays) for build in builders])
     return lambda arrays: type(tree)(**{name: build(arrays) for name, build in zip(names, builders, strict=True)})
 
 
-def _places(out: Any, cells: int, number: int) -> list[np.ndarray]:
+def _places(out: Any, cells: int, results: list[Term]) -> list[np.ndarray]:
     """The arrays of a record that may be overwritten."""
-    leaves: list[Any] = []
-    _gather((out,), leaves)
-    arrays = [leaf for leaf in leaves if leaf is not None]
-    if len(arrays) != number:
-        raise Unfit(f"out holds {len(arrays)} arrays, the result {number}")
-    if any(not isinstance(array, np.ndarray) or _flat(array, cells) is not array for array in arrays):
-        raise Unfit(f"out must hold float32 arrays ({cells},), in one piece and writeable")
+    arrays = arrays_of(out)
+    if len(arrays) != len(results):
+        raise Unfit(f"out holds {len(arrays)} arrays, the result {len(results)}")
+    for array, term in zip(arrays, results, strict=True):
+        if array.dtype != term.kind or _flat(array, cells) is not array:
+            raise Unfit(f"out must hold {term.kind} arrays ({cells},) here, in one piece and writeable")
     return arrays
 
 
@@ -150,9 +204,10 @@ def _flat(array: np.ndarray, cells: int) -> np.ndarray:
     """The array as the loop takes it, a copy if need be."""
     if array.shape != (cells,):
         raise Unfit(f"an array of shape {array.shape} for {cells} cells")
-    if array.dtype == np.float32 and array.flags.c_contiguous and array.flags.writeable:
+    kind = _kind(array)
+    if array.dtype == kind and array.flags.c_contiguous and array.flags.writeable:
         return array
-    return np.array(array, np.float32)
+    return np.array(array, kind)
 
 
 def _launch(

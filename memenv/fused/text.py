@@ -16,6 +16,9 @@ from memenv.fused.jit import loop, routine, select
 '''
 
 
+NUMBA = {"bool": "boolean"}  # what numba calls otherwise
+
+
 class Loop(NamedTuple):
     """A loop and what it is called with: first cell, words of the key, numbers, arrays that it reads and writes."""
 
@@ -34,6 +37,7 @@ class _Writer:
         self.routines = routines
         self.literals = literals
         self.inputs: dict[str, dict[Any, str]] = {"array": {}, "scalar": {}, "constant": {}}
+        self.kinds: list[str] = []  # of the arrays
 
     def name(self, term: Term) -> str:
         """The name of a term, after the lines that compute it."""
@@ -59,6 +63,8 @@ class _Writer:
                 return self.literals.setdefault(f"{term.kind}({which!s})", f"literal{len(self.literals)}")
             case "array" | "scalar" | "constant" as form:
                 known = self.inputs[form]
+                if form == "array" and which not in known:
+                    self.kinds.append(term.kind)
                 name = known.setdefault(which, f"{form}{len(known)}")
                 return self._line(f"{name}[i]") if form == "array" else name
         return ""
@@ -75,13 +81,15 @@ class _Writer:
 
 def write(results: Sequence[Any]) -> Loop:
     """The loop that computes `results` (terms or numbers, each an array in the end) from what they depend on."""
+    terms = [result if isinstance(result, Term) else term_of(result) for result in results]
     routines: dict[str, str] = {}
     literals: dict[Any, str] = {}
     writer = _Writer(routines, literals)
-    stores = [f"result{number}[i] = {writer.name(term_of(result))}" for number, result in enumerate(results)]
+    stores = [f"result{number}[i] = {writer.name(term)}" for number, term in enumerate(terms)]
     constants, scalars, arrays = (writer.inputs[kind] for kind in ("constant", "scalar", "array"))
     arguments = [f"array{place}" for place in range(len(arrays))] + [f"result{place}" for place in range(len(results))]
-    kinds = ["int64", "uint32[::1]", "float32[::1]", *["float32[::1]"] * len(arguments)]
+    kinds = ["uint32", "float32", *writer.kinds, *(term.kind for term in terms)]
+    kinds = ["int64", *(f"{NUMBA.get(kind, kind)}[::1]" for kind in kinds)]
     body = [
         f"def cells({', '.join(['first', 'words', 'numbers', *arguments])}):",
         *(f"{name} = numbers[{place}]" for place, name in enumerate((*constants.values(), *scalars.values()))),

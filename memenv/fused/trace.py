@@ -41,7 +41,7 @@ class Term(NDArrayOperatorsMixin):
         return RULES[ufunc.__name__](*map(_plain, inputs))
 
     def __array_function__(self, function: Callable[..., Any], _: Any, inputs: Any, options: Any) -> Any:
-        """NumPy's `where`, `select` and `round`."""
+        """NumPy's `where`, `select`, `clip`, `round` and `zeros_like`."""
         if function.__name__ not in RULES or options:
             raise TypeError(f"the engine cannot compile numpy.{function.__name__} {options or ''}")
         return RULES[function.__name__](*inputs)
@@ -123,13 +123,17 @@ def routine(takes: str, gives: str) -> Callable[[Callable[..., Any]], Callable[.
 # -- operations -------------------------------------------------------------------------------------------------------
 
 
-def _operation(text: str, kind: str | None = None) -> Callable[..., Term]:
-    """An operation on terms of one kind, whose result is of this kind unless another is given."""
+def _operation(text: str, kind: str | None = None, truth: str = "float32") -> Callable[..., Term]:
+    """An operation on terms of one kind, whose result is of this kind unless another is given.
+
+    Truth values are taken as the kind `truth`.
+    """
 
     def apply(*values: Any) -> Term:
         kinds = {value.kind for value in values if isinstance(value, Term)} - {"bool"}
-        whole = kinds.pop() if kinds else "float32"
-        wrapped = text if kind or whole == "float32" else f"{whole}({text})"  # numba would widen 32 bits to 64
+        whole = kinds.pop() if kinds else truth
+        wide = not kind and whole in ("int32", "uint32")  # numba would widen 32 bits to 64
+        wrapped = f"{whole}({text})" if wide else text
         return Term(kind or whole, wrapped, *[term_of(value, whole) for value in values])
 
     return apply
@@ -143,21 +147,26 @@ def _is(value: Any, number: float) -> bool:
     return not isinstance(value, Term) and bool(value == number)
 
 
+def _number(value: Any) -> Any:
+    """The value itself, truth as 0 or 1."""
+    return term_of(value) if isinstance(value, Term) and value.kind == "bool" else value
+
+
 def add(a: Any, b: Any) -> Any:
     """a + b."""
-    return b if _is(a, 0) else a if _is(b, 0) else _add(a, b)
+    return _number(b) if _is(a, 0) else _number(a) if _is(b, 0) else _add(a, b)
 
 
 def subtract(a: Any, b: Any) -> Any:
     """a - b."""
-    return a if _is(b, 0) else _subtract(a, b)
+    return _number(a) if _is(b, 0) else _subtract(a, b)
 
 
 def multiply(a: Any, b: Any) -> Any:
     """a b; zero times anything is the plain zero."""
     if _is(a, 0) or _is(b, 0):
         return 0.0
-    return b if _is(a, 1) else a if _is(b, 1) else _multiply(a, b)
+    return _number(b) if _is(a, 1) else _number(a) if _is(b, 1) else _multiply(a, b)
 
 
 def divide(a: Any, b: Any) -> Any:
@@ -206,12 +215,15 @@ RULES |= {
     "greater_equal": _operation("{0} >= {1}", "bool"),
     "less": _operation("{0} < {1}", "bool"),
     "less_equal": _operation("{0} <= {1}", "bool"),
-    "bitwise_and": _operation("{0} & {1}"),
-    "bitwise_or": _operation("{0} | {1}"),
-    "bitwise_xor": _operation("{0} ^ {1}"),
+    "bitwise_and": _operation("{0} & {1}", truth="bool"),
+    "bitwise_or": _operation("{0} | {1}", truth="bool"),
+    "bitwise_xor": _operation("{0} ^ {1}", truth="bool"),
+    "invert": _operation("{0} == False", "bool", truth="bool"),  # of truth values; numba's `~` makes integers of them
     "left_shift": _operation("{0} << {1}"),
     "right_shift": _operation("{0} >> {1}"),
     "round": lambda value: np.rint(value),
+    "clip": lambda value, low, high: np.minimum(np.maximum(value, low), high),
+    "zeros_like": lambda _, kind=float: Term("bool" if kind is bool else "float32", "literal", kind(0)),
     "where": where,
     "select": select,
 }

@@ -1,0 +1,199 @@
+"""Runs a task's episodes by the compiled engine: a loop over cells for a step, another for the start of episodes.
+
+Both are the task's own methods, run on terms and recorded (memenv/fused): decoding, pulse, read, reward, observation
+and info of a cell are computed at once, in single precision. Noise is a function of seed, number of the call and cell.
+"""
+
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from memenv.arrays import tree_map
+from memenv.engine import Engine
+from memenv.envs.actions import TaskError
+from memenv.envs.runners import NumpyRunner, of_rows
+from memenv.envs.task import CellTask, Draw, NormalDraw
+from memenv.fused.run import Call, Unfit, arrays_of, prepare
+from memenv.fused.trace import Term, term_of
+from memenv.noise import TASK_LANES, Draws, Key, Noise
+
+
+class Seen(NamedTuple):
+    """What a shell asks of episodes; arrays (cells,)."""
+
+    shown: tuple[np.ndarray, ...]  # the observation, a feature each
+    terms: dict[str, np.ndarray]  # of the reward
+    reward: np.ndarray
+    terminated: np.ndarray  # bool
+    facts: dict[str, np.ndarray]  # of info
+
+
+@dataclass(frozen=True, eq=False)
+class Programs:
+    """What is compiled of a task; on terms or on arrays. Programs give the episodes and what is seen of them."""
+
+    task: CellTask
+
+    def start_episodes(self, noise: Noise, cells: int, numbers: Any) -> tuple[Any, Seen]:
+        """New episodes on new chips, for the cells of these numbers (cells,) uint32."""
+        noise = noise.among(numbers)
+        chip = self.task.fabricate(Draws(noise), cells)  # type: ignore[arg-type]
+        return self.filled(self.task.begin(chip, drawn(self.task.initial_draws, noise), {}))
+
+    def step_episodes(self, noise: Noise, cells: int, episode: Any, *components: Any) -> tuple[Any, Seen]:
+        """One step, of actions given by their components (cells,)."""
+        meant = self.task.actions.meant(components)
+        return self.filled(self.task.advance(episode, meant, drawn(self.task.step_draws, noise)))
+
+    def filled(self, episode: Any) -> tuple[Any, Seen]:
+        """All that differs from cell to cell as terms, numbers among them; a chip's own numbers stay."""
+        carried, seen = self.looked_at(episode)
+        return tree_map(_term, carried._replace(chip=None))._replace(chip=carried.chip), tree_map(_term, seen)
+
+    def looked_at(self, episode: Any) -> tuple[Any, Seen]:
+        """Episodes, without what no later step needs, and what is seen of them."""
+        task = self.task
+        terms = dict(task.reward(episode))
+        reward = functools.reduce(operator.add, terms.values())
+        seen = Seen(task.shown(episode), terms, reward, task.terminated(episode), task.facts(episode))
+        return episode._replace(**dict.fromkeys(task.of_one_step)), seen
+
+
+class CompiledRunner:
+    """Runs a task that is written cell by cell; start, target and chip_seed at a reset are left to NumPy.
+
+    Raises:
+        TaskError: a task, or a setting of it, that cannot be compiled.
+    """
+
+    def __init__(self, task: Any, cells: int, engine: Engine) -> None:
+        reason = task.not_compiled if isinstance(task, CellTask) else type(task).__name__
+        if reason:
+            raise TaskError(f'engine "{engine.name}" does not run {reason}: use engine="numpy"')
+        self.task, self.cells, self.engine = task, cells, engine
+        self.programs = Programs(task)
+        self.numpy = NumpyRunner(task, cells)
+        self.key = Key(0)
+        self.episode: Any = None
+        self.seen: Any = None
+        self.shown = np.empty(0)  # (features, cells) float32, the observation
+        self.components = np.empty(0)  # (components, cells) float32, of the actions
+        self.stepping: Any = None  # the loop of a step, on the arrays of all these
+
+    def seed(self, rng: np.random.Generator) -> None:
+        """Draw all that follows from `rng`."""
+        self.numpy.seed(rng)
+        self.key = Key(int(rng.integers(2**63)))
+
+    @property
+    def seeded(self) -> bool:
+        """Whether `seed` was called."""
+        return self.numpy.seeded
+
+    def reset(self, options: dict[str, Any]) -> None:
+        """New episodes everywhere."""
+        self.episode, self.seen = self._fresh(np.arange(self.cells), options)
+        self._bind()
+
+    def _bind(self) -> None:
+        """Ties the arrays of the episodes to the loop of a step."""
+        self.shown = np.stack(self.seen.shown)
+        self.seen = self.seen._replace(shown=tuple(self.shown))
+        self.components = np.zeros((2 + self.task.actions.give_up, self.cells), np.float32)
+        inputs = self.episode, *self.components
+        self.stepping = self._prepared(self.programs.step_episodes, self.cells, inputs, (self.episode, self.seen))
+
+    def reset_rows(self, rows: np.ndarray, options: dict[str, Any]) -> None:
+        """New episodes for the cells with the indices `rows`."""
+        fresh = self._fresh(rows, of_rows(options, rows))
+        for place, values in zip(self.stepping.results, arrays_of(fresh), strict=True):
+            place[rows] = values
+
+    def step(self, action: np.ndarray) -> None:
+        """One step of all cells."""
+        self.components[:] = self.task.actions.components(action)
+        self._launch(self.stepping)
+
+    def observation(self) -> np.ndarray:
+        """Observations (cells, features)."""
+        return self.shown.copy().T
+
+    def reward(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Reward (cells,) of the last step and the terms that it is the sum of."""
+        return self.seen.reward.copy(), _copies(self.seen.terms)
+
+    def terminated(self) -> np.ndarray:
+        """(cells,) bool."""
+        return self.seen.terminated.copy()
+
+    def info(self) -> dict[str, np.ndarray]:
+        """The task's info, arrays (cells, ...)."""
+        return _copies(self.seen.facts) | self.task.hints(self.shown.T)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the loop, for copies and pickles."""
+        return self.__dict__ | {"stepping": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Ties the loop anew: arrays that were one are no longer."""
+        self.__dict__.update(state)
+        if self.episode is not None:
+            self._bind()
+
+    def _fresh(self, rows: np.ndarray, options: dict[str, Any]) -> tuple[Any, Seen]:
+        """New episodes for the cells with the indices `rows`, and what is seen of them."""
+        if not options:
+            starting = self._prepared(self.programs.start_episodes, len(rows), (rows.astype(np.uint32),))
+            self._launch(starting)
+            return starting.result()
+        episode = self.numpy.fresh(len(rows), options)
+        return tree_map(_single, self.programs.looked_at(episode._replace(history=None)))
+
+    def _launch(self, call: Call) -> None:
+        """Runs a loop under the next key."""
+        self.key = self.key.next()
+        call.launch(self.key, self.engine.threads)
+
+    @staticmethod
+    def _prepared(program: Callable[..., Any], cells: int, inputs: tuple[Any, ...], out: Any = None) -> Call:
+        try:
+            return prepare(program, cells, inputs, out)
+        except Unfit as error:
+            raise TaskError(str(error)) from None
+
+
+def drawn(draws: Sequence[Draw], noise: Noise) -> tuple[Any, ...]:
+    """What `draws` asks for: nested tuples of a draw's shape, of numbers (cells,).
+
+    Lanes are dealt out in turn: two neighbours cost hardly more than one, and all devices use the first channels.
+    """
+
+    def numbers(draw: Draw) -> Any:
+        alike = [other is draw for other in draws if isinstance(other, type(draw))]
+        of_lane, first = (noise.normal, 0) if isinstance(draw, NormalDraw) else (noise.uniform, TASK_LANES)
+        return _nested(draw.shape, map(of_lane, itertools.count(first + alike.index(True), len(alike))))
+
+    return tuple(map(numbers, draws))
+
+
+def _nested(shape: tuple[int, ...], numbers: Iterator[Any]) -> Any:
+    """Tuples of tuples (*shape) of the numbers."""
+    return tuple(_nested(shape[1:], numbers) for _ in range(shape[0])) if shape else next(numbers)
+
+
+def _term(leaf: Any) -> Term:
+    return leaf if isinstance(leaf, Term) else term_of(leaf)
+
+
+def _single(leaf: Any) -> Any:
+    """Arrays of numbers in single precision."""
+    return leaf.astype(np.float32) if isinstance(leaf, np.ndarray) and leaf.dtype == np.float64 else leaf
+
+
+def _copies(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array.copy() for name, array in arrays.items()}
