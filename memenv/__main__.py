@@ -9,6 +9,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "compare": ("agents.compare", "compare controllers and policies on a device: table, picture, files"),
     "train": ("agents.train", "train a policy for a device"),
+    "program": ("agents.program", "program a matrix of weights into crossbars"),
     "tune": ("agents.tune", "tune classical controllers for a device"),
     "pretrain": ("metalearn.train", "pretrain a network to learn from a few examples, on a device too"),
     "fewshot": ("metalearn.fewshot", "learn from a few examples on a device: table, picture, files"),

@@ -1,0 +1,213 @@
+"""`memenv program`: a matrix of weights into crossbars, tile by tile; what is finished survives an interruption."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from agents import tiles
+from agents.array_writing import PASSES
+from agents.evaluate import EVALUATION
+from agents.library import load_policy
+from agents.program_report import figures, maps, page
+from agents.tiles import Programmer, TileResult, joined
+from agents.tune import tune
+from agents.weights_file import load_weights
+from memenv.command import option, parse, write_whole
+from memenv.crossbar import WRITING, Crossbar
+from memenv.envs.write_verify import WriteVerify
+from memenv.pairs import KINDS, Encoding
+from memenv.schemes import SCHEMES
+from memenv.wires import Wires
+
+MAPS = ("target", "conductance", "pulses", "energy", "accepted", "failed", "outside", "openings")
+UNNAMED = ("out", "resume")  # settings that the result does not depend on
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramConfig:
+    """Program a matrix of weights into crossbars, as many as it takes."""
+
+    weights: Path = option(help="(inputs, outputs): an .npy file, or a .pt file with a tensor or a state dict")
+    key: str | None = option(None, help="which entry of the state dict [its only matrix]")
+    transpose: bool = option(False, help="the matrix is (outputs, inputs), as torch.nn.Linear keeps it")
+    device: str = option("threshold", help="a name, a .json record or a .npz table")
+    rows: int = option(64, help="lines of an array that are driven: inputs")
+    cols: int = option(64, help="lines of an array that are sensed: a pair takes two")
+    scheme: str = option("1T1R", choices=tuple(SCHEMES), help="what cells see that are not written")
+    writing: str = option("rows", choices=WRITING, help="cells that are written together")
+    levels: tuple[int, int] = option((8, 3), help="amplitudes of a polarity, and widths, that a line distinguishes")
+    wires: float = option(0.0, help="resistance of a line from one cell to the next [ohm]")
+    encoding: str = option("pairs", choices=KINDS, help="weights as pairs of cells, or against a reference column")
+    span: tuple[float, ...] = option((0.1, 0.9), help="part of the device's range that weights use")
+    spares: int = option(0, help="further pairs (or columns) of an array, for outputs that their own serve badly")
+    controller: str = option("generalist", help="a controller, a shipped policy or the path of one")
+    tolerance: float = option(0.02, help="half-width of a cell's target band, fraction of the range")
+    max_pulses: int = option(50, help="pulse budget of a cell each time that it is opened")
+    passes: int = option(PASSES, help="times that cells found out of tolerance are opened again")
+    trials: int = option(60, help="parameter sets that the controller's tuning tries; 1 = no tuning")
+    products: int = option(256, help="random inputs on which products are judged")
+    seed: int = option(0, help="of chips, noise, tuning and inputs")
+    out: Path = option(Path("programmed"), help="folder of conductances.npz, report.json, report.md, maps.png, tiles/")
+    resume: bool = option(False, help="go on where an interrupted run stopped; same options")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """The subcommand."""
+    config = parse(ProgramConfig, arguments, "memenv program")
+    command = "memenv program " + shlex.join(arguments)
+    try:
+        program(config, command)
+    except KeyboardInterrupt:
+        if (config.out / "run.json").is_file():
+            again = command if config.resume else f"{command} --resume"
+            print(f"memenv program: continue with: {again}", file=sys.stderr)
+        raise
+    print((config.out / "report.md").read_text(encoding="utf-8"))
+    print(f"written: {config.out}/conductances.npz, report.json, report.md, maps.png")
+
+
+def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
+    """Program the weights of a file and write the files of `config.out`; the figures of report.json.
+
+    Raises:
+        ValueError: weights, settings or a folder that cannot be used; nothing is written then.
+    """
+    weights = load_weights(config.weights, config.key)
+    programmer = build(config, weights.T if config.transpose else weights)
+    programmer.check_memory()
+    record = _settings(config, weights)
+    if config.resume:
+        saved = _saved_run(config, record)
+    elif (config.out / "run.json").exists():
+        raise ValueError(f"{config.out} holds an earlier run: add --resume to go on with it, or choose another --out")
+    else:
+        tuned = tune(programmer.policy, config.trials, config.seed)
+        saved = {"command": command, "versions": _versions(), **record, "parameters": tuned.parameters}
+        write_whole(config.out / "run.json", json.dumps(saved, indent=2) + "\n")
+    if saved["parameters"]:
+        policy: Any = programmer.policy
+        programmer = dataclasses.replace(programmer, policy=dataclasses.replace(policy, **saved["parameters"]))
+    results = _program_tiles(programmer, config)
+    found = figures(programmer, results)
+    write_whole(config.out / "conductances.npz", _arrays(programmer, results))
+    write_whole(config.out / "report.json", json.dumps(saved | {"report": found}, indent=2) + "\n")
+    write_whole(config.out / "report.md", page(found, record["config"], saved["command"]))
+    write_whole(config.out / "maps.png", maps(programmer, results))
+    return found
+
+
+def build(config: ProgramConfig, weights: np.ndarray) -> Programmer:
+    """What programs weights (inputs, outputs), not tuned.
+
+    Raises:
+        ValueError: an impossible setting.
+    """
+    for name, least in (("passes", 0), ("trials", 1), ("products", 1), ("seed", 0)):
+        if getattr(config, name) < least:
+            raise ValueError(f"{name} is {getattr(config, name)}, allowed is a whole number >= {least}")
+    if not config.wires >= 0:
+        raise ValueError(f"wires is {config.wires}, allowed is a resistance >= 0 [ohm]")
+    if len(config.span) != 2:
+        raise ValueError(f"span is {','.join(map(str, config.span))}, two numbers are needed")
+    task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses)
+    low, high = config.span
+    crossbar = Crossbar(
+        device=task.device,
+        rows=config.rows,
+        cols=config.cols,
+        scheme=config.scheme,
+        writing=config.writing,
+        levels=config.levels,
+        wires=Wires(row_segment=config.wires, col_segment=config.wires) if config.wires else None,
+    )
+    rng, volts = np.random.default_rng((EVALUATION, config.seed)), task.device.read.voltage
+    return Programmer(
+        weights=weights,
+        encoding=Encoding.of(weights, task.device, kind=config.encoding, span=(low, high), spares=config.spares),
+        crossbar=crossbar,
+        task=task,
+        policy=load_policy(config.controller, task),
+        passes=config.passes,
+        voltages=rng.uniform(-volts, volts, (config.products, len(weights))),
+        seed=config.seed,
+    )
+
+
+def _program_tiles(programmer: Programmer, config: ProgramConfig) -> list[TileResult]:
+    """All tiles in order, from their files where they are finished."""
+    results, done = [], 0
+    sizes = [crossbar.rows * crossbar.cols for crossbar in map(programmer.array, programmer.tiles)]
+    with tqdm(total=sum(sizes), unit="cell", unit_scale=True, disable=None, file=sys.stderr) as bar:
+        for number, (tile, cells) in enumerate(zip(programmer.tiles, sizes, strict=True), 1):
+            path = config.out / "tiles" / tile.name
+            bar.set_description(f"array {number} of {len(sizes)}")
+            if not path.is_file():
+
+                def on_step(left: int, end: int = done + cells) -> None:
+                    bar.update(max(end - left - bar.n, 0))
+
+                tiles.save(path, programmer.program(tile, on_step))
+            results.append(tiles.load(path))
+            done += cells
+            bar.update(done - bar.n)
+    return results
+
+
+def _settings(config: ProgramConfig, weights: np.ndarray) -> dict[str, Any]:
+    """What the result depends on."""
+    named = {name: value for name, value in asdict(config).items() if name not in UNNAMED}
+    digest = hashlib.sha256(weights.tobytes()).hexdigest()
+    return {"config": json.loads(json.dumps(named, default=str)), "weights_sha256": digest}
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in ("memenv", "numpy", "scipy")}}
+
+
+def _saved_run(config: ProgramConfig, record: dict[str, Any]) -> dict[str, Any]:
+    """What run.json holds, if it is of the same run."""
+    path = config.out / "run.json"
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        before, digest = saved["config"], saved["weights_sha256"]
+        saved["command"], saved["parameters"]
+    except FileNotFoundError:
+        raise ValueError(f"{config.out}: there is no run to resume") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a readable record of a run ({error})") from None
+    other = [name for name, value in record["config"].items() if before.get(name) != value]
+    if other:
+        changes = ", ".join(f"{name} was {before.get(name)}" for name in other)
+        raise ValueError(f"{config.out}: the run to resume had other options: {changes}")
+    if digest != record["weights_sha256"]:
+        raise ValueError(f"{config.weights}: not the weights of the run to resume")
+    return saved
+
+
+def _arrays(programmer: Programmer, results: list[TileResult]) -> bytes:
+    """The .npz of what every cell and every weight became."""
+    parts: dict[str, Any] = {
+        name: joined(programmer.tiles, [getattr(result, name) for result in results]) for name in (*MAPS, "realised")
+    }
+    encoding, buffer = programmer.encoding, io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        **parts,
+        weights=programmer.weights,
+        scale=encoding.scale,
+        low=encoding.low,
+        high=encoding.high,
+    )
+    return buffer.getvalue()

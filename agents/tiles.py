@@ -1,0 +1,190 @@
+"""A matrix of weights on as many arrays as it takes: each tile has its own chip and its own seed, and is one file."""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from agents.array_writing import for_weights, fresh_array, write_array
+from agents.evaluate import EVALUATION
+from agents.policies import Policy
+from memenv.arrays import tree_map
+from memenv.command import write_whole
+from memenv.crossbar import Crossbar
+from memenv.envs.task import Streams
+from memenv.envs.write_verify import WriteVerify
+from memenv.memory import memory_free, memory_needed
+from memenv.pairs import Encoding
+
+COPIES = 3  # of what a policy knows of the cells of an array, while it learns more
+KEPT = 12  # numbers kept for each cell of the whole matrix
+
+
+class Tile(NamedTuple):
+    """A part of the matrix on one array."""
+
+    row: int  # of the grid of tiles
+    col: int
+    inputs: slice  # rows of the matrix
+    outputs: slice  # columns of the matrix
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"tile_{self.row:04d}_{self.col:04d}.npz"
+
+
+class TileResult(NamedTuple):
+    """What became of a tile; arrays (rows, cols) of its cells unless said otherwise."""
+
+    target: np.ndarray  # [S] at the end
+    conductance: np.ndarray  # [S] in truth
+    pulses: np.ndarray
+    reads: np.ndarray
+    energy: np.ndarray  # [J]
+    accepted: np.ndarray  # bool
+    failed: np.ndarray  # bool
+    outside: np.ndarray  # bool, the target on perfect cells is beyond what the cell has shown to reach
+    openings: np.ndarray
+    realised: np.ndarray  # (inputs, outputs) the weights that the true conductances stand for
+    product: np.ndarray  # (n, outputs) noisy products with the tile's part of the random inputs
+    latency: np.ndarray  # () [s]
+    sequential: np.ndarray  # () [s]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Programmer:
+    """How a matrix is programmed.
+
+    Raises:
+        ValueError: an array that has no room for one weight.
+    """
+
+    weights: np.ndarray  # (rows, outputs) finite
+    encoding: Encoding  # of all of them
+    crossbar: Crossbar  # of which each tile takes what it needs
+    task: WriteVerify
+    policy: Policy
+    passes: int  # openings of a cell after the first
+    voltages: np.ndarray  # (n, rows) [V] inputs on which products are judged
+    seed: int
+
+    def __post_init__(self) -> None:
+        least = self.encoding.columns(1)
+        if self.crossbar.cols < least:
+            raise ValueError(
+                f"cols is {self.crossbar.cols}, at least {least} are needed: {self.encoding.kind} with "
+                f"{self.encoding.spares} spares"
+            )
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        """All tiles, along the rows of their grid."""
+        rows, outputs = self.weights.shape
+        room = self.crossbar.cols - self.encoding.columns(1) + 1  # further columns, and one output
+        room = (room + 1) // 2 if self.encoding.kind == "pairs" else room
+        return tuple(
+            Tile(i, j, inputs, part)
+            for i, inputs in enumerate(_cut(rows, self.crossbar.rows))
+            for j, part in enumerate(_cut(outputs, room))
+        )
+
+    def array(self, tile: Tile) -> Crossbar:
+        """The part of an array that a tile takes."""
+        rows, outputs = self.weights[tile.inputs, tile.outputs].shape
+        return self.crossbar.replace(rows=rows, cols=self.encoding.columns(outputs))
+
+    def program(self, tile: Tile, on_step: Callable[[int], None] | None = None) -> TileResult:
+        """Program a tile on a fresh chip; the same whatever was done before."""
+        crossbar, weights = self.array(tile), self.weights[tile.inputs, tile.outputs]
+        rng = np.random.default_rng((EVALUATION, self.seed, tile.row, tile.col))
+        streams = Streams(rng)
+        state, aim = fresh_array(crossbar, streams), for_weights(weights, self.encoding)
+        written = write_array(
+            crossbar, self.task, self.policy, state, aim, streams, passes=self.passes, on_step=on_step
+        )
+        state, order = written.state, written.mapping.order
+        voltages, normals = self.voltages[:, tile.inputs], streams.read.standard_normal
+        noise = normals(voltages.shape), normals((len(voltages), crossbar.cols))
+        return TileResult(
+            target=written.mapping.targets,
+            conductance=crossbar.conductance(state),
+            pulses=state.pulses,
+            reads=state.reads,
+            energy=state.energy,
+            accepted=written.accepted,
+            failed=written.failed,
+            outside=written.mapping.outside,
+            openings=written.openings,
+            realised=self.encoding.decode(crossbar.conductance(state), order),
+            product=self.encoding.decode(crossbar.product(state, voltages, noise), order),
+            latency=np.asarray(state.latency),
+            sequential=np.asarray(state.sequential),
+        )
+
+    def check_memory(self) -> None:
+        """Refuses a matrix that does not fit.
+
+        Raises:
+            ValueError: with the bytes that are needed and those that are free.
+        """
+        device, largest = self.crossbar.device, self.array(self.tiles[0])
+        cells, free = largest.rows * largest.cols, memory_free()
+        knowledge = self.policy.begin(device.fabricate(np.random.default_rng(0), 1), 1)
+        needed = memory_needed(device, cells, largest.write_channels) + COPIES * cells * _bytes(knowledge)
+        rows, outputs = self.weights.shape
+        needed += 8 * KEPT * rows * self.encoding.columns(outputs)
+        if free is not None and needed > free:
+            raise ValueError(
+                f"{rows} x {outputs} weights on arrays of {largest.rows} x {largest.cols} cells of {device.name} need "
+                f"{needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free: take smaller arrays, or program parts of the "
+                "matrix"
+            )
+
+
+def save(path: Path, result: TileResult) -> None:
+    """Write a tile's file, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **result._asdict())
+    write_whole(path, buffer.getvalue())
+
+
+def load(path: Path) -> TileResult:
+    """A tile's file.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            return TileResult(**{name: file[name] for name in TileResult._fields})
+    except Exception as error:  # zipfile, zlib and numpy each have their own
+        raise ValueError(f"{path}: not a readable tile ({error}); remove it, and it is programmed again") from None
+
+
+def joined(tiles: tuple[Tile, ...], parts: list[np.ndarray]) -> np.ndarray:
+    """The whole of arrays (rows, columns), one for each tile."""
+    rows: dict[int, list[np.ndarray]] = {}
+    for tile, part in zip(tiles, parts, strict=True):
+        rows.setdefault(tile.row, []).append(part)
+    return np.concatenate([np.concatenate(line, axis=1) for line in rows.values()])
+
+
+def _cut(length: int, size: int) -> Iterator[slice]:
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))
+
+
+def _bytes(tree: Any) -> int:
+    """Of all arrays in a record."""
+    sizes = []
+
+    def count(leaf: Any) -> Any:
+        sizes.append(getattr(leaf, "nbytes", 8))
+        return leaf
+
+    tree_map(count, tree)
+    return sum(sizes)

@@ -1,0 +1,81 @@
+"""A matrix of weights from a file that a user gave: .npy, or a torch file with a tensor or a state dict."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def load_weights(path: Path, key: str | None = None) -> np.ndarray:
+    """The matrix (rows, outputs) float64 of a file; nothing that is pickled is ever run.
+
+    Args:
+        path: of an .npy file, or a .pt or .pth file with a tensor or a state dict.
+        key: which entry of a state dict; not needed where it has one matrix.
+
+    Raises:
+        ValueError: no readable file, no matrix, or one that is not of finite real numbers or is zero throughout.
+    """
+    if path.suffix not in (".npy", ".pt", ".pth"):
+        raise ValueError(f"{path}: weights are read from .npy, .pt or .pth files")
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
+    if path.suffix == ".npy":
+        if key is not None:
+            raise ValueError(f"key is {key!r}: only the state dict of a .pt file has keys")
+        found = _from_numpy(path)
+    else:
+        found = _from_torch(path, key)
+    return _checked(found, path)
+
+
+def _from_numpy(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        if "allow_pickle" in str(error):
+            raise ValueError(f"{path}: holds pickled objects, which are not loaded; save an array of numbers") from None
+        raise ValueError(f"{path}: not a readable .npy file ({error})") from None
+
+
+def _from_torch(path: Path, key: str | None) -> Any:
+    import torch
+
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zipfile and torch each have their own, some of many lines
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: torch does not load it as plain weights ({reason})") from None
+    if isinstance(found, dict):
+        found = _entry(found, path, key)
+    elif key is not None:
+        raise ValueError(f"key is {key!r}, but {path} holds no state dict")
+    if not isinstance(found, torch.Tensor):
+        raise ValueError(f"{path}: holds a {type(found).__name__}; a tensor or a state dict is needed")
+    return found.detach().to("cpu").numpy() if found.is_complex() else found.detach().double().numpy()
+
+
+def _entry(entries: dict[str, Any], path: Path, key: str | None) -> Any:
+    """The matrix of a state dict."""
+    matrices = [name for name, value in entries.items() if getattr(value, "ndim", 0) == 2]
+    if key is None and len(matrices) == 1:
+        return entries[matrices[0]]
+    if key in entries:
+        return entries[key]
+    asked = "several matrices" if key is None else f"no entry {key!r}"
+    asked = "no matrix" if key is None and not matrices else asked
+    raise ValueError(f"{path}: the state dict has {asked}; its matrices are {', '.join(map(str, matrices)) or 'none'}")
+
+
+def _checked(found: Any, path: Path) -> np.ndarray:
+    if found.ndim != 2 or 0 in found.shape:
+        raise ValueError(f"{path}: has the shape {tuple(found.shape)}, a matrix (rows, outputs) is needed")
+    if found.dtype.kind not in "fiub":
+        raise ValueError(f"{path}: is of type {found.dtype}, real numbers are needed")
+    weights = found.astype(np.float64)
+    bad = int((~np.isfinite(weights)).sum())
+    if bad:
+        raise ValueError(f"{path}: {bad} of {weights.size} weights are NaN or infinite; all must be finite")
+    if not weights.any():
+        raise ValueError(f"{path}: all weights are zero; there is nothing to program")
+    return weights

@@ -1,0 +1,287 @@
+"""`memenv program`: files in, files out, interruption and resumption, bad input."""
+
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents import program as command
+from agents import tiles
+from agents import tune as tuning
+from agents.program import ProgramConfig, build, program
+from memenv.__main__ import main
+
+FILES = ("conductances.npz", "report.json", "report.md", "maps.png")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fast() -> Iterator[None]:
+    """Little tuning."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "CELLS", 40)
+        patch.setattr(tuning, "FINAL_CELLS", 40)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_maps(finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn for the finished run alone."""
+    monkeypatch.setattr(command, "maps", lambda *_: b"")
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """18 x 7 weights: with arrays of 8 x 8 cells, on 3 x 2 of them."""
+    np.save(tmp_path / "w.npy", np.random.default_rng(0).standard_normal((18, 7)))
+    return tmp_path / "w.npy"
+
+
+def words(weights: Path, out: Path, *more: str) -> list[str]:
+    small = ["--rows", "8", "--cols", "8", "--controller", "history", "--trials", "2", "--max-pulses", "20"]
+    return ["program", "--weights", str(weights), "--out", str(out), *small, *more]
+
+
+def arrays(out: Path) -> dict[str, np.ndarray]:
+    with np.load(out / "conductances.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The weights and the folder of a finished run."""
+    folder = tmp_path_factory.mktemp("finished")
+    np.save(folder / "w.npy", np.random.default_rng(0).standard_normal((18, 7)))
+    assert main(words(folder / "w.npy", folder / "out")) == 0
+    return folder / "w.npy", folder / "out"
+
+
+def test_weights_are_found_again_in_the_conductances(finished: tuple[Path, Path]) -> None:
+    path, out = finished
+    found, wanted = arrays(out), np.load(path)
+    np.testing.assert_array_equal(found["weights"], wanted)
+    assert found["conductance"].shape == (18, 14)
+    signed = found["scale"] * (found["conductance"][:, 0::2] - found["conductance"][:, 1::2])
+    np.testing.assert_allclose(found["realised"], signed, rtol=0, atol=1e-12)
+    assert np.sqrt(np.mean((signed - wanted) ** 2)) < 0.1
+
+
+def test_the_report_adds_up(finished: tuple[Path, Path]) -> None:
+    _, out = finished
+    found, record = arrays(out), json.loads((out / "report.json").read_text())
+    report = record["report"]
+    assert report["arrays"] == 6 and report["cells"] == found["pulses"].size == 18 * 14
+    mean, low, high = report["pulses_per_cell"]
+    assert mean == pytest.approx(found["pulses"].mean()) and low < mean < high
+    assert report["energy_J"] == pytest.approx(found["energy"].sum())
+    assert report["out_of_reach"] == found["outside"].sum() <= report["failed"] == found["failed"].sum()
+    assert report["accepted"] == found["accepted"].sum()
+    inside = np.abs(found["conductance"] - found["target"]) <= 0.02 * 9.8e-5
+    assert report["success"] == pytest.approx(inside.mean())
+    assert report["false_acceptances"] == (found["accepted"] & ~inside).sum()
+    assert report["latency_s"] < report["latency_sequential_s"]
+    parts = [tiles.load(path) for path in sorted((out / "tiles").iterdir())]
+    assert report["latency_s"] == pytest.approx(sum(float(part.latency) for part in parts))
+    assert record["command"].startswith("memenv program --weights") and record["versions"]["memenv"]
+    assert 0 < report["product_error"] < 0.2
+    assert f"| {mean:.3f} [" in (out / "report.md").read_text().replace("pulses per cell ", "")
+    assert (out / "maps.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interrupted_run_resumes_to_the_same_bits(
+    finished: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, whole = finished
+    save, saved = tiles.save, []
+
+    def interrupted(*arguments: Any) -> None:
+        save(*arguments)
+        saved.append(arguments)
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tiles, "save", interrupted)
+    call = words(path, tmp_path / "out")
+    assert main(call) == 130
+    assert f"continue with: memenv {' '.join(call)} --resume" in capsys.readouterr().err
+    assert len(list((tmp_path / "out" / "tiles").iterdir())) == 3 and not (tmp_path / "out" / FILES[0]).exists()
+    monkeypatch.setattr(tiles, "save", save)
+    assert main([*call, "--resume"]) == 0
+    found, expected = arrays(tmp_path / "out"), arrays(whole)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    reports = [json.loads((out / "report.json").read_text())["report"] for out in (whole, tmp_path / "out")]
+    assert reports[0] == reports[1]
+    assert main([*call, "--resume"]) == 0  # nothing is left to do
+
+
+def test_a_tile_is_the_same_whatever_else_is_programmed(weights: Path) -> None:
+    config = ProgramConfig(weights=weights, rows=8, cols=8, controller="history")
+    first, second = (build(config, np.load(weights)) for _ in range(2))
+    last = first.tiles[-1]
+    for tile in first.tiles[:2]:
+        first.program(tile)
+    np.testing.assert_array_equal(first.program(last).conductance, second.program(last).conductance)
+
+
+def test_tiles_together_aim_at_what_one_large_array_aims_at(weights: Path) -> None:
+    results = []
+    for size in (8, 64):
+        config = ProgramConfig(
+            weights=weights, rows=size, cols=size, controller="history", device="ideal", tolerance=0.005
+        )
+        programmer = build(config, np.load(weights))
+        parts = [programmer.program(tile) for tile in programmer.tiles]
+        results.append(
+            [tiles.joined(programmer.tiles, [getattr(p, name) for p in parts]) for name in parts[0]._fields[:2]]
+        )
+        product = np.zeros((256, 7))
+        for tile, part in zip(programmer.tiles, parts, strict=True):
+            product[:, tile.outputs] += part.product
+        exact = programmer.voltages @ np.load(weights)
+        assert np.std(product - exact) < 0.02 * np.std(exact)
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-12)
+    assert np.abs(results[0][1] - results[1][1]).max() <= 2 * 0.005 * 9.9e-5
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--encoding", "reference", "--spares", "1"],
+        ["--spares", "1", "--writing", "columns"],
+        ["--scheme", "V/3", "--wires", "2", "--writing", "cells"],
+        ["--span", "0.2,0.8", "--levels", "4,2"],
+    ],
+)
+def test_options_reach_the_array(weights: Path, tmp_path: Path, more: list[str]) -> None:
+    assert main(words(weights, tmp_path / "out", *more)) == 0
+    found = arrays(tmp_path / "out")
+    assert np.corrcoef(found["realised"].ravel(), found["weights"].ravel())[0, 1] > 0.95
+    if "--span" in more:
+        assert found["low"] == pytest.approx(2e-6 + 0.2 * 9.8e-5)
+    if "reference" in more:
+        assert found["conductance"].shape == (18, 7 + 2 * 2)
+
+
+def test_torch_files_are_read(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(5, 3)
+    torch.save(layer.state_dict(), tmp_path / "w.pt")
+    torch.save(layer.weight.detach().half(), tmp_path / "t.pt")
+    short = ["--products", "3"]
+    assert main([*words(tmp_path / "w.pt", tmp_path / "a"), *short, "--transpose"]) == 0
+    assert main([*words(tmp_path / "t.pt", tmp_path / "b"), *short]) == 0
+    np.testing.assert_allclose(arrays(tmp_path / "a")["weights"], layer.weight.detach().numpy().T)
+    np.testing.assert_allclose(arrays(tmp_path / "b")["weights"], layer.weight.detach().numpy(), atol=1e-3)
+
+
+def bad_files(folder: Path) -> None:
+    good = np.ones((4, 3))
+    np.save(folder / "good.npy", good)
+    np.save(folder / "nan.npy", np.where(np.eye(4, 3) > 0, np.nan, 1.0))
+    np.save(folder / "vector.npy", np.ones(4))
+    np.save(folder / "empty.npy", np.ones((0, 3)))
+    np.save(folder / "zero.npy", np.zeros((4, 3)))
+    np.save(folder / "text.npy", np.array([["a", "b"]]))
+    np.save(folder / "pickled.npy", np.array([[1, {}]], dtype=object), allow_pickle=True)
+    (folder / "cut.npy").write_bytes((folder / "good.npy").read_bytes()[:90])
+    (folder / "w.csv").write_text("1,2\n")
+    (folder / "code.pt").write_bytes(pickle.dumps(print))
+    torch.save({"a": torch.ones(2, 2), "b": torch.ones(2, 3)}, folder / "two.pt")
+    torch.save({"bias": torch.ones(2)}, folder / "none.pt")
+
+
+@pytest.mark.parametrize(
+    ("file", "more", "said"),
+    [
+        ("missing.npy", [], "there is no such file"),
+        ("nan.npy", [], "3 of 12 weights are NaN"),
+        ("vector.npy", [], "has the shape (4,)"),
+        ("empty.npy", [], "has the shape (0, 3)"),
+        ("zero.npy", [], "all weights are zero"),
+        ("text.npy", [], "real numbers are needed"),
+        ("pickled.npy", [], "pickled objects, which are not loaded"),
+        ("cut.npy", [], "not a readable .npy file"),
+        ("w.csv", [], "read from .npy, .pt or .pth"),
+        ("code.pt", [], "torch does not load it"),
+        ("two.pt", [], "several matrices; its matrices are a, b"),
+        ("two.pt", ["--key", "c"], "no entry 'c'; its matrices are a, b"),
+        ("none.pt", [], "no matrix; its matrices are none"),
+        ("good.npy", ["--key", "a"], "key is 'a'"),
+        ("good.npy", ["--cols", "1"], "cols is 1, at least 2 are needed"),
+        ("good.npy", ["--rows", "0"], "rows is 0"),
+        ("good.npy", ["--device", "unobtainium"], "unobtainium"),
+        ("good.npy", ["--controller", "oracle"], "oracle"),
+        ("good.npy", ["--tolerance", "-1"], "tolerance is -1"),
+        ("good.npy", ["--levels", "3"], "levels is (3,)"),
+        ("good.npy", ["--span", "0.9,0.1"], "span is (0.9, 0.1)"),
+        ("good.npy", ["--span", "0.9"], "span is 0.9"),
+        ("good.npy", ["--trials", "0"], "trials is 0"),
+        ("good.npy", ["--wires", "-1"], "wires is -1"),
+        ("good.npy", ["--spares", "-1"], "spares is -1"),
+        ("good.npy", ["--resume"], "there is no run to resume"),
+        ("good.npy", ["--scheme", "V/4"], "invalid choice: 'V/4'"),
+    ],
+)
+def test_bad_input_is_one_line_with_status_2_and_nothing_is_written(
+    file: str, more: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad_files(tmp_path)
+    try:
+        status = main(words(tmp_path / file, tmp_path / "out", *more))
+    except SystemExit as end:
+        status = end.code
+    message = capsys.readouterr().err
+    assert status == 2 and said in message and "Traceback" not in message
+    assert len(message.strip().splitlines()) == 1 or "usage:" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_matrix_too_large_for_the_memory_is_refused_before_it_is_begun(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tiles, "memory_free", lambda: 20_000)
+    assert main(words(weights, tmp_path / "out")) == 2
+    said = capsys.readouterr().err
+    assert "18 x 7 weights on arrays of 8 x 8 cells" in said and "are free" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_not_mixed_with_another(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = finished
+    before = (out / "report.json").read_bytes()
+    assert main(words(path, out)) == 2
+    assert "holds an earlier run: add --resume" in capsys.readouterr().err
+    assert main(words(path, out, "--resume", "--seed", "1")) == 2
+    assert "other options: seed was 0" in capsys.readouterr().err
+    np.save(tmp_path / "other.npy", np.ones((3, 3)))
+    config = ProgramConfig(weights=tmp_path / "other.npy", out=out, resume=True)
+    with pytest.raises(ValueError, match="other options"):
+        program(config)
+    assert (out / "report.json").read_bytes() == before
+
+
+def test_a_damaged_tile_is_named(finished: tuple[Path, Path], tmp_path: Path, capsys: Any) -> None:
+    path, _ = finished
+    assert main(words(path, tmp_path / "out")) == 0
+    capsys.readouterr()
+    tile = tmp_path / "out" / "tiles" / "tile_0000_0001.npz"
+    tile.write_bytes(tile.read_bytes()[:100])
+    assert main(words(path, tmp_path / "out", "--resume")) == 2
+    assert "tile_0000_0001.npz: not a readable tile" in capsys.readouterr().err
+
+
+def test_the_tuned_parameters_are_those_of_the_first_run(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = words(weights, tmp_path / "out", "--trials", "2")
+    assert main(call) == 0
+    monkeypatch.setattr(command, "tune", lambda *_: pytest.fail("tuned again"))
+    assert main([*call, "--resume"]) == 0
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["parameters"]
