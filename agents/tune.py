@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class Tuned:
     """The outcome of tuning one controller."""
 
     policy: Any  # the controller with its best parameters
-    cost: float  # mean over cells of pulses, plus max_pulses for a cell that was not accepted
+    cost: float  # as judged; of a controller mean pulses of a cell, plus max_pulses for one that was not accepted
     trials: int
     parameters: dict[str, float] = field(default_factory=dict)
 
@@ -39,14 +39,24 @@ def cost(policy: Any, task: WriteVerify, cells: int, seed: int) -> float:
     return float(np.mean(outcomes.pulses + task.max_pulses * ~outcomes.accepted))
 
 
-def tune(policy: Any, trials: int = 100, seed: int = 0) -> Tuned:
+Judge = Callable[[Any, int, int], float]  # the cost of a policy, judged on so many cells of a seed
+
+
+def on_cells(policy: Any, cells: int, seed: int) -> float:
+    """The cost in the policy's own task."""
+    return cost(policy, policy.task, cells, seed)
+
+
+def tune(policy: Any, trials: int = 100, seed: int = 0, judged: Judge = on_cells) -> Tuned:
     """The best of `trials` parameter sets, searched by the cross-entropy method on common random numbers.
 
     Args:
-        policy: a controller: a frozen dataclass with a `task`; fields with metadata "range" (low, high) and "log" are
-            tuned, trials and cells scaled by its `tuning_effort`. Anything without such fields is returned as it is.
+        policy: a frozen dataclass, such as a controller with its `task`; fields with metadata "range" (low, high) and
+            "log" are tuned, trials and cells scaled by its `tuning_effort`. Anything without such fields is returned
+            as it is.
         trials: parameter sets, >= 1; the controller's own parameters are the first of them, and with 1 the only ones.
         seed: of the tuning chips and of the search.
+        judged: the cost of a parameter set.
     """
     fields = (
         [f for f in dataclasses.fields(policy) if "range" in f.metadata] if dataclasses.is_dataclass(policy) else []
@@ -64,7 +74,7 @@ def tune(policy: Any, trials: int = 100, seed: int = 0) -> Tuned:
         return dataclasses.replace(policy, **values)
 
     def judge(points: np.ndarray, cells: int) -> np.ndarray:
-        return np.array([cost(build(point), policy.task, cells, seed) for point in points])
+        return np.array([judged(build(point), cells, seed) for point in points])
 
     size = max((trials - 1) // GENERATIONS, 1)
     points, scores = own[None], judge(own[None], cells)

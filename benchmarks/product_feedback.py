@@ -1,0 +1,297 @@
+"""Programming arrays for their product: what feedback between rows saves over programming cell by cell.
+
+    python benchmarks/product_feedback.py --device threshold hfo2-array-om --controller specialist
+
+The same policy for single cells programs every array, rows at a time, behind transistors, weights on pairs:
+
+    cells        every cell to its own target, all with one tolerance
+    differences  one cell of a pair stays where it is if the other can make the difference
+    passed on    and rows take over, through the second moment of the inputs, what is left of the errors of others
+    feedback     and each row gets the precision that its inputs ask for (`agents.array_feedback` as it is used)
+
+Inputs and weights: `digits`, the first layer of a network trained on scikit-learn's digits with its real inputs;
+`correlated`, random weights and normal inputs that resemble their neighbours' and have different sizes; `white`, random
+weights and independent normal inputs, where nothing can be passed on. Second moments come from `samples` inputs,
+product errors from others: r.m.s. error of the products of the true conductances, read noise apart, in % of the
+products' r.m.s. Intervals are 95 % bootstrap intervals over chips.
+
+The second table gives the costs of `feedback` as parts of those of `cells` at the same product error, which lies on the
+(logarithmic) line between two tolerances; "-" where the errors of `cells` do not enclose that error, or not in every
+resample: where stuck cells rule, tolerances hardly matter to it.
+
+With `--trials` the settings of the feedback are learned first, by the cross-entropy method, on other chips, on smaller
+arrays with random weights and correlated inputs, so that `price` times the pulses of a cell plus the product error is
+least. Without, those of `agents.array_feedback.Feedback` are used, which were found so.
+"""
+
+import dataclasses
+import io
+import shlex
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from intervals import Interval, interval, markdown, shown
+
+from agents.array_feedback import Feedback, write_product
+from agents.array_writing import Written, for_weights, fresh_array, write_array
+from agents.compare import Row, csv_table
+from agents.evaluate import EVALUATION, TUNING
+from agents.library import load_policy
+from agents.tune import tune
+from memenv.command import option, parse, write_whole
+from memenv.crossbar import Crossbar
+from memenv.envs.task import Streams
+from memenv.envs.write_verify import WriteVerify
+from memenv.pairs import Encoding
+
+WORKLOADS = ("digits", "correlated", "white")
+METHODS = ("cells", "differences", "passed on", "feedback")
+COSTS = ("pulses", "reads", "latency_ms", "sequential_ms", "energy_nJ")
+CELLS_AN_ARRAY = 256  # of tuning's effort
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductFeedbackConfig:
+    """Program arrays cell by cell and with feedback between rows, and compare their products."""
+
+    device: tuple[str, ...] = option(("threshold", "hfo2-array-om"), help="names or .json records")
+    controller: str = option("specialist", help="policy for single cells")
+    workloads: tuple[str, ...] = option(WORKLOADS, help="digits, correlated, white")
+    methods: tuple[str, ...] = option(METHODS, help="ways of programming")
+    tolerances: tuple[float, ...] = option((0.01, 0.02, 0.04, 0.08), help="points of each curve [range]")
+    rows: int = option(64, help="rows of an array (digits have 64)")
+    outputs: int = option(32, help="outputs of an array, a pair of columns each")
+    chips: int = option(8, help="arrays for each figure")
+    samples: int = option(800, help="inputs that the second moment is taken from, and as many to judge on")
+    trials: int = option(1, help="parameter sets that the learning of the feedback tries; 1 = those of the package")
+    price: float = option(0.05, help="of a pulse a cell, in units of the relative product error, while learning")
+    seed: int = option(0, help="of chips, weights, inputs and noise")
+    out: Path = option(Path("product-feedback"), help="folder of product_feedback.csv, .md and .png")
+
+
+class Workload(NamedTuple):
+    """What an array is to multiply."""
+
+    weights: np.ndarray  # (rows, outputs)
+    known: np.ndarray  # (n, rows) inputs for the second moment
+    held: np.ndarray  # (n, rows) inputs to judge on
+
+
+def workload(name: str, rng: np.random.Generator, rows: int, outputs: int, samples: int) -> Workload:
+    """One of WORKLOADS, random where it is random."""
+    if name == "digits":
+        return digits(rng, outputs, samples)
+    weights, normals = 0.3 * rng.standard_normal((rows, outputs)), rng.standard_normal((2, samples, rows))
+    if name == "correlated":
+        place, reach = np.arange(rows), np.exp(rng.uniform(np.log(3.0), np.log(12.0)))
+        root = np.linalg.cholesky(np.exp(-np.abs(place[:, None] - place) / reach))
+        normals = normals @ (np.exp(0.5 * rng.standard_normal(rows))[:, None] * root).T
+    return Workload(weights, *normals)
+
+
+def digits(rng: np.random.Generator, outputs: int, samples: int) -> Workload:
+    """The first layer of a small network, trained on the inputs that the second moment comes from."""
+    from sklearn.datasets import load_digits
+    from sklearn.neural_network import MLPClassifier
+
+    pixels, labels = load_digits(return_X_y=True)
+    known, held = np.split(rng.permutation(len(pixels))[: 2 * samples], 2)
+    network = MLPClassifier((outputs,), alpha=0.01, max_iter=60, random_state=int(rng.integers(2**31)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it could be trained further
+        network.fit(pixels[known] / 16, labels[known])
+    return Workload(network.coefs_[0], pixels[known] / 16, pixels[held] / 16)
+
+
+def program(method: str, work: Workload, device: Any, controller: str, feedback: Feedback, seed: Any) -> dict:
+    """Product error and costs of one fresh array, programmed in one way."""
+    rows, outputs = work.weights.shape
+    task = WriteVerify(device=device, tolerance=feedback.tolerance)
+    policy, encoding = load_policy(controller, task), Encoding.of(work.weights, task.device)
+    crossbar = Crossbar(device=task.device, rows=rows, cols=encoding.columns(outputs), writing="rows")
+    streams = Streams(np.random.default_rng(seed))
+    state = fresh_array(crossbar, streams)
+
+    def with_feedback(inputs: np.ndarray, settings: Feedback) -> Written:
+        given = crossbar, task, policy, state, work.weights, encoding, inputs, streams
+        return write_product(*given, feedback=settings)
+
+    uniform = dataclasses.replace(feedback, exponent=0.0)
+    ways: dict[str, Callable[[], Written]] = {
+        "cells": lambda: write_array(crossbar, task, policy, state, for_weights(work.weights, encoding), streams),
+        "differences": lambda: with_feedback(np.eye(rows), uniform),  # inputs that know nothing of each other
+        "passed on": lambda: with_feedback(work.known, uniform),
+        "feedback": lambda: with_feedback(work.known, feedback),
+    }
+    state = ways[method]().state
+    off = work.held @ (encoding.decode(crossbar.conductance(state)) - work.weights)
+    return {
+        "error": float(np.sqrt(np.mean(off**2) / np.mean((work.held @ work.weights) ** 2))),
+        "pulses": float(state.pulses.mean()),
+        "reads": float(state.reads.mean()),
+        "latency_ms": 1e3 * float(state.latency),
+        "sequential_ms": 1e3 * float(state.sequential),
+        "energy_nJ": 1e9 * float(state.energy.sum()),
+    }
+
+
+def learned(device: str, config: ProductFeedbackConfig) -> Feedback:
+    """The settings of least cost on chips and matrices that are used for nothing else."""
+
+    def judged(feedback: Feedback, cells: int, seed: int) -> float:
+        total, arrays = 0.0, max(cells // CELLS_AN_ARRAY, 1)
+        for number in range(arrays):
+            work = workload("correlated", np.random.default_rng((TUNING, seed, number)), 32, 16, config.samples)
+            found = program("feedback", work, device, config.controller, feedback, (TUNING, seed, number, 1))
+            total += found["error"] + config.price * found["pulses"]
+        return total / arrays
+
+    return tune(Feedback(), config.trials, config.seed, judged).policy if config.trials > 1 else Feedback()
+
+
+Found = dict[tuple[str, str, str], dict[str, np.ndarray]]  # device, workload, method: (tolerances, chips) each
+
+
+def measure(config: ProductFeedbackConfig, settings: dict[str, Feedback]) -> Found:
+    """Errors and costs of all arrays; every method meets the same chips, weights and inputs."""
+    results: Found = {}
+    for number, name in enumerate(config.workloads):
+        works = [
+            workload(
+                name,
+                np.random.default_rng((EVALUATION, config.seed, number, chip)),
+                config.rows,
+                config.outputs,
+                config.samples,
+            )
+            for chip in range(config.chips)
+        ]
+        for device in config.device:
+            for method in config.methods:
+                rows = [
+                    program(
+                        method,
+                        work,
+                        device,
+                        config.controller,
+                        dataclasses.replace(settings[device], tolerance=tolerance),
+                        (EVALUATION, config.seed, chip, 1),
+                    )
+                    for tolerance in config.tolerances
+                    for chip, work in enumerate(works)
+                ]
+                shape = len(config.tolerances), config.chips
+                results[device, name, method] = {
+                    key: np.reshape([row[key] for row in rows], shape) for key in ("error", *COSTS)
+                }
+                print(device, name, method, file=sys.stderr, flush=True)
+    return results
+
+
+def at_equal_error(feedback: dict, cells: dict, point: int, cost: str, seed: int) -> Interval:
+    """Cost of `feedback` at a tolerance (its number) over that of `cells` at the same product error."""
+
+    def ratio(rows: np.ndarray) -> np.ndarray:
+        def logs(found: dict, key: str, chosen: np.ndarray) -> np.ndarray:
+            return np.log(found[key][:, chosen].mean(1))
+
+        out = []
+        for chosen in rows:
+            errors, costs = logs(cells, "error", chosen), logs(cells, cost, chosen)
+            order = np.argsort(errors)
+            here = logs(feedback, "error", chosen)[point]
+            there = np.interp(here, errors[order], costs[order], left=np.nan, right=np.nan)
+            out.append(np.exp(logs(feedback, cost, chosen)[point] - there))
+        return np.array(out)
+
+    return interval(ratio, feedback["error"].shape[1], seed)
+
+
+def picture(results: Found, config: ProductFeedbackConfig) -> bytes:
+    """PNG: product error against pulses and latency, a panel a device and workload."""
+    from matplotlib.figure import Figure
+
+    size = len(config.device) * 2, len(config.workloads)
+    figure = Figure(figsize=(3.4 * size[1] + 1, 2.6 * size[0]), dpi=110, layout="constrained")
+    panels = figure.subplots(*size, squeeze=False, sharey=False)
+    for (device, name, method), found in results.items():
+        for half, (cost, label) in enumerate((("pulses", "pulses per cell"), ("latency_ms", "latency [ms]"))):
+            axes = panels[2 * config.device.index(device) + half, config.workloads.index(name)]
+            error = 100 * found["error"]
+            axes.errorbar(
+                found[cost].mean(1),
+                error.mean(1),
+                yerr=1.96 * error.std(1) / np.sqrt(error.shape[1]),
+                marker="o",
+                markersize=3,
+                label=method,
+                color=f"C{config.methods.index(method)}",
+            )
+            axes.set(title=f"{device}, {name}", xlabel=label, yscale="log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}")
+    for line in panels:
+        line[0].set_ylabel("product error [%]")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def tables(results: Found, config: ProductFeedbackConfig) -> tuple[str, list[Row]]:
+    """Both tables as Markdown, and the rows of the CSV."""
+    lines, rows, equal = [], [], []
+    for (device, name, method), found in results.items():
+        for point, tolerance in enumerate(config.tolerances):
+            figures = {
+                key: interval(lambda r, m=values[point]: m[r].mean(1), config.chips, config.seed)
+                for key, values in (found | {"error": 100 * found["error"]}).items()
+            }
+            head = Row(device=device, inputs=name, method=method, tolerance=tolerance)
+            rows.append(
+                head
+                | {
+                    key + end: part
+                    for key, figure in figures.items()
+                    for end, part in zip(("", "_low", "_high"), figure, strict=True)
+                }
+            )
+            written = [shown(figures["error"]), shown(figures["pulses"])]
+            written += [f"{figures[key][0]:.3g}" for key in COSTS[1:]]
+            lines.append([device, name, method, f"{tolerance:g}", *written])
+            cells = results.get((device, name, "cells"))
+            if method == "feedback" and cells:
+                ratios = [at_equal_error(found, cells, point, cost, config.seed) for cost in COSTS]
+                equal.append(
+                    [device, name, f"{tolerance:g}", shown(figures["error"])]
+                    + [shown(ratio) if np.isfinite(ratio).all() else "-" for ratio in ratios]
+                )
+    head = ["device", "inputs", "method", "tolerance", "product error, %", "pulses / cell"]
+    head += ["reads / cell", "latency, ms", "one by one, ms", "energy, nJ"]
+    other = ["device", "inputs", "tolerance", "product error, %", *(f"{name} / cells'" for name in COSTS)]
+    return markdown(head, lines) + "\n" + markdown(other, equal), rows
+
+
+def main() -> None:
+    """Run, print and write."""
+    config = parse(ProductFeedbackConfig, sys.argv[1:], "product_feedback.py")
+    settings = {device: learned(device, config) for device in config.device}
+    text = "`python benchmarks/product_feedback.py " + shlex.join(sys.argv[1:]) + "`\n\n"
+    for device, feedback in settings.items():
+        values = ", ".join(f"{key} {value:.3g}" for key, value in dataclasses.asdict(feedback).items())
+        text += f"{device}: {values} (the tolerance varies below)\n\n"
+    results = measure(config, settings)
+    body, rows = tables(results, config)
+    write_whole(config.out / "product_feedback.csv", csv_table(rows))
+    write_whole(config.out / "product_feedback.md", text + body)
+    write_whole(config.out / "product_feedback.png", picture(results, config))
+    print(text + body)
+
+
+if __name__ == "__main__":
+    main()

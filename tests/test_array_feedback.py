@@ -1,0 +1,224 @@
+"""Programming arrays for their product, with feedback between rows."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.array_feedback import NARROWEST, WIDEST, Feedback, for_difference, rows_of, write_product
+from agents.array_writing import Written, for_weights, fresh_array, write_array
+from agents.classical import HistoryInverse
+from agents.evaluate import EVALUATION, seeded
+from memenv import Mismatch, WriteVerify, load_device
+from memenv.crossbar import Crossbar
+from memenv.envs.task import Streams
+from memenv.pairs import Encoding
+
+ROWS, OUTPUTS = 12, 8
+UNIFORM = Feedback(tolerance=0.03, exponent=0.0, ridge=1e-3)
+
+
+def correlated(rows: int = ROWS, reach: float = 6.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs that resemble their neighbours', for the second moment and to judge on."""
+    place = np.arange(rows)
+    root = np.linalg.cholesky(np.exp(-np.abs(place[:, None] - place) / reach))
+    return tuple(np.random.default_rng(seed).standard_normal((2, 2000, rows)) @ root.T)
+
+
+def setting(device: Any = "threshold", rows: int = ROWS) -> tuple[Crossbar, WriteVerify, np.ndarray, Encoding]:
+    """An array, a task, and weights in the middle of what it can hold."""
+    crossbar = Crossbar(device=device, rows=rows, cols=2 * OUTPUTS, writing="rows")
+    weights = np.random.default_rng(1).uniform(-1, 1, (rows, OUTPUTS))
+    return crossbar, WriteVerify(device=crossbar.device), weights, Encoding.of(weights, crossbar.device, largest=1.5)
+
+
+def written(inputs: np.ndarray, feedback: Feedback = UNIFORM, device: Any = "threshold", seed: int = 0) -> Written:
+    crossbar, task, weights, encoding = setting(device)
+    streams = Streams(seeded(seed, EVALUATION))
+    state = fresh_array(crossbar, streams)
+    policy = HistoryInverse(task=task)
+    return write_product(crossbar, task, policy, state, weights, encoding, inputs, streams, feedback=feedback)
+
+
+def product_error(result: Written, inputs: np.ndarray, device: Any = "threshold") -> float:
+    """r.m.s. in units of the product's, of the true conductances."""
+    crossbar, _, weights, encoding = setting(device)
+    off = inputs @ (encoding.decode(crossbar.conductance(result.state)) - weights)
+    return float(np.sqrt((off**2).mean() / ((inputs @ weights) ** 2).mean()))
+
+
+def test_what_is_passed_on_is_the_best_that_later_rows_can_do() -> None:
+    inputs, _ = correlated()
+    rows = rows_of(inputs, 0.0)
+    moment = inputs.T @ inputs
+    moment = (moment * ROWS / np.trace(moment))[np.ix_(rows.order, rows.order)]
+    for row in (0, 5, ROWS - 2):
+        rest = slice(row + 1, None)
+        best = -np.linalg.solve(moment[rest, rest], moment[rest, row])
+        np.testing.assert_allclose(rows.passed[row, rest], best, atol=1e-9)
+        error = np.concatenate([np.zeros(row), [1.0], best])
+        assert error @ moment @ error == pytest.approx(rows.weight[row])
+    assert (np.diff(np.diag(moment)) <= 0).all()
+    assert not np.tril(rows.passed).any()
+
+
+def test_inputs_that_know_nothing_of_each_other_pass_nothing_on() -> None:
+    rows = rows_of(np.diag([1.0, 3.0, 2.0]), 0.0)
+    np.testing.assert_array_equal(rows.order, [1, 2, 0])
+    np.testing.assert_allclose(rows.weight, np.array([9, 4, 1]) * 3 / 14)
+    assert not rows.passed.any()
+
+
+def test_feedback_makes_products_of_correlated_inputs_better_at_no_more_pulses() -> None:
+    known, held = correlated()
+    alone, passed = (
+        [written(inputs, seed=seed) for seed in range(3)] for inputs in (np.eye(ROWS), known)
+    )  # of inputs like the identity nothing is passed on
+    errors = [np.mean([product_error(one, held) for one in many]) for many in (alone, passed)]
+    pulses = [np.mean([one.state.pulses.mean() for one in many]) for many in (alone, passed)]
+    assert errors[1] < 0.7 * errors[0]
+    assert pulses[1] < 1.1 * pulses[0]
+
+
+def test_without_correlation_targets_are_the_plain_ones() -> None:
+    _, _, weights, encoding = setting()
+    result = written(np.eye(ROWS))
+    reached = ~result.failed.reshape(ROWS, OUTPUTS, 2).any(-1)
+    np.testing.assert_allclose(encoding.decode(result.mapping.targets)[reached], weights[reached], atol=1e-9)
+
+
+def test_one_cell_of_a_pair_is_enough() -> None:
+    crossbar, task, weights, encoding = setting("ideal")
+    result = written(np.eye(ROWS), device="ideal")
+    pulsed = (result.state.pulses > 0).reshape(ROWS, OUTPUTS, 2).sum(-1)
+    assert (pulsed <= 1).mean() > 0.8
+    off = np.abs(encoding.decode(crossbar.conductance(result.state)) - weights) / encoding.scale
+    size = crossbar.device.g_max - crossbar.device.g_min
+    assert off.max() <= 2 * 0.03 * size and off[pulsed <= 1].max() <= 1.001 * 0.03 * size
+    streams = Streams(seeded(0, EVALUATION))
+    state, policy = fresh_array(crossbar, streams), HistoryInverse(task=task)
+    plain = write_array(crossbar, task, policy, state, for_weights(weights, encoding), streams)
+    assert result.state.pulses.sum() < 0.65 * plain.state.pulses.sum()
+
+
+def test_stuck_cells_are_made_good_by_others() -> None:
+    device = load_device("threshold").replace(mismatch=Mismatch(rate=0.3, stuck_anywhere=0.15))
+    known, held = correlated()
+    alone, passed = (
+        np.mean([product_error(written(inputs, device=device, seed=seed), held, device) for seed in range(3)])
+        for inputs in (np.eye(ROWS), known)
+    )
+    assert passed < 0.7 * alone
+
+
+def test_a_stuck_cell_that_may_stay_costs_no_pulse() -> None:
+    crossbar, _, _, encoding = setting("ideal", rows=1)
+    device = crossbar.device
+    seen = np.tile(device.g_min + np.array([0.2, 0.5]) * (device.g_max - device.g_min), OUTPUTS)[None]
+    wanted = np.full((1, OUTPUTS), 0.1)
+    reach = np.full(seen.shape, device.g_min), np.full(seen.shape, device.g_max)
+    aim = for_difference(wanted, encoding, seen, crossbar)
+    mapping = aim(reach)
+    np.testing.assert_array_equal(mapping.targets[0, 1::2], seen[0, 1::2])  # plus goes to the middle, minus stays
+    np.testing.assert_allclose(encoding.decode(mapping.targets), wanted)
+    plus_fails = reach[0], np.where(np.arange(2 * OUTPUTS) % 2 == 0, seen, reach[1])
+    again = aim(plus_fails)
+    assert (again.targets[0, 1::2] < seen[0, 1::2]).all()
+    np.testing.assert_allclose(encoding.decode(again.targets), wanted)
+
+
+def test_rows_with_small_inputs_get_wide_tolerances_and_few_pulses() -> None:
+    sizes = np.repeat([1.0, 0.05], ROWS // 2)
+    inputs = np.random.default_rng(0).standard_normal((500, ROWS)) * sizes
+    feedback = Feedback(tolerance=0.02, exponent=0.5, ridge=1e-4)
+    tolerances = feedback.tolerances(rows_of(inputs, feedback.ridge))
+    assert tolerances[0] < 0.02 < 0.15 < tolerances[-1]
+    assert tolerances.min() >= NARROWEST and tolerances.max() <= WIDEST
+    result = written(inputs, feedback, "ideal")
+    assert result.state.pulses[: ROWS // 2].sum() > 1.2 * result.state.pulses[ROWS // 2 :].sum()
+    off = np.abs(result.reading - result.mapping.targets)
+    size = load_device("ideal").g_max - load_device("ideal").g_min
+    within = off.max(1) <= tolerances[np.argsort(rows_of(inputs, feedback.ridge).order)] * size
+    assert within[result.accepted.all(1)].all() and result.accepted.mean() > 0.95
+
+
+def test_rows_without_inputs_get_no_pulse() -> None:
+    known, held = correlated()
+    used = np.arange(ROWS) % 4 > 0
+    result = written(known * used, Feedback(tolerance=0.02, exponent=0.3), "ideal")
+    assert not result.state.pulses[~used].any() and (result.state.pulses[used].sum(1) > 0).all()
+    assert product_error(result, held * used, "ideal") < 0.05
+
+
+def test_a_reference_column_takes_part() -> None:
+    crossbar, task, weights, _ = setting()
+    encoding = Encoding.of(weights, crossbar.device, kind="reference")
+    crossbar, streams = crossbar.replace(cols=OUTPUTS + 1), Streams(seeded(0, EVALUATION))
+    known, held = correlated()
+    result = write_product(
+        crossbar,
+        task,
+        HistoryInverse(task=task),
+        fresh_array(crossbar, streams),
+        weights,
+        encoding,
+        known,
+        streams,
+        feedback=UNIFORM,
+    )
+    off = held @ (encoding.decode(crossbar.conductance(result.state)) - weights)
+    assert np.sqrt((off**2).mean() / ((held @ weights) ** 2).mean()) < 0.1
+
+
+def test_the_result_is_that_of_one_array() -> None:
+    result = written(correlated()[0])
+    shape = (ROWS, 2 * OUTPUTS)
+    assert all(part.shape == shape for part in (result.reading, result.accepted, result.failed, result.openings))
+    assert result.mapping.targets.shape == result.state.cell.x.shape == shape
+    np.testing.assert_array_equal(result.mapping.order, np.arange(OUTPUTS))
+    assert float(result.state.latency) > ROWS * 2e-6 and (result.state.reads >= 2).all()
+    age = result.state.cell.age
+    assert age.min() > 0 and age[result.state.pulses > 0].max() <= float(result.state.latency)
+
+
+def test_equal_streams_program_equal_arrays_and_inputs_are_never_written() -> None:
+    inputs = correlated()[0]
+    inputs.flags.writeable = False
+    np.testing.assert_array_equal(written(inputs).state.cell.x, written(inputs).state.cell.x)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (np.ones((5, ROWS + 1)), r"\(5, 13\), \(n, 12\) is needed"),
+        (np.ones(ROWS), r"\(12,\)"),
+        (np.ones((0, ROWS)), r"\(0, 12\)"),
+        (np.full((5, ROWS), np.nan), "NaN"),
+        (np.zeros((5, ROWS)), "all zero"),
+        (np.full((5, ROWS), "a"), "shape"),
+    ],
+)
+def test_unusable_inputs_are_refused(inputs: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        written(inputs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"scheme": "V/2"}, "V/2"), ({"writing": "columns"}, "columns"), ({"rows": ROWS + 1}, "13")],
+)
+def test_arrays_whose_rows_cannot_be_written_alone_are_refused(changes: dict[str, Any], message: str) -> None:
+    crossbar, task, weights, encoding = setting()
+    crossbar, streams = crossbar.replace(**changes), Streams(seeded(0, EVALUATION))
+    state, policy = fresh_array(crossbar, streams), HistoryInverse(task=task)
+    with pytest.raises(ValueError, match=message):
+        write_product(crossbar, task, policy, state, weights, encoding, np.ones((3, crossbar.rows)), streams)
+
+
+def test_spares_are_refused() -> None:
+    crossbar, task, weights, _ = setting()
+    encoding = Encoding.of(weights[:, 1:], crossbar.device, spares=1)
+    streams = Streams(seeded(0, EVALUATION))
+    state, policy = fresh_array(crossbar, streams), HistoryInverse(task=task)
+    with pytest.raises(ValueError, match="spares is 1"):
+        write_product(crossbar, task, policy, state, weights[:, 1:], encoding, correlated()[0], streams)
