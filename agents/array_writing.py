@@ -3,8 +3,10 @@
 A cell that does not read as it should is open: it gets pulses, each followed by a read, until it is accepted, given up,
 or has spent the budget of this opening. Then cells are read again, all of them where writing one disturbs others, and
 those that are out of tolerance are opened anew, for a limited number of passes. A cell that failed tells how far it
-goes: what it read is taken for the end of its range on that side, and where targets stand for weights, the partner of
-its pair takes the difference.
+goes: what it read last is taken for the end of its range on that side, and where targets stand for weights, the partner
+of its pair takes the difference. Many policies give up long before that end, so where transistors shield the others, a
+cell that is given up gets one strong parting pulse towards its target; should that take it across, it has not failed,
+and is opened again.
 """
 
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from agents.classical import driven, width_at
 from agents.policies import Policy
 from memenv.arrays import put, take, tree_map
 from memenv.crossbar import Crossbar, CrossbarState, shaped
@@ -21,6 +24,7 @@ from memenv.pairs import Encoding, Mapping
 from memenv.schemes import SCHEMES
 
 PASSES = 3  # openings after the first
+PARTING = 0.3  # [of the driver's logarithmic range] width of the parting pulse, its amplitude is the largest
 
 Aim = Callable[[tuple[np.ndarray, np.ndarray]], Mapping]  # of the least and largest conductance (rows, cols) [S]
 
@@ -74,7 +78,7 @@ def write_array(
         state: of the array, without batch axes.
         aim: the targets, asked before each opening.
         streams: of noise.
-        passes: openings after the first; with 0, cells are not read again, either.
+        passes: openings after the first; with 0 cells are not read again, and get no parting pulse.
         on_step: called with the number of open cells after each step.
 
     Raises:
@@ -83,7 +87,8 @@ def write_array(
     if task.rounds != 1 or task.history != 1:
         raise ValueError(f"rounds is {task.rounds} and history is {task.history}: an array takes tasks with 1 of each")
     chip, device, shape = shaped(state.chip, (-1,)), crossbar.device, crossbar.shape
-    run = _Run(crossbar, task, policy, chip, streams, on_step or (lambda _: None))
+    disturbing = bool(SCHEMES[crossbar.scheme].half)
+    run = _Run(crossbar, task, policy, chip, streams, passes > 0 and not disturbing, on_step or (lambda _: None))
     knowledge = _Knowledge(policy.begin(chip, crossbar.rows * crossbar.cols), np.zeros(shape, bool))
     failed, openings = np.zeros(shape, bool), np.zeros(shape, int)
     low, high = (task.siemens(device, x + np.zeros(shape)) for x in (device.x_lo, device.x_hi))
@@ -103,7 +108,7 @@ def write_array(
         high = np.maximum(np.where(lost & (reading < target), reading, high), np.where(reading > target, low, 0.0))
         low = np.minimum(low, high)
         if passes:
-            again, state = run.look(state, None if SCHEMES[crossbar.scheme].half else opened)
+            again, state = run.look(state, None if disturbing else opened)
             reading = np.where(np.isnan(again), reading, again)
     return Written(state, mapping, reading, np.abs(reading - mapping.targets) <= tolerance, failed, openings)
 
@@ -135,6 +140,7 @@ class _Run(NamedTuple):
     policy: Policy
     chip: Any  # arrays (cells,)
     streams: Streams
+    parting: bool  # cells that are given up get a parting pulse
     on_step: Callable[[int], None]
 
     def look(self, state: CrossbarState, enabled: np.ndarray | None = None) -> tuple[np.ndarray, CrossbarState]:
@@ -170,8 +176,12 @@ class _Run(NamedTuple):
             action, memory = self.policy.predict(seen, knowledge.of(rows), start, True)
             knowledge = knowledge.after(rows, memory)
             *pulse, gave_up = task.decode(action, chip.driver)
-            failed.flat[rows[gave_up]] = True
-            rows, spent, pulse = rows[~gave_up], spent[~gave_up] + 1, [part[~gave_up] for part in pulse]
+            up, spent = x < goal, spent + 1
+            if self.parting:
+                pulse = [np.where(gave_up, last, own) for last, own in zip(self._parting(up), pulse, strict=True)]
+            else:
+                failed.flat[rows[gave_up]] = True
+                rows, up, spent, *pulse, gave_up = (part[~gave_up] for part in (rows, up, spent, *pulse, gave_up))
             enabled = _placed(np.ones(len(rows), bool), rows, shape)
             amplitude, width = (_placed(part, rows, shape) for part in pulse)
             operations = crossbar.plan(amplitude, width, enabled)
@@ -184,13 +194,19 @@ class _Run(NamedTuple):
                 chip = take(self.chip, rows)
                 x, goal = (task.fraction(chip, part.flat[rows]) for part in (reading, target))
                 inside = inside & (np.abs(x - goal) <= task.tolerance_of(chip))
-            over = inside | (spent >= task.max_pulses)
-            failed.flat[rows[over & ~inside]] = True
+            over = inside | gave_up | (spent >= task.max_pulses)
+            failed.flat[rows[over & ~inside & ~(gave_up & (up != (x < goal)))]] = True
             rows, spent = rows[~over], spent[~over]
             start = np.zeros(len(rows), bool)
             amplitude, width = operations.amplitude.flat[rows], operations.width.flat[rows]
             self.on_step(len(rows))
         return state, reading, failed, knowledge
+
+    def _parting(self, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Signed amplitudes [V] and widths [s] (cells,) of parting pulses."""
+        driver = self.crossbar.device.driver
+        amplitude = driven(driver, up, 1.0)
+        return np.where(up, amplitude, -amplitude), width_at(driver, PARTING) + 0.0 * amplitude
 
 
 def _placed(values: np.ndarray, rows: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

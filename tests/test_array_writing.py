@@ -171,6 +171,35 @@ def test_a_target_out_of_reach_of_every_cell_is_not_tried() -> None:
     np.testing.assert_array_equal(~result.accepted, outside)
 
 
+def test_a_cell_that_is_given_up_gets_a_parting_pulse_and_failed_only_if_that_does_not_take_it_across() -> None:
+    device = load_device("ideal")
+    crossbar = Crossbar(device=device, rows=1, cols=2)
+    task = WriteVerify(device=device)
+    x = np.array([[0.5, 0.1]])
+    state = crossbar.fresh(device, x, np.zeros((2, 1, 2)))
+    target = task.siemens(device, np.array([[0.53, 0.9]]))
+    for passes, pulses in ((0, [[0, 0]]), (1, [[2, 1]])):
+        result = write_array(crossbar, task, Resigned(task), state, at(target), streams(1), passes=passes)
+        np.testing.assert_array_equal(result.state.pulses, pulses)
+    assert (crossbar.conductance(result.state) > crossbar.conductance(state)).tolist() == [[False, True]]
+    np.testing.assert_array_equal(result.openings, [[2, 1]])
+    np.testing.assert_array_equal(result.failed, [[False, True]])
+
+
+class Resigned:
+    """Gives every cell up."""
+
+    def __init__(self, task: WriteVerify) -> None:
+        self.task = task
+
+    def begin(self, chip: Any, cells: int) -> None:
+        return None
+
+    def predict(self, observation: np.ndarray, state: Any = None, *_: Any) -> tuple[np.ndarray, Any]:
+        cells = len(observation)
+        return self.task.encode(np.ones(cells), np.ones(cells), np.ones(cells, bool)), None
+
+
 def test_inputs_are_never_written() -> None:
     crossbar, state, weights, encoding = stuck_array()
     task, before = WriteVerify(device=crossbar.device), state.cell.x.copy()

@@ -1,0 +1,181 @@
+"""Whole arrays: what programming real weights costs with each controller, and what the products are worth after it.
+
+    python benchmarks/array_programming.py --device threshold hfo2-array-om --size 64 256
+
+The weights are layers of networks trained on scikit-learn's digits (64 x 32 of 64-32-10, 256 x 128 of 64-256-128-10),
+as pairs of cells on one array of `size` x `size`; or, with --weights, a matrix of one's own. Each controller, tuned,
+writes the same chip twice: cell by cell, and a row at a time, where cells of a row that are alike share a pulse.
+Energies and latencies are those of all pulses and reads. Brackets: 95 % bootstrap interval over cells, of product
+errors over inputs. `of ispp` is the ratio of the latencies.
+"""
+
+import shlex
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from intervals import Interval, interval, markdown, mean_interval, shown
+
+from agents.compare import Row, csv_table
+from agents.evaluate import TUNING, evaluate
+from agents.program import ProgramConfig, build
+from agents.program_report import figures
+from agents.tiles import Programmer, TileResult
+from agents.tune import Judge, on_cells, tune
+from agents.weights_file import load_weights
+from memenv.command import option, parse, write_whole
+
+REFERENCE = "ispp"
+CONTROLLERS = (REFERENCE, "ispp-shrinking", "vipi", "nominal", "history", "specialist", "generalist")
+LAYERS = {64: ((32,), 0), 256: ((256, 128), 1)}  # hidden sizes of the network, and which of its layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayConfig:
+    """Program arrays with real weights by every controller."""
+
+    device: tuple[str, ...] = option(("threshold", "hfo2-array-om"), help="names or .json records")
+    size: tuple[int, ...] = option((64, 256), help="rows and columns of the array")
+    controllers: tuple[str, ...] = option(CONTROLLERS, help="controllers, shipped policies or paths of policies")
+    weights: Path | None = option(None, help="a matrix (.npy, .pt) instead of the digits networks'")
+    scheme: str = option("1T1R", help="what cells see that are not written")
+    levels: tuple[int, int] = option((8, 3), help="amplitudes of a polarity, and widths, that a row distinguishes")
+    tolerance: float = option(0.02, help="half-width of the target band, fraction of the range")
+    trials: int = option(60, help="parameter sets that each controller's tuning tries; 1 = no tuning")
+    tune_for: str = option("pulses", help="what the tuning keeps small", choices=("pulses", "latency"))
+    seed: int = option(0, help="of chips, noise, tuning and inputs")
+    out: Path = option(Path("array-programming"), help="folder of array_programming.csv and .md")
+
+
+class Run(NamedTuple):
+    """A controller's array, written in one way."""
+
+    programmer: Programmer
+    results: list[TileResult]
+    seconds: float  # of this machine
+
+
+def in_seconds(policy: Any, cells: int, seed: int) -> float:
+    """Mean latency [s] of single cells, where one not accepted costs its budget of reads and medium pulses on top."""
+    task = policy.task
+    outcomes = evaluate(policy, task, cells, seed, purpose=TUNING)
+    usual = task.device.read.duration + (task.device.driver.width_min * task.device.driver.width_max) ** 0.5
+    return float(np.mean(outcomes.latency + usual * task.max_pulses * ~outcomes.accepted))
+
+
+JUDGES: dict[str, Judge] = {"pulses": on_cells, "latency": in_seconds}
+
+
+def digits_weights(size: int) -> np.ndarray:
+    """(size, size / 2) weights of a layer of a network trained on scikit-learn's digits."""
+    from sklearn.datasets import load_digits
+    from sklearn.neural_network import MLPClassifier
+
+    if size not in LAYERS:
+        raise ValueError(f"size is {size}: the digits networks have layers for {', '.join(map(str, LAYERS))}")
+    hidden, layer = LAYERS[size]
+    images, labels = load_digits(return_X_y=True)
+    network = MLPClassifier(hidden, alpha=1e-3, max_iter=60, early_stopping=True, random_state=0)
+    return np.asarray(network.fit(images / 16.0, labels).coefs_[layer])
+
+
+def programmed(config: ArrayConfig, weights: np.ndarray, device: str, size: int, controller: str) -> dict[str, Run]:
+    """The array written cell by cell and row by row."""
+    settings = ProgramConfig(
+        weights=Path(),
+        device=device,
+        rows=size,
+        cols=size,
+        scheme=config.scheme,
+        levels=config.levels,
+        controller=controller,
+        tolerance=config.tolerance,
+        seed=config.seed,
+    )
+    runs, policy = {}, None
+    for writing in ("cells", "rows"):
+        programmer = build(replace(settings, writing=writing), weights)
+        policy = policy or tune(programmer.policy, config.trials, config.seed, JUDGES[config.tune_for]).policy
+        programmer = replace(programmer, policy=policy)
+        began = time.perf_counter()
+        results = [programmer.program(tile) for tile in programmer.tiles]
+        runs[writing] = Run(programmer, results, time.perf_counter() - began)
+    return runs
+
+
+def product_error(run: Run, seed: int) -> Interval:
+    """Root mean square error of the products, of their root mean square."""
+    exact = run.programmer.voltages @ run.programmer.weights
+    seen = np.zeros(exact.shape)
+    for tile, result in zip(run.programmer.tiles, run.results, strict=True):
+        seen[:, tile.outputs] += result.product
+    wrong, right = ((values**2).sum(axis=1) for values in (seen - exact, exact))
+    return interval(lambda rows: np.sqrt(wrong[rows].sum(axis=1) / right[rows].sum(axis=1)), len(wrong), seed)
+
+
+def row_of(run: Run, seed: int) -> Row:
+    """The figures of a run."""
+    found: dict[str, Any] = figures(run.programmer, run.results)
+    rows, outputs = found["weights"]
+    row = Row(weights=rows * outputs, cells=found["cells"], seconds=run.seconds)
+    for name, figure in (
+        ("pulses", mean_interval(np.concatenate([result.pulses.ravel() for result in run.results]), seed)),
+        ("energy", mean_interval(np.concatenate([result.energy.ravel() for result in run.results]), seed)),
+        ("product_error", product_error(run, seed)),
+    ):
+        row |= {f"{name}{end}": value for end, value in zip(("", "_low", "_high"), figure, strict=True)}
+    kept = ("success", "failed", "missed_weights", "cell_error", "weight_error")
+    row |= {name: found[name] for name in kept}
+    row["latency"] = found["latency_s"]
+    row["false_acceptance_rate"] = found["false_acceptances"] / max(found["accepted"], 1)
+    return row
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown of one device and size."""
+    head = ["controller", "pulses", "success %", "false %", "missed weights %", "energy pJ", "latency ms", "of ispp"]
+    head += ["cell error %", "product error %"]
+    lines = []
+    for writing in ("cells", "rows"):
+        own = [row for row in rows if row["writing"] == writing]
+        reference = next((row["latency"] for row in own if row["controller"] == REFERENCE), np.nan)
+        lines.append([f"*{'cell by cell' if writing == 'cells' else 'a row at a time'}*", *[""] * (len(head) - 1)])
+        for row in own:
+            pulses, energy, product = (
+                tuple(scale * row[name + end] for end in ("", "_low", "_high"))
+                for name, scale in (("pulses", 1.0), ("energy", 1e12), ("product_error", 100.0))
+            )
+            line = [row["controller"], shown(pulses), f"{100 * row['success']:.1f}"]
+            line += [f"{100 * row['false_acceptance_rate']:.1f}", f"{100 * row['missed_weights'] / row['weights']:.1f}"]
+            line += [shown(energy, "{:.3g}"), f"{1e3 * row['latency']:.3g}", f"{row['latency'] / reference:.2f}"]
+            lines.append([*line, f"{100 * row['cell_error']:.2f}", shown(product, "{:.1f}")])
+    return markdown(head, lines)
+
+
+def main() -> None:
+    """Run, print and write."""
+    config = parse(ArrayConfig, sys.argv[1:], "array_programming.py")
+    rows: list[Row] = []
+    command = "python benchmarks/array_programming.py " + shlex.join(sys.argv[1:])
+    text = [f"`{command}`"]
+    for device in config.device:
+        for size in config.size:
+            weights = digits_weights(size) if config.weights is None else load_weights(config.weights)
+            here = []
+            for controller in config.controllers:
+                for writing, run in programmed(config, weights, device, size, controller).items():
+                    about = {"device": device, "size": size, "controller": controller, "writing": writing}
+                    here.append(Row(about | row_of(run, config.seed)))
+                print(f"{device} {size} {controller}: {here[-1]['seconds']:.1f} s", file=sys.stderr)
+            rows += here
+            text += ["", f"**{device}, {size} x {size} cells, {config.scheme}**", "", table(here)]
+    write_whole(config.out / "array_programming.csv", csv_table(rows))
+    write_whole(config.out / "array_programming.md", "\n".join(text))
+    print("\n".join(text))
+
+
+if __name__ == "__main__":
+    main()
