@@ -100,18 +100,27 @@ class Controller(ABC):
     ) -> tuple[np.ndarray, Memory]:
         """Actions of the task and the memory after them; see `agents.policies.Policy`."""
         del episode_start, deterministic
-        view, driver = self.task.view(observation), self.task.device.driver
+        view = self.task.view(observation)
+        unknown = self.unknown(view)
+        decision, memory = self.act(view, unknown if state is None else choose(view.amplitude == 0, unknown, state))
+        return self.task.encode(*decision), memory
+
+    def unknown(self, view: View) -> Memory:
+        """The memory of cells at the first observation."""
         far = np.full(len(view.read), np.inf)
-        unknown = self.begin(None, len(far))._replace(read=view.read, target=view.target, nearest=far)
-        memory = unknown if state is None else choose(view.amplitude == 0, unknown, state)
+        return self.begin(None, len(far))._replace(read=view.read, target=view.target, nearest=far)
+
+    def act(self, view: View, memory: Memory) -> tuple[tuple[Float, Float, Bool], Memory]:
+        """Signed amplitudes [V], widths [s] and giving up, and the memory after them: element-wise if `decide` is."""
         nearest, idle = self._stalled(view, memory)
         up = view.read < view.target
         if self.task.device.polarity_only:
-            amplitude, width, own = driven(driver, up, 1.0), self.width(1.0) + 0.0 * view.read, None
+            amplitude, own = driven(self.task.device.driver, up, 1.0), None
+            width = self.width(1.0) + 0.0 * view.read
         else:
             amplitude, width, own = self.decide(view, memory, up)
-        action = self.task.encode(np.where(up, amplitude, -amplitude), width, idle >= self.patience)
-        return action, Memory(view.read, view.target, nearest, idle, own)
+        decision = np.where(up, amplitude, -amplitude), width, idle >= self.patience
+        return decision, Memory(view.read, view.target, nearest, idle, own)
 
     def width(self, level: float) -> float:
         """Width [s] at a fraction `level` of the driver's logarithmic range."""

@@ -19,7 +19,7 @@ from agents.recurrent import Weights, forward
 from memenv.arrays import Array, clip, floor_at, namespace
 from memenv.command import write_whole
 from memenv.device import Device
-from memenv.envs.write_verify import WriteVerify
+from memenv.envs.write_verify import View, WriteVerify
 from memenv.law import dose_to_reach, equivalent_pulses, move, pulse_worth
 from memenv.records import from_json, to_json
 
@@ -159,18 +159,27 @@ class PulsePredictor:
         first = view.amplitude == 0
         forget = first if episode_start is None else np.asarray(episode_start, bool)
         hidden = None if state.hidden is None else np.where(forget[:, None], 0.0, state.hidden)
-        sight = Sight(
+        sight = self.sight(view, state.previous)
+        outputs, hidden = forward(self.weights, features(self.device, sight), hidden)
+        return self.task.encode(*self.act(sight, outputs)), Memory(hidden, view.read)
+
+    def sight(self, view: View, previous: Array) -> Sight:
+        """What the network is told of each cell; `previous` (cells,) [range] is the read before the last pulse."""
+        first = view.amplitude == 0
+        return Sight(
             read=view.read,
             target=view.target,
-            previous=np.where(first, view.read, state.previous),
+            previous=np.where(first, view.read, previous),
             amplitude=view.amplitude,
             width=np.where(first, self.device.driver.width_min, view.width),
             tolerance=self.task.tolerance_x + 0.0 * view.read,
         )
-        outputs, hidden = forward(self.weights, features(self.device, sight), hidden)
+
+    def act(self, sight: Sight, outputs: Array) -> tuple[Array, Array, Array]:
+        """Signed amplitudes [V], widths [s] and giving up of the network's outputs (cells, OUTPUTS)."""
         decision = decide(self.device, sight, outputs)
-        hopeless = ~first & (decision.reachable < np.log(self.give_up_below / (1 - self.give_up_below)))
-        return self.task.encode(decision.amplitude, decision.width, hopeless), Memory(hidden, view.read)
+        hopeless = decision.reachable < float(np.log(self.give_up_below / (1 - self.give_up_below)))
+        return decision.amplitude, decision.width, (sight.amplitude != 0) & hopeless
 
     def on(self, task: WriteVerify, device: Device | None = None) -> "PulsePredictor":
         """The same network for another task, seeing through `device` (default: its own)."""

@@ -64,6 +64,7 @@ class TrainConfig:
     confirm_reads: int = option(0, help="further reads that must be inside before a cell is accepted")
     weight_energy: float = option(0.0, help="reward for energy: minus this [1/J]")
     weight_latency: float = option(0.0, help="reward for time: minus this [1/s]")
+    hidden: int = option(0, help="pulse: units of the network [64]; 32 programs twice as fast")
     memoryless: bool = option(False, help="pulse: without memory, for the one pulse after the first read")
     evaluations: int = option(40, help="how often the policy is judged and a checkpoint written")
     evaluation_cells: int = option(2000, help="cells on which it is judged, always the same")
@@ -123,7 +124,7 @@ def train(config: TrainConfig, command: str = "") -> dict[str, float]:
 
 def _completed(config: TrainConfig) -> TrainConfig:
     """The configuration with the recipe's numbers where none were given."""
-    for name in ("steps", "envs", "history", "seed"):
+    for name in ("steps", "envs", "history", "seed", "hidden"):
         if getattr(config, name) < 0:
             raise ValueError(f"{name} is {getattr(config, name)}, allowed is a whole number >= 0")
     for name in ("evaluations", "evaluation_cells", "threads"):
@@ -325,6 +326,7 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, 
         streams=config.envs,
         seed=config.seed,
         iterations=config.steps,
+        hidden=config.hidden or defaults.hidden,
         memory=not config.memoryless,
         steps=1 if config.memoryless else max(defaults.steps, 3 * config.rounds),
         tolerance=(config.tolerance * 0.35, config.tolerance * 1.5),

@@ -85,15 +85,11 @@ class PulseActions:
     def encode(self, amplitude: Float, width: Float, give_up: np.ndarray | None, driver: Driver) -> np.ndarray:
         """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""
         amplitude, width = np.asarray(amplitude, float), np.asarray(width, float)
-        up = amplitude > 0
-        low, high = amplitude_range(up, driver)
-        strength = np.clip((np.abs(amplitude) - low) / np.maximum(high - low, 1e-12), FAINT, 1.0)
-        signal = np.where(up, strength, -strength)
-        span = np.maximum(np.log(driver.width_max / driver.width_min), 1e-12)  # a driver may offer one pulse only
-        log_width = 2 * np.log(np.clip(width, driver.width_min, driver.width_max) / driver.width_min) / span - 1
+        signal, log_width = signals_of(amplitude, width, driver)
         if self.discrete:
             menu_signal, menu_width = self.menu
-            distance = np.abs(signal[:, None] - menu_signal) + 10.0 * (up[:, None] != (menu_signal > 0))
+            other = (signal > 0)[:, None] != (menu_signal > 0)
+            distance = np.abs(signal[:, None] - menu_signal) + 10.0 * other
             index = np.argmin(distance + np.abs(log_width[:, None] - menu_width), axis=1)
             return index if give_up is None or not self.give_up else np.where(give_up, len(menu_signal), index)
         columns = [signal, log_width]
@@ -109,6 +105,16 @@ def volts(signal: Float, log_width: Float, driver: Driver) -> tuple[Float, Float
     magnitude = low + np.abs(signal) * (high - low)
     width = driver.width_min * np.exp((0.5 * np.log(driver.width_max / driver.width_min)) * (log_width + 1.0))
     return np.where(up, magnitude, -magnitude), width
+
+
+def signals_of(amplitude: Float, width: Float, driver: Driver) -> tuple[Float, Float]:
+    """The inverse of `volts`: signal and log-width of amplitudes and widths, clipped to the driver's; element-wise."""
+    up = amplitude > 0
+    low, high = amplitude_range(up, driver)
+    strength = np.clip((np.abs(amplitude) - low) / np.maximum(high - low, 1e-12), FAINT, 1.0)
+    span = np.maximum(np.log(driver.width_max / driver.width_min), 1e-12)  # a driver may offer one pulse only
+    log_width = 2 * np.log(np.clip(width, driver.width_min, driver.width_max) / driver.width_min) / span - 1
+    return np.where(up, strength, -strength), log_width
 
 
 def amplitude_range(up: np.ndarray, driver: Driver) -> tuple[Any, Any]:

@@ -63,6 +63,13 @@ def expm1(x: Array) -> Array:
 
 
 @routine("float32", "float32")
+def tanh(x: Array) -> Array:
+    """The hyperbolic tangent, relative error < 1e-6."""
+    part = expm1(x + x)
+    return part / (part + _f(2.0))
+
+
+@routine("float32", "float32")
 def log(x: Array) -> Array:
     """ln x, error < 2e-7 + 2e-7 |ln x|, for normal numbers x > 0."""
     bits = x.view(np.int32) - SQRT_HALF_BITS

@@ -41,7 +41,7 @@ class Term(NDArrayOperatorsMixin):
         return RULES[ufunc.__name__](*map(_plain, inputs))
 
     def __array_function__(self, function: Callable[..., Any], _: Any, inputs: Any, options: Any) -> Any:
-        """NumPy's `where`, `select`, `clip`, `round` and `zeros_like`."""
+        """NumPy's `where`, `select`, `clip`, `round`, `stack` and `zeros_like`."""
         if function.__name__ not in RULES or options:
             raise TypeError(f"the engine cannot compile numpy.{function.__name__} {options or ''}")
         return RULES[function.__name__](*inputs)
@@ -211,6 +211,7 @@ RULES |= {
     "maximum": _operation("select({1} > {0}, {1}, {0})"),  # NaN comes through, from the first operand
     "minimum": _operation("select({1} < {0}, {1}, {0})"),
     "equal": _operation("{0} == {1}", "bool"),
+    "not_equal": _operation("{0} != {1}", "bool"),
     "greater": _operation("{0} > {1}", "bool"),
     "greater_equal": _operation("{0} >= {1}", "bool"),
     "less": _operation("{0} < {1}", "bool"),
@@ -226,4 +227,5 @@ RULES |= {
     "zeros_like": lambda _, kind=float: Term("bool" if kind is bool else "float32", "literal", kind(0)),
     "where": where,
     "select": select,
+    "stack": lambda columns, _: tuple(columns),  # along a new last axis: a number of the cell each
 }
