@@ -1,15 +1,12 @@
 """`memenv compare`: every controller on the same chips, starts and targets; table, picture and files with intervals."""
 
-import csv
 import io
 import json
-import platform
 import shlex
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +18,7 @@ from agents.library import known_policies, load_policy
 from agents.tune import tune
 from memenv.command import option, parse, write_whole
 from memenv.envs.write_verify import WriteVerify
+from memenv.runs import csv_text, versions
 
 RESAMPLES = 1000  # of the bootstrap over chips
 METRICS = (
@@ -99,7 +97,6 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
                 raise
             interrupted = True
     rows = [one.row for one in judged]
-    packages = ("memenv", "numpy", "scipy", "gymnasium")
     settings = {
         name: [str(part) for part in value] if isinstance(value, tuple) else value
         for name, value in vars(config).items()
@@ -108,12 +105,12 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
     record = {
         "command": command,
         "config": settings,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "versions": versions("memenv", "numpy", "scipy", "gymnasium"),
         "interrupted": interrupted,
         "runs": [one.run for one in judged],
     }
     files: dict[str, str | bytes] = {
-        "comparison.csv": csv_table(rows),
+        "comparison.csv": csv_text(rows),
         "comparison.md": markdown_table(rows, command),
         "comparison.png": picture(judged),
         "run.json": json.dumps(record, indent=2) + "\n",
@@ -193,15 +190,6 @@ def metrics(outcomes: Outcomes, seed: int) -> dict[str, float]:
 
 
 # -- what is written -------------------------------------------------------------------------------------------------
-
-
-def csv_table(rows: list[Row]) -> str:
-    """All rows with all columns."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 SHOWN = (

@@ -4,12 +4,10 @@ import dataclasses
 import hashlib
 import io
 import json
-import platform
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from memenv.command import option, parse, write_whole
 from memenv.crossbar import WRITING, Crossbar
 from memenv.envs.write_verify import WriteVerify
 from memenv.pairs import KINDS, Encoding
+from memenv.runs import versions
 from memenv.schemes import SCHEMES
 from memenv.wires import Wires
 
@@ -94,7 +93,12 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
         raise ValueError(f"{config.out} holds an earlier run: add --resume to go on with it, or choose another --out")
     else:
         tuned = tune(programmer.policy, config.trials, config.seed)
-        saved = {"command": command, "versions": _versions(), **record, "parameters": tuned.parameters}
+        saved = {
+            "command": command,
+            "versions": versions("memenv", "numpy", "scipy"),
+            **record,
+            "parameters": tuned.parameters,
+        }
         write_whole(config.out / "run.json", json.dumps(saved, indent=2) + "\n")
     if saved["parameters"]:
         policy: Any = programmer.policy
@@ -170,10 +174,6 @@ def _settings(config: ProgramConfig, weights: np.ndarray) -> dict[str, Any]:
     named = {name: value for name, value in asdict(config).items() if name not in UNNAMED}
     digest = hashlib.sha256(weights.tobytes()).hexdigest()
     return {"config": json.loads(json.dumps(named, default=str)), "weights_sha256": digest}
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in ("memenv", "numpy", "scipy")}}
 
 
 def _saved_run(config: ProgramConfig, record: dict[str, Any]) -> dict[str, Any]:

@@ -4,14 +4,12 @@ import csv
 import importlib.util
 import io
 import json
-import platform
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ from memenv.command import option, parse, write_whole
 from memenv.device import Device
 from memenv.envs import TaskVectorEnv
 from memenv.envs.write_verify import WriteVerify
+from memenv.runs import RECORD, check_folder, csv_text, versions
 
 PULSE = "pulse"
 FAMILY = "family"  # in place of devices: the generalist's, drawn anew in each gradient step ...
@@ -103,22 +102,18 @@ def train(config: TrainConfig, command: str = "") -> dict[str, float]:
     record = {
         "command": command,
         "config": json.loads(json.dumps(asdict(config), default=str)),
-        "versions": {"python": platform.python_version()}
-        | {
-            name: version(name)
-            for name in ("memenv", "gymnasium", "numpy", "torch", "stable-baselines3", "sb3-contrib")
-        },
+        "versions": versions("memenv", "gymnasium", "numpy", "torch", "stable-baselines3", "sb3-contrib"),
     }
     tasks = _tasks(config)
-    _check_folder(config, record["config"])
-    write_whole(config.out / "run.json", json.dumps(record, indent=2) + "\n")
+    check_folder(checkpoint_file(config), record["config"], config.resume, CONTINUABLE)
+    write_whole(config.out / RECORD, json.dumps(record, indent=2) + "\n")
     with _journal(config, tasks) as journal:
         if config.algo == PULSE:
             _pulse(config, tasks, journal, {"command": command, "seed": config.seed})
         else:
             _reinforce(config, tasks, journal)
     best = journal.best()
-    write_whole(config.out / "run.json", json.dumps(record | {"best": best, "last": journal.rows[-1]}, indent=2) + "\n")
+    write_whole(config.out / RECORD, json.dumps(record | {"best": best, "last": journal.rows[-1]}, indent=2) + "\n")
     return best
 
 
@@ -156,26 +151,6 @@ def _tasks(config: TrainConfig) -> list[WriteVerify]:
                 f"{task.device.name}: algo pulse needs a parametric device, to differentiate through; use ppo"
             )
     return tasks
-
-
-def _check_folder(config: TrainConfig, wanted: dict[str, Any]) -> None:
-    """Nothing is overwritten, and what is resumed is the same run."""
-    path = config.out / "run.json"
-    if not config.resume:
-        if path.exists():
-            raise ValueError(f"{config.out} already holds a run: continue it with --resume, or choose another --out")
-        return
-    if not checkpoint_file(config).exists():
-        raise ValueError(f"{config.out}: there is no checkpoint to resume; leave out --resume")
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}), so the run cannot be resumed") from None
-    for name in wanted.keys() - CONTINUABLE:
-        if before.get(name) != wanted[name]:
-            raise ValueError(
-                f"{name} is {wanted[name]}, the run in {config.out} has {before.get(name)}: resume it as it was"
-            )
 
 
 def checkpoint_file(config: TrainConfig) -> Path:
@@ -228,11 +203,7 @@ class Journal:
         self.rows.append(row)
         if row is self.best():
             save(policy_file(self.config))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(row), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_whole(self.config.out / "eval.csv", text.getvalue())
+        write_whole(self.config.out / "eval.csv", csv_text(self.rows))
         save(checkpoint_file(self.config))
         for name, value in row.items():
             self.logger.record(f"eval/{name}", value)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from intervals import Interval, interval, markdown, mean_interval, shown
 
-from agents.compare import Row, csv_table
+from agents.compare import Row
 from agents.evaluate import TUNING, evaluate
 from agents.program import ProgramConfig, build
 from agents.program_report import figures
@@ -27,6 +27,7 @@ from agents.tiles import Programmer, TileResult
 from agents.tune import Judge, on_cells, tune
 from agents.weights_file import load_weights
 from memenv.command import option, parse, write_whole
+from memenv.runs import csv_text
 
 REFERENCE = "ispp"
 CONTROLLERS = (REFERENCE, "ispp-shrinking", "vipi", "nominal", "history", "specialist", "generalist")
@@ -172,7 +173,7 @@ def main() -> None:
                 print(f"{device} {size} {controller}: {here[-1]['seconds']:.1f} s", file=sys.stderr)
             rows += here
             text += ["", f"**{device}, {size} x {size} cells, {config.scheme}**", "", table(here)]
-    write_whole(config.out / "array_programming.csv", csv_table(rows))
+    write_whole(config.out / "array_programming.csv", csv_text(rows))
     write_whole(config.out / "array_programming.md", "\n".join(text))
     print("\n".join(text))
 

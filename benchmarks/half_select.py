@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from intervals import Interval, interval, markdown, shown
 
-from agents.compare import Row, csv_table
+from agents.compare import Row
 from agents.evaluate import EVALUATION, seeded
 from agents.library import load_policy
 from agents.policies import Policy
@@ -33,6 +33,7 @@ from memenv.command import option, parse, write_whole
 from memenv.crossbar import Crossbar, shaped
 from memenv.envs.task import Streams
 from memenv.envs.write_verify import WriteVerify
+from memenv.runs import csv_text
 
 DEVICES = ("threshold", "hfo2-array-om", "alox-hfo2", "fefet", "enode-sandia")
 
@@ -201,7 +202,7 @@ def main() -> None:
         "energy / 1T1R",
     ]
     text = f"`{command}`\n\n" + markdown(head, lines)
-    write_whole(config.out / "half_select.csv", csv_table(rows))
+    write_whole(config.out / "half_select.csv", csv_text(rows))
     write_whole(config.out / "half_select.md", text)
     write_whole(config.out / "half_select.png", picture(results, config))
     print(text)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from intervals import markdown, mean_interval, shown
 
-from agents.compare import Row, csv_table, markdown_table, metrics, text_table
+from agents.compare import Row, markdown_table, metrics, text_table
 from agents.evaluate import EVALUATION, evaluate, seeded
 from agents.library import load_policy
 from agents.pulse_predictor import PulsePredictor
@@ -30,6 +30,7 @@ from memenv.arrays import take
 from memenv.command import option, parse, write_whole
 from memenv.envs.write_verify import WriteVerify
 from memenv.presets import load_device
+from memenv.runs import csv_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ def main() -> None:
             for name, policy in policies.items()
         ]
     whole = [row for row in rows if row["device"].endswith(", all")]
-    write_whole(config.out / "measured_tables.csv", csv_table(rows))
+    write_whole(config.out / "measured_tables.csv", csv_text(rows))
     command = "python benchmarks/measured_tables.py " + shlex.join(sys.argv[1:])
     write_whole(config.out / "measured_tables.md", markdown_table(whole, command) + "\n" + cost_table(rows))
     print(text_table(whole), "\n\n" + cost_table(rows))

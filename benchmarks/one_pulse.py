@@ -18,13 +18,14 @@ import numpy as np
 from intervals import markdown, mean_interval, shown
 
 from agents.classical import NominalInverse
-from agents.compare import Row, csv_table
+from agents.compare import Row
 from agents.evaluate import EVALUATION, TUNING, seeded
 from agents.library import load_policy
 from agents.policies import Policy
 from memenv.command import option, parse, write_whole
 from memenv.envs.task import Streams
 from memenv.envs.write_verify import WriteVerify
+from memenv.runs import csv_text
 
 WITHIN = (0.5, 0.1, 0.05)  # relative error of the conductance
 FACTORS = np.geomspace(0.25, 2.5, 24)  # on the nominal dose
@@ -106,7 +107,7 @@ def main() -> None:
     head = ["device", "policy", *(f"within {100 * limit:g} % [% of cells]" for limit in WITHIN)]
     command = "python benchmarks/one_pulse.py " + shlex.join(sys.argv[1:])
     text = f"`{command}`\n\n{markdown(head, lines)}"
-    write_whole(config.out / "one_pulse.csv", csv_table(rows))
+    write_whole(config.out / "one_pulse.csv", csv_text(rows))
     write_whole(config.out / "one_pulse.md", text)
     print(text)
 

@@ -27,6 +27,7 @@ from agents.train import EVALUATION_SEED, TrainConfig, checkpoint_file, train
 from agents.tune import tune
 from memenv import WriteVerify
 from memenv.command import option, parse, write_whole
+from memenv.runs import csv_text
 
 LINES = ("ispp", "history")  # controllers drawn for comparison
 RESAMPLES = 10_000  # of the bootstrap over seeds
@@ -81,21 +82,12 @@ def beats(row: dict[str, float], other: dict[str, float]) -> bool:
     return row["pulses"] < other["pulses"] and row["success"] >= other["success"] - 0.001
 
 
-def table(rows: Sequence[dict[str, float]]) -> str:
-    """Rows as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def main(arguments: Sequence[str]) -> None:
     """Train, summarise, draw."""
     config = parse(LearningConfig, arguments, "ppo_learning.py")
     command = "python benchmarks/ppo_learning.py " + shlex.join(arguments)
     runs = [rows_of(config, seed, command) for seed in range(config.seeds)]
-    write_whole(config.out / "learning.csv", table([row for run in runs for row in run]))
+    write_whole(config.out / "learning.csv", csv_text([row for run in runs for row in run]))
 
     points = min(len(run) for run in runs)
     summary: list[dict[str, float]] = []
@@ -106,7 +98,7 @@ def main(arguments: Sequence[str]) -> None:
         for name, (middle, low, high) in parts.items():
             row |= {name: float(middle[i]), f"{name}_low": float(low[i]), f"{name}_high": float(high[i])}
         summary.append(row)
-    write_whole(config.out / "summary.csv", table(summary))
+    write_whole(config.out / "summary.csv", csv_text(summary))
 
     task = WriteVerify(device=config.device, tolerance=config.tolerance)
     lines: dict[str, dict[str, float]] = {}

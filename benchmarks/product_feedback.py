@@ -39,7 +39,7 @@ from intervals import Interval, interval, markdown, shown
 
 from agents.array_feedback import Feedback, write_product
 from agents.array_writing import Written, for_weights, fresh_array, write_array
-from agents.compare import Row, csv_table
+from agents.compare import Row
 from agents.evaluate import EVALUATION, TUNING
 from agents.library import load_policy
 from agents.tune import tune
@@ -48,6 +48,7 @@ from memenv.crossbar import Crossbar
 from memenv.envs.task import Streams
 from memenv.envs.write_verify import WriteVerify
 from memenv.pairs import Encoding
+from memenv.runs import csv_text
 
 WORKLOADS = ("digits", "correlated", "white")
 METHODS = ("cells", "differences", "passed on", "feedback")
@@ -287,7 +288,7 @@ def main() -> None:
         text += f"{device}: {values} (the tolerance varies below)\n\n"
     results = measure(config, settings)
     body, rows = tables(results, config)
-    write_whole(config.out / "product_feedback.csv", csv_table(rows))
+    write_whole(config.out / "product_feedback.csv", csv_text(rows))
     write_whole(config.out / "product_feedback.md", text + body)
     write_whole(config.out / "product_feedback.png", picture(results, config))
     print(text + body)

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from intervals import Interval, interval, markdown, ratio_interval, shown
 
-from agents.compare import Row, csv_table
+from agents.compare import Row
 from agents.evaluate import EVALUATION, evaluate, seeded
 from agents.library import load_policy
 from agents.policies import Policy
@@ -31,6 +31,7 @@ from memenv.command import option, parse, write_whole
 from memenv.correlated import SmoothNormals
 from memenv.envs.task import Streams
 from memenv.envs.write_verify import WriteVerify
+from memenv.runs import csv_text
 
 ORACLE = "clairvoyant"
 SETTLED = 2  # targets, or cells of an array, after which a policy is compared with the clairvoyant
@@ -147,7 +148,7 @@ def main() -> None:
             lines.append(line)
         head = [part, *titles, *([f"of the {ORACLE}, from {SETTLED + 1} on"] if ORACLE in parts else [])]
         text.append(markdown(head, lines))
-    write_whole(config.out / "rewriting.csv", csv_table(rows))
+    write_whole(config.out / "rewriting.csv", csv_text(rows))
     write_whole(config.out / "rewriting.md", "\n".join(text))
     write_whole(config.out / "rewriting.png", picture(results))
     print("\n".join(text))

@@ -1,14 +1,10 @@
 """`memenv fewshot`: how well initialisations learn from a few examples on chips: table, files, pictures."""
 
-import csv
-import io
 import json
-import platform
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -17,6 +13,7 @@ from tqdm import tqdm
 
 from memenv.command import option, parse, write_whole
 from memenv.presets import load_device
+from memenv.runs import csv_text, versions
 from metalearn.adapt import Hardware
 from metalearn.data import SOURCES, load
 from metalearn.evaluate import (
@@ -108,12 +105,12 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
     record = {
         "command": command,
         "config": {name: value for name, value in vars(config).items() if name != "out"},
-        "versions": {"python": platform.python_version(), **{one: version(one) for one in ("memenv", "numpy")}},
+        "versions": versions("memenv", "numpy"),
         "cards": {name: json.loads(start.card) for name, start in starts.items()},
     }
     first, device = next(iter(starts)), config.device[-1]
     files: dict[str, str | bytes] = {
-        "fewshot.csv": csv_table(rows),
+        "fewshot.csv": csv_text(rows),
         "fewshot.md": markdown_table(rows, command),
         "episode.png": pictures.episode(
             tuned[first, device],
@@ -217,15 +214,6 @@ def _row(config: FewshotConfig, name: str, device: str, what: str, amount: float
     for counter in ("pulses", "energy", "read_energy"):
         row[counter] = float(getattr(outcomes, counter).mean())
     return row
-
-
-def csv_table(rows: Sequence[Row]) -> str:
-    """All rows with all columns."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _lines(rows: Sequence[Row]) -> list[list[str]]:

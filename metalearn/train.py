@@ -1,17 +1,14 @@
 """`memenv pretrain`: meta-train a network so that a few examples teach it new classes, on a chip too; resumable."""
 
-import csv
 import io
 import json
 import math
 import pickle
-import platform
 import shlex
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from tqdm import tqdm
 
 from memenv.command import option, parse, write_whole
 from memenv.presets import load_device
+from memenv.runs import RECORD, check_folder, csv_text, versions
 from metalearn.adapt import Hardware
 from metalearn.data import SOURCES, load
 from metalearn.evaluate import evaluate
@@ -106,10 +104,9 @@ def train(config: PretrainConfig, command: str = "") -> dict[str, float]:
     record = {
         "command": command,
         "config": json.loads(json.dumps(asdict(config), default=str)),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("memenv", "numpy", "torch")},
+        "versions": versions("memenv", "numpy", "torch"),
     }
-    _check_folder(config, record["config"])
+    check_folder(checkpoint_file(config), record["config"], config.resume, CONTINUABLE)
     characters = load(config.data, config.split).train
     order = np.arange(len(characters))
     data, aside = (characters.select(part) for part in (order[:-VALIDATION], order[-VALIDATION:]))
@@ -117,7 +114,7 @@ def train(config: PretrainConfig, command: str = "") -> dict[str, float]:
     journal = Journal(config, learner, aside, record)
     if config.resume:
         journal.resume()
-    write_whole(config.out / "run.json", json.dumps(record, indent=2) + "\n")
+    write_whole(config.out / RECORD, json.dumps(record, indent=2) + "\n")
     with tqdm(total=config.steps, initial=journal.done, unit="step", disable=None, file=sys.stderr) as bar:
         bar.set_description(f"{config.method} on {config.device or 'ideal weights'}")
         for step in range(journal.done, config.steps):
@@ -133,7 +130,7 @@ def train(config: PretrainConfig, command: str = "") -> dict[str, float]:
             if (step + 1) % max(config.steps // config.evaluations, 1) == 0 or step + 1 == config.steps:
                 row = journal.judge(step + 1)
                 bar.set_postfix_str(f"loss {row['loss']:.3f}, accuracy {row['accuracy']:.2%}")
-    write_whole(config.out / "run.json", json.dumps(record | {"last": journal.rows[-1]}, indent=2) + "\n")
+    write_whole(config.out / RECORD, json.dumps(record | {"last": journal.rows[-1]}, indent=2) + "\n")
     return journal.rows[-1]
 
 
@@ -195,24 +192,9 @@ def hardware_of(config: PretrainConfig) -> Hardware | None:
     )
 
 
-def _check_folder(config: PretrainConfig, wanted: dict[str, Any]) -> None:
-    """Nothing is overwritten, and what is resumed is the same run."""
-    path = config.out / "run.json"
-    if not config.resume:
-        if path.exists():
-            raise ValueError(f"{config.out} already holds a run: continue it with --resume, or choose another --out")
-        return
-    if not (config.out / "checkpoint.pt").exists():
-        raise ValueError(f"{config.out}: there is no checkpoint to resume; leave out --resume")
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}), so the run cannot be resumed") from None
-    for name in wanted.keys() - CONTINUABLE:
-        if before.get(name) != wanted[name]:
-            raise ValueError(
-                f"{name} is {wanted[name]}, the run in {config.out} has {before.get(name)}: resume it as it was"
-            )
+def checkpoint_file(config: PretrainConfig) -> Path:
+    """From where a run is resumed."""
+    return config.out / "checkpoint.pt"
 
 
 # -- what learns -------------------------------------------------------------------------------------------------------
@@ -356,15 +338,11 @@ class Journal:
             }
         )
         self.noted.clear()
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_whole(config.out / "eval.csv", text.getvalue())
+        write_whole(config.out / "eval.csv", csv_text(self.rows))
         start.save(config.out / "initialisation.npz")
         buffer = io.BytesIO()
         torch.save({name: part.state_dict() for name, part in self._parts().items()} | {"rows": self.rows}, buffer)
-        write_whole(config.out / "checkpoint.pt", buffer.getvalue())
+        write_whole(checkpoint_file(config), buffer.getvalue())
         return self.rows[-1]
 
     def resume(self) -> None:
@@ -373,7 +351,7 @@ class Journal:
         Raises:
             ValueError: a damaged checkpoint.
         """
-        path = self.config.out / "checkpoint.pt"
+        path = checkpoint_file(self.config)
         try:
             saved = torch.load(path, weights_only=True)
             for name, part in self._parts().items():

@@ -10,6 +10,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
+from nested import same
 
 from memenv import Device, DeviceError, Mismatch, Read, Response, load_device
 from memenv.converters import Converter
@@ -42,20 +43,6 @@ def arguments(variant: str, **more) -> dict:
 
 def vector(num_envs: int, mode: str = "NEXT_STEP", **more) -> gym.vector.VectorEnv:
     return gym.make_vec(ID, num_envs=num_envs, autoreset_mode=MODES[mode], **more)
-
-
-def same(first, second) -> None:
-    """Two nested results hold the same, bit for bit."""
-    assert type(first) is type(second)
-    if isinstance(first, dict):
-        assert first.keys() == second.keys()
-        for name in first:
-            same(first[name], second[name])
-    elif isinstance(first, tuple):
-        for parts in zip(first, second, strict=True):
-            same(*parts)
-    else:
-        np.testing.assert_array_equal(first, second)
 
 
 def row(results, index: int = 0):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
+from nested import same
 from scipy.stats import ks_2samp
 
 from memenv import Device, Response, load_device
@@ -55,20 +56,6 @@ def first_episodes(env, cells, steps, seed=0):
 def alike(one, other) -> bool:
     """Whether two samples may be of one distribution."""
     return ks_2samp(one, other, method="asymp").pvalue > 1e-3
-
-
-def same(first, second) -> None:
-    """Two nested results hold the same, bit for bit."""
-    assert type(first) is type(second)
-    if isinstance(first, dict):
-        assert first.keys() == second.keys()
-        for name in first:
-            same(first[name], second[name])
-    elif isinstance(first, tuple):
-        for pair in zip(first, second, strict=True):
-            same(*pair)
-    else:
-        np.testing.assert_array_equal(first, second)
 
 
 def arrays(result) -> list[np.ndarray]:

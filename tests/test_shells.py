@@ -12,6 +12,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
+from nested import same
 
 import memenv
 from memenv import Device, Mismatch, Read, Response
@@ -37,20 +38,6 @@ QUIET = Device(g_min=1e-6, g_max=1e-4, set=STEP, reset=STEP)  # linear, without 
 
 def vector(num_envs: int, mode: str = "NEXT_STEP", **arguments) -> gym.vector.VectorEnv:
     return gym.make_vec(ID, num_envs=num_envs, autoreset_mode=MODES[mode], **arguments)
-
-
-def same(first, second) -> None:
-    """Two nested results hold the same, bit for bit."""
-    assert type(first) is type(second)
-    if isinstance(first, dict):
-        assert first.keys() == second.keys()
-        for name in first:
-            same(first[name], second[name])
-    elif isinstance(first, tuple):
-        for parts in zip(first, second, strict=True):
-            same(*parts)
-    else:
-        np.testing.assert_array_equal(first, second)
 
 
 # -- conventions -------------------------------------------------------------------------------------------------------
