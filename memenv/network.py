@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from memenv.arrays import Array, namespace
-from memenv.ladders import COLS, ROWS, resistances, sag
+from memenv.ladders import COLS, ROWS, outward, resistances, sag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,17 @@ class Network(NamedTuple):
         """(..., rows, cols) of the whole batch."""
         return np.broadcast_shapes(*(tuple(part.shape) for part in self))
 
+    def of_one_array(self) -> "Network":
+        """The same circuit, one of many inputs, with these along one axis: NumPy alone."""
+        from_rows, from_cols = (
+            np.broadcast_to(part, self.shape[:-2] + part.shape[-2:]).reshape(-1, *part.shape[-2:])
+            for part in (self.row_voltage, self.col_voltage)
+        )
+        g, row_wire, col_wire = (
+            part.reshape(part.shape[-2:]) for part in (self.conductance, self.row_resistance, self.col_resistance)
+        )
+        return Network(g, from_rows, from_cols, row_wire, col_wire)
+
     @property
     def ideal_drop(self) -> Array:
         """(..., rows, cols) [V] on each cell if wires had no resistance."""
@@ -61,6 +72,15 @@ class Network(NamedTuple):
     def sag(self, current: Array) -> Array:
         """(..., rows, cols) [V] that the wires take from each cell when the cells carry `current` [A]."""
         return sag(current, self.row_resistance, ROWS) + sag(current, self.col_resistance, COLS)
+
+    def load(self, axis: int) -> Array:
+        """(..., 1, 1) a bound on the eigenvalues of the wires of one kind, `ROWS` or `COLS`, times the cells.
+
+        It is the largest of a line's sums of each cell's conductance times the wire between it and the terminal.
+        """
+        xp = namespace(self.conductance)
+        resistance = self.row_resistance if axis == ROWS else self.col_resistance
+        return xp.amax((self.conductance * outward(resistance, axis)).sum(axis), -1)[..., None, None]
 
     def residual(self, drop: Array) -> Array:
         """(..., 1, 1) how far drops (..., rows, cols) [V] are from Kirchhoff's laws.

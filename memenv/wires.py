@@ -12,6 +12,7 @@ import numpy as np
 
 from memenv.arrays import Array, floor_at, namespace, tree_map
 from memenv.ladders import COLS, ROWS, Ladder, inward, ladder, outward, sag
+from memenv.many_inputs import many_inputs, worthwhile
 from memenv.network import Network, Solution, Wires, inner, network
 
 __all__ = ["Solution", "Wires", "effective", "fast"]
@@ -34,7 +35,8 @@ def fast(
     With u and w [V] the sags of rows and columns, E the drops over ideal wires and K the inverse of a kind of lines
     (`memenv.ladders.Ladder`), Kirchhoff's laws are u = K_r G (E - w) and w = K_c G (E - u). Both K are products L L^T
     of running sums, so that y = L_r^-1 u obeys (1 - M M^T) y = L_r^T G (E - K_c G E) with M = L_r^T G L_c. The singular
-    values of M are below 1, and far below for wires worth building: a few steps do.
+    values of M are below 1, and far below for wires worth building: a few steps do. Where numba is installed, arrays
+    that get many inputs at once are solved by compiled sweeps over the lines instead (`memenv.many_inputs`).
 
     Tensors in, tensors out, with derivatives of every order by conductances, voltages and resistances: they are
     solutions of the same network, whatever the steps were. (torch.func.grad can follow, vmap cannot; batches are
@@ -62,17 +64,18 @@ def fast(
         if guess.shape[-2:] != net.shape[-2:] or not bool(xp.isfinite(guess).all()):
             raise ValueError(f"start, of shape {tuple(guess.shape)}, must be finite drops of an array {net.shape[-2:]}")
         guess = fixed.conductance * guess
-    solve = _in_pieces if xp is np else _solve
     with np.errstate(all="ignore"):
-        drop, residual, iterations = solve(net, _Solver.of(fixed, tolerance, max_iterations), guess)
-    current = net.conductance * drop
+        if xp is np and guess is None and worthwhile(net, tolerance):
+            found = _many(net, tolerance, max_iterations)
+        else:
+            solve = _in_pieces if xp is np else _solve
+            found = _solution(net, tolerance, *solve(net, _Solver.of(fixed, tolerance, max_iterations), guess))
     kind = xp.result_type(conductance, 1.0) if hasattr(conductance, "dtype") else xp.float64
     drop, into, out_of = (
         part.astype(kind, copy=False) if xp is np else part.to(kind)
-        for part in (drop, current.sum(-1), current.sum(-2))
+        for part in (found.drop, found.row_current, found.col_current)
     )
-    residual = residual[..., 0, 0]
-    return Solution(drop, into, out_of, residual, iterations[..., 0, 0], residual <= tolerance)
+    return found._replace(drop=drop, row_current=into, col_current=out_of)
 
 
 def effective(conductance: Array, wires: Wires) -> Array:
@@ -122,9 +125,7 @@ class _Solver(NamedTuple):
     @staticmethod
     def of(net: Network, tolerance: float, max_iterations: int) -> "_Solver":
         """Invert the lines."""
-        xp = namespace(net.conductance)
-        total = (net.conductance * xp.cumsum(net.row_resistance, -1)).sum(-1)
-        bound = xp.amax(total, -1)[..., None, None]  # on the eigenvalues of the row wires times G
+        bound = net.load(ROWS)
         return _Solver(
             net,
             ladder(net.conductance, net.row_resistance, ROWS),
@@ -184,6 +185,27 @@ class _Solver(NamedTuple):
 def _constant(value: Array) -> Array:
     """The value without its history."""
     return value if namespace(value) is np else value.detach()
+
+
+def _solution(net: Network, tolerance: float, drop: Array, residual: Array, iterations: Array) -> Solution:
+    """Of the drops (..., rows, cols) [V], their residuals (..., 1, 1) and the steps taken (..., 1, 1)."""
+    current, residual = net.conductance * drop, residual[..., 0, 0]
+    return Solution(drop, current.sum(-1), current.sum(-2), residual, iterations[..., 0, 0], residual <= tolerance)
+
+
+def _many(net: Network, tolerance: float, max_iterations: int) -> Solution:
+    """Of many inputs of one array; conjugate gradients take those that the compiled sweeps do not solve."""
+    lead, net = net.shape[:-2], net.of_one_array()
+    solver = _Solver.of(net, tolerance, max_iterations)
+    found = many_inputs(net, solver.rows, solver.cols, tolerance, max_iterations)
+    left = ~found.converged
+    if left.any():
+        rest = net._replace(row_voltage=net.row_voltage[left], col_voltage=net.col_voltage[left])
+        again = _solution(rest, tolerance, *_in_pieces(rest, solver._replace(net=rest), None))
+        again = again._replace(iterations=again.iterations + found.iterations[left])
+        for whole, part in zip(found, again, strict=True):
+            whole[left] = part
+    return Solution(*(part.reshape(*lead, *part.shape[1:]) for part in found))
 
 
 def _solve(net: Network, solver: _Solver, guess: Array | None) -> tuple[Array, Array, Array]:
