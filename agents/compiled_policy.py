@@ -1,7 +1,7 @@
 """Policies as the compiled engine takes them: what they decide about a cell is traced from their own text.
 
-A controller is compiled whole. A predictor is compiled before and after its matrix products, which the BLAS of NumPy
-does in single precision.
+A controller is compiled whole. A predictor is compiled before and after its network, which is
+`agents.recurrent_columns`.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,9 @@ import numpy as np
 
 from agents.classical import Controller
 from agents.pulse_predictor import FEATURES, OUTPUTS, PulsePredictor, features
-from agents.recurrent import Weights, forward
+from agents.recurrent_columns import ColumnNetwork
 from memenv.arrays import Array, tree_map
 from memenv.envs.write_verify import View
-
-PRODUCTS = 256  # cells that go through the layers together: what lies between these stays in the nearest cache
 
 Decision = tuple[Array, Array, Array]  # signed amplitude [V], width [s], giving up
 
@@ -42,8 +40,11 @@ class CompiledPolicy(Protocol):
     def told(self, view: View, memory: Any) -> tuple[Array, ...]:
         """What the network takes."""
 
-    def think(self, told: np.ndarray, hidden: np.ndarray, outputs: np.ndarray) -> None:
-        """The network: from `told` fills `outputs` (channels, cells) and renews `hidden` (cells, hidden)."""
+    def think(self, told: np.ndarray, hidden: np.ndarray, outputs: np.ndarray, first: bool) -> None:
+        """The network: from `told` fills `outputs`, both (channels, cells), and renews `hidden` (hidden, cells).
+
+        The `first` time what `hidden` contains does not matter.
+        """
 
     def decide(self, view: View, memory: Any, outputs: tuple[Array, ...]) -> tuple[Decision, Any]:
         """The decision, and what is remembered."""
@@ -67,7 +68,7 @@ class CompiledController:
         """Nothing: there is no network."""
         return ()
 
-    def think(self, told: np.ndarray, hidden: np.ndarray, outputs: np.ndarray) -> None:
+    def think(self, told: np.ndarray, hidden: np.ndarray, outputs: np.ndarray, first: bool) -> None:
         """Nothing, either."""
 
     def decide(self, view: View, memory: Any, outputs: tuple[()]) -> tuple[Decision, Any]:
@@ -90,9 +91,9 @@ class CompiledPredictor:
         return len(self.policy.weights.b_in)
 
     @cached_property
-    def weights(self) -> Weights:
-        """In single precision."""
-        return Weights(*(np.asarray(part, np.float32) for part in self.policy.weights))
+    def network(self) -> ColumnNetwork:
+        """For many cells."""
+        return ColumnNetwork.of(self.policy.weights)
 
     def met(self, view: View) -> np.ndarray:
         """The read."""
@@ -102,16 +103,9 @@ class CompiledPredictor:
         """The features of the sight."""
         return features(self.policy.device, self.policy.sight(view, memory))
 
-    def think(self, told: np.ndarray, hidden: np.ndarray, outputs: np.ndarray) -> None:
-        """The layers, on `PRODUCTS` cells at a time."""
-        with np.errstate(over="ignore"):  # of a gate that is shut
-            for begin in range(0, len(hidden), PRODUCTS):
-                rows = slice(begin, begin + PRODUCTS)
-                memory = hidden[rows] if self.policy.memory else None
-                answer, memory = forward(self.weights, told[:, rows].T, memory)
-                outputs[:, rows] = answer.T
-                if memory is not None:
-                    hidden[rows] = memory
+    def think(self, told: np.ndarray, hidden: np.ndarray, outputs: np.ndarray, first: bool) -> None:
+        """The layers."""
+        self.network.forward(told, hidden if self.policy.memory else None, outputs, first)
 
     def decide(self, view: View, memory: Array, outputs: tuple[Array, ...]) -> tuple[Decision, Array]:
         """The pulse of the network's outputs."""

@@ -101,9 +101,13 @@ class MassWriter:
         _check_memory(cells, each * cells + workers * chunk * (CELL_BYTES + 8 * self.policy.hidden))
         results = Programmed(*tree_map(lambda kind: np.empty(cells, kind), kinds))
 
+        idle: list[np.ndarray] = []  # memories of networks: pages that are known need not be fetched for each chunk
+
         def work(number: int) -> None:
             rows = slice(number * chunk, min((number + 1) * chunk, cells))
-            self._program(Key(seed, number << 32), None if goals is None else goals[rows], take(results, rows))
+            hidden = idle.pop() if idle else np.empty((self.policy.hidden, chunk), np.float32)
+            self._program(Key(seed, number << 32), None if goals is None else goals[rows], take(results, rows), hidden)
+            idle.append(hidden)
             if on_chunk:
                 on_chunk(rows.stop - rows.start)
 
@@ -128,8 +132,11 @@ class MassWriter:
             raise ValueError(f"target is {wrong} of {device.name}")
         return self.task.fraction(device, targets).astype(np.float32)
 
-    def _program(self, key: Key, goals: np.ndarray | None, results: Programmed) -> None:
-        """Programs a cell for each row of `results`, and writes there what became of it; `goals` [range]."""
+    def _program(self, key: Key, goals: np.ndarray | None, results: Programmed, hidden: np.ndarray) -> None:
+        """Programs a cell for each row of `results`, and writes there what became of it.
+
+        `goals` [range] are the targets, `hidden` (hidden, cells or more) is for the network's memory.
+        """
         cells = len(results.pulses)
         rows, waiting, done = np.arange(cells), np.ones(cells, bool), np.zeros(cells, bool)
         start = prepare(self.start, cells, (rows.astype(np.uint32),))
@@ -137,32 +144,37 @@ class MassWriter:
         episode: Episode = start.result()
         if goals is not None:
             episode = episode._replace(target=goals.copy())
-        memory, hidden = self.policy.met(self.view(episode)), np.zeros((cells, self.policy.hidden), np.float32)
+        memory, first = self.policy.met(self.view(episode)), True
         while len(rows):
-            step = self._stepping(episode, memory, hidden, done)
+            step = self._stepping(episode, memory, hidden[:, : len(rows)], done)
             left = rows
             while len(left) > self.policy.crowded * len(rows):
                 key = key.next()
-                step(key)
+                step(key, first)
+                first = False
                 ended = np.flatnonzero(waiting & done)
                 if len(ended):
                     _write(results, rows, ended, episode)
                     waiting[ended] = False
                     left = np.flatnonzero(waiting)
-            everything = rows, waiting, done, episode, memory, hidden
-            rows, waiting, done, episode, memory, hidden = take(everything, left)
+            rows, waiting, done, episode, memory = take((rows, waiting, done, episode, memory), left)
+            for unit in hidden:
+                unit[: len(left)] = unit[left]
 
-    def _stepping(self, episode: Any, memory: Any, hidden: np.ndarray, done: np.ndarray) -> Callable[[Key], None]:
-        """A function that takes one step of all these cells, in place; cells that are done stay as they are."""
+    def _stepping(self, episode: Any, memory: Any, hidden: np.ndarray, done: np.ndarray) -> Callable[[Key, bool], None]:
+        """A function that takes one step of all these cells, in place; cells that are done stay as they are.
+
+        It is told the key of the noise, and whether this is the first step of all, when `hidden` is empty.
+        """
         cells = len(done)
         told, outputs = (np.empty((number, cells), np.float32) for number in self.policy.channels)
         look = prepare(self.look, cells, (episode, memory), tuple(told))
         out = episode._replace(chip=None), memory, done
         pulse = prepare(self.pulse, cells, (episode, memory, done, tuple(outputs)), out)
 
-        def step(key: Key) -> None:
+        def step(key: Key, first: bool) -> None:
             look.launch(key, 1)
-            self.policy.think(told, hidden, outputs)
+            self.policy.think(told, hidden, outputs, first)
             pulse.launch(key, 1)
 
         return step

@@ -55,13 +55,13 @@ def test_loops_decide_as_policies_predict(kind):
     start = prepare(writer.start, cells, (np.arange(cells, dtype=np.uint32),))
     start.launch(key, 1)
     episode, done = start.result(), np.zeros(cells, bool)
-    memory, hidden = writer.policy.met(writer.view(episode)), np.zeros((cells, writer.policy.hidden), np.float32)
+    memory, hidden = writer.policy.met(writer.view(episode)), np.zeros((writer.policy.hidden, cells), np.float32)
     step, pulses = writer._stepping(episode, memory, hidden, done), 0
-    for _ in range(12):
+    for number in range(12):
         action, state = policy.predict(np.stack(task.shown(episode), axis=1).astype(np.float32), state)
         wanted = np.array(task.actions.signals(action))
         key, going = key.next(), ~done
-        step(key)
+        step(key, number == 0)
         pulsed = going & (wanted[2] == 0)
         np.testing.assert_allclose(episode.signal[pulsed], wanted[0, pulsed], atol=2e-3)
         np.testing.assert_allclose(episode.log_width[pulsed], wanted[1, pulsed], atol=2e-3)
