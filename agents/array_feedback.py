@@ -80,6 +80,13 @@ class Feedback:
         wide = self.tolerance * np.maximum(rows.weight, 1e-12) ** -self.exponent
         return np.where(wide > ANYTHING, np.inf, np.clip(wide, NARROWEST, WIDEST))
 
+    def by_row(self, inputs: np.ndarray) -> np.ndarray:
+        """(rows,) [range] tolerances in the order of the array, from inputs (n, rows)."""
+        rows = rows_of(inputs, self.ridge)
+        tolerances = np.empty(len(rows.order))
+        tolerances[rows.order] = self.tolerances(rows)
+        return tolerances
+
 
 def write_product(
     crossbar: Crossbar,
@@ -117,7 +124,7 @@ def write_product(
         ValueError: inputs of another shape, not finite or all zero, or an array whose rows cannot be written alone.
     """
     feedback = feedback or Feedback()
-    _check(crossbar, encoding, weights, inputs)
+    check_product(crossbar, encoding, weights, inputs)
     rows = rows_of(np.asarray(inputs, float), feedback.ridge)
     line, aims = crossbar.replace(rows=1), weights[rows.order].astype(float)
     parts: dict[int, Written] = {}
@@ -195,8 +202,12 @@ def _joined(parts: list[Written], line: Crossbar, before: CrossbarState, whole: 
     return Written(state, Mapping(targets, missing, outside, parts[0].mapping.order), *others)
 
 
-def _check(crossbar: Crossbar, encoding: Encoding, weights: np.ndarray, inputs: np.ndarray) -> None:
-    """Refuses what cannot be programmed for a product."""
+def check_product(crossbar: Crossbar, encoding: Encoding, weights: np.ndarray, inputs: np.ndarray) -> None:
+    """Refuses what cannot be programmed for a product; the arguments are those of `write_product`.
+
+    Raises:
+        ValueError: as `write_product`.
+    """
     check_weights(weights)
     if SCHEMES[crossbar.scheme].half or crossbar.wires is not None:
         raise ValueError(

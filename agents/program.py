@@ -21,7 +21,7 @@ from agents.library import load_policy
 from agents.program_report import figures, maps, page
 from agents.tiles import Programmer, TileResult, joined
 from agents.tune import tune
-from agents.weights_file import load_weights
+from agents.weights_file import load_inputs, load_weights
 from memenv.command import option, parse, write_whole
 from memenv.crossbar import WRITING, Crossbar
 from memenv.envs.write_verify import WriteVerify
@@ -31,6 +31,7 @@ from memenv.schemes import SCHEMES
 from memenv.wires import Wires
 
 MAPS = ("target", "conductance", "pulses", "energy", "accepted", "failed", "outside", "openings")
+OBJECTIVES = ("cells", "product")
 UNNAMED = ("out", "resume")  # settings that the result does not depend on
 
 
@@ -41,6 +42,12 @@ class ProgramConfig:
     weights: Path = option(help="(inputs, outputs): an .npy file, or a .pt file with a tensor or a state dict")
     key: str | None = option(None, help="which entry of the state dict [its only matrix]")
     transpose: bool = option(False, help="the matrix is (outputs, inputs), as torch.nn.Linear keeps it")
+    inputs: Path | None = option(None, help="(samples, inputs) in any unit, .npy: products are judged on these")
+    objective: str = option(
+        "cells",
+        choices=OBJECTIVES,
+        help="what is aimed at: each cell, or products with half of --inputs, judged on half",
+    )
     device: str = option("threshold", help="a name, a .json record or a .npz table")
     rows: int = option(64, help="lines of an array that are driven: inputs")
     cols: int = option(64, help="lines of an array that are sensed: a pair takes two")
@@ -56,7 +63,7 @@ class ProgramConfig:
     max_pulses: int = option(50, help="pulse budget of a cell each time that it is opened")
     passes: int = option(PASSES, help="times that cells found out of tolerance are opened again")
     trials: int = option(60, help="parameter sets that the controller's tuning tries; 1 = no tuning")
-    products: int = option(256, help="random inputs on which products are judged")
+    products: int = option(256, help="random inputs on which products are judged without --inputs")
     seed: int = option(0, help="of chips, noise, tuning and inputs")
     out: Path = option(Path("programmed"), help="folder of conductances.npz, report.json, report.md, maps.png, tiles/")
     resume: bool = option(False, help="go on where an interrupted run stopped; same options")
@@ -84,9 +91,11 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
         ValueError: weights, settings or a folder that cannot be used; nothing is written then.
     """
     weights = load_weights(config.weights, config.key)
-    programmer = build(config, weights.T if config.transpose else weights)
+    matrix = weights.T if config.transpose else weights
+    inputs = None if config.inputs is None else load_inputs(config.inputs, len(matrix))
+    programmer = build(config, matrix, inputs)
     programmer.check_memory()
-    record = _settings(config, weights)
+    record = _settings(config, weights, inputs)
     if config.resume:
         saved = _saved_run(config, record)
     elif (config.out / "run.json").exists():
@@ -112,8 +121,8 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
     return found
 
 
-def build(config: ProgramConfig, weights: np.ndarray) -> Programmer:
-    """What programs weights (inputs, outputs), not tuned.
+def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None = None) -> Programmer:
+    """What programs weights (inputs, outputs), not tuned; `inputs` (samples, inputs) are those of `config.inputs`.
 
     Raises:
         ValueError: an impossible setting.
@@ -125,6 +134,12 @@ def build(config: ProgramConfig, weights: np.ndarray) -> Programmer:
         raise ValueError(f"wires is {config.wires}, allowed is a resistance >= 0 [ohm]")
     if len(config.span) != 2:
         raise ValueError(f"span is {','.join(map(str, config.span))}, two numbers are needed")
+    product = config.objective == "product"
+    if product and (inputs is None or len(inputs) < 2):
+        raise ValueError(
+            f"objective is 'product' with {0 if inputs is None else len(inputs)} inputs: give --inputs with two "
+            "samples or more, every other one to learn from"
+        )
     task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses)
     low, high = config.span
     crossbar = Crossbar(
@@ -137,6 +152,10 @@ def build(config: ProgramConfig, weights: np.ndarray) -> Programmer:
         wires=Wires(row_segment=config.wires, col_segment=config.wires) if config.wires else None,
     )
     rng, volts = np.random.default_rng((EVALUATION, config.seed)), task.device.read.voltage
+    if inputs is None:
+        voltages = rng.uniform(-volts, volts, (config.products, len(weights)))
+    else:
+        voltages = volts / np.abs(inputs).max() * (inputs[1::2] if product else inputs)
     return Programmer(
         weights=weights,
         encoding=Encoding.of(weights, task.device, kind=config.encoding, span=(low, high), spares=config.spares),
@@ -144,7 +163,8 @@ def build(config: ProgramConfig, weights: np.ndarray) -> Programmer:
         task=task,
         policy=load_policy(config.controller, task),
         passes=config.passes,
-        voltages=rng.uniform(-volts, volts, (config.products, len(weights))),
+        voltages=voltages,
+        examples=inputs[::2] if product and inputs is not None else None,
         seed=config.seed,
     )
 
@@ -169,11 +189,14 @@ def _program_tiles(programmer: Programmer, config: ProgramConfig) -> list[TileRe
     return results
 
 
-def _settings(config: ProgramConfig, weights: np.ndarray) -> dict[str, Any]:
+def _settings(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None) -> dict[str, Any]:
     """What the result depends on."""
     named = {name: value for name, value in asdict(config).items() if name not in UNNAMED}
-    digest = hashlib.sha256(weights.tobytes()).hexdigest()
-    return {"config": json.loads(json.dumps(named, default=str)), "weights_sha256": digest}
+    files = {
+        f"{name}_sha256": None if matrix is None else hashlib.sha256(matrix.tobytes()).hexdigest()
+        for name, matrix in (("weights", weights), ("inputs", inputs))
+    }
+    return {"config": json.loads(json.dumps(named, default=str)), **files}
 
 
 def _saved_run(config: ProgramConfig, record: dict[str, Any]) -> dict[str, Any]:
@@ -181,8 +204,8 @@ def _saved_run(config: ProgramConfig, record: dict[str, Any]) -> dict[str, Any]:
     path = config.out / "run.json"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-        before, digest = saved["config"], saved["weights_sha256"]
-        saved["command"], saved["parameters"]
+        before = saved["config"]
+        saved["command"], saved["parameters"], saved["weights_sha256"], saved["inputs_sha256"]
     except FileNotFoundError:
         raise ValueError(f"{config.out}: there is no run to resume") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -191,8 +214,9 @@ def _saved_run(config: ProgramConfig, record: dict[str, Any]) -> dict[str, Any]:
     if other:
         changes = ", ".join(f"{name} was {before.get(name)}" for name in other)
         raise ValueError(f"{config.out}: the run to resume had other options: {changes}")
-    if digest != record["weights_sha256"]:
-        raise ValueError(f"{config.weights}: not the weights of the run to resume")
+    for name in ("weights", "inputs"):
+        if saved[f"{name}_sha256"] != record[f"{name}_sha256"]:
+            raise ValueError(f"{getattr(config, name)}: not the {name} of the run to resume")
     return saved
 
 

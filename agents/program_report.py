@@ -19,10 +19,10 @@ def figures(programmer: Programmer, results: list[TileResult]) -> dict[str, Any]
         return np.concatenate([getattr(result, name).ravel() for result in results])
 
     size = device.g_max - device.g_min
-    tolerance = float(np.max(programmer.task.tolerance_x))
     error = (cells("conductance") - cells("target")) / size
-    pulses, accepted, inside = cells("pulses"), cells("accepted"), np.abs(error) <= tolerance
+    pulses, accepted, inside = cells("pulses"), cells("accepted"), np.abs(error) <= cells("tolerance")
     missing = joined(tiles, [result.realised for result in results]) - programmer.weights
+    allowed = joined(tiles, [result.tolerance[:, :1] + 0.0 * result.realised for result in results])
     exact = programmer.voltages @ programmer.weights
     seen = np.zeros(exact.shape)
     for tile, result in zip(tiles, results, strict=True):
@@ -40,7 +40,7 @@ def figures(programmer: Programmer, results: list[TileResult]) -> dict[str, Any]
         "failed": int(cells("failed").sum()),
         "out_of_reach": int(cells("outside").sum()),
         "reopened": int((cells("openings") > 1).sum()),
-        "missed_weights": int((np.abs(missing) > MISSED * tolerance * size * encoding.scale).sum()),
+        "missed_weights": int((np.abs(missing) > MISSED * allowed * size * encoding.scale).sum()),
         "energy_J": float(cells("energy").sum()),
         "latency_sequential_s": float(sum(result.sequential for result in results)),
         "latency_s": float(sum(result.latency for result in results)),
@@ -67,6 +67,9 @@ def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
     cells, accepted = found["cells"], max(found["accepted"], 1)
     rows, outputs = found["weights"]
     wide = {"cells": "one cell at a time", "rows": "a row at a time", "columns": "a column at a time"}
+    wanted = {"cells": "the target of each cell", "product": "the products of the array"}
+    held = {"cells": "", "product": ", those that feedback did not use"}
+    of = "uniform random inputs" if config["inputs"] is None else f"the inputs of {config['inputs']}"
     lines = [
         ("pulses per cell", f"{mean:.3f} [{low:.3f}, {high:.3f}], 99th percentile {found['pulses_p99']:.0f}"),
         ("reads per cell", f"{found['reads_per_cell']:.2f}"),
@@ -88,15 +91,15 @@ def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
     ]
     head = (
         f"{rows} x {outputs} weights as {config['encoding']} on {found['arrays']} arrays, {cells} cells of "
-        f"{config['device']}, {config['scheme']}, written by {config['controller']}."
+        f"{config['device']}, {config['scheme']}, written by {config['controller']}, for {wanted[config['objective']]}."
     )
     table = "\n".join(f"| {name} | {value} |" for name, value in lines)
     notes = (
         "Brackets: 95 % interval over cells. Failed: given up, or out of budget, for a target at some time. Out of "
         "reach: targets of perfect cells that failures have shown to be beyond a cell; its partner, the cells of its "
         f"row or a spare take the difference where they can. Missed: off by more than {MISSED:g} tolerances of a cell. "
-        "Products: of uniform random inputs, read noise included. Latencies are those of all arrays one after "
-        "another."
+        f"Products: of {of}{held[config['objective']]}, read noise included. Latencies are those of all arrays one "
+        "after another."
     )
     return f"`{command}`\n\n{head}\n\n| | |\n| --- | --- |\n{table}\n\n{notes}\n"
 

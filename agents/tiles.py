@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.array_writing import for_weights, fresh_array, write_array
+from agents.array_feedback import Feedback, check_product, write_product
+from agents.array_writing import Written, for_weights, fresh_array, write_array
 from agents.evaluate import EVALUATION
 from agents.policies import Policy
 from memenv.arrays import tree_map
@@ -49,8 +50,9 @@ class TileResult(NamedTuple):
     failed: np.ndarray  # bool
     outside: np.ndarray  # bool, the target on perfect cells is beyond what the cell has shown to reach
     openings: np.ndarray
+    tolerance: np.ndarray  # [range] infinite where the cell was left as it was
     realised: np.ndarray  # (inputs, outputs) the weights that the true conductances stand for
-    product: np.ndarray  # (n, outputs) noisy products with the tile's part of the random inputs
+    product: np.ndarray  # (n, outputs) noisy products with the tile's part of the inputs
     latency: np.ndarray  # () [s]
     sequential: np.ndarray  # () [s]
 
@@ -60,7 +62,7 @@ class Programmer:
     """How a matrix is programmed.
 
     Raises:
-        ValueError: an array that has no room for one weight.
+        ValueError: an array that has no room for one weight, or that cannot be programmed for its product.
     """
 
     weights: np.ndarray  # (rows, outputs) finite
@@ -70,6 +72,7 @@ class Programmer:
     policy: Policy
     passes: int  # openings of a cell after the first
     voltages: np.ndarray  # (n, rows) [V] inputs on which products are judged
+    examples: np.ndarray | None = None  # (n, rows) inputs for whose products it is programmed, else cell by cell
     seed: int
 
     def __post_init__(self) -> None:
@@ -79,6 +82,9 @@ class Programmer:
                 f"cols is {self.crossbar.cols}, at least {least} are needed: {self.encoding.kind} with "
                 f"{self.encoding.spares} spares"
             )
+        if self.examples is not None:
+            for tile in self.tiles:
+                check_product(self.array(tile), self.encoding, self.weights[tile.inputs, tile.outputs], self._fed(tile))
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -99,13 +105,9 @@ class Programmer:
 
     def program(self, tile: Tile, on_step: Callable[[int], None] | None = None) -> TileResult:
         """Program a tile on a fresh chip; the same whatever was done before."""
-        crossbar, weights = self.array(tile), self.weights[tile.inputs, tile.outputs]
-        rng = np.random.default_rng((EVALUATION, self.seed, tile.row, tile.col))
-        streams = Streams(rng)
-        state, aim = fresh_array(crossbar, streams), for_weights(weights, self.encoding)
-        written = write_array(
-            crossbar, self.task, self.policy, state, aim, streams, passes=self.passes, on_step=on_step
-        )
+        crossbar = self.array(tile)
+        streams = Streams(np.random.default_rng((EVALUATION, self.seed, tile.row, tile.col)))
+        written, tolerance = self._written(tile, crossbar, streams, on_step)
         state, order = written.state, written.mapping.order
         voltages, normals = self.voltages[:, tile.inputs], streams.read.standard_normal
         noise = normals(voltages.shape), normals((len(voltages), crossbar.cols))
@@ -119,11 +121,30 @@ class Programmer:
             failed=written.failed,
             outside=written.mapping.outside,
             openings=written.openings,
+            tolerance=np.broadcast_to(tolerance, crossbar.shape),
             realised=self.encoding.decode(crossbar.conductance(state), order),
             product=self.encoding.decode(crossbar.product(state, voltages, noise), order),
             latency=np.asarray(state.latency),
             sequential=np.asarray(state.sequential),
         )
+
+    def _written(
+        self, tile: Tile, crossbar: Crossbar, streams: Streams, on_step: Callable[[int], None] | None
+    ) -> tuple[Written, np.ndarray]:
+        """A fresh array after it was programmed, and tolerances (rows, 1) or what broadcasts to it [range]."""
+        state, weights = fresh_array(crossbar, streams), self.weights[tile.inputs, tile.outputs]
+        given, tolerance = (crossbar, self.task, self.policy, state), float(np.max(self.task.tolerance_x))
+        more: dict[str, Any] = {"passes": self.passes, "on_step": on_step}
+        if self.examples is None:
+            return write_array(*given, for_weights(weights, self.encoding), streams, **more), np.array(tolerance)
+        inputs, feedback = self._fed(tile), Feedback(tolerance=tolerance)
+        written = write_product(*given, weights, self.encoding, inputs, streams, feedback=feedback, **more)
+        return written, feedback.by_row(inputs)[:, None]
+
+    def _fed(self, tile: Tile) -> np.ndarray:
+        """The tile's part of the examples."""
+        assert self.examples is not None
+        return self.examples[:, tile.inputs]
 
     def check_memory(self) -> None:
         """Refuses a matrix that does not fit.

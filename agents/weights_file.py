@@ -1,4 +1,4 @@
-"""A matrix of weights from a file that a user gave: .npy, or a torch file with a tensor or a state dict."""
+"""Matrices from files that a user gave: weights (.npy, or a torch file with a tensor or a state dict), and inputs."""
 
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,39 @@ def load_weights(path: Path, key: str | None = None) -> np.ndarray:
     """
     if path.suffix not in (".npy", ".pt", ".pth"):
         raise ValueError(f"{path}: weights are read from .npy, .pt or .pth files")
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
+    _check_file(path)
     if path.suffix == ".npy":
         if key is not None:
             raise ValueError(f"key is {key!r}: only the state dict of a .pt file has keys")
         found = _from_numpy(path)
     else:
         found = _from_torch(path, key)
-    return _checked(found, path)
+    weights = _checked(found, path, "weights", "(rows, outputs)")
+    if not weights.any():
+        raise ValueError(f"{path}: all weights are zero; there is nothing to program")
+    return weights
+
+
+def load_inputs(path: Path, rows: int) -> np.ndarray:
+    """Inputs (samples, rows) float64 of an .npy file, for a matrix of that many rows.
+
+    Raises:
+        ValueError: no readable file, another number of columns, or numbers that are not real and finite, or all zero.
+    """
+    if path.suffix != ".npy":
+        raise ValueError(f"{path}: inputs are read from .npy files")
+    _check_file(path)
+    inputs = _checked(_from_numpy(path), path, "inputs", f"(samples, {rows})")
+    if inputs.shape[1] != rows:
+        raise ValueError(f"{path}: has the shape {inputs.shape}, but the weights take {rows} inputs: (samples, {rows})")
+    if not inputs.any():
+        raise ValueError(f"{path}: all inputs are zero; so are all products, whatever the weights are")
+    return inputs
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
 
 
 def _from_numpy(path: Path) -> Any:
@@ -67,15 +91,13 @@ def _entry(entries: dict[str, Any], path: Path, key: str | None) -> Any:
     raise ValueError(f"{path}: the state dict has {asked}; its matrices are {', '.join(map(str, matrices)) or 'none'}")
 
 
-def _checked(found: Any, path: Path) -> np.ndarray:
+def _checked(found: Any, path: Path, what: str, shape: str) -> np.ndarray:
     if found.ndim != 2 or 0 in found.shape:
-        raise ValueError(f"{path}: has the shape {tuple(found.shape)}, a matrix (rows, outputs) is needed")
+        raise ValueError(f"{path}: has the shape {tuple(found.shape)}, a matrix {shape} is needed")
     if found.dtype.kind not in "fiub":
         raise ValueError(f"{path}: is of type {found.dtype}, real numbers are needed")
-    weights = found.astype(np.float64)
-    bad = int((~np.isfinite(weights)).sum())
+    values = found.astype(np.float64)
+    bad = int((~np.isfinite(values)).sum())
     if bad:
-        raise ValueError(f"{path}: {bad} of {weights.size} weights are NaN or infinite; all must be finite")
-    if not weights.any():
-        raise ValueError(f"{path}: all weights are zero; there is nothing to program")
-    return weights
+        raise ValueError(f"{path}: {bad} of {values.size} {what} are NaN or infinite; all must be finite")
+    return values

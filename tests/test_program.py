@@ -179,8 +179,57 @@ def test_torch_files_are_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(arrays(tmp_path / "b")["weights"], layer.weight.detach().numpy(), atol=1e-3)
 
 
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """300 inputs for the weights, each like its neighbours, the last two always zero."""
+    normal = np.random.default_rng(1).standard_normal((300, 18))
+    smooth = sum(np.roll(normal, step, axis=1) for step in range(6))
+    smooth[:, 16:] = 0.0
+    np.save(tmp_path / "x.npy", 7.0 * smooth)
+    return tmp_path / "x.npy"
+
+
+def test_products_are_judged_on_the_inputs_of_a_file(weights: Path, inputs: Path, tmp_path: Path) -> None:
+    given = ["--inputs", str(inputs), "--passes", "0", "--seed", "3"]
+    assert main(words(weights, tmp_path / "out", *given)) == 0
+    found, report = arrays(tmp_path / "out"), json.loads((tmp_path / "out" / "report.json").read_text())["report"]
+    exact, seen = (np.load(inputs) @ found[name] for name in ("weights", "realised"))
+    noiseless = np.sqrt(np.mean((seen - exact) ** 2) / np.mean(exact**2))
+    assert report["product_error"] == pytest.approx(noiseless, rel=0.3)
+    assert f"of the inputs of {inputs}," in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_knowing_the_inputs_makes_products_better_and_resumes(
+    weights: Path, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    errors, pulses = {}, {}
+    given = ["--inputs", str(inputs), "--rows", "18", "--cols", "14", "--tolerance", "0.03"]
+    for objective in ("cells", "product"):
+        out = tmp_path / objective
+        assert main(words(weights, out, *given, "--objective", objective)) == 0
+        report = json.loads((out / "report.json").read_text())["report"]
+        held = np.load(inputs)[1::2]
+        off = held @ (arrays(out)["realised"] - np.load(weights))
+        errors[objective], pulses[objective] = np.sqrt(np.mean(off**2)), report["pulses_per_cell"][0]
+        assert report["false_acceptances"] < 0.1 * report["cells"]
+    assert errors["product"] < 0.8 * errors["cells"] and pulses["product"] < pulses["cells"]
+    assert "for the products of the array" in (tmp_path / "product" / "report.md").read_text()
+    again = words(weights, tmp_path / "product", *given, "--objective", "product", "--resume")
+    assert main(again) == 0
+    np.save(inputs, 2.0 * np.load(inputs))
+    capsys.readouterr()
+    assert main(again) == 2
+    assert "not the inputs of the run to resume" in capsys.readouterr().err
+
+
 def bad_files(folder: Path) -> None:
     good = np.ones((4, 3))
+    np.save(folder / "x_good.npy", np.ones((5, 4)))
+    np.save(folder / "x_nan.npy", np.full((5, 4), np.nan))
+    np.save(folder / "x_wide.npy", np.ones((5, 3)))
+    np.save(folder / "x_zero.npy", np.zeros((5, 4)))
+    np.save(folder / "x_one.npy", np.ones((1, 4)))
+    np.save(folder / "x_late.npy", np.eye(4)[[3, 3, 3]])
     np.save(folder / "good.npy", good)
     np.save(folder / "nan.npy", np.where(np.eye(4, 3) > 0, np.nan, 1.0))
     np.save(folder / "vector.npy", np.ones(4))
@@ -225,12 +274,25 @@ def bad_files(folder: Path) -> None:
         ("good.npy", ["--spares", "-1"], "spares is -1"),
         ("good.npy", ["--resume"], "there is no run to resume"),
         ("good.npy", ["--scheme", "V/4"], "invalid choice: 'V/4'"),
+        ("good.npy", ["--inputs", "x_missing.npy"], "there is no such file"),
+        ("good.npy", ["--inputs", "w.csv"], "inputs are read from .npy files"),
+        ("good.npy", ["--inputs", "vector.npy"], "has the shape (4,), a matrix (samples, 4) is needed"),
+        ("good.npy", ["--inputs", "x_nan.npy"], "20 of 20 inputs are NaN"),
+        ("good.npy", ["--inputs", "x_wide.npy"], "has the shape (5, 3), but the weights take 4 inputs"),
+        ("good.npy", ["--inputs", "x_zero.npy"], "all inputs are zero"),
+        ("good.npy", ["--inputs", "pickled.npy"], "pickled objects"),
+        ("good.npy", ["--objective", "product"], "with 0 inputs: give --inputs"),
+        ("good.npy", ["--objective", "product", "--inputs", "x_one.npy"], "with 1 inputs"),
+        ("good.npy", ["--objective", "product", "--inputs", "x_good.npy", "--scheme", "V/2"], "scheme is 'V/2'"),
+        ("good.npy", ["--objective", "product", "--inputs", "x_good.npy", "--spares", "1"], "spares is 1"),
+        ("good.npy", ["--objective", "product", "--inputs", "x_late.npy", "--rows", "2"], "inputs are all zero"),
     ],
 )
 def test_bad_input_is_one_line_with_status_2_and_nothing_is_written(
     file: str, more: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad_files(tmp_path)
+    more = [str(tmp_path / word) if word.endswith((".npy", ".csv")) else word for word in more]
     try:
         status = main(words(tmp_path / file, tmp_path / "out", *more))
     except SystemExit as end:
