@@ -43,13 +43,6 @@ class CrossbarState(NamedTuple):
     sequential: Array  # (...) [s] that they would have taken cell by cell
 
 
-class ReadMoments(NamedTuple):
-    """What one read of each cell says, arrays (..., rows, cols)."""
-
-    mean: Array  # [S]
-    variance: Array  # [S^2], the float 0 without read noise
-
-
 @dataclass(frozen=True, kw_only=True)
 class Crossbar:
     """A nominal array: device, size, how it is written, and the converters around it.
@@ -101,6 +94,14 @@ class Crossbar:
         return self.rows, self.cols
 
     @property
+    def not_compiled(self) -> str:
+        """The setting with which writing and reading are no loop over cells (memenv/engine.py), if any."""
+        for name, simple in (("scheme", "1T1R"), ("writing", "cells"), ("wires", None)):
+            if getattr(self, name) != simple:
+                return f"{name}={getattr(self, name)!r}"
+        return ""
+
+    @property
     def write_channels(self) -> int:
         """Standard normals that each cell takes in a step of writing: of its pulse, and of both half-select trains."""
         return 3 * (3 if self._bias.half else 1)
@@ -129,7 +130,7 @@ class Crossbar:
 
         `noise` (2, ..., rows, cols) standard normal: drift, trap.
         """
-        zero = 0.0 * x
+        zero = namespace(x).zeros_like(x)
         array = zero[..., 0, 0]
         return CrossbarState(chip, chip.fresh(x, noise), zero, zero, zero, array, array)
 
@@ -211,7 +212,8 @@ class Crossbar:
             enabled: (..., rows, cols) bool, cells that are read; all if None.
         """
         chip, duration = state.chip, state.chip.read.duration
-        xp, one, g = namespace(state.cell.x, noise), 1.0 + 0.0 * state.cell.x, chip.conductance(state.cell)
+        xp, g = namespace(state.cell.x, noise), chip.conductance(state.cell)
+        one = xp.ones_like(state.cell.x)
         reading, cell = chip.sense(state.cell, noise)
         if self.wires is not None:
             alone, columns = self.writing == "cells", self.writing == "columns"
@@ -261,7 +263,7 @@ class Crossbar:
 
     def _through(self, state: CrossbarState, inputs: Array, noise: tuple[Array, Array], transposed: bool) -> Array:
         """(..., n, lines sensed) [A] of (..., n, lines driven) [V]."""
-        seen, driven = read_moments(state.chip, state.cell), self.dac.convert(inputs, noise[0])
+        seen, driven = state.chip.read_moments(state.cell), self.dac.convert(inputs, noise[0])
         currents = self._currents(seen.mean, driven, transposed)
         variance = (self.adc.noise * self.adc.full_scale) ** 2
         if not is_zero(seen.variance):
@@ -295,20 +297,6 @@ class Crossbar:
         """(..., rows, cols) [J] in each cell while the array multiplies `inputs` (..., n, rows) [V]."""
         time = state.chip.read.duration
         return (inputs**2).sum(-2)[..., :, None] * time * self.conductance(state)
-
-
-def read_moments(chip: Any, cell: State) -> ReadMoments:
-    """Mean and variance of one read of cells in an array, where no converter rounds it."""
-    g, read = chip.conductance(cell), chip.read
-    variance: Array = 0.0
-    if not is_zero(read.noise):
-        thermal = chip.replace(read=dataclasses.replace(read, adc_bits=0))
-        variance = (thermal.sense(cell._replace(trap=None), (1.0, 0.0))[0] - g) ** 2
-    if cell.trap is not None:
-        height, occupied = read.telegraph * (chip.g_max - chip.g_min), chip.rest(cell, read.duration).trap
-        g = g - height * occupied
-        variance = variance + height**2 * occupied * (1 - occupied)
-    return ReadMoments(g, variance)
 
 
 def _turned(matrix: Array) -> Array:

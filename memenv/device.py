@@ -90,6 +90,13 @@ class State(NamedTuple):
     trap: Array | None = None  # [1] probability that the telegraph trap is occupied, 0 or 1 right after a read
 
 
+class ReadMoments(NamedTuple):
+    """What a read of each cell says, arrays (cells,)."""
+
+    mean: Array  # [S]
+    variance: Array  # [S^2], the float 0 without read noise
+
+
 @dataclass(frozen=True, kw_only=True)
 class Device:
     """A device as a lab describes it (floats), or a fabricated chip of it (arrays (cells,)): the same record."""
@@ -259,15 +266,7 @@ class Device:
         size, read = self.g_max - self.g_min, self.read
         seen = g
         if not is_zero(read.noise):
-            sigma = read.noise * size
-            if not is_zero(read.noise_exponent):
-                sigma = sigma * floor_at(g / self.g_max, TINY) ** read.noise_exponent
-            if not is_zero(read.noise_log_time):
-                t_r = floor_at(read.noise_log_time * 1.0 + 0.0 * g, 1e-30)
-                elapsed = floor_at(state.age, 0.0) + read.duration
-                growth = xp.sqrt(floor_at(xp.log((elapsed + t_r) / (2 * t_r)), TINY))
-                sigma = sigma * xp.where(t_r > 1e-30, growth, 1.0 + 0.0 * g)
-            seen = seen + sigma * noise[0]
+            seen = seen + self.read_deviation(g, state.age) * noise[0]
         trap = state.trap
         if trap is not None:
             trap = (noise[1] < _normal_quantile(self._trap_after(trap, read.duration))) + 0.0 * g
@@ -278,6 +277,32 @@ class Device:
             rounded = self.g_min + lsb * clip(xp.round((seen - self.g_min) / lsb), 0.0, steps)
             seen = rounded if isinstance(read.adc_bits, int) else xp.where(read.adc_bits > 0, rounded, seen)
         return seen, state._replace(trap=trap, age=state.age + read.duration)
+
+    def read_moments(self, state: State) -> ReadMoments:
+        """Mean and variance of one read of each cell where no converter rounds it, as in a sum along a line."""
+        g, read = self.conductance(state), self.read
+        mean, variance = g, 0.0
+        if not is_zero(read.noise):
+            variance = self.read_deviation(g, state.age) ** 2 + 0.0 * g
+        if state.trap is not None:
+            height = read.telegraph * (self.g_max - self.g_min)
+            occupied: Array = self._trap_after(state.trap, read.duration)
+            mean = g - height * occupied
+            variance = variance + height**2 * occupied * (1 - occupied) + 0.0 * g
+        return ReadMoments(mean, variance)
+
+    def read_deviation(self, g: Array, age: Array) -> Array:
+        """Standard deviation [S] of the thermal noise of a read of `g` (cells,) [S], `age` [s] after the last pulse."""
+        xp, read = namespace(g), self.read
+        sigma = read.noise * (self.g_max - self.g_min)
+        if not is_zero(read.noise_exponent):
+            sigma = sigma * floor_at(g / self.g_max, TINY) ** read.noise_exponent
+        if not is_zero(read.noise_log_time):
+            t_r = floor_at(read.noise_log_time * 1.0 + 0.0 * g, 1e-30)
+            elapsed = floor_at(age, 0.0) + read.duration
+            growth = xp.sqrt(floor_at(xp.log((elapsed + t_r) / (2 * t_r)), TINY))
+            sigma = sigma * xp.where(t_r > 1e-30, growth, 1.0 + 0.0 * g)
+        return sigma
 
     def _retained(self, g: Array, state: State) -> Array:
         """Conductance [S] after relaxation and drift."""

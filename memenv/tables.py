@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from memenv.arrays import Array
-from memenv.device import Device, Driver, Read, State
+from memenv.device import Device, Driver, Read, ReadMoments, State
 from memenv.records import DeviceError
 
 ONE_PULSE = Driver(set_min=1.0, set_max=1.0, reset_min=1.0, reset_max=1.0, width_min=1e-6, width_max=1e-6)
@@ -136,6 +136,8 @@ class TableDevice:
     _trap_after = cast(Callable[..., Array], Device._trap_after)
     conductance = cast(Callable[..., Array], Device.conductance)
     sense = cast(Callable[..., tuple[Array, State]], Device.sense)
+    read_moments = cast(Callable[..., ReadMoments], Device.read_moments)
+    read_deviation = cast(Callable[..., Array], Device.read_deviation)
     pulse_energy = cast(Callable[..., Array], Device.pulse_energy)
     read_energy = cast(Callable[..., Array], Device.read_energy)
 

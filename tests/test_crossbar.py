@@ -9,7 +9,7 @@ import pytest
 
 from memenv.arrays import put, take, tree_map
 from memenv.converters import Converter, CrossbarError
-from memenv.crossbar import Crossbar, CrossbarState, read_moments, shaped
+from memenv.crossbar import Crossbar, CrossbarState, shaped
 from memenv.device import Device, Mismatch, Read
 from memenv.operations import one_line
 from memenv.presets import load_device
@@ -234,7 +234,7 @@ def test_moments_of_a_read_are_those_of_the_device_with_trap_and_growing_noise(r
     crossbar = Crossbar(device=everything.replace(read=replace(everything.read, adc_bits=0)), rows=2, cols=3)
     state = crossbar.rest(crossbar.sense(fresh(crossbar, rng, ()), rng.standard_normal((2, 2, 3)))[1], 5e-4)
     reads, _ = crossbar.sense(copies(state, 20_000), rng.standard_normal((2, 20_000, 2, 3)))
-    moments = read_moments(state.chip, state.cell)
+    moments = state.chip.read_moments(state.cell)
     np.testing.assert_allclose(reads.mean(0), moments.mean, rtol=0.003)
     np.testing.assert_allclose(reads.std(0), np.sqrt(moments.variance), rtol=0.03)
 
