@@ -3,9 +3,14 @@
     OMP_NUM_THREADS=1 python benchmarks/env_speed.py
 
 Random actions, autoreset NEXT_STEP, actions sampled beforehand; each row is measured `REPEATS` times in turn with the
-others, so that a busy machine slows all of them alike. Printed: median and best, and the median as a multiple of
-CartPole's. Of arrays there are fewer environments, with four times as many cells in all. Rows "numba" are the compiled
-engine (extra `numba`) on one thread.
+others, so that a busy machine slows all of them alike. Rows "numba" are the compiled engine (extra `numba`) on one
+thread.
+
+Printed: median and best of environment steps a second, the median as a multiple of CartPole's at the batch's number of
+environments, and cells a second. An environment of CrossbarProgram is an array: its step writes, reads and judges all
+of its cells, each of which has the work of an environment of WriteVerify. Both comparisons are therefore printed:
+arrays of a few sizes in CartPole's number (rows "as many"), which says what an environment costs, and arrays with four
+times as many cells in all, which say what a cell costs.
 """
 
 import importlib.util
@@ -19,6 +24,8 @@ import gymnasium as gym
 import numpy as np
 
 import memenv
+from memenv.envs import CrossbarProgram, TaskVectorEnv
+from memenv.envs.compiled import not_compiled
 
 REPEATS = 5
 SECONDS = 0.4  # of one measurement
@@ -35,7 +42,6 @@ CASES: dict[str, dict[str, Any]] = {
     "threshold + pcm, mixture": {"device": ["threshold", "pcm"]},
 }
 ARRAYS: dict[str, dict[str, Any]] = {
-    "2 x 2": {"rows": 2, "cols": 2},
     "8 x 8": {},
     "64 x 64": {"rows": 64, "cols": 64},
     "8 x 8, row-parallel": {"writing": "rows"},
@@ -43,32 +49,43 @@ ARRAYS: dict[str, dict[str, Any]] = {
     "8 x 8, product": {"objective": "product"},
     "8 x 8, V/2, all read": {"scheme": "V/2", "verify": "all"},
 }
+AS_MANY = (1, 2, 4, 8)  # rows and columns
+
+
+def engines(task: Any) -> dict[str, str]:
+    """The engines that run a task, and what is added to the name of a row."""
+    compiled = importlib.util.find_spec("numba") and not not_compiled(task)
+    return {"numpy": "", "numba": ", numba"} if compiled else {"numpy": ""}
 
 
 def environments(size: int) -> dict[str, gym.vector.VectorEnv]:
-    """The rows of the table, with so many cells, and four times as many in arrays."""
+    """The rows of the table, with so many cells, and with arrays."""
     rows = {CARTPOLE: gym.make_vec("CartPole-v1", num_envs=size)}
     for name, case in CASES.items():
-        rows[name] = gym.make_vec("memenv/WriteVerify-v0", num_envs=size, **case)
-        if importlib.util.find_spec("numba") and not rows[name].unwrapped.task.not_compiled:
-            rows[f"{name}, numba"] = gym.make_vec("memenv/WriteVerify-v0", num_envs=size, engine="numba", **case)
+        for engine, suffix in engines(memenv.WriteVerify(**case)).items():
+            rows[name + suffix] = gym.make_vec("memenv/WriteVerify-v0", num_envs=size, engine=engine, **case)
     for name, case in ARRAYS.items():
         count = max(4 * size // (case.get("rows", 8) * case.get("cols", 8)), 1)
-        rows[f"CrossbarProgram {name}"] = gym.make_vec("memenv/CrossbarProgram-v0", num_envs=count, **case)
+        task = CrossbarProgram(**case)
+        for engine, suffix in engines(task).items():
+            rows[f"arrays {name}{suffix}"] = TaskVectorEnv(task, count, engine=engine)
+    for side in AS_MANY:
+        task = CrossbarProgram(rows=side, cols=side)
+        engine, suffix = [*engines(task).items()][-1]
+        rows[f"arrays {side} x {side}, as many{suffix}"] = TaskVectorEnv(task, size, engine=engine)
     return rows
 
 
 def cells(env: gym.vector.VectorEnv) -> int:
     """Cells of each environment."""
-    draws = env.unwrapped.task.initial_draws if "memenv" in env.spec.id else ()
-    return math.prod(draws[0].layout) if draws else 1
+    return math.prod(env.unwrapped.task.initial_draws[0].layout) if isinstance(env.unwrapped, TaskVectorEnv) else 1
 
 
 def stepper(env: gym.vector.VectorEnv) -> Callable[[], float]:
     """A function that measures environment steps a second once."""
     env.action_space.seed(0)
     env.reset(seed=0)
-    actions = [env.action_space.sample() for _ in range(16)]
+    actions = [env.action_space.sample() for _ in range(8)]
     for action in actions:
         env.step(action)
 

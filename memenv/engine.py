@@ -9,10 +9,12 @@ operation; the compiled loop reads each number of a cell once and writes each re
     state = engine.fresh(chip, x, Key(2))
     reading, state = engine.pulse_and_read(chip, state, amplitude, width, Key(3))
 
-Parametric devices and mixtures of them are compiled; measured tables are looked up by NumPy under both engines.
+Parametric devices and mixtures of them are compiled; measured tables are looked up by NumPy under both engines. Whole
+crossbars are written and read as well: those that are no loop over cells (`Crossbar.not_compiled`) by NumPy, too.
 """
 
 import importlib.util
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +22,11 @@ from typing import Any
 import numpy as np
 
 from memenv.arrays import Array, take, tree_map
+from memenv.crossbar import Crossbar, CrossbarState
 from memenv.device import Device, State
 from memenv.fused.run import Unfit, run
-from memenv.noise import FRESH_LANES, PULSE_LANES, READ_LANES, Draws, Key, Lanes, Noise
+from memenv.noise import FRESH_LANES, PULSE_LANES, READ_LANES, WRITE_LANES, Draws, Key, Lanes, Noise
+from memenv.operations import Operations
 
 NAMES = ("auto", "numpy", "numba")
 WORTHWHILE = 4096  # cells, above which the seconds of compilation are soon regained
@@ -94,21 +98,44 @@ class Engine:
         inputs = chip, state, _pulses(amplitude), _pulses(width), count
         return self._run(_pulse_and_read, key, len(state.x), inputs, out)
 
+    def write(
+        self,
+        crossbar: Crossbar,
+        state: CrossbarState,
+        operations: Operations,
+        key: Key,
+        out: CrossbarState | None = None,
+    ) -> CrossbarState:
+        """`Crossbar.write`: arrays (arrays, rows, cols) after one step of writing."""
+        return self._run(_write, key, state.pulses.shape, (crossbar, state, operations), out, filled=False)
+
+    def sense(
+        self,
+        crossbar: Crossbar,
+        state: CrossbarState,
+        key: Key,
+        enabled: np.ndarray | None = None,
+        out: tuple[np.ndarray, CrossbarState] | None = None,
+    ) -> tuple[np.ndarray, CrossbarState]:
+        """`Crossbar.sense`: a read of each cell (arrays, rows, cols) [S], NaN where not `enabled`, and the state."""
+        return self._run(_sense, key, state.pulses.shape, (crossbar, state, enabled), out, filled=False)
+
     def _run(
         self,
         program: Callable[..., Any],
         key: Key,
-        cells: int,
+        cells: int | tuple[int, ...],
         inputs: tuple[Any, ...],
         out: Any = None,
         filled: bool = True,
     ) -> Any:
-        if not 0 < cells < MOST_CELLS:
-            raise EngineError(f"{cells} cells, allowed is 1 <= cells < 2^32")
-        if self.name == "numpy" or not isinstance(inputs[0], Device):
-            return _run_numpy(program, key, cells, inputs, out, filled)
+        shape = cells if isinstance(cells, tuple) else (cells,)
+        if not 0 < math.prod(shape) < MOST_CELLS:
+            raise EngineError(f"{math.prod(shape)} cells, allowed is 1 <= cells < 2^32")
+        if self.name == "numpy" or not _element_wise(*inputs):
+            return _run_numpy(program, key, shape, inputs, out, filled)
         try:
-            return run(program, key, cells, inputs, out, self.threads, filled)
+            return run(program, key, shape, inputs, out, self.threads, filled)
         except Unfit as error:
             raise EngineError(str(error)) from None
 
@@ -129,6 +156,13 @@ def load_engine(name: str = "auto", *, cells: int | None = None, threads: int = 
     if name == "auto":
         name = "numba" if installed and (cells is None or cells >= WORTHWHILE) else "numpy"
     return Engine(name, threads)
+
+
+def _element_wise(what: Any, state: Any = None, *_: Any) -> bool:
+    """Whether it can be done in a loop over cells, of chips and of crossbars."""
+    if isinstance(what, Crossbar):
+        return not what.not_compiled and isinstance(state.chip, Device)
+    return isinstance(what, Device)
 
 
 # -- programs: what is run, on arrays or on terms ---------------------------------------------------------------------
@@ -154,21 +188,39 @@ def _pulse_and_read(noise: Noise, cells: int, chip: Any, state: State, *pulse: A
     return _read(noise, cells, chip, _pulse(noise, cells, chip, state, *pulse))
 
 
+def _write(noise: Noise, _: int, crossbar: Crossbar, state: CrossbarState, operations: Operations) -> CrossbarState:
+    return crossbar.write(state, operations, Lanes(noise.normal, WRITE_LANES))
+
+
+def _sense(
+    noise: Noise, _: int, crossbar: Crossbar, state: CrossbarState, enabled: Array | None
+) -> tuple[Array, CrossbarState]:
+    return crossbar.sense(state, Lanes(noise.normal, READ_LANES), enabled)
+
+
 # -- NumPy ------------------------------------------------------------------------------------------------------------
 
 
 def _run_numpy(
-    program: Callable[..., Any], key: Key, cells: int, inputs: tuple[Any, ...], out: Any, filled: bool
+    program: Callable[..., Any], key: Key, shape: tuple[int, ...], inputs: tuple[Any, ...], out: Any, filled: bool
 ) -> Any:
-    """The program on blocks of the arrays."""
-    for begin in range(0, cells, BLOCK):
-        rows = slice(begin, min(begin + BLOCK, cells))
-        noise = Noise(key.words()[:, None], np.arange(rows.start, rows.stop, dtype=np.uint32))
+    """The program on blocks of the arrays, of whole crossbars."""
+    count, size = shape[0], math.prod(shape[1:])
+    block = max(BLOCK // size, 1)
+    for begin in range(0, count, block):
+        rows = slice(begin, min(begin + block, count))
+        numbers = np.arange(rows.start * size, rows.stop * size, dtype=np.uint32).reshape(-1, *shape[1:])
+        noise = Noise(key.words()[:, None], numbers)
         part = program(noise, rows.stop - rows.start, *take(inputs, rows))
         if out is None:
-            out = tree_map(lambda leaf: np.empty(cells, np.float32) if filled or np.ndim(leaf) else leaf, part)
+            out = tree_map(lambda leaf: _room(leaf, count, filled), part)
         _copy(part, out, rows)
     return out
+
+
+def _room(leaf: Any, count: int, filled: bool) -> Any:
+    """An array for so many of what a part of the result is; numbers stay unless they are filled."""
+    return np.empty((count, *np.shape(leaf)[1:]), np.float32) if filled or np.ndim(leaf) else leaf
 
 
 def _copy(part: Any, out: Any, rows: slice) -> None:

@@ -24,6 +24,7 @@ PARITY = np.uint32(0x1BD11BDA)
 PULSE_LANES = (0, 2, 3)  # cycle noise, additive noise, relaxation
 READ_LANES = (1, 4)  # thermal noise, telegraph trap
 FRESH_LANES = (6, 7)  # drift, trap
+WRITE_LANES = (*PULSE_LANES, *range(8, 14))  # a pulse, and both half-select trains
 CHIP_LANES = 16  # the first normal of fabrication
 LOT_LANES = 64  # the first uniform number of fabrication
 CHOICE_LANE = 72  # uniform, the device of a mixture

@@ -15,7 +15,7 @@ from scipy.stats import ks_2samp
 
 from memenv import Device, Response, load_device
 from memenv.engine import load_engine
-from memenv.envs import CrossbarProgram, TaskError, TaskVectorEnv, WriteVerify
+from memenv.envs import TaskError, TaskVectorEnv, WriteVerify
 from memenv.envs.compiled import drawn
 from memenv.envs.task import NormalDraw, UniformDraw
 from memenv.noise import Key, Noise
@@ -258,9 +258,8 @@ def test_a_specification_keeps_the_engine():
     [
         (WriteVerify(history=2), "history=2"),
         (WriteVerify(confirm_reads=1), "confirm_reads=1"),
-        (CrossbarProgram(rows=2, cols=2), "CrossbarProgram"),
     ],
-    ids=["history", "confirm_reads", "crossbar"],
+    ids=["history", "confirm_reads"],
 )
 def test_what_is_not_compiled_is_refused_with_the_engine_to_use(task, reason):
     with pytest.raises(TaskError, match=f'engine "numba" does not run {reason}: use engine="numpy"'):

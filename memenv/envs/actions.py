@@ -33,7 +33,12 @@ class PulseActions:
         """Box (2 or 3,) float32 in [-1, 1], or Discrete (menu length)."""
         if self.discrete:
             return spaces.Discrete(len(self.menu[0]) + self.give_up)
-        return spaces.Box(-1.0, 1.0, (2 + self.give_up,), np.float32)
+        return spaces.Box(-1.0, 1.0, (self.channels,), np.float32)
+
+    @property
+    def channels(self) -> int:
+        """Numbers that an action is taken apart into."""
+        return 2 + self.give_up
 
     @cached_property
     def menu(self) -> tuple[Float, Float]:

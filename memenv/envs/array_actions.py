@@ -1,5 +1,6 @@
 """Actions on arrays: a pulse for every cell, or one line with one pulse and the cells of it that are enabled."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -34,21 +35,38 @@ class CellActions:
     def _pulses(self) -> PulseActions:
         return PulseActions(discrete=False, levels=(1, 1), give_up=False, polarity_only=self.polarity_only)
 
+    @property
+    def channels(self) -> int:
+        """Numbers that an action has for each cell."""
+        return int(self.space.shape[-1])
+
     def operations(self, action: np.ndarray, array: Crossbar, chip: Any, available: Maps) -> Operations:
         """What actions (arrays, rows, cols, 1 or 2) ask of the `available` cells of a chip.
 
         Raises:
             TaskError: a component that is NaN or outside -1 to 1.
         """
+        return self.planned(self.meant([*self.components(action).astype(np.float64)]), array, chip, available)
+
+    def components(self, action: np.ndarray) -> np.ndarray:
+        """(1 or 2, arrays, rows, cols) the components of actions (arrays, rows, cols, 1 or 2); refuses invalid ones."""
         action = np.asarray(action)
-        pairs = np.broadcast_to(action, (*action.shape[:-1], 2)).reshape(-1, 2)
-        signal, log_width, _ = (part.reshape(action.shape[:-1]) for part in self._pulses.signals(pairs))
+        return self._pulses.components(action.reshape(-1, self.channels)).reshape(self.channels, *action.shape[:-1])
+
+    def meant(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """Signal, log-width and whether there is a pulse, each (arrays, rows, cols), of components; element-wise."""
+        signal, log_width, _ = self._pulses.meant([components[0], components[-1]])
         strength = (np.abs(signal) - REST) / (1.0 - REST)
-        signal = np.copysign(np.maximum(strength, FAINT), signal)
+        magnitude = np.maximum(strength, FAINT)
+        return np.where(signal > 0, magnitude, -magnitude), log_width, strength >= 0
+
+    def planned(self, meant: tuple[Any, Any, Any], array: Crossbar, chip: Any, available: Any) -> Operations:
+        """The operations on the `available` cells of a chip; element-wise where the array is written cell by cell."""
+        signal, log_width, wanted = meant
         amplitude, width = volts(signal, log_width, chip.driver)
         if self.width is not None:
-            width = np.full_like(amplitude, self.width)
-        return array.plan(amplitude, width, available & (strength >= 0))
+            width = self.width + np.zeros_like(amplitude)
+        return array.plan(amplitude, width, available & wanted)
 
     def encode(self, amplitude: Maps, width: Maps, driver: Driver) -> np.ndarray:
         """The actions (arrays, rows, cols, 1 or 2) nearest to pulses (arrays, rows, cols) [V, s]; 0 V is none."""

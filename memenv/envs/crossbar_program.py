@@ -1,5 +1,6 @@
 """The crossbar task: bring an array of unknown cells to a target matrix, cell by cell or in its product."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -9,16 +10,18 @@ from gymnasium import spaces
 
 from memenv.converters import Converter, CrossbarError
 from memenv.crossbar import Crossbar, CrossbarState
+from memenv.device import Device
 from memenv.envs.actions import PulseActions, TaskError
 from memenv.envs.array_actions import CellActions, LineActions, Maps
+from memenv.envs.array_observation import ArrayObservation, ArrayView
 from memenv.envs.array_product import ProductError, ProductTest
 from memenv.envs.task import Draw, NormalDraw, UniformDraw
 from memenv.memory import check_memory
+from memenv.operations import Operations
 from memenv.wires import Wires
 
 Float = np.ndarray  # (arrays,) float64
 OF_CROSSBAR = ("device", "rows", "cols", "scheme", "writing")
-FARTHEST = 3.0  # [range] observed errors are clipped there
 
 
 class Seen(NamedTuple):
@@ -51,20 +54,6 @@ class ArrayEpisode(NamedTuple):
     seen: Seen
     steps: Float  # (arrays,)
     gains: Gains
-
-
-class ArrayView(NamedTuple):
-    """What an observation says, maps (arrays, rows, cols) float64 unless said otherwise."""
-
-    reading: Maps  # [range]
-    target: Maps  # [range]
-    error: Maps  # [tolerances] (reading - target) / tolerance
-    within: Maps  # bool
-    open: Maps  # bool
-    pulses: Maps  # [1] share of each cell's pulses that is spent
-    budget: Float  # (arrays,) [1] share of the steps that is left
-    gradient: Maps | None  # [tolerances] only with objective="product"
-    product_error: np.ndarray | None  # (arrays, cols) [tolerances] only with objective="product"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,48 +179,36 @@ class CrossbarProgram:
         return self.actions.space
 
     @cached_property
+    def observations(self) -> ArrayObservation:
+        """What is shown."""
+        bounds = self.product_test.bounds if self.objective == "product" else None
+        return ArrayObservation(shape=self.array.shape, tolerance=self.tolerance, bounds=bounds)
+
+    @property
     def observation_space(self) -> spaces.Dict:
         """Dict of flat maps (rows * cols,) in C order; see the environment's docstring."""
-        cells, far = self.array.rows * self.array.cols, FARTHEST / self.tolerance
-
-        def box(low: float, high: float, size: int = cells) -> spaces.Box:
-            return spaces.Box(low, high, (size,), np.float32)
-
-        parts: dict[str, spaces.Space[Any]] = {
-            "reading": box(-1.0, 2.0),
-            "target": box(0.0, 1.0),
-            "error": box(-far, far),
-            "within": spaces.MultiBinary(cells),
-            "open": spaces.MultiBinary(cells),
-            "pulses": box(0.0, 1.0),
-            "budget": box(0.0, 1.0, 1),
-        }
-        if self.objective == "product":
-            column, cell = (far * bound for bound in self.product_test.bounds)
-            parts |= {"gradient": box(-cell, cell), "product_error": box(0.0, column, self.array.cols)}
-        return spaces.Dict(parts)
+        return self.observations.space
 
     def view(self, observation: dict[str, np.ndarray]) -> ArrayView:
         """Observations (arrays, ...) as maps."""
-        shape = (len(observation["budget"]), *self.array.shape)
-
-        def maps(name: str) -> Maps:
-            return observation[name].reshape(shape).astype(np.float64)
-
-        product = self.objective == "product"
-        return ArrayView(
-            reading=maps("reading"),
-            target=maps("target"),
-            error=maps("error"),
-            within=maps("within") == 1,
-            open=maps("open") == 1,
-            pulses=maps("pulses"),
-            budget=observation["budget"][:, 0].astype(np.float64),
-            gradient=maps("gradient") if product else None,
-            product_error=observation["product_error"].astype(np.float64) if product else None,
-        )
+        return self.observations.view(observation)
 
     # -- the process ---------------------------------------------------------------------------------------------------
+
+    @property
+    def of_one_step(self) -> tuple[str, ...]:
+        """Fields of an episode that no later step needs."""
+        return ("gains",)
+
+    @property
+    def not_compiled(self) -> str:
+        """The setting that the compiled engine does not run, if any."""
+        if not all(isinstance(device, Device) for device in self._devices):
+            return f"measured tables ({self.array.device.name})"
+        for name in ("objective", "action"):
+            if getattr(self, name) != "cells":
+                return f"{name}={getattr(self, name)!r}"
+        return self.array.not_compiled or (f"common={self.array.common}" if self.array.common else "")
 
     @cached_property
     def initial_draws(self) -> tuple[Draw, ...]:
@@ -269,23 +246,37 @@ class CrossbarProgram:
             start = np.clip(self._state_of(chip, "start", options["start"]), chip.x_lo, chip.x_hi)
         if options.get("target") is not None:
             target = self._state_of(chip, "target", options["target"])
-        fresh, zero = self.array.fresh(chip, start, cell_noise), np.zeros(len(start))
-        state, seen = self._look(fresh, target, None, start, tuple(verify_noise))
+        fresh = self.array.fresh(chip, start, cell_noise)
+        state, seen = self._look(fresh, target, None, start, verify_noise)
+        zero = fresh.latency
         return ArrayEpisode(fresh._replace(cell=state.cell), target, seen, zero, Gains(*[zero] * len(Gains._fields)))
+
+    begin = initial  # all of it is element-wise
 
     def transition(self, episode: ArrayEpisode, action: np.ndarray, noise: tuple[np.ndarray, ...]) -> ArrayEpisode:
         """One step of writing and what verifies it; noise as `step_draws` says."""
-        before, target = episode.state, episode.target
-        operations = self.actions.operations(action, self.array, before.chip, before.pulses < self.max_pulses)
-        state = self.array.write(before, operations, noise[0])
+        return self._after(episode, self.actions.operations(action, *self._writable(episode)), noise)
+
+    def advance(self, episode: ArrayEpisode, meant: tuple[Any, Any, Any], noise: Sequence[Any]) -> ArrayEpisode:
+        """`transition` of what `CellActions.meant` says; also on terms of the compiled engine."""
+        assert isinstance(self.actions, CellActions)
+        return self._after(episode, self.actions.planned(meant, *self._writable(episode)), noise)
+
+    def _writable(self, episode: ArrayEpisode) -> tuple[Crossbar, Any, Maps]:
+        """The array, its chip, and the cells that may get a pulse."""
+        return self.array, episode.state.chip, episode.state.pulses < self.max_pulses
+
+    def _after(self, episode: ArrayEpisode, operations: Operations, noise: Sequence[Any]) -> ArrayEpisode:
+        """The episodes after these operations."""
+        state = self.array.write(episode.state, operations, noise[0])
         asked = None if self.verify == "all" else operations.width > 0
-        state, seen = self._look(state, target, asked, episode.seen.reading, noise[1:])
+        state, seen = self._look(state, episode.target, asked, episode.seen.reading, noise[1:])
         return episode._replace(
             state=state, seen=seen, steps=episode.steps + 1, gains=self._gains(episode, state, seen)
         )
 
     def _look(
-        self, state: CrossbarState, target: Maps, asked: Maps | None, last: Maps, noise: tuple[np.ndarray, ...]
+        self, state: CrossbarState, target: Maps, asked: Maps | None, last: Maps, noise: Sequence[Any]
     ) -> tuple[CrossbarState, Seen]:
         """Reads of the cells that are asked (None: all), of others the last, and the product if it is the objective."""
         chip = state.chip
@@ -297,14 +288,14 @@ class CrossbarProgram:
         false = within & (np.abs(self.fraction(chip, true) - target) > self.tolerance)
         seen = Seen(last, within, true, false)
         if self.objective == "product":
-            state, product = self.product_test.run(state, self.siemens(chip, target), noise[1:])
+            state, product = self.product_test.run(state, self.siemens(chip, target), tuple(noise[1:]))
             seen = seen._replace(product=product)
         return state, seen
 
     def _gains(self, episode: ArrayEpisode, state: CrossbarState, seen: Seen) -> Gains:
         """Of the step from an episode to what came after it."""
         before, was = episode.state, episode.seen
-        nothing = np.zeros(len(episode.steps))
+        nothing = np.zeros_like(episode.steps)
 
         def fell(old: Maps, new: Maps) -> Float:
             return old.mean((1, 2)) - new.mean((1, 2))
@@ -318,6 +309,10 @@ class CrossbarProgram:
             energy=(state.energy - before.energy).sum((1, 2)),
             latency=state.latency - before.latency,
         )
+
+    def with_chip(self, episode: ArrayEpisode, chip: Any) -> ArrayEpisode:
+        """The episodes with another chip."""
+        return episode._replace(state=episode.state._replace(chip=chip))
 
     def terminated(self, episode: ArrayEpisode) -> np.ndarray:
         """(arrays,) bool: the objective is reached, no cell is open any more, or the steps are spent; never at once."""
@@ -343,28 +338,38 @@ class CrossbarProgram:
 
     def observe(self, episode: ArrayEpisode) -> dict[str, np.ndarray]:
         """Observations, flat maps (arrays, rows * cols) float32 (masks int8)."""
-        seen, arrays = episode.seen, len(episode.steps)
-        error = np.clip(seen.reading - episode.target, -FARTHEST, FARTHEST) / self.tolerance
-        parts = {
-            "reading": np.clip(seen.reading, -1.0, 2.0),
-            "target": episode.target,
-            "error": error,
-            "within": seen.within,
-            "open": self._open(episode),
-            "pulses": episode.state.pulses / self.max_pulses,
-            "budget": 1.0 - episode.steps / self.max_steps,
-        }
-        if seen.product is not None:
-            column, cell = (FARTHEST * bound for bound in self.product_test.bounds)
-            parts["gradient"] = np.clip(seen.product.gradient, -cell, cell) / self.tolerance
-            parts["product_error"] = np.minimum(seen.product.columns, column) / self.tolerance
-        return {
-            name: part.reshape(arrays, -1).astype(np.int8 if part.dtype == bool else np.float32)
-            for name, part in parts.items()
-        }
+        return self.observed(self.shown(episode))
+
+    def observed(self, shown: dict[str, Maps]) -> dict[str, np.ndarray]:
+        """Observations of their parts."""
+        return self.observations.observed(shown)
+
+    def shown(self, episode: ArrayEpisode) -> dict[str, Maps]:
+        """The parts of the observation, maps (arrays, rows, cols) and numbers (arrays,)."""
+        seen = episode.seen
+        return self.observations.parts(
+            seen.reading,
+            episode.target,
+            seen.within,
+            self._open(episode),
+            episode.state.pulses / self.max_pulses,
+            1.0 - episode.steps / self.max_steps,
+            seen.product,
+        )
 
     def info(self, episode: ArrayEpisode) -> dict[str, np.ndarray]:
-        """What the agent does not see, arrays (arrays, ...)."""
+        """What the agent does not see, and masks of lines, arrays (arrays, ...)."""
+        return self.facts(episode) | self.hints({"open": self._open(episode)})
+
+    def hints(self, shown: dict[str, Maps]) -> dict[str, np.ndarray]:
+        """The part of info that follows from the parts of the observation."""
+        if not isinstance(self.actions, LineActions):
+            return {}
+        opened = shown["open"]
+        return {"action_mask": self.actions.masks(opened.swapaxes(1, 2) if self.array.writing == "columns" else opened)}
+
+    def facts(self, episode: ArrayEpisode) -> dict[str, np.ndarray]:
+        """The rest of info, arrays (arrays, ...)."""
         seen, state = episode.seen, episode.state
         error = self.fraction(state.chip, seen.true) - episode.target
         info = {
@@ -379,11 +384,6 @@ class CrossbarProgram:
         }
         if seen.product is not None:
             info["product_error"] = seen.product.total
-        if isinstance(self.actions, LineActions):
-            opened = self._open(episode)
-            info["action_mask"] = self.actions.masks(
-                opened.swapaxes(1, 2) if self.array.writing == "columns" else opened
-            )
         return info
 
     def siemens(self, chip: Any, x: Maps) -> Maps:
@@ -401,9 +401,9 @@ class CrossbarProgram:
         left = episode.state.pulses < self.max_pulses
         return left if self.objective == "product" else left & ~episode.seen.within
 
-    def _reached(self, episode: ArrayEpisode) -> np.ndarray:
+    def _reached(self, episode: ArrayEpisode) -> Any:
         seen = episode.seen
-        return np.all(seen.within, (1, 2)) if seen.product is None else seen.product.total <= self.tolerance
+        return seen.within.all((1, 2)) if seen.product is None else seen.product.total <= self.tolerance
 
     def _state_of(self, chip: Any, name: str, conductance: Any) -> Maps:
         """x of conductances (arrays, rows, cols) that a user gave [S], within the range of every nominal device."""

@@ -1,5 +1,6 @@
 """The two Gymnasium shells: they own the only mutable state, seeds and autoreset, and know no physics."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 
 from memenv.engine import Engine, EngineError, load_engine
 from memenv.envs.actions import TaskError
-from memenv.envs.compiled import CompiledRunner
+from memenv.envs.compiled import CompiledRunner, not_compiled
 from memenv.envs.runners import PER_CELL, NumpyRunner, Runner, parts
 from memenv.envs.task import Observation, Task
 from memenv.render import trace_image, trace_text
@@ -58,13 +59,16 @@ def _with_masks(info: dict[str, np.ndarray]) -> dict[str, Any]:
     return info | {f"_{name}": everyone for name in info}
 
 
-def _runner(task: Task, cells: int, engine: str | Engine) -> Runner:
-    """What runs a task under this engine."""
+def _runner(task: Task, envs: int, engine: str | Engine) -> Runner:
+    """What runs a task under this engine; "auto" leaves what cannot be compiled to NumPy."""
+    cells = envs * math.prod(task.initial_draws[0].layout)
     try:
         chosen = engine if isinstance(engine, Engine) else load_engine(engine, cells=cells)
     except EngineError as error:
         raise TaskError(str(error)) from None
-    return NumpyRunner(task, cells) if chosen.name == "numpy" else CompiledRunner(task, cells, chosen)
+    if chosen.name == "numpy" or (engine == "auto" and not_compiled(task)):
+        return NumpyRunner(task, envs)
+    return CompiledRunner(task, envs, chosen)
 
 
 class TaskEnv(gym.Env[Any, Any]):
@@ -149,6 +153,7 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         max_episode_steps: truncates an episode after so many steps; None = never.
         engine: "numpy"; "numba", or an `Engine` made of it by `load_engine`, compiles the task (extra `numba`). Its
             noise is another, so that seeds mean other episodes, of the same distribution; rewards and info are float32.
+            "auto" compiles where numba is installed, the task can be compiled and there are cells enough.
     """
 
     def __init__(

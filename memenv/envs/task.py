@@ -91,11 +91,11 @@ class Task(Protocol):
 
 
 @runtime_checkable
-class CellTask(Task, Protocol):
-    """A task of single cells written element-wise, without branches on values: it can be compiled.
+class ElementwiseTask(Task, Protocol):
+    """A task written element-wise, up to sums over the cells of an array, without branches on values: to be compiled.
 
     `begin`, `advance`, `shown`, `facts`, `reward`, `terminated` and `actions.meant` take terms (memenv/fused) where
-    they take arrays (cells,). Episodes are named tuples with the chip in the field `chip`.
+    they take arrays (cells,), of crossbars (arrays, rows, cols) and (arrays,). Episodes are named tuples.
     """
 
     @property
@@ -108,7 +108,7 @@ class CellTask(Task, Protocol):
 
     @property
     def actions(self) -> Any:
-        """`components` takes actions apart into arrays (cells,), `meant` makes sense of them."""
+        """`components` takes actions apart into `channels` arrays (cells,), `meant` makes sense of them."""
 
     def begin(self, chip: Any, noise: Sequence[Any], options: dict[str, Any]) -> Any:
         """`initial`, without what concerns all cells at once."""
@@ -116,11 +116,17 @@ class CellTask(Task, Protocol):
     def advance(self, episode: Any, meant: Any, noise: Sequence[Any]) -> Any:
         """`transition`, of what the action means and without what concerns all cells at once."""
 
-    def shown(self, episode: Any) -> tuple[Any, ...]:
-        """The features of the observation, each (cells,)."""
+    def with_chip(self, episode: Any, chip: Any) -> Any:
+        """The episodes with another chip."""
+
+    def shown(self, episode: Any) -> tuple[Any, ...] | dict[str, Any]:
+        """The parts of the observation."""
+
+    def observed(self, shown: Any) -> Observation:
+        """The observation of its parts."""
 
     def facts(self, episode: Any) -> dict[str, Any]:
-        """What of info is a number a cell."""
+        """What of info is a number a cell (or an array)."""
 
-    def hints(self, observation: np.ndarray) -> dict[str, np.ndarray]:
-        """The rest of info, which follows from observations (cells, features)."""
+    def hints(self, shown: Any) -> dict[str, np.ndarray]:
+        """The rest of info, which follows from the parts of the observation."""

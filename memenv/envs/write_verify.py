@@ -375,6 +375,10 @@ class WriteVerify:
             history=None,
         )
 
+    def with_chip(self, episode: Episode, chip: Any) -> Episode:
+        """The episodes with another chip."""
+        return episode._replace(chip=chip)
+
     def terminated(self, episode: Episode) -> np.ndarray:
         """(cells,) bool: the last target was accepted, the cell was given up, or the budget for the target is spent."""
         return (episode.rounds_left < 0) | episode.gave_up | (episode.spent >= self.max_pulses)
@@ -397,13 +401,17 @@ class WriteVerify:
         assert episode.history is not None
         return episode.history.reshape(len(episode.history), -1)
 
+    def observed(self, shown: tuple[np.ndarray, ...]) -> np.ndarray:
+        """The observations (cells, features) of what one step shows."""
+        return np.stack(shown).T
+
     def info(self, episode: Episode) -> dict[str, np.ndarray]:
         """What the agent does not see, each (cells,), and the mask of a menu (cells, menu)."""
-        return self.facts(episode) | self.hints(self.observe(episode))
+        return self.facts(episode) | self.hints(self.observe(episode)[:, -self.features :].T)
 
-    def hints(self, observation: np.ndarray) -> dict[str, np.ndarray]:
-        """The part of info that follows from observations (cells, history * features)."""
-        return {"action_mask": self.masks_of(observation)} if self.action == "discrete" else {}
+    def hints(self, shown: Any) -> dict[str, np.ndarray]:
+        """The part of info that follows from what the newest step shows."""
+        return {"action_mask": self._masked(shown[2], shown[3])} if self.action == "discrete" else {}
 
     def facts(self, episode: Episode) -> dict[str, np.ndarray]:
         """The rest of info, each (cells,); element-wise."""
@@ -424,8 +432,10 @@ class WriteVerify:
     def masks_of(self, observation: np.ndarray) -> np.ndarray:
         """The same from observations (cells, history * features), which is all that a policy sees."""
         newest = observation[:, -self.features :]
-        case = (newest[:, 2] < 0) + 2 * (newest[:, 3] != 0)
-        return np.take(self._masks, case, axis=0)
+        return self._masked(newest[:, 2], newest[:, 3])
+
+    def _masked(self, error: np.ndarray, signal: np.ndarray) -> np.ndarray:
+        return np.take(self._masks, (error < 0) + 2 * (signal != 0), axis=0)
 
     @cached_property
     def _masks(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How numba compiles the loops that kernel.py writes; only they import this module."""
+"""How numba compiles the loops that text.py writes; only they import this module."""
 
 import functools
 from typing import Any

@@ -1,9 +1,13 @@
 """Runs a function of arrays as a compiled loop: traced once for inputs of one form, then called with their arrays."""
 
 import functools
+import math
 import operator
+import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +21,7 @@ from memenv.noise import Key, Noise
 BLOCK = 16_384  # fewest cells that a thread takes at a time, some 0.06 ms
 SHARES = 8  # of the cells that a thread takes one after the other, for none to wait long for another
 PLAIN = {float, int, bool, str, type(None)}  # leaves of which the value decides about the loop
+KINDS = {np.dtype(kind): kind for kind in ("bool", "uint32", "float32")}  # of arrays that loops read as they are
 MOST_TRACES = 1024
 
 
@@ -28,10 +33,12 @@ class Traced(NamedTuple):
     """A function for inputs of one form."""
 
     cells: Callable[..., None] | None  # the loop, None if there is nothing to compute
+    kept: tuple[str, ...] | None  # kinds of the arrays that a loop of several passes keeps
     constants: np.ndarray
     scalars: tuple[int, ...]  # leaves of the inputs that follow the constants
     arrays: tuple[int, ...]  # leaves of the inputs that are read
     results: list[Term]  # what the arrays of the result are
+    returned: list[int | None]  # the leaf that comes back as it was in their place, None if they are computed
     build: Callable[[list[np.ndarray]], Any]  # the result of its arrays
 
 
@@ -42,15 +49,15 @@ class Call(NamedTuple):
     """A loop on arrays that stay: `launch` runs it, as often as wanted."""
 
     traced: Traced
-    cells: int
+    shape: tuple[int, ...]  # of an array with a number for each cell
     numbers: np.ndarray
-    operands: list[np.ndarray]  # arrays that the loop reads, then those that it writes
+    operands: list[np.ndarray]  # flat arrays that the loop reads, then those that it writes
     results: list[np.ndarray]  # the arrays of the result, in order
 
     def launch(self, key: Key, threads: int) -> None:
         """Runs the loop over all cells under a key."""
         if self.traced.cells is not None:
-            _launch(self.traced.cells, self.cells, key.words(), self.numbers, self.operands, threads)
+            _launch(self.traced, self.shape, key.words(), self.numbers, self.operands, threads)
 
     def result(self) -> Any:
         """The record of the arrays."""
@@ -58,51 +65,66 @@ class Call(NamedTuple):
 
 
 def run(
-    function: Callable[..., Any], key: Key, cells: int, inputs: tuple[Any, ...], out: Any, threads: int, filled: bool
+    function: Callable[..., Any],
+    key: Key,
+    shape: tuple[int, ...],
+    inputs: tuple[Any, ...],
+    out: Any,
+    threads: int,
+    filled: bool,
 ) -> Any:
     """`function(noise, cells, *inputs)`; arguments and errors as those of `prepare`."""
-    call = prepare(function, cells, inputs, out, filled)
+    call = prepare(function, shape, inputs, out, filled)
     call.launch(key, threads)
     return call.result()
 
 
 def prepare(
-    function: Callable[..., Any], cells: int, inputs: tuple[Any, ...], out: Any = None, filled: bool = False
+    function: Callable[..., Any],
+    cells: int | tuple[int, ...],
+    inputs: tuple[Any, ...],
+    out: Any = None,
+    filled: bool = False,
 ) -> Call:
     """The loop of `function(noise, cells, *inputs)` on these arrays.
 
-    Inputs are arrays (cells,), float32 if not bool or uint32, and numbers. The result's arrays are new or, with `out`,
-    those of that record; an array that comes back as it was is not copied otherwise. Where `filled`, numbers in the
-    result become arrays.
+    `cells` is their number, or the shape (arrays, rows, cols) in which they lie: the function gets its first axis.
+    Inputs are arrays of this shape or (arrays,), float32 if not bool or uint32, and numbers. The result's arrays are
+    new or, with `out`, those of that record, which may be among the inputs; an array that comes back as it was is not
+    copied otherwise. Where `filled`, numbers in the result become arrays.
 
     Raises:
         Unfit: leaves that are no arrays or numbers, arrays of another size, numbers beyond single precision.
     """
+    shape = cells if isinstance(cells, tuple) else (cells,)
     leaves: list[Any] = []
     _gather(inputs, leaves)
-    form = (function, *[_form(leaf) if leaf.__class__ is np.ndarray else leaf for leaf in leaves])
+    replaced = None if out is None else _replaced(leaves, out)
+    form = (function, len(shape), replaced, *[_form(leaf) if leaf.__class__ is np.ndarray else leaf for leaf in leaves])
     traced = _TRACED.get(form)
     if traced is None:
         if len(_TRACED) >= MOST_TRACES:
             _TRACED.clear()
-        traced = _TRACED[form] = _trace(function, cells, inputs, leaves, filled)
-    kept = [_flat(leaves[term.operands[0]], cells) if term.operation == "array" else None for term in traced.results]
+        traced = _TRACED[form] = _trace(function, shape, inputs, leaves, filled, replaced)
+    kept = [None if place is None else _fit(leaves[place], shape) for place in traced.returned]
     if out is None:
         arrays = [
-            np.empty(cells, term.kind) if same is None else same
+            np.empty(shape[: term.rank or None], term.kind) if same is None else same
             for term, same in zip(traced.results, kept, strict=True)
         ]
     else:
-        arrays = _places(out, cells, traced.results)
+        arrays = _places(out, shape, traced.results)
         for array, same in zip(arrays, kept, strict=True):
             if same is not None and array is not same:
                 array[:] = same
-    read = [_flat(leaves[place], cells) for place in traced.arrays]
-    written = [array for array, same in zip(arrays, kept, strict=True) if same is None]
+    operands = [_fit(leaves[place], shape) for place in traced.arrays]
+    operands += [array for array, same in zip(arrays, kept, strict=True) if same is None]
     numbers = traced.constants
     if traced.scalars:
         numbers = np.append(numbers, np.array([leaves[place] for place in traced.scalars], np.float32))
-    return Call(traced, cells, numbers, read + written, arrays)
+    if len(shape) > 1:
+        operands = [array.reshape(-1) for array in operands]
+    return Call(traced, shape, numbers, operands, arrays)
 
 
 def arrays_of(record: Any) -> list[np.ndarray]:
@@ -129,17 +151,28 @@ def _gather(tree: Any, leaves: list[Any]) -> None:
             raise Unfit(f"the engine takes NumPy arrays and numbers, not {type(part).__name__}")
 
 
-def _form(array: np.ndarray) -> tuple[str, str]:
-    """What the array is to the loop: its kind, and whether it is one number for all cells or one for each."""
-    return ("array", _kind(array)) if array.ndim else ("scalar", "float32")
+def _form(array: np.ndarray) -> tuple[str, str, int]:
+    """What the array is to the loop: one number for all cells or one for each (or each crossbar), its kind and axes."""
+    return ("array", _kind(array), array.ndim) if array.ndim else ("scalar", "float32", 0)
+
+
+def _replaced(leaves: list[Any], out: Any) -> tuple[int | None, ...]:
+    """For each array of a record the leaf that it is."""
+    places = {id(leaf): place for place, leaf in enumerate(leaves)}
+    return tuple([places.get(id(array)) for array in arrays_of(out)])
 
 
 def _kind(array: np.ndarray) -> str:
-    return array.dtype.name if array.dtype in (np.bool_, np.uint32) else "float32"
+    return KINDS.get(array.dtype, "float32")
 
 
 def _trace(
-    function: Callable[..., Any], cells: int, inputs: tuple[Any, ...], leaves: list[Any], filled: bool
+    function: Callable[..., Any],
+    shape: tuple[int, ...],
+    inputs: tuple[Any, ...],
+    leaves: list[Any],
+    filled: bool,
+    replaced: tuple[int | None, ...] | None,
 ) -> Traced:
     """Runs the function on terms in place of the arrays, and compiles what comes out."""
     terms = iter(
@@ -150,23 +183,28 @@ def _trace(
         ]
     )
     words = [Term("uint32", "name", f"words[{number}]") for number in range(4)]
-    noise = Noise(words, Term("uint32", "name", "uint32(first + i)"))
-    result = function(noise, cells, *tree_map(lambda _: next(terms), inputs))
+    noise = Noise(words, Term("uint32", "name", "uint32(first + i)", rank=len(shape)))
+    result = function(noise, shape[0], *tree_map(lambda _: next(terms), inputs))
     results: list[Term] = []
     build = _builder(tree_map(term_of, result) if filled else result, results)
-    computed = [term for term in results if term.operation != "array"]
-    loop = write(computed)
+    places = replaced if replaced and len(replaced) == len(results) else [None] * len(results)
+    returned = [
+        term.operands[0] if term.operation == "array" and place in (None, term.operands[0]) else None
+        for term, place in zip(results, places, strict=True)
+    ]
+    computed = [leaf is None for leaf in returned]
+    loop = write([*compress(results, computed)], len(shape), [*compress(places, computed)])
     with np.errstate(over="ignore", under="ignore"):
         constants = np.array(loop.constants, np.float32)
     if not (np.isfinite(constants) & (constants != 0)).all():
         raise Unfit('numbers of this device are beyond single precision: choose engine "numpy"')
-    code = compiled(loop.text, function.__name__.strip("_").replace("_", " ")) if computed else None
-    return Traced(code, constants, loop.scalars, loop.arrays, results, build)
+    code = compiled(loop.text, function.__name__.strip("_").replace("_", " ")) if any(computed) else None
+    return Traced(code, loop.kept, constants, loop.scalars, loop.arrays, results, returned, build)
 
 
 def _leaf(place: int, array: np.ndarray) -> Term:
-    operation, kind = _form(array)
-    return Term(kind, operation, place)
+    operation, kind, axes = _form(array)
+    return Term(kind, operation, place, rank=axes)
 
 
 def _builder(tree: Any, results: list[Term]) -> Callable[[list[np.ndarray]], Any]:
@@ -189,52 +227,95 @@ def _builder(tree: Any, results: list[Term]) -> Callable[[list[np.ndarray]], Any
     return lambda arrays: type(tree)(**{name: build(arrays) for name, build in zip(names, builders, strict=True)})
 
 
-def _places(out: Any, cells: int, results: list[Term]) -> list[np.ndarray]:
+def _places(out: Any, shape: tuple[int, ...], results: list[Term]) -> list[np.ndarray]:
     """The arrays of a record that may be overwritten."""
     arrays = arrays_of(out)
     if len(arrays) != len(results):
         raise Unfit(f"out holds {len(arrays)} arrays, the result {len(results)}")
     for array, term in zip(arrays, results, strict=True):
-        if array.dtype != term.kind or _flat(array, cells) is not array:
-            raise Unfit(f"out must hold {term.kind} arrays ({cells},) here, in one piece and writeable")
+        needed = shape[: term.rank or None]
+        if KINDS.get(array.dtype) != term.kind or array.shape != needed or _fit(array, shape) is not array:
+            raise Unfit(f"out must hold {term.kind} arrays {_text(needed)} here, in one piece and writeable")
     return arrays
 
 
-def _flat(array: np.ndarray, cells: int) -> np.ndarray:
+def _fit(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The array as the loop takes it, a copy if need be."""
-    if array.shape != (cells,):
-        raise Unfit(f"an array of shape {array.shape} for {cells} cells")
-    kind = _kind(array)
-    if array.dtype == kind and array.flags.c_contiguous and array.flags.writeable:
+    if array.shape != shape and array.shape != shape[:1]:
+        raise Unfit(f"an array of shape {array.shape} for {_text(shape)} cells")
+    flags = array.flags
+    if flags.c_contiguous and flags.writeable and array.dtype in KINDS:
         return array
-    return np.array(array, kind)
+    return np.array(array, _kind(array), order="C")
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    """A number of cells, or the axes in which they lie."""
+    return str(shape if len(shape) > 1 else shape[0])
 
 
 def _launch(
-    loop: Callable[..., None],
-    cells: int,
+    traced: Traced,
+    shape: tuple[int, ...],
     words: np.ndarray,
     numbers: np.ndarray,
     arrays: list[np.ndarray],
     threads: int,
 ) -> None:
-    """Runs the loop over all cells; the threads take blocks of them in turn."""
-    if threads == 1 or cells < 2 * BLOCK:
-        loop(0, words, numbers, *arrays)
+    """Runs the loop over all cells; the threads take blocks of them, of whole crossbars, in turn."""
+    cells, size, loop = math.prod(shape), math.prod(shape[1:]), traced.cells
+    assert loop is not None
+    sizes = () if traced.kept is None else (size,)
+    block = shape[0]  # crossbars, or cells
+    if traced.kept is not None:
+        block = max(BLOCK // size, 1)
+    elif threads > 1 and cells >= 2 * BLOCK:
+        block = max(cells // (SHARES * threads * BLOCK), 1) * BLOCK
+    begins = range(0, shape[0], block)
+
+    def room() -> list[np.ndarray]:
+        return [np.empty(block * size, kind) for kind in traced.kept or ()]
+
+    if len(begins) == 1:
+        loop(0, *sizes, words, numbers, *arrays, *room())
         return
-    block = max(cells // (SHARES * threads * BLOCK), 1) * BLOCK
-    begins = iter(range(0, cells, block))
+    todo = iter(begins)
+    done: SimpleQueue[BaseException | None] = SimpleQueue()
+    wholes = [len(array) // shape[0] for array in arrays]  # numbers for each crossbar
 
     def work() -> None:
-        for begin in begins:
-            loop(begin, words, numbers, *[array[begin : begin + block] for array in arrays])
+        kept: list[np.ndarray] | None = None
+        for begin in todo:
+            try:
+                kept = kept or room()
+                parts = [array[begin * n : (begin + block) * n] for array, n in zip(arrays, wholes, strict=True)]
+                loop(begin * size, *sizes, words, numbers, *parts, *kept)
+            except BaseException as error:
+                done.put(error)
+            else:
+                done.put(None)
 
-    helpers = [_pool(threads).submit(work) for _ in range(threads - 1)]
+    for _ in range(min(threads, len(begins)) - 1):
+        _helped(threads - 1).put(work)
     work()
-    for helper in helpers:
-        helper.result()
+    errors = [done.get() for _ in begins]  # a helper that comes late finds nothing to do, and is not waited for
+    for error in filter(None, errors):
+        raise error
 
 
 @functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads - 1, thread_name_prefix="memenv")
+def _helped(helpers: int) -> SimpleQueue[Callable[[], None]]:
+    """A queue of work for as many threads, which wait for it."""
+    queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
+
+    def help_out() -> None:
+        while True:
+            queue.get()()
+
+    for number in range(helpers):
+        Thread(target=help_out, name=f"memenv-{number}", daemon=True).start()
+    return queue
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_helped.cache_clear)  # threads stay behind

@@ -3,7 +3,10 @@
 A `Term` answers NumPy's protocols (`__array_ufunc__`, `__array_function__`), so whatever is written element-wise for
 arrays runs on terms as it stands, and decides as it stands: plain floats stay floats, a term that a device does not
 have is left out, and what is known is computed. What is left is a graph of operations on float32 (and, for the noise,
-on unsigned integers), from which `kernel.py` writes a loop.
+on unsigned integers), from which `text.py` writes a loop.
+
+Cells may form crossbars (arrays, rows, cols). Sums, means and the like over the last two axes are numbers of a crossbar
+then, and `[..., None, None]` gives them back to its cells; operations on parts of a crossbar are not compiled.
 
 Python's numbers become arguments of the loop, so that devices that differ in numbers only share it; NumPy's
 single-precision numbers and 0, 1, -1 are written into it.
@@ -17,22 +20,31 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 PLAIN = (0.0, 1.0, -1.0)  # numbers that tell more about a formula than about a device
+OVER = ("sum", "mean", "any", "all", "first")  # operations that make one number of those of a crossbar
+SPREAD = "spread"  # the operation that gives a number of a crossbar to each of its cells
 RULES: dict[str, Callable[..., Any]] = {}  # what NumPy's functions do with terms
 
 
 class Term(NDArrayOperatorsMixin):
-    """What a loop knows about one number of a cell: how it comes from others."""
+    """What a loop knows about one number of a cell (or of a crossbar): how it comes from others."""
 
-    __slots__ = ("kind", "operands", "operation")
-    ndim = 1  # like the array (cells,) that it stands for
+    __slots__ = ("kind", "operands", "operation", "rank")
 
-    def __init__(self, kind: str, operation: Any, *operands: Any) -> None:
+    def __init__(self, kind: str, operation: Any, *operands: Any, rank: int | None = None) -> None:
         """A number of type `kind`: float32, int32, uint32 or bool.
 
-        `operation` is its text in the loop with operands as {0}, {1}, ..., or a `Routine`; operands are terms. Leaves
-        have one operand: `array` and `scalar` the place of an input, `constant` and `literal` a number, `name` a text.
+        `operation` is its text in the loop with operands as {0}, {1}, ..., a `Routine`, one of `OVER` or `SPREAD`;
+        operands are terms. Leaves have one operand: `array` and `scalar` the place of an input, `constant` and
+        `literal` a number, `name` a text. `rank` is the number of axes of the array that it stands for, 0 of a number
+        that all cells have in common; by default that of the operands.
         """
         self.kind, self.operation, self.operands = kind, operation, operands
+        self.rank = _rank(operation, operands) if rank is None else rank
+
+    @property
+    def ndim(self) -> int:
+        """Like an array, also where all cells have the number in common."""
+        return self.rank or 1
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """NumPy's elementary functions and Python's operators."""
@@ -41,7 +53,7 @@ class Term(NDArrayOperatorsMixin):
         return RULES[ufunc.__name__](*map(_plain, inputs))
 
     def __array_function__(self, function: Callable[..., Any], _: Any, inputs: Any, options: Any) -> Any:
-        """NumPy's `where`, `select`, `clip`, `round`, `stack` and `zeros_like`."""
+        """NumPy's `where`, `select`, `clip`, `round`, `stack`, `zeros_like` and `ones_like`."""
         if function.__name__ not in RULES or options:
             raise TypeError(f"the engine cannot compile numpy.{function.__name__} {options or ''}")
         return RULES[function.__name__](*inputs)
@@ -58,6 +70,56 @@ class Term(NDArrayOperatorsMixin):
         """The same bits as another type."""
         return Term(kind.__name__, f"{self.kind}({{0}}).view({kind.__name__})", self)
 
+    def __getitem__(self, place: Any) -> "Term":
+        """Of a crossbar `[..., None, None]` gives its number to its cells, `[..., 0, 0]` is that of its first cell."""
+        if place == (..., None, None):
+            return spread(self, self.ndim + 2)
+        if place == (..., 0, 0):
+            return self._over((-2, -1), "first", self.kind)
+        raise TypeError(f"the engine cannot compile [{place}]")
+
+    def sum(self, axis: Any) -> "Term":
+        """Over all cells of a crossbar."""
+        return self._over(axis, "sum")
+
+    def mean(self, axis: Any) -> "Term":
+        """Over all cells of a crossbar."""
+        return self._over(axis, "mean")
+
+    def any(self, axis: Any) -> "Term":
+        """Whether it is true of a cell of a crossbar."""
+        return self._over(axis, "any", "bool")
+
+    def all(self, axis: Any) -> "Term":
+        """Whether it is true of every cell of a crossbar."""
+        return self._over(axis, "all", "bool")
+
+    def reshape(self, shape: tuple[int, ...]) -> "Term":
+        """Itself: terms have the shape that they are meant to have."""
+        if len(shape) != self.ndim:
+            raise TypeError(f"the engine cannot compile arrays of shape {shape} in place of {self.ndim} axes")
+        return self
+
+    def _over(self, axis: Any, operation: str, kind: str = "float32") -> "Term":
+        if self.rank < 2 or sorted(number % self.rank for number in axis) != [*range(1, self.rank)]:
+            raise TypeError(f"the engine cannot compile {operation} over the axes {axis} of {self.rank}")
+        return Term(kind, operation, self, rank=1)
+
+
+def _rank(operation: Any, operands: tuple[Any, ...]) -> int:
+    """Axes of the result of an operation."""
+    if operation == "array":
+        return 1
+    ranks = {operand.rank for operand in operands if isinstance(operand, Term)} - {0}
+    if len(ranks) > 1:
+        raise TypeError("the engine cannot compile numbers of crossbars with those of cells: use [..., None, None]")
+    return max(ranks, default=0)
+
+
+def spread(term: "Term", rank: int) -> "Term":
+    """The term with so many axes, where it has fewer."""
+    return term if term.rank == rank else Term(term.kind, SPREAD, term, rank=rank)
+
 
 def _plain(value: Any) -> Any:
     """Arrays without axes and double-precision scalars as Python numbers."""
@@ -70,7 +132,7 @@ def term_of(value: Any, kind: str = "float32") -> Term:
         return value if value.kind == kind else where(value, 1.0, 0.0)  # truth as 0 or 1
     if kind != "float32" or isinstance(value, np.float32):
         return Term(kind, "literal", np.dtype(kind).type(value))
-    if float(value) in PLAIN:
+    if float(value) in PLAIN or value != value:
         return Term(kind, "literal", np.float32(value))
     return Term(kind, "constant", float(value))
 
@@ -199,6 +261,10 @@ def select(conditions: Sequence[Any], choices: Sequence[Any], default: Any) -> A
     return default
 
 
+def _filled(like: Term, number: float | bool) -> Term:
+    return Term("bool" if number is False else "float32", "literal", number, rank=like.rank)
+
+
 RULES |= {
     "add": add,
     "subtract": subtract,
@@ -224,7 +290,8 @@ RULES |= {
     "right_shift": _operation("{0} >> {1}"),
     "round": lambda value: np.rint(value),
     "clip": lambda value, low, high: np.minimum(np.maximum(value, low), high),
-    "zeros_like": lambda _, kind=float: Term("bool" if kind is bool else "float32", "literal", kind(0)),
+    "zeros_like": lambda like, kind=float: _filled(like, kind(0)),
+    "ones_like": lambda like: _filled(like, 1.0),
     "where": where,
     "select": select,
     "stack": lambda columns, _: tuple(columns),  # along a new last axis: a number of the cell each
