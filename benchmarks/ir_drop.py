@@ -4,8 +4,9 @@
 
 First table: cells of 10 to 100 kohm, 1 ohm a segment, random voltages; the best of `repeats` calls, arguments checked
 and lines inverted in each. `error` is the largest of a column current relative to the largest current, `each` relative
-to that column's own current. `restarted` starts from the solution. `64 inputs` are 64 voltage vectors on one array,
-`effective` is the matrix that gives all its reads. badcrossbar, another exact solver, takes part if it is installed.
+to that column's own current. `restarted` starts from the solution. `64 inputs` are 64 voltage vectors on one array
+(with numba by compiled sweeps, see `memenv.many_inputs`), `effective` is the matrix that gives all its reads.
+badcrossbar, another exact solver, takes part if it is installed.
 
 Second table: random arrays of 4 x 4 to 256 x 256 cells (sides uniform in the logarithm), segments of 0.1 to 10 ohm,
 each array's cells between two random bounds in 1 kohm to 10 Mohm, terminals of 0 to 1 kohm; the first `compared` of
