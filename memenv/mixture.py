@@ -39,7 +39,10 @@ class Mixture:
 
     def fabricate(self, rng: np.random.Generator, cells: int) -> Device:
         """A chip of `cells` cells, each of a device drawn at random."""
-        choice = rng.integers(len(self.devices), size=cells)
+        return self.fabricate_of(rng.integers(len(self.devices), size=cells), rng, cells)
+
+    def fabricate_of(self, choice: np.ndarray, rng: np.random.Generator, cells: int) -> Device:
+        """A chip of `cells` cells of which cell i is of the device with the number choice[i]."""
         retention = any(device.retention for device in self.devices)
         chips = [_alike(device.fabricate(rng, cells), retention) for device in self.devices]
         chosen = [choice == number for number in range(len(chips) - 1)]

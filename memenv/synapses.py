@@ -30,10 +30,10 @@ class Layer:
     device: Any  # the nominal device: what the user knows
     chip: Any  # its fabricated cells, arrays (..., rows, outputs, devices): what the pulses meet
     state: State  # of the cells
-    scale: Array  # [1/S] weight of a conductance
+    scale: Array  # [1/S] weight of a conductance; (..., 1, 1) where chips are of several devices
     plus: int  # devices that raise a weight; all others lower it
-    reference: float  # [S] conductance of a zero weight's devices and of the reference column
-    step: tuple[float, float]  # [S] what one reference pulse (SET, RESET) of the nominal device changes there
+    reference: Array  # [S] conductance of a zero weight's devices and of the reference column; or (..., 1, 1, 1)
+    step: tuple[Array, Array]  # [S] what one reference pulse (SET, RESET) is taken to change there; or (..., 1, 1, 1)
     good: Array | None = None  # (..., rows, outputs, devices) 0 where a device is known to be stuck, else 1
     residual: Array = 0.0  # (..., rows, outputs, devices) [S] change owed by updates that accumulate
 
@@ -52,7 +52,7 @@ class Layer:
 
     def fan_in(self, cells: Array) -> Array:
         """The adjoint of `fan_out`: plus devices less minus devices."""
-        return cells[..., : self.plus].sum(-1) - cells[..., self.plus :].sum(-1)
+        return _summed(cells[..., : self.plus]) - _summed(cells[..., self.plus :])
 
 
 class Matrix(NamedTuple):
@@ -61,6 +61,11 @@ class Matrix(NamedTuple):
     weights: Array  # (..., rows, outputs)
     variance: Array | None = None  # (..., rows, outputs), None without read noise
     energy: Array = 0.0  # (...,) [J] of one product, at most: every line at the read voltage
+
+
+def _summed(cells: Array) -> Array:
+    """The sum over the devices of a weight: a few, of which a loop is faster than a reduction."""
+    return sum(cells[..., device] for device in range(cells.shape[-1]))
 
 
 # -- building and writing ----------------------------------------------------------------------------------------------
@@ -77,6 +82,7 @@ def fabricate_layer(
     pair: bool = True,
     batch: tuple[int, ...] = (),
     know_stuck: bool = True,
+    kinds: np.ndarray | None = None,
 ) -> Layer:
     """A layer of fresh cells, all weights near zero: every cell stands at mid-range or as near as it can.
 
@@ -90,9 +96,13 @@ def fabricate_layer(
         pair: whether there are minus devices; else the reference column is subtracted.
         batch: leading axes.
         know_stuck: whether a test has found the cells that do not move at all.
+        kinds: (*batch,) of a mixture: the number of the device that all cells of a layer are of. The layer's circuits
+            know its range, as two reads tell it, and of its pulses only what they change in the mixture's devices:
+            the geometric mean of the steps as shares of the range.
 
     Raises:
-        ValueError: a size that is not a positive whole number, or a `w_max` that is not positive and finite.
+        ValueError: a size that is not a positive whole number, or a `w_max` that is not positive and finite; or kinds
+            without pairs or without a mixture.
     """
     for name, size in (("inputs", inputs), ("outputs", outputs), ("devices_per_weight", devices_per_weight)):
         if size != int(size) or size < 1:
@@ -102,22 +112,25 @@ def fabricate_layer(
     devices = devices_per_weight * (2 if pair else 1)
     shape = (*batch, inputs + 1, outputs, devices)
     cells = math.prod(shape)
-    chip = tree_map(
-        lambda leaf: leaf.reshape(shape) if getattr(leaf, "ndim", 0) else leaf, device.fabricate(rng, cells)
-    )
-    g_min, g_max = _nominal_range(device)
-    reference = 0.5 * (g_min + g_max)
+    if kinds is not None and not (pair and isinstance(device, Mixture)):
+        raise ValueError("kinds say which device of a mixture a chip of pairs is of: give a list of devices")
+    if kinds is None:
+        fabricated = device.fabricate(rng, cells)
+    else:
+        fabricated = device.fabricate_of(np.repeat(kinds, cells // kinds.size), rng, cells)
+    chip = tree_map(lambda leaf: leaf.reshape(shape) if getattr(leaf, "ndim", 0) else leaf, fabricated)
+    g_min, g_max, *step = _known(device, kinds)
+    reference, size = 0.5 * (g_min + g_max), g_max - g_min
     x = clip((reference - chip.g_min) / (chip.g_max - chip.g_min) + np.zeros(shape), chip.x_lo, chip.x_hi)
-    up_step, down_step = nominal_step(device, np.full(2, reference), np.array([True, False]))
     good = (chip.x_hi > chip.x_lo) + np.zeros(shape)
     return Layer(
         device=device,
         chip=chip,
         state=chip.fresh(x, rng.standard_normal((2, *shape))),
-        scale=w_max / (0.5 * devices * (g_max - g_min)),
+        scale=w_max / (0.5 * devices * (size if kinds is None else size[..., 0])),
         plus=devices_per_weight,
         reference=reference,
-        step=(float(up_step), float(down_step)),
+        step=tuple(step),
         good=good if know_stuck and not good.all() else None,
     )
 
@@ -173,7 +186,7 @@ def share(eligible: Array | None, like: Array) -> Array:
     """The part of a change that each device takes: 1 over the number of eligible ones, 0 where not eligible."""
     if eligible is None:
         return 1.0 / like.shape[-1]
-    return eligible / floor_at(eligible.sum(-1), 1.0)[..., None]
+    return eligible / floor_at(_summed(eligible), 1.0)[..., None]
 
 
 def rest(layers: tuple[Layer, ...], seconds: Array) -> tuple[Layer, ...]:
@@ -186,6 +199,8 @@ def rest(layers: tuple[Layer, ...], seconds: Array) -> tuple[Layer, ...]:
 
 def _apparent(layer: Layer, g: Array) -> Array:
     """Plus less minus (or reference) conductances [S], (..., rows, outputs), of conductances `g` of the cells."""
+    if 2 * layer.plus == layer.shape[-1]:
+        return layer.fan_in(g)
     return layer.fan_in(g) - (2 * layer.plus - layer.shape[-1]) * layer.reference
 
 
@@ -197,20 +212,12 @@ def matrix(layer: Layer, reads: int = 1) -> Matrix:
     read has no part in a product.
     """
     chip, state = layer.chip, layer.state
-    g = chip.conductance(state)
-    read, variance, energy = chip.read, None, reads * chip.read_energy(g).sum((-3, -2, -1))
-    if not is_zero(read.noise):
-        plain = chip.replace(retention=None, read=dataclasses.replace(read, telegraph=0.0, adc_bits=0))
-        shown = state._replace(x=(g - chip.g_min) / (chip.g_max - chip.g_min), trap=None)
-        variance = (plain.sense(shown, (1.0, 0.0))[0] - g) ** 2
-    if not is_zero(read.telegraph):
-        height, share = read.telegraph * (chip.g_max - chip.g_min), read.telegraph_occupancy
-        g = g - height * share
-        variance = height**2 * share * (1 - share) + (0.0 * g if variance is None else variance)
+    trap = None if is_zero(chip.read.telegraph) else chip.read.telegraph_occupancy
+    seen, noisy = chip.read_moments(state._replace(trap=trap)), trap is not None or not is_zero(chip.read.noise)
     return Matrix(
-        weights=layer.scale * _apparent(layer, g),
-        variance=None if variance is None else layer.scale**2 / reads * variance.sum(-1),
-        energy=energy,
+        weights=layer.scale * _apparent(layer, seen.mean),
+        variance=layer.scale**2 / reads * _summed(seen.variance) if noisy else None,
+        energy=reads * chip.read_energy(chip.conductance(state)).sum((-3, -2, -1)),
     )
 
 
@@ -257,6 +264,21 @@ def _measured_steps(device: Any) -> np.ndarray:
         np.mean([np.interp(places, *curve) for curve in zip(steps.x, mean, strict=True)], axis=0) for mean in steps.mean
     ]
     return np.stack([places, *np.abs(means)])
+
+
+def _known(device: Any, kinds: np.ndarray | None) -> tuple[Array, ...]:
+    """g_min, g_max, and what SET and RESET change at mid-range [S], of layers of these kinds (..., 1, 1, 1)."""
+    if kinds is None:
+        return (*_nominal_range(device), *_both_steps(device))
+    g_min, g_max = np.transpose([_nominal_range(one) for one in device.devices])[:, kinds, None, None, None]
+    shares = [np.array(_both_steps(one)) / (one.g_max - one.g_min) for one in device.devices]
+    return (g_min, g_max, *(share * (g_max - g_min) for share in np.exp(np.log(shares).mean(0))))
+
+
+def _both_steps(device: Any) -> tuple[float, float]:
+    """What SET and RESET change at mid-range [S]."""
+    up, down = nominal_step(device, np.full(2, 0.5 * sum(_nominal_range(device))), np.array([True, False]))
+    return float(up), float(down)
 
 
 def _nominal_range(device: Any) -> tuple[float, float]:

@@ -172,11 +172,11 @@ def _fire_cells(
     the rounding meets the polarity that was meant.
     """
     xp = namespace(change)
-    each = layer.fan_out(change)
+    each = layer.fan_out(change / layer.scale)
     carriers = _carriers(layer, each, config)
     if layer.good is not None:
         carriers = layer.good * (1.0 if carriers is None else carriers)
-    want = layer.residual + each * share(carriers, each) / layer.scale
+    want = layer.residual + each * share(carriers, each)
     up = want > 0
     step = _step(layer, up, noise, config)
     dose = want / step
@@ -239,6 +239,7 @@ def _fire_lines(
     trains, cut = [], []
     for phase, sign in enumerate(_polarities(config)):
         step = layer.step[0 if sign > 0 else 1]
+        step = step if isinstance(step, float) else step[..., 0]  # as the scale is
         strength = rate / (layer.scale * carrying * step * slots)
         chances = rows * xp.sqrt(strength * top_column / top_row), columns * xp.sqrt(strength * top_row / top_column)
         row, column = (

@@ -597,6 +597,33 @@ def test_impossible_layers_are_refused(rng, changes, message):
         fabricate_layer(NOISY, rng, **{"inputs": 4, "outputs": 3, **changes})
 
 
+def test_layers_of_kinds_learn_as_layers_of_their_devices_whose_pulses_are_misjudged(rng):
+    fine = Device(g_min=1e-6, g_max=1e-4, set=Response(gamma=0.0, dose=0.01), reset=Response(gamma=0.0, dose=0.01))
+    coarse = fine.replace(
+        g_min=2e-5, g_max=3e-5, set=replace(fine.set, dose=0.04), reset=replace(fine.reset, dose=0.04)
+    )
+    kinds = np.array([0, 1, 1])
+    of_both = fabricate_layer(Mixture(devices=(fine, coarse)), rng, 4, 3, batch=(3,), kinds=kinds)
+    x, targets = rng.standard_normal((3, 5, 4)), np.eye(3)[rng.integers(3, size=(3, 5))]
+    config = Adaptation(rates=(0.5,), rounding=unrounded, max_pulses=np.inf)
+    (learnt,) = adapt_step((of_both,), x, targets, draw_noise((of_both,), 5, config, np.zeros, np.zeros), config).layers
+    for task, device in enumerate((fine, coarse, coarse)):
+        alone = fabricate_layer(device, rng, 4, 3, batch=(1,))
+        noise = draw_noise((alone,), 5, config, np.zeros, np.zeros)
+        (right,) = adapt_step((alone,), x[task : task + 1], targets[task : task + 1], noise, config).layers
+        factor = device.set.dose / 0.02  # the mean is 0.02
+        np.testing.assert_allclose(
+            matrix(learnt).weights[task], factor * matrix(right).weights[0], rtol=1e-6, atol=1e-12
+        )
+
+
+def test_kinds_need_a_mixture_and_pairs(rng):
+    mixture = Mixture(devices=(Device(), Device(g_max=2e-4)))
+    for device, pair in ((Device(), True), (mixture, False)):
+        with pytest.raises(ValueError, match="which device of a mixture a chip of pairs is of"):
+            fabricate_layer(device, rng, 4, 3, batch=(2,), kinds=np.array([0, 1]), pair=pair)
+
+
 def test_what_does_not_fit_is_refused(rng):
     layers = network(NOISY, rng)
     x, targets = examples(rng)
