@@ -1,11 +1,10 @@
 """Characters by the name of their source: Omniglot, or glyphs of our own, which need no download."""
 
-from metalearn.glyphs import glyphs
+from memenv.fewshot.characters import Split
+from memenv.fewshot.glyphs import TEST_GLYPHS, TRAINING_GLYPHS, glyphs
 from metalearn.omniglot import load_omniglot
-from metalearn.tasks import Split
 
 SOURCES = ("omniglot", "glyphs")
-TRAINING_GLYPHS, TEST_GLYPHS = (0, 1200), (1, 423)  # seed and number
 
 
 def load(source: str, split: str = "random") -> Split:

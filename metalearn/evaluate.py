@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memenv.device import Device
+from memenv.fewshot.chips import Draws, Hardware, chip_outputs, fresh_chip, total, write
+from memenv.fewshot.episodes import Episodes, draw
+from memenv.fewshot.initialisations import Initialisation
 from memenv.onchip import rest
-from metalearn.adapt import Draws, Hardware, chip_outputs, fresh_chip, ideal, ideal_outputs, on_chip, total, write
-from metalearn.initialisations import Initialisation, draw
-from metalearn.tasks import Episodes
+from metalearn.adapt import ideal, ideal_outputs, on_chip
 
 HOUR, DAY = 3600.0, 86400.0  # [s]
 DELAYS = (0.0, HOUR, DAY)

@@ -12,9 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from memenv.command import option, parse, write_whole
+from memenv.fewshot.characters import Split
+from memenv.fewshot.chips import Hardware
+from memenv.fewshot.initialisations import Initialisation, load_initialisation, shipped
 from memenv.presets import load_device
 from memenv.runs import csv_text, versions
-from metalearn.adapt import Hardware
 from metalearn.data import SOURCES, load
 from metalearn.evaluate import (
     DELAYS,
@@ -25,9 +27,7 @@ from metalearn.evaluate import (
     tune,
     with_non_ideality,
 )
-from metalearn.initialisations import Initialisation, load_initialisation, shipped
 from metalearn.omniglot import SPLITS
-from metalearn.tasks import Split
 
 FLOAT = "float"  # in place of a device: numbers instead of cells
 TUNING = 200  # training characters to tune on

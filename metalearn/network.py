@@ -8,11 +8,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from metalearn.initialisations import CHANNELS, LEAST, PIXELS, Block, Initialisation
+from memenv.fewshot.initialisations import (
+    CHANNELS,
+    HEAD_RANGE,
+    HEAD_RATE,
+    HIDDEN_RANGE,
+    HIDDEN_RATE,
+    LEAST,
+    PIXELS,
+    Block,
+    Initialisation,
+)
 
 BLOCKS = 4  # Vinyals et al., NeurIPS 2016 (arXiv 1606.04080), with strides as MAML has on Omniglot
-HEAD_RATE, HIDDEN_RATE = 0.2, 0.1  # to begin with
-HEAD_RANGE, HIDDEN_RANGE = 0.3, 1.5  # to begin with; of hidden layers in units of the largest weight
 
 
 class Encoder(nn.Module):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metalearn.tasks import SIDE, Characters, Split
+from memenv.fewshot.characters import SIDE, Characters, Split
 
 VARIABLE = "MEMENV_OMNIGLOT"  # the folder, where none is passed
 INSTANCES, SOURCE_SIDE = 20, 105

@@ -8,10 +8,11 @@ import torch
 from torch.nn.functional import cross_entropy, one_hot
 
 from memenv.arrays import tree_map
+from memenv.fewshot.chips import Draws, Hardware, chip_outputs, fresh_chip, write
+from memenv.fewshot.episodes import Episodes
 from memenv.onchip import matrix, rest
-from metalearn.adapt import Draws, Hardware, chip_outputs, fresh_chip, ideal, ideal_outputs, last, on_chip, write
+from metalearn.adapt import ideal, ideal_outputs, last, on_chip
 from metalearn.network import Network
-from metalearn.tasks import Episodes
 
 METHODS = ("maml", "fomaml", "anil", "reptile")
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from memenv.fewshot.characters import Characters
+from memenv.fewshot.chips import Draws, Hardware, chip_outputs, fresh_chip, write
+from memenv.fewshot.episodes import draw
+from memenv.fewshot.initialisations import Initialisation
 from memenv.onchip import Layer
-from metalearn.adapt import Draws, Hardware, chip_outputs, fresh_chip, ideal, ideal_outputs, on_chip, write
+from metalearn.adapt import ideal, ideal_outputs, on_chip
 from metalearn.evaluate import NON_IDEALITIES
-from metalearn.initialisations import Initialisation, draw
-from metalearn.tasks import Characters
 
 SHOWN = 8  # queries of a class
 MICRO = 1e6  # [uS/S]

@@ -1,68 +1,13 @@
-"""Few-shot tasks: batches of N-way K-shot classification from any set of characters, and of sine regression."""
-
-from dataclasses import dataclass
-from typing import NamedTuple, Self
+"""Few-shot tasks to learn from: N-way K-shot classification of images, rotations included, and sine regression."""
 
 import numpy as np
 
-SIDE = 28  # [pixels] side of an image
+from memenv.fewshot.characters import SIDE, Characters
+from memenv.fewshot.episodes import Episodes, draw_without_repeats
+
 AMPLITUDE = (0.1, 5.0)  # sine regression as in Finn, Abbeel, Levine, ICML 2017, section 5.1 (arXiv 1703.03400)
 PHASE = (0.0, np.pi)  # [rad]
 INPUT = (-5.0, 5.0)
-
-
-class Episodes(NamedTuple):
-    """A batch of tasks; the leading axis of every array is the task, the second the example.
-
-    Classification: x float32 (tasks, examples, 28, 28) in [0, 1] with 1 = ink, y int64 (tasks, examples) in 0..ways-1,
-    in turn (0, 1, ..., ways-1, 0, 1, ...), so that learning one example after the other is never one-sided.
-    Regression: x and y float32 (tasks, examples, 1).
-    """
-
-    support_x: np.ndarray
-    support_y: np.ndarray
-    query_x: np.ndarray
-    query_y: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True)
-class Characters:
-    """Images of characters, each drawn several times: what episodes of classification are drawn from."""
-
-    images: np.ndarray  # (classes, instances, 28, 28), 1 = ink and 0 = paper: float32, or uint8 in units of 1/255
-    names: tuple[str, ...]  # (classes,) unique
-    alphabets: tuple[str, ...]  # (classes,) the writing system of each, empty where the source does not name it
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for images of another shape or type, or a number of names that differs from theirs."""
-        images = self.images
-        if images.ndim != 4 or images.shape[2:] != (SIDE, SIDE) or images.dtype not in (np.uint8, np.float32):
-            wanted = f"uint8 or float32 (classes, instances, {SIDE}, {SIDE})"
-            raise ValueError(f"images must be {wanted}, got {images.dtype} {images.shape}")
-        if not len(self.names) == len(self.alphabets) == len(images):
-            raise ValueError(f"{len(images)} classes with {len(self.names)} names and {len(self.alphabets)} alphabets")
-
-    def __len__(self) -> int:
-        """Number of classes."""
-        return len(self.images)
-
-    def select(self, classes: np.ndarray) -> Self:
-        """Some of the classes, by their indices (n,), in that order."""
-        names, alphabets = ([texts[k] for k in classes] for texts in (self.names, self.alphabets))
-        return type(self)(images=self.images[classes], names=tuple(names), alphabets=tuple(alphabets))
-
-
-class Split(NamedTuple):
-    """Characters to learn to learn from, and others to be judged on."""
-
-    train: Characters
-    test: Characters
-
-
-def draw_without_repeats(rng: np.random.Generator, rows: int, count: int, of: int) -> np.ndarray:
-    """`count` different numbers out of 0..of-1 in random order, for each of `rows` rows; int64 (rows, count)."""
-    chosen = rng.random((rows, of)).argpartition(count - 1, axis=1)[:, :count]
-    return rng.permuted(chosen, axis=1)
 
 
 def classification(

@@ -18,16 +18,18 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from memenv.command import option, parse, write_whole
+from memenv.fewshot.characters import Characters
+from memenv.fewshot.chips import Hardware
+from memenv.fewshot.episodes import draw
+from memenv.fewshot.initialisations import Initialisation, load_initialisation, rotations
 from memenv.presets import load_device
 from memenv.runs import RECORD, check_folder, csv_text, versions
-from metalearn.adapt import Hardware
 from metalearn.data import SOURCES, load
 from metalearn.evaluate import evaluate
-from metalearn.initialisations import Initialisation, draw, load_initialisation, rotations
 from metalearn.network import Encoder, Network, Pixels, random_move
 from metalearn.omniglot import SPLITS
 from metalearn.outer import METHODS, InnerLoop, outer_loss
-from metalearn.tasks import Characters, classification
+from metalearn.tasks import classification
 
 CONVENTIONAL = "conventional"
 VALIDATION = 50  # training characters set aside, on which progress is judged ...

@@ -9,24 +9,12 @@ import torch
 from torch.func import vmap
 
 from memenv.arrays import tree_map
+from memenv.fewshot.chips import Draws, Hardware, chip_outputs, fresh_chip, total, write
+from memenv.fewshot.episodes import Episodes
 from memenv.presets import load_device
-from metalearn.adapt import (
-    Draws,
-    Hardware,
-    by_first_pulse,
-    chip_outputs,
-    fresh_chip,
-    ideal,
-    ideal_outputs,
-    last,
-    on_chip,
-    straight_through,
-    total,
-    write,
-)
+from metalearn.adapt import by_first_pulse, ideal, ideal_outputs, last, on_chip, straight_through
 from metalearn.network import Network, Pixels
 from metalearn.outer import METHODS, InnerLoop, outer_loss
-from metalearn.tasks import Episodes
 
 TASKS, WAYS, SIZES = 3, 4, (6, 7, 5, 4)
 RATES = [[0.3, 0.2, 0.5], [0.2, 0.1, 0.4]]

@@ -10,13 +10,14 @@ import pytest
 import metalearn.fewshot as command
 from memenv.__main__ import main
 from memenv.device import Device
+from memenv.fewshot.characters import Split
+from memenv.fewshot.chips import Hardware
+from memenv.fewshot.episodes import draw
+from memenv.fewshot.glyphs import glyphs
+from memenv.fewshot.initialisations import Initialisation
 from memenv.presets import load_device
-from metalearn.adapt import Hardware
 from metalearn.evaluate import BATCH, NON_IDEALITIES, evaluate, mean_and_half_width, tune, with_non_ideality
 from metalearn.fewshot import FewshotConfig, fewshot
-from metalearn.glyphs import glyphs
-from metalearn.initialisations import Initialisation, draw
-from metalearn.tasks import Split
 
 START = Initialisation(rates=np.array([[0.3], [0.2]]), ranges=np.array([0.3]))
 CLASSES, NOISE = 30, 0.7
@@ -188,7 +189,7 @@ def test_the_command_needs_no_torch(start, tmp_path, monkeypatch):
 
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "import metalearn.fewshot, metalearn.evaluate, metalearn.initialisations, metalearn.pictures"
+        "import metalearn.fewshot, metalearn.evaluate, memenv.fewshot.initialisations, metalearn.pictures"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

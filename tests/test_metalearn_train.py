@@ -10,10 +10,10 @@ import torch
 
 import metalearn.train as training
 from memenv.__main__ import main
+from memenv.fewshot.characters import Split
+from memenv.fewshot.glyphs import glyphs
+from memenv.fewshot.initialisations import load_initialisation
 from metalearn.evaluate import evaluate
-from metalearn.glyphs import glyphs
-from metalearn.initialisations import load_initialisation
-from metalearn.tasks import Split
 from metalearn.train import PretrainConfig, train
 
 TINY = PretrainConfig(

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from metalearn.initialisations import Block, Initialisation, draw, load_initialisation, rotations, shipped
+from memenv.fewshot.characters import Characters
+from memenv.fewshot.episodes import draw
+from memenv.fewshot.initialisations import Block, Initialisation, load_initialisation, rotations, shipped
 from metalearn.network import Encoder, Network, Pixels, random_move
-from metalearn.tasks import Characters, classification
+from metalearn.tasks import classification
 
 
 @pytest.fixture

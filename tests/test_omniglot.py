@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memenv.fewshot.characters import Characters, Split
 from metalearn.omniglot import BACKGROUND, SMALL1, Part, load_omniglot, load_part, shrink
-from metalearn.tasks import Characters, Split
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "omniglot"
 official = pytest.mark.skipif(not DATA.is_dir(), reason=f"Omniglot is not in {DATA}")

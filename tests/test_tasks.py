@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare, kstest
 
-from metalearn.tasks import Characters, Episodes, classification, draw_without_repeats, sine_regression
+from memenv.fewshot.characters import Characters
+from memenv.fewshot.episodes import Episodes, draw_without_repeats
+from metalearn.tasks import classification, sine_regression
 
 
 def numbered(classes: int = 12, instances: int = 20) -> Characters:

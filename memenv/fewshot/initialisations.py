@@ -11,6 +11,7 @@ import json
 import zipfile
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -18,13 +19,15 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from memenv.command import write_whole
-from metalearn.tasks import SIDE, Characters, Episodes, draw_without_repeats
+from memenv.fewshot.characters import SIDE, Characters
 
 CHANNELS = 64
 PIXELS = SIDE // 2  # on a side, of what a network without encoder sees
 LEAST = 1e-6  # length of a vector of numbers that is scaled to unit mean square
 BATCH = 50  # images that go through the blocks at once
 FORMAT = 1
+HEAD_RATE, HIDDEN_RATE = 0.2, 0.1  # to begin with
+HEAD_RANGE, HIDDEN_RANGE = 0.3, 1.5  # to begin with; of hidden layers in units of the largest weight
 
 
 class Block(NamedTuple):
@@ -137,6 +140,26 @@ def unit(signal: np.ndarray) -> np.ndarray:
     return signal / np.sqrt((signal**2).mean(-1, keepdims=True) + LEAST**2)
 
 
+def untrained(network: str, hidden: tuple[int, ...] = (32,), steps: int = 5) -> Initialisation:
+    """Random weights, always the same: an encoder with pooled features ("conv"), or layers on pixels ("mlp")."""
+    rng, blocks, layers = np.random.default_rng(0), [], []
+    if network == "conv":
+        for channels in (1, CHANNELS, CHANNELS, CHANNELS):
+            weight = rng.standard_normal((CHANNELS, channels, 3, 3)) * (2.0 / (9 * channels)) ** 0.5
+            blocks.append(Block(weight.astype(np.float32), np.zeros(CHANNELS, np.float32)))
+    else:
+        for rows, outputs in pairwise((PIXELS**2, *hidden)):
+            weight = rng.standard_normal((rows, outputs)) * (2.0 / rows) ** 0.5
+            layers.append(np.concatenate((weight, np.zeros((1, outputs)))).astype(np.float32))
+    return Initialisation(
+        blocks=tuple(blocks),
+        pooled=True,
+        hidden=tuple(layers),
+        rates=np.tile([*[HIDDEN_RATE] * len(layers), HEAD_RATE], (steps, 1)),
+        ranges=np.array([*[HIDDEN_RANGE * float(np.abs(w).max()) for w in layers], HEAD_RANGE]),
+    )
+
+
 def shipped() -> tuple[str, ...]:
     """The names of the initialisations that come with the package."""
     files = _folder().iterdir() if _folder().is_dir() else ()
@@ -157,38 +180,7 @@ def load_initialisation(name: str | Path) -> Initialisation:
 
 
 def _folder() -> Any:
-    return resources.files("metalearn") / "shipped"
-
-
-def draw(
-    inputs: np.ndarray, rng: np.random.Generator, tasks: int, *, ways: int = 5, shots: int = 1, queries: int = 15
-) -> Episodes:
-    """Episodes as `metalearn.tasks.classification` draws them, of what a front made of the characters' images.
-
-    Args:
-        inputs: (classes, instances, features).
-        rng: source of the choice of classes and instances.
-        tasks: episodes in the batch.
-        ways: classes in an episode.
-        shots: support examples of a class.
-        queries: query examples of a class.
-
-    Raises:
-        ValueError: more ways than classes, or more shots and queries than instances of a class.
-    """
-    classes, instances, features = inputs.shape
-    if ways > classes or shots + queries > instances:
-        raise ValueError(
-            f"{ways} ways and {shots} shots + {queries} queries are more than the {classes} classes "
-            f"of {instances} instances of the data"
-        )
-    kind = draw_without_repeats(rng, tasks, ways, classes)[:, None]
-    instance = draw_without_repeats(rng, tasks * ways, shots + queries, instances)
-    instance = instance.reshape(tasks, ways, shots + queries).swapaxes(1, 2)
-    support, query = np.split(inputs[kind, instance], [shots], axis=1)
-    support, query = (part.reshape(tasks, -1, features) for part in (support, query))
-    label = np.arange(ways)
-    return Episodes(support, np.tile(label, (tasks, shots)), query, np.tile(label, (tasks, queries)))
+    return resources.files("memenv.fewshot") / "shipped"
 
 
 def rotations(start: Initialisation, data: Characters) -> np.ndarray:

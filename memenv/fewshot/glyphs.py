@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metalearn.tasks import SIDE, Characters
+from memenv.fewshot.characters import SIDE, Characters
 
+TRAINING_GLYPHS, TEST_GLYPHS = (0, 1200), (1, 423)  # seed and number
 STROKES, POINTS = 4, 9  # most strokes of a character; control points of a stroke
 ALPHABET = 25  # characters of an alphabet
 HEADINGS = np.pi / 4 * np.array([0, 0, 0, 2, 2, 2, 1, -1, 3])  # [rad] that a stroke starts with, from x towards y
