@@ -41,7 +41,9 @@ def test_the_arrow_test_sees_imports_inside_functions(tmp_path):
     assert set(imports(tmp_path / "x.py")) == {"torch", "agents"}
 
 
-@pytest.mark.parametrize("module", ["memenv", "memenv.device", "memenv.presets", "memenv.__main__"])
+@pytest.mark.parametrize(
+    "module", ["memenv", "memenv.device", "memenv.presets", "memenv.fewshot.bank", "memenv.__main__"]
+)
 def test_core_imports_no_heavy_package(module):
     code = f"import sys, {module}; print(*(sys.modules.keys() & {HEAVY!r}))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)

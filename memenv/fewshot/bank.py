@@ -1,0 +1,39 @@
+"""The embedded few-shot tasks: glyphs that no pretraining has seen, and what the front of a network makes of them."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from memenv.fewshot.characters import Characters
+from memenv.fewshot.glyphs import TEST_GLYPHS, glyphs
+from memenv.fewshot.initialisations import Initialisation, load_initialisation, untrained
+
+SPLITS = {"train": (2, 200), "test": (TEST_GLYPHS[0], 200)}  # seed and number of glyphs: to train agents, to judge them
+NETWORKS = ("conv", "mlp")
+UNTRAINED = "random"
+
+
+@lru_cache(maxsize=2)
+def characters(split: str) -> Characters:
+    """The glyphs of "train" or "test", rendered once (0.3 s)."""
+    return glyphs(*SPLITS[split])
+
+
+@lru_cache(maxsize=8)
+def initialisation(name: str, network: str) -> Initialisation:
+    """The initialisation "random", a shipped one for glyphs ("maml", "device-aware"), or that of a path (.npz).
+
+    Raises:
+        ValueError: an unknown name, a missing or a damaged file.
+    """
+    if name == UNTRAINED:
+        return untrained(network)
+    return load_initialisation(name if name.endswith(".npz") else f"glyphs-{network}-{name}")
+
+
+@lru_cache(maxsize=4)
+def features(name: str, network: str, split: str) -> np.ndarray:
+    """(classes, instances, features) float32 of the glyphs of a split, computed once (1.5 s with an encoder)."""
+    made = initialisation(name, network).front(characters(split).images)
+    made.flags.writeable = False
+    return made
