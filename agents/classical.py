@@ -23,7 +23,7 @@ Float = np.ndarray  # (cells,) float64
 Bool = np.ndarray  # (cells,) bool
 
 
-def parameter(default: float, low: float, high: float, *, log: bool = False) -> Any:
+def parameter(default: Any, low: float, high: float, *, log: bool = False) -> Any:
     """A dataclass field that a tuner may set between `low` and `high`, on a logarithmic scale where `log`."""
     return field(default=default, metadata={"range": (low, high), "log": log})
 

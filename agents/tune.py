@@ -30,7 +30,7 @@ class Tuned:
     policy: Any  # the controller with its best parameters
     cost: float  # as judged; of a controller mean pulses of a cell, plus max_pulses for one that was not accepted
     trials: int
-    parameters: dict[str, float] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 def cost(policy: Any, task: WriteVerify, cells: int, seed: int) -> float:
@@ -52,8 +52,8 @@ def tune(policy: Any, trials: int = 100, seed: int = 0, judged: Judge = on_cells
 
     Args:
         policy: a frozen dataclass, such as a controller with its `task`; fields with metadata "range" (low, high) and
-            "log" are tuned, trials and cells scaled by its `tuning_effort`. Anything without such fields is returned
-            as it is.
+            "log" are tuned, numbers or tuples of them, trials and cells scaled by its `tuning_effort`. Anything without
+            such fields is returned as it is.
         trials: parameter sets, >= 1; the controller's own parameters are the first of them, and with 1 the only ones.
         seed: of the tuning chips and of the search.
         judged: the cost of a parameter set.
@@ -65,12 +65,16 @@ def tune(policy: Any, trials: int = 100, seed: int = 0, judged: Judge = on_cells
         return Tuned(policy=policy, cost=float("nan"), trials=0)
     effort = policy.tuning_effort
     trials, cells, final_cells = (max(round(effort * number), 1) for number in (trials, CELLS, FINAL_CELLS))
-    own = np.array([_scaled(f, getattr(policy, f.name)) for f in fields])
-    low, high = np.array([_scaled(f, f.metadata["range"]) for f in fields]).T
+    own = np.concatenate([np.atleast_1d(_scaled(f, getattr(policy, f.name))) for f in fields])
+    sizes = [np.size(getattr(policy, f.name)) for f in fields]
+    low, high = np.repeat([_scaled(f, f.metadata["range"]) for f in fields], sizes, axis=0).T
     rng = np.random.default_rng((TUNING, seed))
 
     def build(point: np.ndarray) -> Any:
-        values = {f.name: float(np.exp(p) if f.metadata.get("log") else p) for f, p in zip(fields, point, strict=True)}
+        values: dict[str, Any] = {}
+        for f, part in zip(fields, np.split(point, np.cumsum(sizes)[:-1]), strict=True):
+            numbers = tuple((np.exp(part) if f.metadata.get("log") else part).tolist())
+            values[f.name] = numbers if isinstance(getattr(policy, f.name), tuple) else numbers[0]
         return dataclasses.replace(policy, **values)
 
     def judge(points: np.ndarray, cells: int) -> np.ndarray:
@@ -81,11 +85,11 @@ def tune(policy: Any, trials: int = 100, seed: int = 0, judged: Judge = on_cells
     while len(points) < trials:
         size = min(size, trials - len(points))
         if len(points) == 1:
-            fresh = low + (high - low) * qmc.LatinHypercube(len(fields), rng=rng).random(size)
+            fresh = low + (high - low) * qmc.LatinHypercube(len(own), rng=rng).random(size)
         else:
             elite = points[np.argsort(scores)[: max(int(ELITE * len(points)), 2)]]
             spread = elite.std(axis=0) + 0.02 * (high - low)
-            fresh = np.clip(elite.mean(axis=0) + spread * rng.standard_normal((size, len(fields))), low, high)
+            fresh = np.clip(elite.mean(axis=0) + spread * rng.standard_normal((size, len(own))), low, high)
         points, scores = np.vstack([points, fresh]), np.concatenate([scores, judge(fresh, cells)])
     finalists = points[np.argsort(scores)[:FINALISTS]]
     final = judge(finalists, final_cells)
