@@ -25,7 +25,7 @@ from memenv.fewshot.initialisations import Initialisation, load_initialisation, 
 from memenv.presets import load_device
 from memenv.runs import RECORD, check_folder, csv_text, versions
 from metalearn.data import SOURCES, load
-from metalearn.evaluate import evaluate
+from metalearn.evaluate import evaluate, mean_and_half_width
 from metalearn.network import Encoder, Network, Pixels, random_move
 from metalearn.omniglot import SPLITS
 from metalearn.outer import METHODS, InnerLoop, outer_loss
@@ -55,7 +55,9 @@ class PretrainConfig:
     train: str = option(
         "all", help="rates: only those, and ranges, of --start or of a random network", choices=("all", "rates")
     )
-    device: str = option("", help="learn by pulses on fresh chips of this device; without it ideally")
+    device: tuple[str, ...] = option(
+        (), help="learn by pulses on fresh chips, in each step of one of these devices; without it ideally"
+    )
     devices_per_weight: int = option(1, help="plus devices of a weight, and as many minus devices")
     pulsed: str = option("both", help="which devices learn", choices=("both", "set", "reset", "plus"))
     max_pulses: int = option(10, help="at most per device and step")
@@ -100,7 +102,7 @@ def train(config: PretrainConfig, command: str = "") -> dict[str, float]:
         ValueError: unusable options or data, a folder that already holds a run, nothing to resume, or divergence, which
             leaves the last checkpoint as it was.
     """
-    config = _completed(config)
+    config = completed(config)
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     record = {
@@ -118,7 +120,7 @@ def train(config: PretrainConfig, command: str = "") -> dict[str, float]:
         journal.resume()
     write_whole(config.out / RECORD, json.dumps(record, indent=2) + "\n")
     with tqdm(total=config.steps, initial=journal.done, unit="step", disable=None, file=sys.stderr) as bar:
-        bar.set_description(f"{config.method} on {config.device or 'ideal weights'}")
+        bar.set_description(f"{config.method} on {', '.join(config.device) or 'ideal weights'}")
         for step in range(journal.done, config.steps):
             share = step / config.steps
             loss, accuracy = learner.step(step, min((step + 1) / WARM_UP, 1.0) * 0.5 * (1 + math.cos(math.pi * share)))
@@ -136,7 +138,7 @@ def train(config: PretrainConfig, command: str = "") -> dict[str, float]:
     return journal.rows[-1]
 
 
-def _completed(config: PretrainConfig) -> PretrainConfig:
+def completed(config: PretrainConfig) -> PretrainConfig:
     """The configuration with the usual numbers where none were given, and what the start fixes.
 
     Raises:
@@ -146,6 +148,8 @@ def _completed(config: PretrainConfig) -> PretrainConfig:
     if start is not None:
         hidden = tuple(w.shape[1] for w in start.hidden)
         config = replace(config, network="conv" if start.blocks else "mlp", hidden=hidden, pooled=start.pooled)
+    elif config.network == "conv":
+        config = replace(config, hidden=())
     plain = config.network == "conv" and not config.device and config.train == "all"
     usual = {"tasks": 1 if plain else 32, "ways": 60 if plain else 5, "inner_steps": 1 if plain else 5}
     for name in (*usual, "steps", "shots", "queries", "evaluations", "threads"):
@@ -173,24 +177,26 @@ def _completed(config: PretrainConfig) -> PretrainConfig:
     return config
 
 
-def hardware_of(config: PretrainConfig) -> Hardware | None:
-    """The chips of a configuration.
+def hardware_of(config: PretrainConfig) -> tuple[Hardware, ...]:
+    """The chips of a configuration, a kind for each of its devices.
 
     Raises:
         ValueError: an unknown device, or one that has no derivatives.
     """
-    if not config.device:
-        return None
-    device = load_device(config.device)
-    if device.polarity_only:
-        raise ValueError(f"{config.device}: measured tables have no derivatives; fit a record to them with memenv fit")
-    return Hardware(
-        device=device,
-        devices_per_weight=config.devices_per_weight,
-        pulsed=config.pulsed,
-        max_pulses=config.max_pulses,
-        reads=config.reads,
-        know_stuck=not config.ignorant,
+    devices = [load_device(name) for name in config.device]
+    for name, device in zip(config.device, devices, strict=True):
+        if device.polarity_only:
+            raise ValueError(f"{name}: measured tables have no derivatives; fit a record to them with memenv fit")
+    return tuple(
+        Hardware(
+            device=device,
+            devices_per_weight=config.devices_per_weight,
+            pulsed=config.pulsed,
+            max_pulses=config.max_pulses,
+            reads=config.reads,
+            know_stuck=not config.ignorant,
+        )
+        for device in devices
     )
 
 
@@ -208,11 +214,10 @@ class Learner:
     def __init__(self, config: PretrainConfig, data: Characters) -> None:
         self.config, self.data = config, data
         self.fast = not config.float32 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        self.loop = InnerLoop(
-            method="maml" if config.method == CONVENTIONAL else config.method,
-            hardware=hardware_of(config),
-            rest=config.rest,
-        )
+        method = "maml" if config.method == CONVENTIONAL else config.method
+        self.loops = [  # in each step one of them
+            InnerLoop(method=method, hardware=hardware, rest=config.rest) for hardware in hardware_of(config) or (None,)
+        ]
         if config.start:
             start = load_initialisation(config.start)
             self.network = Network.of(start, config.inner_steps)
@@ -249,9 +254,9 @@ class Learner:
 
     def initialisation(self, card: str) -> Initialisation:
         """What would be deployed now."""
-        if self.loop.hardware is None and self.config.train == "all":
+        if not self.config.device and self.config.train == "all":
             self.network.fit_ranges()
-        return self.network.initialisation(card, head_only=self.loop.method == "anil")
+        return self.network.initialisation(card, head_only=self.config.method == "anil")
 
     def _adapt(self, rng: np.random.Generator) -> tuple[torch.Tensor, float]:
         config = self.config
@@ -264,8 +269,8 @@ class Learner:
             episodes = classification(self.data, rng, config.tasks, rotations=True, **numbers)
             images = torch.from_numpy(np.concatenate((episodes.support_x, episodes.query_x), 1))
             features = self._front(images.flatten(0, 1), rng).unflatten(0, images.shape[:2])
-        seed = int(rng.integers(2**62))
-        return outer_loss(self.network, features[:, :supports], features[:, supports:], episodes, self.loop, seed)
+        seed, loop = int(rng.integers(2**62)), self.loops[rng.integers(len(self.loops))]
+        return outer_loss(self.network, features[:, :supports], features[:, supports:], episodes, loop, seed)
 
     def _front(self, images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """All images of all tasks at once; what a fixed front does needs no derivative."""
@@ -318,16 +323,13 @@ class Journal:
         """Evaluate on the characters set aside; a row, a checkpoint, the initialisation."""
         learner, config = self.learner, self.config
         start = learner.initialisation(json.dumps({**self.record, "steps": steps}))
-        outcomes = evaluate(
-            start,
-            learner.loop.hardware,
-            start.front(self.aside.images),
-            episodes=JUDGED,
-            shots=config.shots,
-            delays=(config.rest,),
-        )
+        inputs, episodes = start.front(self.aside.images), JUDGED // len(learner.loops)
+        outcomes = [
+            evaluate(start, loop.hardware, inputs, episodes=episodes, shots=config.shots, delays=(config.rest,))
+            for loop in learner.loops
+        ]
         loss, accuracy = np.mean(self.noted, axis=0)
-        mean, half_width = outcomes.accuracy()
+        mean, half_width = mean_and_half_width(np.concatenate([one.later[0] for one in outcomes]))
         self.rows.append(
             {
                 "steps": steps,
@@ -336,7 +338,7 @@ class Journal:
                 "training_accuracy": float(accuracy),
                 "accuracy": mean,
                 "half_width": half_width,
-                "pulses": float(outcomes.pulses.mean()),
+                "pulses": float(np.mean([one.pulses.mean() for one in outcomes])),
             }
         )
         self.noted.clear()

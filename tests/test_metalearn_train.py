@@ -13,6 +13,7 @@ from memenv.__main__ import main
 from memenv.fewshot.characters import Split
 from memenv.fewshot.glyphs import glyphs
 from memenv.fewshot.initialisations import load_initialisation
+from memenv.presets import load_device
 from metalearn.evaluate import evaluate
 from metalearn.train import PretrainConfig, train
 
@@ -51,9 +52,9 @@ def rows_of(folder):
         {"method": "fomaml", "augment": 0.0},
         {"method": "anil"},
         {"method": "reptile"},
-        {"device": "pcm", "rest": 3600.0, "pulsed": "set"},
-        {"device": "hfo2-array-om", "method": "reptile"},
-        {"device": "alox-hfo2", "train": "rates"},
+        {"device": ("pcm",), "rest": 3600.0, "pulsed": "set"},
+        {"device": ("hfo2-array-om",), "method": "reptile"},
+        {"device": ("alox-hfo2",), "train": "rates"},
     ],
     ids=str,
 )
@@ -65,7 +66,7 @@ def test_every_way_of_pretraining_yields_an_initialisation_that_moved(tmp_path, 
     assert card["command"] == "memenv pretrain --these" and card["steps"] == 4 and card["config"]["seed"] == 0
     assert [float(one["steps"]) for one in rows_of(tmp_path / "run")] == [2, 4] and 0 <= row["accuracy"] <= 1
     torch.manual_seed(0)
-    before = training.Learner(config, glyphs(0, 6, 20)).initialisation("{}")
+    before = training.Learner(training.completed(config), glyphs(0, 6, 20)).initialisation("{}")
     moved = [not np.array_equal(a, b) for a, b in zip(start.hidden, before.hidden, strict=True)]
     assert all(moved) == (config.train == "all") or not moved
     learns_rates = config.method in ("maml", "fomaml", "anil")
@@ -75,11 +76,11 @@ def test_every_way_of_pretraining_yields_an_initialisation_that_moved(tmp_path, 
 
 
 def test_a_short_run_learns_to_learn(tmp_path):
-    config = replace(TINY, out=tmp_path / "run", hidden=(), network="conv", steps=40, tasks=1, ways=12, inner_steps=1)
+    config = replace(TINY, out=tmp_path / "run", network="conv", steps=40, tasks=1, ways=12, inner_steps=1)
     train(config)
     inputs = [load_initialisation(tmp_path / "run" / "initialisation.npz")]
     torch.manual_seed(0)
-    inputs.append(training.Learner(config, glyphs(0, 12, 20)).initialisation("{}"))
+    inputs.append(training.Learner(training.completed(config), glyphs(0, 12, 20)).initialisation("{}"))
     test = glyphs(1, 30, 20).images
     after, before = (
         evaluate(start, None, start.front(test), episodes=200, queries=5).accuracy()[0] for start in inputs
@@ -133,11 +134,30 @@ def test_weights_do_not_move_by_a_loss_that_is_not_finite(monkeypatch):
         torch.testing.assert_close(w.detach(), old)
 
 
+def test_of_an_encoder_only_the_head_is_on_the_chip(tmp_path):
+    train(replace(TINY, network="conv", ways=6, out=tmp_path / "run"))
+    start = load_initialisation(tmp_path / "run" / "initialisation.npz")
+    assert len(start.blocks) == 4 and start.hidden == () and start.rates.shape[1] == 1
+
+
+def test_every_step_is_on_chips_of_one_of_the_devices(tmp_path, monkeypatch):
+    devices, met = ("alox-hfo2", "pcm"), []
+
+    def noted(network, support, query, episodes, loop, seed):
+        met.append(loop.hardware.device.name)
+        return network.log_gain + 0.0, 0.0
+
+    monkeypatch.setattr(training, "outer_loss", noted)
+    train(replace(TINY, out=tmp_path / "run", device=devices, steps=12))
+    names = {load_device(name).name for name in devices}
+    assert set(met) == names and len(met) == 12
+
+
 def test_a_warm_start_begins_where_the_other_run_ended(tmp_path):
     train(replace(TINY, out=tmp_path / "first"))
     path = tmp_path / "first" / "initialisation.npz"
-    config = replace(TINY, network="conv", start=str(path), device="alox-hfo2", train="rates", out=tmp_path / "second")
-    train(config)
+    config = replace(TINY, network="conv", start=str(path), device=("alox-hfo2",), train="rates")
+    train(replace(config, out=tmp_path / "second"))
     first, second = weights_of(tmp_path / "first"), weights_of(tmp_path / "second")
     for mine, theirs in zip(second[:2], first[:2], strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -150,9 +170,9 @@ def test_a_warm_start_begins_where_the_other_run_ended(tmp_path):
         ({"start": "nothing"}, "unknown initialisation 'nothing'"),
         ({"train": "rates", "method": "reptile"}, "reptile does not"),
         ({"method": "reptile", "network": "conv"}, "needs layers before the head"),
-        ({"method": "conventional", "device": "pcm"}, "no inner loop"),
+        ({"method": "conventional", "device": ("pcm",)}, "no inner loop"),
         ({"rest": 10.0}, "--rest needs a --device"),
-        ({"device": "nothing"}, "unknown device 'nothing'"),
+        ({"device": ("nothing",)}, "unknown device 'nothing'"),
         ({"steps": 0}, "steps is 0"),
         ({"tasks": -1}, "tasks is -1"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
@@ -173,7 +193,7 @@ def test_measured_tables_are_refused_with_advice(tmp_path):
     tables = {"device": np.array([1]), "conductance": grid, "cdf": cdf, "dg_set": change, "dg_reset": -change}
     np.savez(tmp_path / "one.npz", **tables)
     with pytest.raises(ValueError, match="no derivatives; fit a record"):
-        train(replace(TINY, out=tmp_path / "run", device=str(tmp_path / "one.npz")))
+        train(replace(TINY, out=tmp_path / "run", device=(str(tmp_path / "one.npz"),)))
 
 
 def test_runs_are_neither_overwritten_nor_resumed_as_others(tmp_path):
