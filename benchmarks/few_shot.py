@@ -1,0 +1,185 @@
+"""Starts of few-shot learning against each other on every device: pretrained, re-tuned for it, judged; resumable.
+
+    MEMENV_OMNIGLOT=omniglot python benchmarks/few_shot.py --network conv \
+        --measured taox-sandia=taox_dg_tables.npz enode-sandia=enode_dg_tables.npz
+
+All learn on equal chips with equal aids. `random`, `conventional` (a classifier of all training characters) and `ideal`
+(MAML on numbers) have their inner rates and weight ranges learned through the device; `aware` is `ideal` after that,
+of which everything went on learning through the device. `ideal-several` and `aware-several` are the same, learned
+through the devices of --several; the others they have never seen. `float` is learning with numbers. On a measured
+device learns what its fitted model's pretraining gave, and again with one factor of all rates and one of all ranges
+tuned on training characters. What is in --out already is not done again: the same command continues where it stopped.
+"""
+
+import csv
+import json
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from intervals import markdown
+from tqdm import tqdm
+
+from memenv.command import option, parse, write_whole
+from memenv.fewshot.chips import Hardware
+from memenv.fewshot.initialisations import load_initialisation
+from memenv.presets import load_device
+from memenv.runs import RECORD, csv_text
+from metalearn.data import load
+from metalearn.evaluate import DELAYS, evaluate, tune
+from metalearn.train import PretrainConfig, checkpoint_file, train
+
+COMMAND = shlex.join(["benchmarks/few_shot.py", *sys.argv[1:]])
+KINDS = ("random", "conventional", "ideal", "aware", "ideal-several", "aware-several")
+DEVICES = ("alox-hfo2", "enode-sandia", "taox-sandia", "pcm", "hfo2-array-om", "hfo2-array-baseline")
+FLOAT, SEVERAL = "float", "several"  # in place of a device
+TUNING = 200  # training characters to tune on ...
+TUNING_EPISODES = 50  # ... by so many episodes
+RATES = {"train": "rates", "inner_steps": 3, "rates_learning_rate": 0.1, "evaluations": 1}
+AWARE = {"inner_steps": 3, "rates_learning_rate": 0.02, "evaluations": 8}
+RECIPES: dict[str, dict[str, dict[str, Any]]] = {  # options of `memenv pretrain`
+    "conv": {
+        "conventional": {"method": "conventional", "tasks": 1, "ways": 60, "steps": 6000, "evaluations": 10},
+        "ideal": {"steps": 12000, "evaluations": 12},
+        "rates": {**RATES, "tasks": 32, "steps": 300},
+        "aware": {**AWARE, "tasks": 32, "steps": 200, "learning_rate": 3e-4},
+    },
+    "mlp": {
+        "conventional": {"method": "conventional", "steps": 3000, "evaluations": 10},
+        "ideal": {"steps": 6000},
+        "rates": {**RATES, "tasks": 8, "steps": 200},
+        "aware": {**AWARE, "tasks": 4, "steps": 1600, "learning_rate": 2e-3},
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShotConfig:
+    """Pretrain, re-tune and judge starts of few-shot learning on every device."""
+
+    network: str = option(
+        "conv", help="conv: encoder and a head; mlp: every layer on the chip", choices=("conv", "mlp")
+    )
+    kinds: tuple[str, ...] = option(KINDS, help="starts")
+    device: tuple[str, ...] = option(DEVICES, help="names or .json records")
+    several: tuple[str, ...] = option(
+        ("alox-hfo2", "enode-sandia", "pcm", "hfo2-array-om"), help="through which those of several devices learn"
+    )
+    measured: tuple[str, ...] = option((), help="DEVICE=TABLE.npz: a measured device, and its fitted model")
+    split: str = option("random", help="of Omniglot's characters")
+    devices_per_weight: int = option(1, help="plus devices of a weight, and as many minus devices")
+    episodes: int = option(1000, help="tasks, each on a chip of its own")
+    seed: int = option(0, help="of pretraining, episodes, chips and noise")
+    out: Path = option(Path("few-shot"), help="folder of few_shot.csv, few_shot.md and of the runs")
+
+
+def start_of(config: FewShotConfig, kind: str, place: str) -> Path:
+    """The file of a start for a device, SEVERAL or FLOAT, pretrained now unless it is there."""
+    kind, _, several = kind.partition("-")
+    place = several or place
+    recipe, start = "rates", ""
+    if kind == "aware":
+        recipe, start = "aware", str(start_of(config, "ideal", place))
+    elif kind != "random":
+        start = str(_trained(config, kind, kind))
+    if (kind, place) == ("ideal", FLOAT):
+        return Path(start)
+    devices = {FLOAT: (), SEVERAL: config.several}.get(place, (place,))
+    chip = {"device": devices, "devices_per_weight": config.devices_per_weight} if devices else {}
+    return _trained(config, f"{kind}-{Path(place).stem}", recipe, start=start, **chip)
+
+
+def _trained(config: FewShotConfig, folder: str, recipe: str, **options: Any) -> Path:
+    """The initialisation of a run, begun or continued unless it is complete."""
+    out = config.out / folder
+    pretrain = PretrainConfig(
+        network=config.network,
+        split=config.split,
+        seed=config.seed,
+        out=out,
+        **RECIPES[config.network][recipe],
+        **options,
+    )
+    record = json.loads((out / RECORD).read_text(encoding="utf-8")) if (out / RECORD).exists() else {}
+    if record.get("last", {}).get("steps") != pretrain.steps:
+        train(replace(pretrain, resume=checkpoint_file(pretrain).exists()), COMMAND)
+    return out / "initialisation.npz"
+
+
+def judged(config: FewShotConfig, characters: Any, kind: str, place: str, table: str, tuned: bool) -> dict[str, Any]:
+    """A line of the table: how well a start learns on the device it was made for, or on a measured one like it."""
+    start = load_initialisation(start_of(config, kind, place))
+    hardware = None
+    if place != FLOAT:
+        hardware = Hardware(device=load_device(table or place), devices_per_weight=config.devices_per_weight)
+    if tuned:
+        inputs = start.front(characters.train.images[:TUNING])
+        start = tune(start, hardware, inputs, episodes=TUNING_EPISODES, delays=(0.0,), seed=config.seed).of(start)
+    inputs = start.front(characters.test.images)
+    outcomes = evaluate(start, hardware, inputs, episodes=config.episodes, seed=config.seed)
+    line: dict[str, Any] = {"start": kind, "device": place, "measured": Path(table).name, "tuned": tuned}
+    for number, delay in enumerate(DELAYS):
+        line[f"accuracy_{delay:g}s"], line[f"half_width_{delay:g}s"] = outcomes.accuracy(number)
+    return line | {"pulses": outcomes.pulses.mean(), "energy": outcomes.energy.mean()}
+
+
+def work(config: FewShotConfig) -> list[tuple[str, str, str, bool]]:
+    """Start, device, table of a measured one, and whether a factor is tuned for it."""
+    tables = [text.split("=", 1) for text in config.measured]
+    if wrong := [pair for pair in tables if len(pair) != 2 or pair[0] not in config.device]:
+        raise ValueError(f"measured is {'='.join(wrong[0])}: DEVICE=TABLE.npz is needed, with a DEVICE of --device")
+    lines = [(kind, FLOAT, "", False) for kind in config.kinds if kind in ("random", "conventional", "ideal")]
+    for place in config.device:
+        lines += [(kind, place, "", False) for kind in config.kinds]
+        own = [table for name, table in tables if name == place]
+        lines += [(kind, place, table, tuned) for table in own for tuned in (False, True) for kind in config.kinds]
+    return lines
+
+
+def table_of(rows: list[dict[str, Any]], kinds: tuple[str, ...], delay: float) -> str:
+    """A line for each device, a column for each start: accuracy [%] so long after learning."""
+    lines = []
+    for key in dict.fromkeys((row["device"], row["measured"], row["tuned"]) for row in rows):
+        own = {row["start"]: row for row in rows if (row["device"], row["measured"], row["tuned"]) == key}
+        cells = [_shown(own[kind], delay) if kind in own else "–" for kind in kinds]
+        name, table, tuned = key
+        lines.append([f"{name}, measured{', tuned' if tuned == 'True' else ''}" if table else name, *cells])
+    return markdown(["device", *kinds], lines)
+
+
+def _shown(row: dict[str, Any], delay: float) -> str:
+    mean, half = (100 * float(row[f"{name}_{delay:g}s"]) for name in ("accuracy", "half_width"))
+    return f"{mean:.2f} ± {half:.2f}"
+
+
+def main() -> None:
+    """Pretrain what is missing, judge what is missing, and write the table."""
+    config = parse(FewShotConfig, sys.argv[1:], "benchmarks/few_shot.py")
+    characters, path = load("omniglot", config.split), config.out / "few_shot.csv"
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    with tqdm(work(config), unit="start", disable=None, file=sys.stderr) as bar:
+        for line in bar:
+            bar.set_description(" ".join(map(str, line[:2])))
+            key = dict(
+                zip(
+                    ("start", "device", "measured", "tuned"), (*line[:2], Path(line[2]).name, str(line[3])), strict=True
+                )
+            )
+            if not any(key.items() <= row.items() for row in rows):
+                rows.append({name: str(value) for name, value in judged(config, characters, *line).items()})
+                write_whole(path, csv_text(rows))
+    text = "".join(f"After {delay:g} s:\n\n{table_of(rows, config.kinds, delay)}\n" for delay in DELAYS)
+    write_whole(
+        config.out / "few_shot.md",
+        f"`{COMMAND}`\n\n5-way 1-shot accuracy [%] of {config.episodes} episodes, ± 95 % interval\n\n{text}",
+    )
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
