@@ -21,7 +21,7 @@ from memenv.command import option, parse, write_whole
 from memenv.fewshot.characters import Characters
 from memenv.fewshot.chips import Hardware
 from memenv.fewshot.episodes import draw
-from memenv.fewshot.initialisations import Initialisation, load_initialisation, rotations
+from memenv.fewshot.initialisations import HEAD_RATE, Initialisation, load_initialisation, rotations
 from memenv.presets import load_device
 from memenv.runs import RECORD, check_folder, csv_text, versions
 from metalearn.data import SOURCES, load
@@ -254,9 +254,13 @@ class Learner:
 
     def initialisation(self, card: str) -> Initialisation:
         """What would be deployed now."""
-        if not self.config.device and self.config.train == "all":
+        free = not self.config.device and self.config.train == "all"
+        if free:
             self.network.fit_ranges()
-        return self.network.initialisation(card, head_only=self.config.method == "anil")
+        start = self.network.initialisation(card, head_only=self.config.method == "anil")
+        if free and start.rates.size == 1:  # one step from a head of zeros: the classes are alike at any rate
+            start = replace(start, rates=np.full_like(start.rates, HEAD_RATE))
+        return start
 
     def _adapt(self, rng: np.random.Generator) -> tuple[torch.Tensor, float]:
         config = self.config

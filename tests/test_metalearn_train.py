@@ -12,7 +12,7 @@ import metalearn.train as training
 from memenv.__main__ import main
 from memenv.fewshot.characters import Split
 from memenv.fewshot.glyphs import glyphs
-from memenv.fewshot.initialisations import load_initialisation
+from memenv.fewshot.initialisations import HEAD_RATE, load_initialisation
 from memenv.presets import load_device
 from metalearn.evaluate import evaluate
 from metalearn.train import PretrainConfig, train
@@ -138,6 +138,15 @@ def test_of_an_encoder_only_the_head_is_on_the_chip(tmp_path):
     train(replace(TINY, network="conv", ways=6, out=tmp_path / "run"))
     start = load_initialisation(tmp_path / "run" / "initialisation.npz")
     assert len(start.blocks) == 4 and start.hidden == () and start.rates.shape[1] == 1
+
+
+def test_a_rate_that_changes_no_class_is_the_usual_one(tmp_path):
+    config = replace(TINY, network="conv", ways=6, inner_steps=1)
+    train(replace(config, out=tmp_path / "numbers"))
+    usual = load_initialisation(tmp_path / "numbers" / "initialisation.npz").rates
+    np.testing.assert_allclose(usual, [[HEAD_RATE]])
+    train(replace(config, device=("alox-hfo2",), out=tmp_path / "chips"))
+    assert abs(load_initialisation(tmp_path / "chips" / "initialisation.npz").rates[0, 0] - HEAD_RATE) > 1e-5
 
 
 def test_every_step_is_on_chips_of_one_of_the_devices(tmp_path, monkeypatch):
