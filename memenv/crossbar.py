@@ -24,10 +24,9 @@ from memenv.memory import check_memory
 from memenv.operations import Operations, cell_by_cell, check_levels, line_by_line
 from memenv.presets import load_device
 from memenv.schemes import SCHEMES, Scheme, exposure
-from memenv.wires import Wires, effective, fast
+from memenv.wires import Wires, effective, fast, sooner_solved
 
 WRITING = ("cells", "rows", "columns")
-FEW = 32  # inputs up to which each is solved with wires; more share the array's effective matrix
 LEAST_VARIANCE = 1e-30  # [A^2] keeps the derivative of its root finite where all inputs are zero
 
 
@@ -277,7 +276,7 @@ class Crossbar:
         if self.wires is None:
             return driven @ (_turned(g) if transposed else g)
         g = floor_at(g, 0.0)
-        if driven.shape[-2] > FEW:
+        if not sooner_solved(g, driven.shape[-2]):
             matrix = effective(g, self.wires)
             return driven @ (_turned(matrix) if transposed else matrix)
         if transposed:

@@ -10,6 +10,7 @@ Kirchhoff's laws in the end; what does not obey them is not converged.
 
 import functools
 import importlib.util
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,15 +27,13 @@ FINEST = 1e-7  # residual that fields in single precision are good for; they blu
 
 
 def worthwhile(net: Network, tolerance: float) -> bool:
-    """Whether `many_inputs` should solve it: one array, many inputs, and numba is installed."""
-    circuit = (net.conductance, net.row_resistance, net.col_resistance)
-    inputs = np.prod(net.shape[:-2], dtype=int)
-    alone = all(np.prod(part.shape[:-2], dtype=int) == 1 for part in circuit)
-    return bool(alone and inputs >= FEWEST and tolerance >= FINEST and _installed())
+    """Whether `many_inputs` should solve it: many inputs an array, and numba is installed."""
+    inputs = math.prod(net.shape[net.array_axes : -2])
+    return inputs >= FEWEST and tolerance >= FINEST and installed()
 
 
 def many_inputs(net: Network, rows: Ladder, cols: Ladder, tolerance: float, max_iterations: int) -> Solution:
-    """Solve one array for voltages (inputs, rows, 1) and (inputs, 1, cols); see `Network.of_one_array`."""
+    """Solve one array for voltages (inputs, rows, 1) and (inputs, 1, cols); one of `Network.arrays`."""
     inputs, height, width = net.shape
     circuit = [
         np.array(np.broadcast_to(part, (height, width)))
@@ -65,7 +64,8 @@ def _columns(volts: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _installed() -> bool:
+def installed() -> bool:
+    """Whether numba is there to compile the sweeps."""
     return importlib.util.find_spec("numba") is not None
 
 

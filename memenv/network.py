@@ -6,6 +6,8 @@ given resistances, rows and columns alike, so that this one circuit is a read (r
 transposed read (the reverse) and a write (both biased, as V/2 and V/3 schemes do).
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -53,16 +55,26 @@ class Network(NamedTuple):
         """(..., rows, cols) of the whole batch."""
         return np.broadcast_shapes(*(tuple(part.shape) for part in self))
 
-    def of_one_array(self) -> "Network":
-        """The same circuit, one of many inputs, with these along one axis: NumPy alone."""
-        from_rows, from_cols = (
-            np.broadcast_to(part, self.shape[:-2] + part.shape[-2:]).reshape(-1, *part.shape[-2:])
-            for part in (self.row_voltage, self.col_voltage)
-        )
-        g, row_wire, col_wire = (
-            part.reshape(part.shape[-2:]) for part in (self.conductance, self.row_resistance, self.col_resistance)
-        )
-        return Network(g, from_rows, from_cols, row_wire, col_wire)
+    @property
+    def array_axes(self) -> int:
+        """How many leading axes are of arrays; along those after them, the same array gets other inputs."""
+        circuit = (self.conductance, self.row_resistance, self.col_resistance)
+        lead = np.broadcast_shapes(*(tuple(part.shape[:-2]) for part in circuit))
+        before = len(self.shape) - 2 - len(lead)
+        return max((before + axis + 1 for axis, count in enumerate(lead) if count > 1), default=0)
+
+    def arrays(self) -> Iterator["Network"]:
+        """The arrays one by one, each with its inputs along one axis of the voltages: NumPy alone."""
+        lead, axes = self.shape[:-2], self.array_axes
+        count, inputs = math.prod(lead[:axes]), math.prod(lead[axes:])
+
+        def parts(part: Array, of_arrays: bool) -> np.ndarray:
+            own = (*lead[:axes], *(1,) * (len(lead) - axes)) if of_arrays else lead
+            each = (count,) if of_arrays else (count, inputs)
+            return np.broadcast_to(part, own + part.shape[-2:]).reshape(*each, *part.shape[-2:])
+
+        for one in zip(*map(parts, self, (True, False, False, True, True)), strict=True):
+            yield Network(*one)
 
     @property
     def ideal_drop(self) -> Array:

@@ -12,12 +12,14 @@ import numpy as np
 
 from memenv.arrays import Array, floor_at, namespace, tree_map
 from memenv.ladders import COLS, ROWS, Ladder, inward, ladder, outward, sag
-from memenv.many_inputs import many_inputs, worthwhile
+from memenv.many_inputs import installed, many_inputs, worthwhile
 from memenv.network import Network, Solution, Wires, inner, network
 
-__all__ = ["Solution", "Wires", "effective", "fast"]
+__all__ = ["Solution", "Wires", "effective", "fast", "sooner_solved"]
 
 CHUNK = 2**15  # cells of a batch that are solved together: what a cache holds
+FEW, MANY = 32, 512  # inputs of an array that are solved sooner than `effective`, by conjugate gradients and by sweeps
+MOST_DROPS = 2**26  # that are worth keeping for currents alone: half a GB
 
 
 def fast(
@@ -112,6 +114,14 @@ def effective(conductance: Array, wires: Wires) -> Array:
     return xp.swapaxes(source, -1, -2)
 
 
+def sooner_solved(conductance: Array, inputs: int) -> bool:
+    """Whether so many inputs of each array (..., rows, cols) are better given to `fast`, else to `effective`."""
+    if inputs <= FEW:
+        return True
+    drops = inputs * math.prod(conductance.shape)
+    return namespace(conductance) is np and installed() and inputs <= MANY and drops <= MOST_DROPS
+
+
 class _Solver(NamedTuple):
     """Lines of both kinds, inverted, for any currents; parts broadcast to (..., rows, cols)."""
 
@@ -194,18 +204,21 @@ def _solution(net: Network, tolerance: float, drop: Array, residual: Array, iter
 
 
 def _many(net: Network, tolerance: float, max_iterations: int) -> Solution:
-    """Of many inputs of one array; conjugate gradients take those that the compiled sweeps do not solve."""
-    lead, net = net.shape[:-2], net.of_one_array()
-    solver = _Solver.of(net, tolerance, max_iterations)
-    found = many_inputs(net, solver.rows, solver.cols, tolerance, max_iterations)
-    left = ~found.converged
-    if left.any():
-        rest = net._replace(row_voltage=net.row_voltage[left], col_voltage=net.col_voltage[left])
-        again = _solution(rest, tolerance, *_in_pieces(rest, solver._replace(net=rest), None))
-        again = again._replace(iterations=again.iterations + found.iterations[left])
-        for whole, part in zip(found, again, strict=True):
-            whole[left] = part
-    return Solution(*(part.reshape(*lead, *part.shape[1:]) for part in found))
+    """Of arrays with many inputs; conjugate gradients take those that the compiled sweeps do not solve."""
+    solved = []
+    for one in net.arrays():
+        solver = _Solver.of(one, tolerance, max_iterations)
+        found = many_inputs(one, solver.rows, solver.cols, tolerance, max_iterations)
+        left = ~found.converged
+        if left.any():
+            rest = one._replace(row_voltage=one.row_voltage[left], col_voltage=one.col_voltage[left])
+            again = _solution(rest, tolerance, *_in_pieces(rest, solver._replace(net=rest), None))
+            again = again._replace(iterations=again.iterations + found.iterations[left])
+            for whole, part in zip(found, again, strict=True):
+                whole[left] = part
+        solved.append(found)
+    parts = solved[0] if len(solved) == 1 else (np.concatenate(part) for part in zip(*solved, strict=True))
+    return Solution(*(part.reshape(*net.shape[:-2], *part.shape[1:]) for part in parts))
 
 
 def _solve(net: Network, solver: _Solver, guess: Array | None) -> tuple[Array, Array, Array]:

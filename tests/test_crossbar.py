@@ -181,7 +181,7 @@ def test_ideal_crossbar_is_a_matrix_product(rng, inputs):
 
 
 @pytest.mark.parametrize("wires", [None, WIRES])
-@pytest.mark.parametrize("inputs", [3, 40])
+@pytest.mark.parametrize("inputs", [3, 40, 600])  # one by one, by compiled sweeps where numba is, one matrix
 def test_the_transposed_product_is_the_adjoint(rng, wires, inputs):
     crossbar = quiet(wires=wires)
     state, noise = fresh(crossbar, rng, (2,)), silence(crossbar, inputs)
@@ -190,12 +190,13 @@ def test_the_transposed_product_is_the_adjoint(rng, wires, inputs):
     np.testing.assert_allclose((forward * y).sum(), (x * back).sum(), rtol=1e-6)
 
 
-def test_wires_take_current_and_few_inputs_see_what_many_see(rng):
+@pytest.mark.parametrize("inputs", [40, 600])
+def test_wires_take_current_and_few_inputs_see_what_many_see(rng, inputs):
     state = fresh(quiet(), rng, (2,))
-    x = rng.standard_normal((2, 40, 7))
-    ideal = quiet().product(state, x, silence(quiet(), 40))
+    x = rng.standard_normal((2, inputs, 7))
+    ideal = quiet().product(state, x, silence(quiet(), inputs))
     crossbar = quiet(wires=WIRES)
-    many = crossbar.product(state, x, silence(crossbar, 40))
+    many = crossbar.product(state, x, silence(crossbar, inputs))
     few = crossbar.product(state, x[:, :3], silence(crossbar, 3))
     np.testing.assert_allclose(few, many[:, :3], rtol=1e-5, atol=1e-12)
     assert 0.005 < np.abs(many - ideal).max() / np.abs(ideal).max() < 0.2

@@ -1,4 +1,4 @@
-"""Many inputs of one array with wires: what the compiled sweeps find is what the other solvers find, or they say so."""
+"""Many inputs of an array with wires: what the compiled sweeps find is what the other solvers find, or they say so."""
 
 import numpy as np
 import pytest
@@ -107,10 +107,31 @@ def test_inputs_do_not_depend_on_their_neighbours(rng):
     np.testing.assert_allclose(many.drop[:9], few.drop, atol=2e-7)
 
 
-def test_few_inputs_several_arrays_and_fine_tolerances_are_left_to_the_other_solver(rng, solved):
+@pytest.mark.parametrize(
+    "lead, inputs, solves",
+    [
+        ((3, 1), (3, 8), 3),
+        ((3, 1, 1), (3, 4, 3), 3),
+        ((2, 3, 1, 1), (2, 3, 4, 3), 6),
+        ((3, 1), (2, 3, 8), 6),
+    ],
+)
+def test_arrays_with_many_inputs_each_are_solved_one_by_one(rng, lead, inputs, solves, solved):
+    g, volts = siemens(rng, *lead, 6, 5), rng.uniform(0, 1, (*inputs, 6))
+    around = Wires(row_segment=2.0, row_terminal=rng.uniform(0, 50, (*lead, 6)))
+    found = fast(g, around, volts)
+    assert len(solved) == solves
+    reference = exact(g, around, volts)
+    for mine, theirs in zip(found[:3], reference[:3], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-6 * np.abs(theirs).max())
+    assert found.residual.shape == found.iterations.shape == found.converged.shape == inputs
+    assert found.converged.all()
+
+
+def test_few_inputs_and_fine_tolerances_are_left_to_the_other_solver(rng, solved):
     g, volts = siemens(rng, 6, 5), rng.uniform(0, 1, (8, 6))
     fast(g, UNEVEN, volts[:7])
-    fast(np.stack([g, 2 * g])[:, None], UNEVEN, volts)
+    fast(np.stack([g] * 8), UNEVEN, volts[:1])
     fast(g, UNEVEN, volts, tolerance=1e-9)
     fast(g, UNEVEN, volts, start=np.ones((6, 5)))
     assert not solved
