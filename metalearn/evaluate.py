@@ -35,6 +35,7 @@ class Outcomes:
         return mean_and_half_width(self.later[delay])
 
 
+DRIFT_TIME = "drift_time"
 NON_IDEALITIES: dict[str, tuple[str, tuple[float, ...]]] = {  # what an amount means, and amounts worth a look
     "mismatch": (
         "standard deviation of the logarithm of doses; bounds by a third of it [range]",
@@ -45,11 +46,12 @@ NON_IDEALITIES: dict[str, tuple[str, tuple[float, ...]]] = {  # what an amount m
     "asymmetry": ("logarithm of RESET's over SET's dose", (0, 0.5, 1, 1.5, 2)),
     "read_noise": ("standard deviation of a cell's read [range]", (0, 0.01, 0.02, 0.05, 0.1)),
     "stuck": ("share of cells that do not move", (0, 0.05, 0.1, 0.2, 0.3)),
+    DRIFT_TIME: ("time by which all queries come later [s]", (0, 1e2, 1e4, 1e6, 1e8)),
 }
 
 
 def with_non_ideality(device: Device, what: str, amount: float) -> Device:
-    """The device with one of NON_IDEALITIES at `amount`, all else as it was.
+    """The device with one of NON_IDEALITIES at `amount`, all else as it was; the device itself for a drift time.
 
     Raises:
         ValueError: no such non-ideality, or a device that is no record.
@@ -58,6 +60,8 @@ def with_non_ideality(device: Device, what: str, amount: float) -> Device:
         raise ValueError(f"unknown non-ideality {what!r}: choose from {', '.join(NON_IDEALITIES)}")
     if not isinstance(device, Device):
         raise ValueError(f"{device.name}: only a device's record can be varied")
+    if what == DRIFT_TIME:
+        return device
     up, down, spread = device.set, device.reset, device.mismatch
     changes: dict[str, dict[str, object]] = {
         "mismatch": {"mismatch": replace(spread, rate=amount, x_lo=amount / 3, x_hi=amount / 3)},

@@ -20,6 +20,7 @@ from memenv.runs import csv_text, versions
 from metalearn.data import SOURCES, load
 from metalearn.evaluate import (
     DELAYS,
+    DRIFT_TIME,
     NON_IDEALITIES,
     Outcomes,
     evaluate,
@@ -100,7 +101,10 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
             if (name, device) not in tuned:
                 tuned[name, device] = _tuned(config, starts[name], hardware(config, chosen), view.train)
             chip = hardware(config, with_non_ideality(chosen, what, amount) if what else chosen)
-            outcomes = evaluate(tuned[name, device], chip, view.test, episodes=config.episodes, **_numbers(config))
+            options = _numbers(config)
+            if what == DRIFT_TIME:
+                options["delays"] = tuple(delay + amount for delay in config.delays)
+            outcomes = evaluate(tuned[name, device], chip, view.test, episodes=config.episodes, **options)
             rows.append(_row(config, name, device, what, amount, outcomes))
     record = {
         "command": command,

@@ -12,7 +12,7 @@ from memenv.fewshot.episodes import draw
 from memenv.fewshot.initialisations import Initialisation
 from memenv.onchip import Layer
 from metalearn.adapt import ideal, ideal_outputs, on_chip
-from metalearn.evaluate import NON_IDEALITIES
+from metalearn.evaluate import DRIFT_TIME, NON_IDEALITIES
 
 SHOWN = 8  # queries of a class
 MICRO = 1e6  # [uS/S]
@@ -143,6 +143,8 @@ def robustness(rows: Sequence[Mapping[str, Any]]) -> bytes:
                 [100 * row[key] for row in line] for key in (shown, shown.replace("accuracy", "half_width"))
             )
             axes.errorbar(amounts, shares, half, marker="o", capsize=3, label=f"{name}, {device}")
+        if kind == DRIFT_TIME:
+            axes.set_xscale("symlog", linthresh=1.0)
         axes.set(title=kind.replace("_", " "), xlabel=NON_IDEALITIES[kind][0])
         axes.xaxis.label.set_fontsize(7)
     panels[0].set_ylabel("accuracy [%]")

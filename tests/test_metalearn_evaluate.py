@@ -16,7 +16,7 @@ from memenv.fewshot.episodes import draw
 from memenv.fewshot.glyphs import glyphs
 from memenv.fewshot.initialisations import Initialisation
 from memenv.presets import load_device
-from metalearn.evaluate import BATCH, NON_IDEALITIES, evaluate, mean_and_half_width, tune, with_non_ideality
+from metalearn.evaluate import BATCH, DRIFT_TIME, NON_IDEALITIES, evaluate, mean_and_half_width, tune, with_non_ideality
 from metalearn.fewshot import FewshotConfig, fewshot
 
 START = Initialisation(rates=np.array([[0.3], [0.2]]), ranges=np.array([0.3]))
@@ -105,7 +105,7 @@ def test_intervals_cover_the_mean_in_95_of_100_cases(rng):
     assert 930 <= inside <= 970
 
 
-@pytest.mark.parametrize("what", NON_IDEALITIES)
+@pytest.mark.parametrize("what", [what for what in NON_IDEALITIES if what != DRIFT_TIME])
 def test_each_non_ideality_changes_one_thing_and_can_be_learnt_with(inputs, what):
     device = load_device("alox-hfo2")
     amounts = NON_IDEALITIES[what][1]
@@ -159,6 +159,16 @@ def test_the_command_writes_table_csv_and_pictures(start, tmp_path, capsys):
         assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["cards"]["mine"]["command"] == "memenv pretrain" and record["command"].startswith("memenv fewshot")
+
+
+def test_time_to_drift_moves_all_queries(start, tmp_path):
+    options = {"init": (start,), "device": ("pcm",), "episodes": 10, "out": tmp_path / "out"}
+    rows = fewshot(FewshotConfig(vary=(DRIFT_TIME,), delays=(0.0, 9e5), **options))
+    later = fewshot(FewshotConfig(delays=(1e6, 1.9e6), **options))[0]
+    row = next(row for row in rows if row["amount"] == 1e6)
+    assert row["accuracy_0s"] == later["accuracy_1e+06s"] and row["accuracy_900000s"] == later["accuracy_1.9e+06s"]
+    assert rows[0]["accuracy_0s"] == rows[1]["accuracy_0s"] and rows[1]["amount"] == 0
+    assert with_non_ideality(load_device("pcm"), DRIFT_TIME, 1e6) == load_device("pcm")
 
 
 def test_a_picture_needs_no_chip(start, tmp_path):
