@@ -172,7 +172,7 @@ class _Run(NamedTuple):
         while len(rows):
             chip = take(self.chip, rows)
             x, goal = (task.fraction(chip, part.flat[rows]) for part in (reading, target))
-            seen = task.show(chip, x, goal, amplitude, width, spent)
+            seen = task.observations.show(x, goal, task.tolerance_of(chip), (amplitude, width), spent, chip.driver)
             action, memory = self.policy.predict(seen, knowledge.of(rows), start, True)
             knowledge = knowledge.after(rows, memory)
             *pulse, gave_up = task.decode(action, chip.driver)

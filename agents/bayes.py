@@ -23,7 +23,8 @@ from agents.classical import Bool, Float, choose, driven, one_device, parameter,
 from agents.cost_to_go import CostToGo, normals
 from memenv.arrays import put, take, tree_map
 from memenv.device import Device
-from memenv.envs.write_verify import View, WriteVerify
+from memenv.envs.cell_observation import View
+from memenv.envs.write_verify import WriteVerify
 from memenv.law import Law, dose_to_reach, equivalent_pulses, move
 
 Cloud = np.ndarray  # (cells, particles or samples) float64

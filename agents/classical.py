@@ -15,7 +15,8 @@ import numpy as np
 from memenv.arrays import tree_map
 from memenv.device import Driver
 from memenv.envs.actions import amplitude_range
-from memenv.envs.write_verify import View, WriteVerify
+from memenv.envs.cell_observation import View
+from memenv.envs.write_verify import WriteVerify
 from memenv.law import Law, dose_to_reach, equivalent_pulses, move, pulse_worth
 from memenv.mixture import Mixture
 

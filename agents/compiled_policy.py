@@ -14,7 +14,7 @@ from agents.classical import Controller
 from agents.pulse_predictor import FEATURES, OUTPUTS, PulsePredictor, features
 from agents.recurrent_columns import ColumnNetwork
 from memenv.arrays import Array, tree_map
-from memenv.envs.write_verify import View
+from memenv.envs.cell_observation import View
 
 Decision = tuple[Array, Array, Array]  # signed amplitude [V], width [s], giving up
 

@@ -13,8 +13,9 @@ from agents.classical import parameter
 from agents.evaluate import EVALUATION, seeded
 from agents.policies import Policy
 from memenv.arrays import put, take
-from memenv.envs.few_shot import FewShot, LearningView
+from memenv.envs.few_shot import FewShot
 from memenv.envs.few_shot_actions import MOST_THRESHOLD, SPAN
+from memenv.envs.few_shot_observation import LearningView
 from memenv.envs.task import Streams
 
 GAINS = (1.0 / SPAN, SPAN)

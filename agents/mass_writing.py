@@ -19,8 +19,10 @@ from agents.compiled_policy import Columns, CompiledPolicy, compiled_policy
 from memenv.arrays import Array, take, tree_map
 from memenv.engine import load_engine
 from memenv.envs.actions import signals_of
+from memenv.envs.cell_episode import Episode
+from memenv.envs.cell_observation import View
 from memenv.envs.compiled import Programs, drawn
-from memenv.envs.write_verify import Episode, View, WriteVerify
+from memenv.envs.write_verify import WriteVerify
 from memenv.fused.run import prepare
 from memenv.fused.trace import Term, term_of
 from memenv.memory import memory_free

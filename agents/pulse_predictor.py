@@ -19,7 +19,8 @@ from agents.recurrent import Weights, forward
 from memenv.arrays import Array, clip, floor_at, namespace
 from memenv.command import write_whole
 from memenv.device import Device
-from memenv.envs.write_verify import View, WriteVerify
+from memenv.envs.cell_observation import View
+from memenv.envs.write_verify import WriteVerify
 from memenv.law import dose_to_reach, equivalent_pulses, move, pulse_worth
 from memenv.records import from_json, to_json
 

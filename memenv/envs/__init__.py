@@ -6,14 +6,17 @@ import gymnasium as gym
 from gymnasium.vector import AutoresetMode
 
 from memenv.engine import Engine
+from memenv.envs.actions import TaskError
 from memenv.envs.array_maps import maps_image, maps_text
 from memenv.envs.array_observation import ArrayView
+from memenv.envs.cell_observation import View
 from memenv.envs.crossbar_program import CrossbarProgram
-from memenv.envs.few_shot import FewShot, LearningView
+from memenv.envs.few_shot import FewShot
+from memenv.envs.few_shot_observation import LearningView
 from memenv.envs.few_shot_pictures import learning_image, learning_text
 from memenv.envs.shells import TaskEnv, TaskVectorEnv
 from memenv.envs.task import Task
-from memenv.envs.write_verify import TaskError, View, WriteVerify
+from memenv.envs.write_verify import WriteVerify
 
 __all__ = [
     "ArrayView",

@@ -87,6 +87,17 @@ class PulseActions:
         gave_up = components[2] > GIVE_UP_ABOVE if self.give_up else np.zeros_like(signal, bool)
         return np.where(signal == 0, -FAINT, signal), log_width, gave_up
 
+    def masks(self, error: Float, signal: Float) -> np.ndarray:
+        """(cells, menu) bool, by read error and last signal: no pulse away from the target, no giving up before one."""
+        return np.take(self._masks, (error < 0) + 2 * (signal != 0), axis=0)
+
+    @cached_property
+    def _masks(self) -> np.ndarray:
+        """(4, menu) bool: before a pulse and after one, reads at or above the target and below it."""
+        below, pulsed = np.array([[False, True, False, True], [False, False, True, True]])
+        mask = (self.menu[0] > 0) == below[:, None]
+        return np.column_stack([mask, pulsed]) if self.give_up else mask
+
     def encode(self, amplitude: Float, width: Float, give_up: np.ndarray | None, driver: Driver) -> np.ndarray:
         """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""
         amplitude, width = np.asarray(amplitude, float), np.asarray(width, float)

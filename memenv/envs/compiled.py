@@ -123,7 +123,7 @@ class CompiledRunner:
 
     def observation(self) -> Observation:
         """Observations (envs, ...)."""
-        return self.task.observed(self.seen.shown)
+        return self.task.observations.observed(self.seen.shown)
 
     def reward(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Reward (envs,) of the last step and the terms that it is the sum of."""

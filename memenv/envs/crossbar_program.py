@@ -338,11 +338,7 @@ class CrossbarProgram:
 
     def observe(self, episode: ArrayEpisode) -> dict[str, np.ndarray]:
         """Observations, flat maps (arrays, rows * cols) float32 (masks int8)."""
-        return self.observed(self.shown(episode))
-
-    def observed(self, shown: dict[str, Maps]) -> dict[str, np.ndarray]:
-        """Observations of their parts."""
-        return self.observations.observed(shown)
+        return self.observations.observed(self.shown(episode))
 
     def shown(self, episode: ArrayEpisode) -> dict[str, Maps]:
         """The parts of the observation, maps (arrays, rows, cols) and numbers (arrays,)."""

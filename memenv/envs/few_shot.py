@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 from memenv.backprop import cross_entropy
 from memenv.envs.actions import TaskError
-from memenv.envs.few_shot_actions import Choice, LearningActions
+from memenv.envs.few_shot_actions import Choice, Float, LearningActions, of_the_worst
+from memenv.envs.few_shot_episode import OF_LAYERS, LearningEpisode, Seen, Step
+from memenv.envs.few_shot_observation import LearningObservation, LearningView
 from memenv.envs.task import Draw, NormalDraw, UniformDraw
 from memenv.fewshot import bank
 from memenv.fewshot.characters import Characters
@@ -20,63 +22,8 @@ from memenv.mixture import Mixture
 from memenv.onchip import Layer, adapt_step, draw_noise
 from memenv.presets import load_device
 
-Float = np.ndarray  # (tasks,) float64
 DEVICES = ("alox-hfo2", "hfo2-array-om", "enode-sandia", "threshold")  # a pulse changes from 0.3 to 70 % of the way
-FARTHEST = 10.0  # [ln ways] observed losses are clipped there
-FAINTEST = 4.0  # [decades] observed gradients reach down to ten to the minus this
 OF_HARDWARE = ("devices_per_weight", "pulsed", "max_pulses", "reads", "know_stuck")
-OF_LAYERS = ("gradient", "limited", "saturated")  # counters that are observed
-
-
-class Seen(NamedTuple):
-    """What a chip says to the support, and to the queries; arrays (tasks,) unless said otherwise."""
-
-    loss: Float  # mean cross-entropy of the support
-    worst: Float  # largest cross-entropy of a support example
-    support: Float  # share of the support that is right
-    accuracy: Float  # share of the queries that is right
-    answers: np.ndarray  # (tasks, queries) int, the class that each is taken for
-
-
-class Step(NamedTuple):
-    """What the last step did; arrays (tasks,) unless said otherwise, zero before the first."""
-
-    fall: Float  # of the support's loss
-    accuracy: Float  # gained on the queries
-    pulses: Float  # for each device in the mean
-    energy: Float  # [J] of pulses and of reads of the support
-    signal: np.ndarray  # (tasks, layers) the action's components of the gains
-    layers: np.ndarray  # (tasks, 3, layers) OF_LAYERS
-
-
-class LearningEpisode(NamedTuple):
-    """Everything about the tasks' current episodes."""
-
-    layers: tuple[Layer, ...]
-    kind: np.ndarray  # (tasks, ways) int, which classes
-    instance: np.ndarray  # (tasks, ways, shots + queries) int, which drawings of them
-    seen: Seen
-    steps: Float  # (tasks,)
-    stopped: np.ndarray  # (tasks,) bool
-    pulses: Float  # (tasks,) for each device in the mean
-    energy: Float  # (tasks,) [J]
-    last: Step
-
-
-class LearningView(NamedTuple):
-    """What an observation says; arrays (tasks,) float64, with `layers` (tasks, layers)."""
-
-    budget: Float  # [1] share of the steps that is left
-    loss: Float  # [ln ways] mean cross-entropy of the support
-    fall: Float  # [ln ways] of it in the last step
-    support: Float  # share of the support that is right
-    worst: Float  # [ln ways] largest cross-entropy of a support example
-    pulses: Float  # for each device in the mean, so far
-    last_pulses: Float  # the same of the last step
-    signal: np.ndarray  # layers: component of the gain in the last action
-    gradient: np.ndarray  # layers: root mean square of the weights' gradient in the last step
-    limited: np.ndarray  # layers: share of the devices of which more than max_pulses were wanted
-    saturated: np.ndarray  # layers: share of the pulsed devices that ended at a bound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,21 +147,18 @@ class FewShot:
         return self.actions.space
 
     @cached_property
+    def observations(self) -> LearningObservation:
+        """What is shown."""
+        return LearningObservation(layers=len(self.weights), max_steps=self.max_steps, max_pulses=self.max_pulses)
+
+    @property
     def observation_space(self) -> spaces.Box:
         """Box (7 + 4 layers,) float32; see the environment's docstring."""
-        layers, most = len(self.weights), np.log1p(self.max_pulses * self.max_steps)
-        low = [0.0, 0.0, -FARTHEST, 0.0, 0.0, 0.0, 0.0, *[-1.0] * layers, *[-1.0] * layers, *[0.0] * 2 * layers]
-        high = [1.0, FARTHEST, FARTHEST, 1.0, FARTHEST, most, np.log1p(self.max_pulses), *[1.0] * 4 * layers]
-        return spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
+        return self.observations.space
 
     def view(self, observation: np.ndarray) -> LearningView:
-        """Observations (tasks, features) in physical terms."""
-        told = observation.astype(np.float64)
-        signal, gradient, limited, saturated = np.split(told[:, 7:], 4, axis=1)
-        plain = dict(zip(LearningView._fields, told[:, :7].T, strict=False))
-        plain |= {name: np.expm1(plain[name]) for name in ("pulses", "last_pulses")}
-        gradient = np.where(gradient > -1, 10.0 ** (FAINTEST * 0.5 * (gradient - 1)), 0.0)
-        return LearningView(**plain, signal=signal, gradient=gradient, limited=limited, saturated=saturated)
+        """Observations (tasks, 7 + 4 layers) in plain units."""
+        return self.observations.view(observation)
 
     def encode(self, gain: np.ndarray, threshold: Any = 0.0, share: Any = 1.0, stop: Any = False) -> np.ndarray:
         """Actions (tasks, layers + 3) of gains (tasks, layers) and of what else is chosen; see `LearningActions`."""
@@ -359,20 +303,20 @@ class FewShot:
         return terms
 
     def observe(self, episode: LearningEpisode) -> np.ndarray:
-        """Observations (tasks, features) float32."""
+        """Observations (tasks, 7 + 4 layers) float32."""
         seen, last, unit = episode.seen, episode.last, np.log(self.ways)
-        gradient, limited, saturated = last.layers.swapaxes(0, 1)
-        decades = 1.0 + 2.0 / FAINTEST * np.log10(np.maximum(gradient, 10.0**-FAINTEST))
-        plain = (
-            1.0 - episode.steps / self.max_steps,
-            np.minimum(seen.loss / unit, FARTHEST),
-            np.clip(last.fall / unit, -FARTHEST, FARTHEST),
-            seen.support,
-            np.minimum(seen.worst / unit, FARTHEST),
-            np.log1p(episode.pulses),
-            np.log1p(last.pulses),
+        view = LearningView(
+            budget=1.0 - episode.steps / self.max_steps,
+            loss=seen.loss / unit,
+            fall=last.fall / unit,
+            support=seen.support,
+            worst=seen.worst / unit,
+            pulses=episode.pulses,
+            last_pulses=last.pulses,
+            signal=last.signal,
+            **dict(zip(OF_LAYERS, last.layers.swapaxes(0, 1), strict=True)),
         )
-        return np.column_stack((*plain, last.signal, np.minimum(decades, 1.0), limited, saturated)).astype(np.float32)
+        return self.observations.observed(view)
 
     def info(self, episode: LearningEpisode) -> dict[str, np.ndarray]:
         """What the agent does not see, arrays (tasks,)."""
@@ -385,18 +329,6 @@ class FewShot:
 
 
 # -- helpers -----------------------------------------------------------------------------------------------------------
-
-
-def of_the_worst(share: Float) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """The cross-entropy, whose error is kept for a share (tasks,) of the examples, those with the largest ones."""
-
-    def loss(outputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean, error = cross_entropy(outputs, targets)
-        place = (-np.abs(error).sum(-1)).argsort(-1, kind="stable").argsort(-1)
-        kept = place < np.maximum(np.rint(share * error.shape[1]), 1)[:, None]
-        return mean, error * kept[..., None]
-
-    return loss
 
 
 def _given(noise: Iterator[np.ndarray]) -> Draws:

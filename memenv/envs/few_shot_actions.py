@@ -1,5 +1,6 @@
 """How a chip learns next, as an action: rates of its layers, threshold, share of the examples, and stopping."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from memenv.backprop import cross_entropy
 from memenv.envs.actions import TaskError
 
 Float = np.ndarray  # (tasks,) float64
@@ -64,3 +66,15 @@ class LearningActions:
         rest = np.asarray(threshold) / MOST_THRESHOLD, np.asarray(share) - 1.0, np.where(stop, 1.0, 0.0)
         columns = [np.broadcast_to(part, len(signal)) for part in rest]
         return np.clip(np.column_stack([signal, *columns]), -1.0, 1.0).astype(np.float32)
+
+
+def of_the_worst(share: Float) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The cross-entropy, whose error is kept for a share (tasks,) of the examples, those with the largest ones."""
+
+    def loss(outputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean, error = cross_entropy(outputs, targets)
+        place = (-np.abs(error).sum(-1)).argsort(-1, kind="stable").argsort(-1)
+        kept = place < np.maximum(np.rint(share * error.shape[1]), 1)[:, None]
+        return mean, error * kept[..., None]
+
+    return loss

@@ -110,6 +110,10 @@ class ElementwiseTask(Task, Protocol):
     def actions(self) -> Any:
         """`components` takes actions apart into `channels` arrays (cells,), `meant` makes sense of them."""
 
+    @property
+    def observations(self) -> Any:
+        """`observed` makes an observation of its parts."""
+
     def begin(self, chip: Any, noise: Sequence[Any], options: dict[str, Any]) -> Any:
         """`initial`, without what concerns all cells at once."""
 
@@ -121,9 +125,6 @@ class ElementwiseTask(Task, Protocol):
 
     def shown(self, episode: Any) -> tuple[Any, ...] | dict[str, Any]:
         """The parts of the observation."""
-
-    def observed(self, shown: Any) -> Observation:
-        """The observation of its parts."""
 
     def facts(self, episode: Any) -> dict[str, Any]:
         """What of info is a number a cell (or an array)."""

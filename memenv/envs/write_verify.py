@@ -4,60 +4,20 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 from memenv.arrays import put, take
-from memenv.device import Device, Driver, State
+from memenv.device import Device, Driver
 from memenv.envs.actions import Float, PulseActions, TaskError, volts
+from memenv.envs.cell_episode import OF_ONE_STEP, Episode
+from memenv.envs.cell_observation import CellObservation, View
 from memenv.envs.task import Draw, NormalDraw, UniformDraw
 from memenv.presets import load_device
-from memenv.records import DeviceError
 
 CLEARANCE = 2.0  # [tolerances] a new target is at least this far from the last read
-
-
-class Episode(NamedTuple):
-    """Everything about the cells' current episodes; arrays (cells,) unless said otherwise."""
-
-    chip: Device
-    cell: State
-    target: Float  # [range]
-    reading: Float  # [range] the last read
-    signal: Float  # [-1, 1] signed amplitude of the last pulse, 0 before the first
-    log_width: Float  # [-1, 1] of the last pulse
-    spent: Float  # pulses on this target
-    rounds_left: Float  # targets still to come after this one
-    pulses: Float  # in the episode
-    energy: Float  # [J] in the episode
-    latency: Float  # [s] in the episode
-    step_energy: Float  # [J] in the last step
-    step_latency: Float  # [s] in the last step
-    true_conductance: Float  # [S] after the last step
-    true_error: Float  # [S] of that to the target it was written for
-    pulsed: np.ndarray  # bool, the last step was a pulse
-    accepted: np.ndarray  # bool, the last step ended in an acceptance
-    false: np.ndarray  # bool, that acceptance is out of tolerance in truth
-    false_acceptances: Float  # in the episode
-    gave_up: np.ndarray  # bool
-    history: np.ndarray | None = None  # (cells, history, features) float32, newest last
-
-
-# Fields of an episode that no later step needs.
-OF_ONE_STEP = ("step_energy", "step_latency", "true_error", "pulsed", "accepted", "false", "gave_up", "history")
-
-
-class View(NamedTuple):
-    """What an observation says, in physical terms; arrays (cells,) float64."""
-
-    read: Float  # [range]
-    target: Float  # [range]
-    error: Float  # [tolerances] (read - target) / tolerance
-    amplitude: Float  # [V] signed, of the last pulse, 0 before the first
-    width: Float  # [s] of the last pulse, 0 before the first
-    budget: Float  # [1] share of the pulses for this target that is left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,17 +102,20 @@ class WriteVerify:
         return self.tolerance / sizes if len(sizes) > 1 else float(self.tolerance / sizes[0])
 
     @cached_property
-    def features(self) -> int:
-        """Numbers in the observation of one step: read, target, error, signal, log-width, budget (and rounds left)."""
-        return 7 if self.rounds > 1 else 6
+    def observations(self) -> CellObservation:
+        """What is shown."""
+        least = float(np.min(self.tolerance_x))
+        return CellObservation(tolerance=least, max_pulses=self.max_pulses, rounds=self.rounds, history=self.history)
 
-    @cached_property
+    @property
+    def features(self) -> int:
+        """Numbers in the observation of one step."""
+        return self.observations.features
+
+    @property
     def observation_space(self) -> spaces.Box:
         """Box (history * features,) float32, the newest step last."""
-        error = 3.0 / float(np.min(self.tolerance_x))
-        low = [-1.0, 0.0, -error, -1.0, -1.0, 0.0, 0.0][: self.features] * self.history
-        high = [2.0, 1.0, error, 1.0, 1.0, 1.0, 1.0][: self.features] * self.history
-        return spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
+        return self.observations.space
 
     @cached_property
     def actions(self) -> PulseActions:
@@ -184,49 +147,12 @@ class WriteVerify:
 
     def view(self, observation: np.ndarray, driver: Driver | None = None) -> View:
         """Observations (cells, history * features) in physical terms, the newest step of each."""
-        driver = driver or self.device.driver
-        newest = observation[:, -self.features :].astype(np.float64)
-        amplitude, width = volts(newest[:, 3], newest[:, 4], driver)
-        rests = newest[:, 3] == 0
-        return View(
-            read=newest[:, 0],
-            target=newest[:, 1],
-            error=newest[:, 2],
-            amplitude=np.where(rests, 0.0, amplitude),
-            width=np.where(rests, 0.0, width),
-            budget=newest[:, 5],
-        )
-
-    def show(
-        self, chip: Device, reading: Float, target: Float, amplitude: Float, width: Float, spent: Float
-    ) -> np.ndarray:
-        """Observations (cells, features) of cells that others than `transition` drive, of one step in the last round.
-
-        Args:
-            chip: of the cells.
-            reading: (cells,) [range] the last read.
-            target: (cells,) [range].
-            amplitude: (cells,) [V] signed, of the last pulse, 0 before the first.
-            width: (cells,) [s] of the last pulse.
-            spent: (cells,) pulses on this target.
-        """
-        free = PulseActions(discrete=False, levels=self.levels, give_up=False, polarity_only=False)
-        signal, log_width = free.encode(amplitude, width, None, chip.driver).T
-        pulsed = amplitude != 0
-        shown = self._features(chip, reading, target, signal * pulsed, log_width * pulsed, spent, 0.0 * reading)
-        return _columns(shown)
+        return self.observations.view(observation, driver or self.device.driver)
 
     def shown(self, episode: Episode) -> tuple[Float, ...]:
         """What the newest step shows, each (cells,), in the order of the observation; element-wise."""
-        shown = (episode.reading, episode.target, episode.signal, episode.log_width, episode.spent, episode.rounds_left)
-        return self._features(episode.chip, *shown)
-
-    def _features(
-        self, chip: Device, reading: Any, target: Any, signal: Any, log_width: Any, spent: Any, rounds_left: Any
-    ) -> tuple[Any, ...]:
-        error = np.clip(reading - target, -3.0, 3.0) / self.tolerance_of(chip)
-        features = np.clip(reading, -1.0, 2.0), target, error, signal, log_width, 1.0 - spent / self.max_pulses
-        return (*features, np.maximum(rounds_left, 0.0) / (self.rounds - 1)) if self.rounds > 1 else features
+        seen = episode.reading, episode.target, self.tolerance_of(episode.chip)
+        return self.observations.parts(*seen, episode.signal, episode.log_width, episode.spent, episode.rounds_left)
 
     # -- the process -------------------------------------------------------------------------------------------------
 
@@ -265,7 +191,7 @@ class WriteVerify:
             options: start, target: conductances [S], float or (cells,), instead of random ones.
         """
         episode = self.begin(chip, noise, options)
-        return episode._replace(history=self._remember(None, episode))
+        return episode._replace(history=self.observations.remember(None, self.shown(episode)))
 
     def begin(self, chip: Device, noise: Sequence[Any], options: dict[str, Any]) -> Episode:
         """`initial` but for the history; element-wise, without options also on terms of the compiled engine."""
@@ -306,7 +232,7 @@ class WriteVerify:
     def transition(self, episode: Episode, action: np.ndarray, noise: tuple[np.ndarray, ...]) -> Episode:
         """One pulse and its verify read, or giving up, on each cell; noise as `step_draws` says."""
         following = self.advance(episode, self.actions.signals(action), noise)
-        return following._replace(history=self._remember(episode.history, following))
+        return following._replace(history=self.observations.remember(episode.history, self.shown(following)))
 
     def advance(self, episode: Episode, meant: tuple[Any, Any, Any], noise: Sequence[Any]) -> Episode:
         """`transition` but for the history; element-wise, with confirm_reads=0 also on terms of the compiled engine.
@@ -322,14 +248,13 @@ class WriteVerify:
             signal, log_width = np.where(pulsed, signal, episode.signal), np.where(pulsed, log_width, episode.log_width)
         pulsed_cell = chip.pulse(episode.cell, amplitude, width, noise[0])
         after = chip.conductance(pulsed_cell)
-        reads = noise[1]
-        seen, cell = chip.sense(pulsed_cell, reads[0])
+        seen, cell = chip.sense(pulsed_cell, noise[1][0])
         verify = chip.read_energy(after)
         step_energy = chip.pulse_energy(episode.true_conductance, after, amplitude, width) + verify * pulsed
         step_latency = width + chip.read.duration * pulsed
         reading = self.fraction(chip, seen)
         accepted = (np.abs(reading - episode.target) <= tolerance) & pulsed
-        for confirm in reads[1:]:
+        for confirm in noise[1][1:]:
             rows = np.flatnonzero(accepted)
             again, moved = take(chip, rows).sense(take(cell, rows), confirm[:, rows])
             cell = put(cell, rows, moved)
@@ -343,15 +268,13 @@ class WriteVerify:
         true_error = true - self.siemens(chip, episode.target)
         false = accepted & (np.abs(true_error) > tolerance * (chip.g_max - chip.g_min))
         spent = episode.spent + pulsed
-        target, rounds_left = episode.target, episode.rounds_left
+        target, rounds_left, accepted_last = episode.target, episode.rounds_left, accepted
         if self.rounds > 1:
             again = accepted & (rounds_left > 0)
             target = np.where(again, self._draw_target(chip, reading, noise[2][0]), target)
             spent = np.where(again, 0.0, spent)
             rounds_left = rounds_left - again
             accepted_last = accepted & ~again
-        else:
-            accepted_last = accepted
         return episode._replace(
             cell=cell,
             target=target,
@@ -401,17 +324,13 @@ class WriteVerify:
         assert episode.history is not None
         return episode.history.reshape(len(episode.history), -1)
 
-    def observed(self, shown: tuple[np.ndarray, ...]) -> np.ndarray:
-        """The observations (cells, features) of what one step shows."""
-        return np.stack(shown).T
-
     def info(self, episode: Episode) -> dict[str, np.ndarray]:
         """What the agent does not see, each (cells,), and the mask of a menu (cells, menu)."""
-        return self.facts(episode) | self.hints(self.observe(episode)[:, -self.features :].T)
+        return self.facts(episode) | self.hints(self.observations.newest(self.observe(episode)).T)
 
     def hints(self, shown: Any) -> dict[str, np.ndarray]:
         """The part of info that follows from what the newest step shows."""
-        return {"action_mask": self._masked(shown[2], shown[3])} if self.action == "discrete" else {}
+        return {"action_mask": self.actions.masks(shown[2], shown[3])} if self.action == "discrete" else {}
 
     def facts(self, episode: Episode) -> dict[str, np.ndarray]:
         """The rest of info, each (cells,); element-wise."""
@@ -425,24 +344,10 @@ class WriteVerify:
             "false_acceptances": episode.false_acceptances,
         }
 
-    def action_masks(self, episode: Episode) -> np.ndarray:
-        """(cells, menu) bool: no pulse that drives the last read away from the target, no giving up before a pulse."""
-        return self.masks_of(self.observe(episode))
-
     def masks_of(self, observation: np.ndarray) -> np.ndarray:
-        """The same from observations (cells, history * features), which is all that a policy sees."""
-        newest = observation[:, -self.features :]
-        return self._masked(newest[:, 2], newest[:, 3])
-
-    def _masked(self, error: np.ndarray, signal: np.ndarray) -> np.ndarray:
-        return np.take(self._masks, (error < 0) + 2 * (signal != 0), axis=0)
-
-    @cached_property
-    def _masks(self) -> np.ndarray:
-        """(4, menu) bool: before a pulse and after one, reads at or above the target and below it."""
-        below, pulsed = np.array([[False, True, False, True], [False, False, True, True]])
-        mask = (self.actions.menu[0] > 0) == below[:, None]
-        return np.column_stack([mask, pulsed]) if self.give_up else mask
+        """The masks (cells, menu) bool of observations (cells, history * features), which is all that a policy sees."""
+        newest = self.observations.newest(observation)
+        return self.actions.masks(newest[:, 2], newest[:, 3])
 
     def tolerance_of(self, chip: Device) -> Any:
         """Tolerance of each cell [range]."""
@@ -462,15 +367,6 @@ class WriteVerify:
         return float(amplitude[0]), float(width[0])
 
     # -- helpers -----------------------------------------------------------------------------------------------------
-
-    def _remember(self, history: np.ndarray | None, episode: Episode) -> np.ndarray:
-        """The observation history with the current step at its end; at the start (None) repeated."""
-        now = _columns(self.shown(episode))[:, None]
-        if self.history == 1:
-            return now
-        if history is None:
-            return np.repeat(now, self.history, axis=1)
-        return np.concatenate([history[:, 1:], now], axis=1)
 
     def _draw_target(self, chip: Device, reading: Float, uniform: Float) -> Float:
         """Targets uniform in `target_range` outside CLEARANCE tolerances of the read, from uniforms (cells,)."""
@@ -494,16 +390,5 @@ class WriteVerify:
         return self.fraction(chip, g)
 
 
-def _columns(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """(cells, parts) float32."""
-    columns = np.empty((len(parts[0]), len(parts)), np.float32)
-    for place, part in enumerate(parts):
-        columns[:, place] = part
-    return columns
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and bool(np.isfinite(value))
-
-
-__all__ = ["DeviceError", "Episode", "TaskError", "View", "WriteVerify"]
