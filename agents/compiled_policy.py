@@ -101,7 +101,7 @@ class CompiledPredictor:
 
     def told(self, view: View, memory: Array) -> tuple[Array, ...]:
         """The features of the sight."""
-        return features(self.policy.device, self.policy.sight(view, memory))
+        return tuple(features(self.policy.device, self.policy.sight(view, memory)))
 
     def think(self, told: np.ndarray, hidden: np.ndarray, outputs: np.ndarray, first: bool) -> None:
         """The layers."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from memenv.arrays import Array, is_zero
 from memenv.backprop import backward, cross_entropy, forward, squared_error
-from memenv.synapses import Layer, fabricate_layer, matrix, program, rest
+from memenv.synapses import Layer, Matrix, fabricate_layer, matrix, program, rest
 from memenv.updates import Adaptation, Counters, LayerNoise, nearest, stochastic, unrounded, update, whole
 
 __all__ = [
@@ -40,7 +40,7 @@ __all__ = [
 class Step(NamedTuple):
     """The outcome of one step."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[Any, ...]
     loss: Array  # (...,) before the step
     counters: tuple[Counters, ...]  # of every layer
 
@@ -73,7 +73,13 @@ def draw_noise(
 
 
 def adapt_step(
-    layers: tuple[Layer, ...], x: Array, targets: Array, noise: tuple[LayerNoise, ...], config: Adaptation
+    layers: tuple[Any, ...],
+    x: Array,
+    targets: Array,
+    noise: tuple[LayerNoise, ...],
+    config: Adaptation,
+    read: Callable[..., Matrix] = matrix,
+    learn: Callable[..., tuple[Any, Counters]] = update,
 ) -> Step:
     """One step of learning from examples, the same for each task of a batch.
 
@@ -83,12 +89,14 @@ def adapt_step(
         targets: (..., n, outputs); of the cross-entropy, rows sum to one.
         noise: of each layer, as `draw_noise` draws it.
         config: how to learn.
+        read: what layers show, arguments as of `matrix`; others than `Layer` need another one ...
+        learn: ... and another one of these, arguments as of `update`.
 
     Raises:
         ValueError: sizes, rates or choices that do not fit the layers, or parts of pulses for measured devices.
     """
     rates = _rates(layers, config)
-    matrices = tuple(matrix(layer, config.reads) for layer in layers)
+    matrices = tuple(read(layer, config.reads) for layer in layers)
     passed = forward(matrices, x, [one.forward for one in noise])
     if passed.outputs.shape[-2:] != targets.shape[-2:]:
         raise ValueError(f"targets have the shape {tuple(targets.shape)}, outputs {tuple(passed.outputs.shape)}")
@@ -100,7 +108,7 @@ def adapt_step(
     for number, (layer, rate) in enumerate(zip(layers, rates, strict=True)):
         new, counters = layer, nothing
         if not is_zero(rate):
-            new, counters = update(layer, rate, passed.inputs[number], errors[number], noise[number], config)
+            new, counters = learn(layer, rate, passed.inputs[number], errors[number], noise[number], config)
         products = x.shape[-2] * (2 if number > lowest else 1)
         learnt.append((new, counters._replace(read_energy=products * matrices[number].energy)))
     new_layers, all_counters = zip(*learnt, strict=True)

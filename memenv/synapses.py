@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from memenv.arrays import Array, clip, floor_at, is_zero, namespace, tree_map
-from memenv.device import State
+from memenv.device import ReadMoments, State
 from memenv.law import move
 from memenv.mixture import Mixture
 
@@ -119,20 +119,36 @@ def fabricate_layer(
     else:
         fabricated = device.fabricate_of(np.repeat(kinds, cells // kinds.size), rng, cells)
     chip = tree_map(lambda leaf: leaf.reshape(shape) if getattr(leaf, "ndim", 0) else leaf, fabricated)
+    blank = blank_layer(device, chip, np.zeros(shape), devices_per_weight, w_max, kinds)
+    layer = fresh(blank, rng.standard_normal((2, *shape)))
+    return layer if know_stuck and not np.all(layer.good) else layer.replace(good=None)
+
+
+def blank_layer(
+    device: Any, chip: Any, x: Array, plus: int, w_max: float = 1.0, kinds: np.ndarray | None = None
+) -> Layer:
+    """A layer of a chip whose cells `x` (..., rows, outputs, devices) are in no known state; arguments as above."""
     g_min, g_max, *step = _known(device, kinds)
-    reference, size = 0.5 * (g_min + g_max), g_max - g_min
-    x = clip((reference - chip.g_min) / (chip.g_max - chip.g_min) + np.zeros(shape), chip.x_lo, chip.x_hi)
-    good = (chip.x_hi > chip.x_lo) + np.zeros(shape)
+    size = g_max - g_min
     return Layer(
         device=device,
         chip=chip,
-        state=chip.fresh(x, rng.standard_normal((2, *shape))),
-        scale=w_max / (0.5 * devices * (size if kinds is None else size[..., 0])),
-        plus=devices_per_weight,
-        reference=reference,
+        state=State(x=x, age=0.0),
+        scale=w_max / (0.5 * x.shape[-1] * (size if kinds is None else size[..., 0])),
+        plus=plus,
+        reference=0.5 * (g_min + g_max),
         step=tuple(step),
-        good=good if know_stuck and not good.all() else None,
     )
+
+
+def fresh(layer: Layer, noise: Array) -> Layer:
+    """The layer with all cells at mid-range or as near as they can, and what a test finds of the stuck. Element-wise.
+
+    Of `layer.state` the shape counts; noise (2, ..., rows, outputs, devices) standard normal, of the chip's `fresh`.
+    """
+    chip, nothing = layer.chip, 0.0 * layer.state.x
+    x = clip((layer.reference - chip.g_min) / (chip.g_max - chip.g_min) + nothing, chip.x_lo, chip.x_hi)
+    return layer.replace(state=chip.fresh(x, noise), good=1.0 * (chip.x_hi > chip.x_lo) + nothing)
 
 
 def program(
@@ -160,8 +176,12 @@ def program(
         )
     if namespace(weights) is np and not np.all(np.isfinite(weights)):
         raise ValueError("weights must be finite numbers")
+    return written(layer, weights / layer.scale, error, relaxation, compensate)
+
+
+def written(layer: Layer, wanted: Array, error: Array, relaxation: Array, compensate: bool = True) -> Layer:
+    """`program` of wanted sums of conductances [S], plus less minus devices. Element-wise."""
     chip, size = layer.chip, layer.chip.g_max - layer.chip.g_min
-    wanted = weights / layer.scale
 
     def bounded(g: Array) -> Array:
         return chip.g_min + size * clip((g - chip.g_min) / size, chip.x_lo, chip.x_hi)
@@ -205,7 +225,17 @@ def _apparent(layer: Layer, g: Array) -> Array:
 
 
 def matrix(layer: Layer, reads: int = 1) -> Matrix:
-    """What the layer shows in the mean of `reads` reads.
+    """What the layer shows in the mean of `reads` reads."""
+    seen = moments(layer)
+    return Matrix(
+        weights=layer.scale * seen.mean,
+        variance=None if is_zero(seen.variance) else layer.scale**2 / reads * seen.variance,
+        energy=reads * layer.chip.read_energy(layer.chip.conductance(layer.state)).sum((-3, -2, -1)),
+    )
+
+
+def moments(layer: Layer) -> ReadMoments:
+    """Mean [S] and variance [S^2] of a read of plus less minus devices, (..., rows, outputs). Element-wise.
 
     Cells' thermal noises are independent normals, so their sum along a driven line is one normal with the sum of their
     variances: exact. A telegraph trap enters by its stationary mean and variance. The converter of a single cell's
@@ -214,11 +244,7 @@ def matrix(layer: Layer, reads: int = 1) -> Matrix:
     chip, state = layer.chip, layer.state
     trap = None if is_zero(chip.read.telegraph) else chip.read.telegraph_occupancy
     seen, noisy = chip.read_moments(state._replace(trap=trap)), trap is not None or not is_zero(chip.read.noise)
-    return Matrix(
-        weights=layer.scale * _apparent(layer, seen.mean),
-        variance=layer.scale**2 / reads * _summed(seen.variance) if noisy else None,
-        energy=reads * chip.read_energy(chip.conductance(state)).sum((-3, -2, -1)),
-    )
+    return ReadMoments(_apparent(layer, seen.mean), _summed(seen.variance) if noisy else 0.0)
 
 
 def product(seen: Matrix, inputs: Array, noise: Array | None) -> Array:

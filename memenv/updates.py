@@ -166,28 +166,44 @@ def update(
 def _fire_cells(
     layer: Layer, change: Array, noise: LayerNoise, config: Adaptation
 ) -> tuple[tuple[Train, ...], Array, Array]:
-    """Each device's own pulses for the wanted change (..., rows, outputs) of the weights; what stays owed; the limited.
+    """Each device's own pulses for the wanted change (..., rows, outputs); what stays owed; share of the limited."""
+    sense = None if noise.sense is None else _channels(noise.sense)
+    train, residual, dose = pulses_for(layer, change / layer.scale, noise.rounding, sense, config)
+    limited = (namespace(dose).abs(dose) > config.max_pulses).sum((-3, -2, -1)) / math.prod(layer.shape)
+    return (train,), residual, limited
+
+
+def pulses_for(
+    layer: Layer, change: Array, uniform: Sequence[Array], sense: Sequence[Array] | None, config: Adaptation
+) -> tuple[Train, Array, Array]:
+    """The pulses of each device for a wanted change; what stays owed [S]; the pulses that were wanted. Element-wise.
 
     The sign of the want chooses between SET and RESET, before the rounding: a gradient that passes straight through
     the rounding meets the polarity that was meant.
+
+    Args:
+        layer: its cells.
+        change: (..., rows, outputs) [S] of plus less minus devices.
+        uniform: of the rounding.
+        sense: two channels of noise, where the law is assumed.
+        config: how to learn.
     """
     xp = namespace(change)
-    each = layer.fan_out(change / layer.scale)
+    each = layer.fan_out(change)
     carriers = _carriers(layer, each, config)
     if layer.good is not None:
         carriers = layer.good * (1.0 if carriers is None else carriers)
     want = layer.residual + each * share(carriers, each)
     up = want > 0
-    step = _step(layer, up, noise, config)
+    step = _step(layer, up, sense, config)
     dose = want / step
     least, most = (config.max_pulses * sign if sign in _polarities(config) else 0.0 for sign in (-1.0, 1.0))
     given = clip(dose, least, most)
     if not is_zero(config.threshold):
         given = xp.where(xp.abs(dose) < config.threshold, 0.0 * given, given)
-    pulses = config.rounding(given, *noise.rounding)
-    limited = (xp.abs(dose) > config.max_pulses).sum((-3, -2, -1)) / math.prod(layer.shape)
+    pulses = config.rounding(given, *uniform)
     residual = want - pulses * step if config.accumulate else 0.0
-    return (Train(up, xp.where(up, pulses, -pulses)),), residual, limited
+    return Train(up, xp.where(up, pulses, -pulses)), residual, dose
 
 
 def _polarities(config: Adaptation) -> tuple[float, ...]:
@@ -205,12 +221,12 @@ def _carriers(layer: Layer, each: Array, config: Adaptation) -> Array | None:
     return None
 
 
-def _step(layer: Layer, up: Array, noise: LayerNoise, config: Adaptation) -> Array:
+def _step(layer: Layer, up: Array, sense: Sequence[Array] | None, config: Adaptation) -> Array:
     """What one pulse is taken to change [S], (..., rows, outputs, devices)."""
     usual = choose(up, *layer.step, layer.state.x)
-    if config.assume == "linear":
+    if sense is None:
         return usual
-    reading, _ = layer.chip.sense(layer.state, _channels(noise.sense))
+    reading, _ = layer.chip.sense(layer.state, sense)
     step = nominal_step(layer.device, reading, up)
     return namespace(step).where(step > LEAST_STEP * usual, step, LEAST_STEP * usual)
 

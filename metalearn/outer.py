@@ -11,6 +11,7 @@ from memenv.arrays import tree_map
 from memenv.fewshot.chips import Draws, Hardware, chip_outputs, fresh_chip, write
 from memenv.fewshot.episodes import Episodes
 from memenv.onchip import matrix, rest
+from metalearn import compiled
 from metalearn.adapt import ideal, ideal_outputs, last, on_chip
 from metalearn.network import Network
 
@@ -94,11 +95,17 @@ def _on_chips(
     assert hardware is not None
     generator = torch.Generator().manual_seed(seed)
     draws = Draws(_drawing(torch.randn, generator, dtype), _drawing(torch.rand, generator, dtype))
-    start = _start(network, len(x), targets.shape[-1], x)
+    start, ranges = _start(network, len(x), targets.shape[-1], x), network.log_ranges.exp().to(dtype).unbind()
+    if dtype == torch.float32 and not loop.first_order and compiled.fits(hardware):
+        chips = compiled.Chips(hardware, seed)
+        learning = compiled.on_chips(chips, chips.written(start, ranges), x, targets, _rates(network, loop), draws)
+        weights = last(learning).layers
+        later = [chips.rested(layer, loop.rest) for layer in weights] if loop.rest else weights
+        return tuple(layer.read(1).weights for layer in weights), compiled.outputs(chips, later, query, draws)
     sizes = (x.shape[-1], *(w.shape[-1] for w in start))
     chip = fresh_chip(hardware, np.random.default_rng(seed), sizes, len(x))
     chip = tree_map(lambda leaf: torch.tensor(leaf, dtype=dtype) if isinstance(leaf, np.ndarray) else leaf, chip)
-    layers = write(hardware, chip, start, network.log_ranges.exp().to(dtype).unbind(), draws)
+    layers = write(hardware, chip, start, ranges, draws)
     end = last(on_chip(hardware, layers, x, targets, _rates(network, loop), draws, loop.first_order)).layers
     used = rest(end, loop.rest) if loop.rest else end
     return tuple(matrix(layer).weights for layer in end), chip_outputs(hardware, used, query, draws)

@@ -36,6 +36,13 @@ def rint(x: Array) -> Array:
     return (x + ROUNDER) - ROUNDER
 
 
+@routine("float32", "float32")
+def floor(x: Array) -> Array:
+    """The greatest integer that is not above x, for |x| < 2^22."""
+    nearest = rint(x)
+    return nearest - np.where(nearest > x, _f(1.0), _f(0.0))
+
+
 def _exp_parts(x: Array) -> tuple[Array, Array]:
     """2^n and expm1(x - n ln 2) with n = round(x / ln 2); x is held within the range of float32."""
     x = np.minimum(np.maximum(x, _f(-87.0)), _f(88.0))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memenv.arrays import field_names, tree_map
+from memenv.fused.cells import Cells
 from memenv.fused.disk import compiled
 from memenv.fused.text import write
 from memenv.fused.trace import Term, term_of
@@ -37,7 +38,7 @@ class Traced(NamedTuple):
     constants: np.ndarray
     scalars: tuple[int, ...]  # leaves of the inputs that follow the constants
     arrays: tuple[int, ...]  # leaves of the inputs that are read
-    results: list[Term]  # what the arrays of the result are
+    results: list[Term | Cells]  # what the arrays of the result are
     returned: list[int | None]  # the leaf that comes back as it was in their place, None if they are computed
     build: Callable[[list[np.ndarray]], Any]  # the result of its arrays
 
@@ -89,9 +90,10 @@ def prepare(
     """The loop of `function(noise, cells, *inputs)` on these arrays.
 
     `cells` is their number, or the shape (arrays, rows, cols) in which they lie: the function gets its first axis.
-    Inputs are arrays of this shape or (arrays,), float32 if not bool or uint32, and numbers. The result's arrays are
-    new or, with `out`, those of that record, which may be among the inputs; an array that comes back as it was is not
-    copied otherwise. Where `filled`, numbers in the result become arrays.
+    Inputs are arrays of this shape or (arrays,), float32 if not bool or uint32, and numbers; where `cells` is a number
+    of weights, arrays (weights, devices) are `Cells`. The result's arrays are new or, with `out`, those of that record,
+    which may be among the inputs; an array that comes back as it was is not copied otherwise. Where `filled`, numbers
+    in the result become arrays.
 
     Raises:
         Unfit: leaves that are no arrays or numbers, arrays of another size, numbers beyond single precision.
@@ -109,8 +111,8 @@ def prepare(
     kept = [None if place is None else _fit(leaves[place], shape) for place in traced.returned]
     if out is None:
         arrays = [
-            np.empty(shape[: term.rank or None], term.kind) if same is None else same
-            for term, same in zip(traced.results, kept, strict=True)
+            np.empty(_room(shape, result), _kind_of(result)) if same is None else same
+            for result, same in zip(traced.results, kept, strict=True)
         ]
     else:
         arrays = _places(out, shape, traced.results)
@@ -122,9 +124,7 @@ def prepare(
     numbers = traced.constants
     if traced.scalars:
         numbers = np.append(numbers, np.array([leaves[place] for place in traced.scalars], np.float32))
-    if len(shape) > 1:
-        operands = [array.reshape(-1) for array in operands]
-    return Call(traced, shape, numbers, operands, arrays)
+    return Call(traced, shape, numbers, [array.reshape(-1) for array in operands], arrays)
 
 
 def arrays_of(record: Any) -> list[np.ndarray]:
@@ -151,8 +151,13 @@ def _gather(tree: Any, leaves: list[Any]) -> None:
             raise Unfit(f"the engine takes NumPy arrays and numbers, not {type(part).__name__}")
 
 
-def _form(array: np.ndarray) -> tuple[str, str, int]:
-    """What the array is to the loop: one number for all cells or one for each (or each crossbar), its kind and axes."""
+def _form(array: np.ndarray) -> tuple[Any, ...]:
+    """What the array is to the loop: one number for all cells or one for each (or each crossbar), its kind and axes.
+
+    Of two axes the second counts the devices of a weight.
+    """
+    if array.ndim == 2:
+        return "array", _kind(array), 1, array.shape[1]
     return ("array", _kind(array), array.ndim) if array.ndim else ("scalar", "float32", 0)
 
 
@@ -185,13 +190,11 @@ def _trace(
     words = [Term("uint32", "name", f"words[{number}]") for number in range(4)]
     noise = Noise(words, Term("uint32", "name", "uint32(first + i)", rank=len(shape)))
     result = function(noise, shape[0], *tree_map(lambda _: next(terms), inputs))
-    results: list[Term] = []
+    results: list[Term | Cells] = []
     build = _builder(tree_map(term_of, result) if filled else result, results)
     places = replaced if replaced and len(replaced) == len(results) else [None] * len(results)
-    returned = [
-        term.operands[0] if term.operation == "array" and place in (None, term.operands[0]) else None
-        for term, place in zip(results, places, strict=True)
-    ]
+    sources = [_source(result) for result in results]
+    returned = [leaf if place in (None, leaf) else None for leaf, place in zip(sources, places, strict=True)]
     computed = [leaf is None for leaf in returned]
     loop = write([*compress(results, computed)], len(shape), [*compress(places, computed)])
     with np.errstate(over="ignore", under="ignore"):
@@ -202,14 +205,36 @@ def _trace(
     return Traced(code, loop.kept, constants, loop.scalars, loop.arrays, results, returned, build)
 
 
-def _leaf(place: int, array: np.ndarray) -> Term:
-    operation, kind, axes = _form(array)
-    return Term(kind, operation, place, rank=axes)
+def _leaf(place: int, array: np.ndarray) -> Term | Cells:
+    operation, kind, axes, *devices = _form(array)
+    if not devices:
+        return Term(kind, operation, place, rank=axes)
+    (count,) = devices
+    return Cells([Term(kind, operation, place, number, count, rank=axes) for number in range(count)])
 
 
-def _builder(tree: Any, results: list[Term]) -> Callable[[list[np.ndarray]], Any]:
+def _source(result: Term | Cells) -> int | None:
+    """The leaf that a result is, None if it is computed."""
+    parts = [*result] if isinstance(result, Cells) else [result]
+    leaves = [part.operands if isinstance(part, Term) and part.operation == "array" else () for part in parts]
+    place = leaves[0][0] if leaves[0] else None
+    whole = [(place, number, len(parts)) for number in range(len(parts))] if isinstance(result, Cells) else [(place,)]
+    return place if leaves == whole else None
+
+
+def _kind_of(result: Term | Cells) -> str:
+    """The type of a result's array."""
+    return result.kind if isinstance(result, Term) else getattr(result[..., 0], "kind", "float32")
+
+
+def _room(shape: tuple[int, ...], result: Term | Cells) -> tuple[int, ...]:
+    """The axes of a result's array."""
+    return shape[: result.rank or None] if isinstance(result, Term) else (*shape, result.shape[-1])
+
+
+def _builder(tree: Any, results: list[Term | Cells]) -> Callable[[list[np.ndarray]], Any]:
     """A function that makes the record from its arrays; appends the terms in their places to `results`."""
-    if isinstance(tree, Term):
+    if isinstance(tree, Term | Cells):
         results.append(tree)
         return operator.itemgetter(len(results) - 1)
     before, names = len(results), field_names(tree.__class__)
@@ -227,21 +252,21 @@ def _builder(tree: Any, results: list[Term]) -> Callable[[list[np.ndarray]], Any
     return lambda arrays: type(tree)(**{name: build(arrays) for name, build in zip(names, builders, strict=True)})
 
 
-def _places(out: Any, shape: tuple[int, ...], results: list[Term]) -> list[np.ndarray]:
+def _places(out: Any, shape: tuple[int, ...], results: list[Term | Cells]) -> list[np.ndarray]:
     """The arrays of a record that may be overwritten."""
     arrays = arrays_of(out)
     if len(arrays) != len(results):
         raise Unfit(f"out holds {len(arrays)} arrays, the result {len(results)}")
-    for array, term in zip(arrays, results, strict=True):
-        needed = shape[: term.rank or None]
-        if KINDS.get(array.dtype) != term.kind or array.shape != needed or _fit(array, shape) is not array:
-            raise Unfit(f"out must hold {term.kind} arrays {_text(needed)} here, in one piece and writeable")
+    for array, result in zip(arrays, results, strict=True):
+        needed, kind = _room(shape, result), _kind_of(result)
+        if KINDS.get(array.dtype) != kind or array.shape != needed or _fit(array, shape) is not array:
+            raise Unfit(f"out must hold {kind} arrays {_text(needed)} here, in one piece and writeable")
     return arrays
 
 
 def _fit(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The array as the loop takes it, a copy if need be."""
-    if array.shape != shape and array.shape != shape[:1]:
+    if array.shape != shape and array.shape != shape[:1] and (array.ndim != 2 or array.shape[:1] != shape):
         raise Unfit(f"an array of shape {array.shape} for {_text(shape)} cells")
     flags = array.flags
     if flags.c_contiguous and flags.writeable and array.dtype in KINDS:

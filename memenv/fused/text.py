@@ -5,15 +5,17 @@ known that others wait for, over crossbars, over cells again. What a later pass 
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
+from memenv.fused.cells import Cells
 from memenv.fused.trace import OVER, SPREAD, Routine, Term, term_of
 
 HEAD = '''"""A loop over cells, written by memenv/fused/text.py."""
 
 from math import sqrt
 
-from numpy import float32, int32, uint32
+from numpy import float32, int32, uint32, uint64
 
 from memenv.fused.jit import loop, routine, select
 
@@ -89,7 +91,7 @@ class _Writer:
 
     def _routine(self, called: Routine) -> str:
         inner = _Writer(self.shared)
-        names = [f"x{place}" for place in range(len(called.takes))]
+        names = [f"x{number}" for number in range(len(called.takes))]
         results = called.function(*[Term(kind, "name", name) for kind, name in zip(called.takes, names, strict=True)])
         results = results if isinstance(results, tuple) else (results,)
         given = ", ".join([inner.name(result) for result in results])
@@ -110,7 +112,7 @@ class _Pass(_Writer):
 
     def _leaf(self, term: Term) -> str:
         if term.operation == "array":
-            return self._line(f"{self.input(term)}[{self.index}]")
+            return self._line(f"{self.input(term)}[{place(self.index, *term.operands[1:])}]")
         if term.operation == SPREAD:
             (number,) = term.operands
             return self._line(f"{self._kept(number, spread=True)}[i]") if number.rank else self.name(number)
@@ -151,12 +153,12 @@ class _Pass(_Writer):
         return self.passes.keeps[key]
 
     def body(self, cells: str) -> Iterator[str]:
-        """Its lines, for the cells of the array `cells`."""
+        """Its lines; `cells` is the text of the number of cells."""
         if self.number % 2:
-            yield f"for i in range({cells}.size):"
+            yield f"for i in range({cells}):"
             yield from (f"    {line}" for line in self.lines + self.stores)
             return
-        yield f"for a in range({cells}.size // size):"
+        yield f"for a in range({cells} // size):"
         found = [(name, how, source) for (how, source), name in self.reductions.items()]
         yield from (f"    {name} = {START[how].format(source)}" for name, how, source in found)
         yield from self._each(
@@ -230,32 +232,45 @@ class _Passes(dict[int, _Pass]):
         return found
 
 
+def _share(size: str, count: int) -> str:
+    return size if count == 1 else f"({size} // {count})"
+
+
+def place(index: str, number: int = 0, count: int = 1) -> str:
+    """Where the number of one of `count` cells of a weight stands; numba looks for negative places unless told."""
+    return index if count == 1 else f"uint64({index} * {count} + {number})"
+
+
 def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None] | None = None) -> Loop:
     """The loop that computes `results` (terms or numbers, each an array in the end) from what they depend on.
 
     Args:
-        results: of cells or, with fewer axes than `whole`, of crossbars.
+        results: of cells or, with fewer axes than `whole`, of crossbars; or the `Cells` of weights.
         whole: axes of an array with a number for each cell.
         replaced: for each result the leaf in whose place it is written, None for another array.
     """
-    terms = [result if isinstance(result, Term) else term_of(result) for result in results]
+    parts_of = [[*result] if isinstance(result, Cells) else [result] for result in results]
+    terms = [[part if isinstance(part, Term) else term_of(part) for part in parts] for parts in parts_of]
     passes = _Passes(whole)
     shared = passes.shared
-    for term in terms:
+    for term in chain(*terms):
         passes[passes.home(term)].name(term)
-    for number, term in enumerate(terms):
-        place = passes[passes.last(term, replaced[number] if replaced else None)]
-        place.stores.append(f"result{number}[{place.index}] = {place.name(term)}")
+    for number, parts in enumerate(terms):
+        for part, term in enumerate(parts):
+            one = passes[passes.last(term, replaced[number] if replaced else None)]
+            one.stores.append(f"result{number}[{place(one.index, part, len(parts))}] = {one.name(term)}")
     constants, scalars, arrays = (shared.inputs[kind] for kind in ("constant", "scalar", "array"))
     several, kept = len(passes) > 1, len(shared.kept)
-    arguments = [f"array{place}" for place in range(len(arrays))] + [f"result{place}" for place in range(len(results))]
-    cells = next((f"result{place}" for place, term in enumerate(terms) if term.rank in (0, whole)), "")
-    kinds = ["uint32", "float32", *shared.kinds, *(term.kind for term in terms), *shared.kept]
+    arguments = [f"array{number}" for number in range(len(arrays))]
+    arguments += [f"result{number}" for number in range(len(results))]
+    of_cells = ((number, parts) for number, parts in enumerate(terms) if parts[0].rank in (0, whole))
+    cells = next((_share(f"result{number}.size", len(parts)) for number, parts in of_cells), "")
+    kinds = ["uint32", "float32", *shared.kinds, *(parts[0].kind for parts in terms), *shared.kept]
     kinds = ["int64"] * (1 + several) + [f"{NUMBA.get(kind, kind)}[::1]" for kind in kinds]
-    names = ["first", *["size"] * several, "words", "numbers", *arguments, *(f"kept{place}" for place in range(kept))]
+    names = ["first", *["size"] * several, "words", "numbers", *arguments, *(f"kept{number}" for number in range(kept))]
     body = [
         f"def cells({', '.join(names)}):",
-        *(f"{name} = numbers[{place}]" for place, name in enumerate((*constants.values(), *scalars.values()))),
+        *(f"{name} = numbers[{number}]" for number, name in enumerate((*constants.values(), *scalars.values()))),
         *(line for _, each in sorted(passes.items()) for line in each.body(cells)),
     ]
     text = [

@@ -21,6 +21,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 PLAIN = (0.0, 1.0, -1.0)  # numbers that tell more about a formula than about a device
 OVER = ("sum", "mean", "any", "all", "first")  # operations that make one number of those of a crossbar
+DETACHED = "{0}"  # the operation that hides what a number comes from, where derivatives are taken
 SPREAD = "spread"  # the operation that gives a number of a crossbar to each of its cells
 RULES: dict[str, Callable[..., Any]] = {}  # what NumPy's functions do with terms
 
@@ -50,10 +51,10 @@ class Term(NDArrayOperatorsMixin):
         """NumPy's elementary functions and Python's operators."""
         if ufunc.__name__ not in RULES or method != "__call__" or options:
             raise TypeError(f"the engine cannot compile numpy.{ufunc.__name__} {options or ''}")
-        return RULES[ufunc.__name__](*map(_plain, inputs))
+        return RULES[ufunc.__name__](*map(plain, inputs))
 
     def __array_function__(self, function: Callable[..., Any], _: Any, inputs: Any, options: Any) -> Any:
-        """NumPy's `where`, `select`, `clip`, `round`, `stack`, `zeros_like` and `ones_like`."""
+        """NumPy's functions of RULES."""
         if function.__name__ not in RULES or options:
             raise TypeError(f"the engine cannot compile numpy.{function.__name__} {options or ''}")
         return RULES[function.__name__](*inputs)
@@ -70,8 +71,17 @@ class Term(NDArrayOperatorsMixin):
         """The same bits as another type."""
         return Term(kind.__name__, f"{self.kind}({{0}}).view({kind.__name__})", self)
 
+    def detach(self) -> "Term":
+        """The same number without derivative."""
+        return Term(self.kind, DETACHED, self)
+
     def __getitem__(self, place: Any) -> "Term":
-        """Of a crossbar `[..., None, None]` gives its number to its cells, `[..., 0, 0]` is that of its first cell."""
+        """Of a crossbar `[..., None, None]` gives its number to its cells, `[..., 0, 0]` is that of its first cell.
+
+        Of a weight `[..., None]` gives its number to its cells.
+        """
+        if place == (..., None):
+            return self
         if place == (..., None, None):
             return spread(self, self.ndim + 2)
         if place == (..., 0, 0):
@@ -121,7 +131,7 @@ def spread(term: "Term", rank: int) -> "Term":
     return term if term.rank == rank else Term(term.kind, SPREAD, term, rank=rank)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Arrays without axes and double-precision scalars as Python numbers."""
     return value.item() if isinstance(value, np.ndarray | np.float64 | np.bool_) else value
 
@@ -294,5 +304,4 @@ RULES |= {
     "ones_like": lambda like: _filled(like, 1.0),
     "where": where,
     "select": select,
-    "stack": lambda columns, _: tuple(columns),  # along a new last axis: a number of the cell each
 }

@@ -1,0 +1,94 @@
+"""The cells of single weights, for the engine: laid out and written, taught, and left alone, each in one loop.
+
+A program takes the noise, the number of weights, the arrays through which derivatives pass, and the rest. It returns
+the new states x (weights, devices) and what a read of them says, mean and variance (weights,), all three with known
+derivatives, and the rest of the state. Noise is drawn by key and weight, each device of a weight from lanes of its own.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from memenv.arrays import Array, is_zero, namespace
+from memenv.device import State
+from memenv.fused.adjoint import derivatives
+from memenv.noise import Noise
+from memenv.synapses import Layer, fresh, moments, written
+from memenv.updates import Adaptation, pulses_for
+
+LANES = 16  # for each device: normals from 0 on, a uniform number at the last
+PULSE, FRESH, WRITE = (0, 1, 2), (4, 5), (6, 7)
+ROUNDING = 15
+
+
+class Shown(NamedTuple):
+    """What derivatives are known of."""
+
+    x: Array  # (weights, devices) [range]
+    mean: Array  # (weights,) [S]
+    variance: Array  # (weights,) [S^2], a number where noise is alike for all
+
+
+Program = Callable[[Noise, int, Any, Any], tuple[Shown, State]]
+
+
+def lay(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) -> tuple[Shown, State]:
+    """Fresh cells with the wanted sums of conductances (weights,) [S] written; of `rest` the layer and write errors."""
+    layer, error = rest
+    devices = layer.shape[-1]
+    layer = _tested(layer, [_drawn(noise.normal, lane, devices) for lane in FRESH])
+    errors, relaxation = (_drawn(noise.normal, lane, devices) for lane in WRITE)
+    return _shown(written(layer, *moving, error * errors, relaxation))
+
+
+@functools.cache
+def teaching(config: Adaptation) -> Program:
+    """A program that changes x (weights, devices) by wanted changes (weights,) [S] as `config` says."""
+
+    def teach(noise: Noise, _: int, moving: tuple[Array, Array], layer: Layer) -> tuple[Shown, State]:
+        x, change = moving
+        devices = x.shape[-1]
+        state = layer.state._replace(x=x)
+        layer = _tested(layer.replace(state=state), (0.0, 0.0)).replace(state=state)
+        train, _owed, _wanted = pulses_for(layer, change, [_drawn(noise.uniform, ROUNDING, devices)], None, config)
+        state = config.give(layer.chip, layer.state, train, [_drawn(noise.normal, lane, devices) for lane in PULSE])
+        return _shown(layer.replace(state=state))
+
+    return teach
+
+
+def wait(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) -> tuple[Shown, State]:
+    """The states x (weights, devices) after a time [s] without a pulse; of `rest` the layer and that time."""
+    layer, seconds = rest
+    (x,) = moving
+    return _shown(layer.replace(state=layer.chip.rest(layer.state._replace(x=x), seconds)))
+
+
+@functools.cache
+def pull(program: Program) -> Callable[..., tuple[Array, ...]]:
+    """A program of the derivatives of what `program` shows with respect to what moves, of terms."""
+
+    def pulled(noise: Noise, weights: int, moving: tuple[Array, ...], rest: Any, towards: Shown) -> tuple[Array, ...]:
+        shown, _ = program(noise, weights, moving, rest)
+        return derivatives(shown, towards, moving)
+
+    pulled.__name__ = f"{program.__name__}, backwards"
+    return pulled
+
+
+def _shown(layer: Layer) -> tuple[Shown, State]:
+    seen, state = moments(layer), layer.state
+    aged = layer.chip.retention is not None or not is_zero(layer.chip.read.noise_log_time)
+    return Shown(state.x, *seen), state._replace(x=0.0, age=state.age if aged else 0.0, trap=None)
+
+
+def _tested(layer: Layer, noise: Any) -> Layer:
+    """The layer as it comes fresh from a test of its cells, if one is known of (a `good` of 1 says so)."""
+    tested = fresh(layer, noise)
+    return tested if layer.good is not None else tested.replace(good=None)
+
+
+def _drawn(draw: Callable[[int], Array], lane: int, devices: int) -> Array:
+    """Noise of a kind (weights, devices)."""
+    parts = [draw(LANES * device + lane) for device in range(devices)]
+    return namespace(*parts).stack(parts, -1)

@@ -1,0 +1,101 @@
+"""Derivatives of compiled loops: those of torch for every operation, of shared terms, and of the cells of weights."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+from memenv.arrays import namespace
+from memenv.fused.adjoint import SLOPES, derivatives
+from memenv.fused.cells import Cells
+from memenv.fused.run import run
+from memenv.fused.trace import Routine, Term
+from memenv.noise import Key
+
+if importlib.util.find_spec("numba") is None:
+    pytest.skip("numba is not installed: memenv[numba]", allow_module_level=True)
+
+CELLS = 300
+
+
+def everything(x, y):
+    """Every operation that has a derivative; a share of each pair."""
+    xp = namespace(x)
+    a = xp.exp(0.3 * x) + xp.expm1(0.2 * y) - xp.log(1.5 + x * x) / xp.log1p(1.0 + y * y)
+    b = xp.where(x > y, xp.sqrt(2.0 + x), -xp.tanh(y)) * xp.abs(x - 0.1)
+    c = xp.maximum(x, 0.3 + 0.0 * y) * xp.minimum(y, x + 0.5) + xp.floor(3.0 * x) * y + xp.round(2.0 * y) * x
+    return a * b, c + a.detach() * x
+
+
+def backwards(noise, _, moving, towards):
+    return derivatives(everything(*moving), towards, moving)
+
+
+def test_derivatives_are_those_of_torch():
+    rng = np.random.default_rng(0)
+    x, y, *towards = rng.standard_normal((4, CELLS)).astype(np.float32)
+    mine = run(backwards, Key(0), (CELLS,), ((x, y), tuple(towards)), None, 1, False)
+    leaves = [torch.tensor(part, dtype=torch.float64, requires_grad=True) for part in (x, y)]
+    total = sum((torch.tensor(slope) * part).sum() for slope, part in zip(towards, everything(*leaves), strict=True))
+    for one, other in zip(mine, torch.autograd.grad(total, leaves), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4)
+
+
+def test_every_rule_is_one_of_an_operation_in_use():
+    leaves = [Term("float32", "array", place) for place in range(2)]
+    found, waiting = set(), [*everything(*leaves)]
+    while waiting:
+        term = waiting.pop()
+        found.add(getattr(term.operation, "name", term.operation))
+        waiting += [part for part in term.operands if isinstance(part, Term)]
+        if isinstance(term.operation, Routine):
+            assert term.operation.name in SLOPES
+    assert found >= SLOPES.keys()
+
+
+def test_what_has_no_derivative_is_refused():
+    x = Term("float32", "array", 0)
+    with pytest.raises(TypeError, match="cannot differentiate ndtri"):
+        from memenv.fused.elementary import ndtri
+
+        derivatives([ndtri(x)], [x], [x])
+
+
+def shared(noise, _, cells, weight):
+    return cells * weight, (cells[..., 0] - cells[..., 1]) * weight
+
+
+def shared_backwards(noise, count, moving, towards):
+    return derivatives(shared(noise, count, *moving), towards, moving)
+
+
+def test_cells_of_a_weight_sum_up_in_what_they_share():
+    rng = np.random.default_rng(1)
+    cells, towards = rng.standard_normal((2, CELLS, 2)).astype(np.float32)
+    weight, other = rng.standard_normal((2, CELLS)).astype(np.float32)
+    products, difference = run(shared, Key(0), (CELLS,), (cells, weight), None, 1, False)
+    np.testing.assert_array_equal(products, cells * weight[:, None])
+    np.testing.assert_allclose(difference, (cells[:, 0] - cells[:, 1]) * weight, rtol=1e-6)
+    of_cells, of_weight = run(shared_backwards, Key(0), (CELLS,), ((cells, weight), (towards, other)), None, 1, False)
+    np.testing.assert_allclose(
+        of_cells, towards * weight[:, None] + (other * weight)[:, None] * np.array([1, -1]), rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        of_weight, (towards * cells).sum(1) + other * (cells[:, 0] - cells[:, 1]), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_threads_share_weights_without_a_trace():
+    rng = np.random.default_rng(2)
+    cells, weight = rng.random((100_000, 2), np.float32), rng.random(100_000, np.float32)
+    one, two = (run(shared, Key(0), (100_000,), (cells, weight), None, threads, False) for threads in (1, 2))
+    np.testing.assert_array_equal(one[0], two[0])
+    np.testing.assert_array_equal(one[1], two[1])
+
+
+def test_cells_refuse_what_they_do_not_know():
+    cells = Cells([Term("float32", "array", 0, number, 2) for number in range(2)])
+    for wrong in (lambda: cells[0], lambda: np.sort(cells), lambda: np.add.reduce(cells)):
+        with pytest.raises(TypeError, match="cannot compile"):
+            wrong()

@@ -1,0 +1,115 @@
+"""Programs of the cells of weights: compiled, by NumPy and by torch they say the same, and so do their derivatives."""
+
+import importlib.util
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from memenv.arrays import tree_map
+from memenv.device import State
+from memenv.engine import Engine
+from memenv.fused.run import run
+from memenv.noise import Key, Noise
+from memenv.onchip import Adaptation
+from memenv.presets import load_device
+from memenv.synapses import blank_layer
+from memenv.weight_cells import Shown, lay, pull, teaching, wait
+from metalearn.adapt import by_first_pulse, straight_through
+
+if importlib.util.find_spec("numba") is None:
+    pytest.skip("numba is not installed: memenv[numba]", allow_module_level=True)
+
+WEIGHTS, KEY, CHIP = 400, Key(3, 7), Key(5)
+CONFIG = Adaptation(rates=(0.0,), rounding=straight_through, give=by_first_pulse)
+DEVICES = {"everything": 1, "hfo2-array-om": 2, "pcm": 1, "alox-hfo2": 1}  # plus devices of a weight
+
+
+class Tensors(Noise):
+    """Noise as tensors in double precision."""
+
+    def normal(self, lane):
+        return torch.tensor(super().normal(lane), dtype=torch.float64)
+
+    def uniform(self, lane):
+        return torch.tensor(super().uniform(lane), dtype=torch.float64)
+
+
+def in_torch(program, moving, rest):
+    """What a program shows on tensors, and the moving tensors."""
+    leaves = [torch.tensor(part, dtype=torch.float64, requires_grad=True) for part in moving]
+    rest = tree_map(
+        lambda leaf: torch.tensor(leaf, dtype=torch.float64) if isinstance(leaf, np.ndarray) else leaf, rest
+    )
+    noise = Tensors(KEY.words()[:, None], np.arange(WEIGHTS, dtype=np.uint32))
+    return program(noise, WEIGHTS, tuple(leaves), rest)[0], leaves
+
+
+def compiled(program, *inputs):
+    return run(program, KEY, (WEIGHTS,), inputs, None, 1, False)
+
+
+@pytest.fixture(params=DEVICES)
+def case(request, everything):
+    """Layer of a fresh chip, its written states, and changes that are wanted of it."""
+    device = everything if request.param == "everything" else load_device(request.param)
+    plus, rng = DEVICES[request.param], np.random.default_rng(1)
+    shape = WEIGHTS, 2 * plus
+    chip = Engine("numpy").fabricate(device, CHIP, WEIGHTS * 2 * plus)
+    chip = tree_map(lambda leaf: leaf.reshape(shape) if isinstance(leaf, np.ndarray) else leaf, chip)
+    layer = blank_layer(device, chip, np.zeros(shape, np.float32), plus).replace(scale=1.0)
+    layer = layer.replace(good=1.0 if np.ndim(chip.x_lo) else None)
+    wanted, change = (0.5 * (device.g_max - device.g_min) * rng.standard_normal((2, WEIGHTS))).astype(np.float32)
+    return layer, wanted, change
+
+
+def programs(layer, wanted, change):
+    """Every program with what moves and the rest, one after the other on the same cells."""
+    yield lay, (wanted,), (layer, 0.01)
+    shown, state = compiled(lay, (wanted,), (layer, 0.01))
+    layer = layer.replace(state=state)
+    yield teaching(CONFIG), (shown.x, change), layer
+    yield wait, (shown.x,), (layer, 3600.0)
+
+
+def test_compiled_programs_say_what_torch_says_and_so_do_their_derivatives(case):
+    device, rng = case[0].device, np.random.default_rng(2)
+    units = 1.0, device.g_max - device.g_min, (device.g_max - device.g_min) ** 2
+    for program, moving, rest in programs(*case):
+        shown, _ = compiled(program, moving, rest)
+        theirs, leaves = in_torch(program, moving, rest)
+        towards, total = [], 0.0
+        for mine, other, unit in zip(shown, theirs, units, strict=True):
+            other = torch.as_tensor(other)
+            np.testing.assert_allclose(mine / unit, other.detach() / unit, atol=2e-5)
+            towards.append((rng.standard_normal(np.shape(mine)) / unit).astype(np.float32) if np.ndim(mine) else 0.0)
+            total = total + (torch.tensor(towards[-1]) * other).sum()
+        slopes = compiled(pull(program), moving, rest, Shown(*towards))
+        for mine, other in zip(slopes, torch.autograd.grad(total, leaves), strict=True):
+            near = np.isclose(mine, other, rtol=1e-3, atol=2e-4 * other.abs().max().item())
+            assert near.mean() > 0.995  # single precision may round a dose, or stop at a bound, the other way
+
+
+def test_a_start_reads_as_it_was_written_where_cells_can_hold_it():
+    device = load_device("alox-hfo2")
+    size = device.g_max - device.g_min
+    layer = blank_layer(device, device, np.zeros((WEIGHTS, 2), np.float32), 1).replace(scale=1.0)
+    wanted = np.linspace(-0.9 * size, 0.9 * size, WEIGHTS, dtype=np.float32)
+    shown, state = compiled(lay, (wanted,), (layer, 0.0))
+    np.testing.assert_allclose(shown.mean, wanted, atol=1e-5 * size)
+    assert shown.x.shape == (WEIGHTS, 2) and state == State(x=0.0, age=0.0)  # without drift nothing else is kept
+
+
+def test_stuck_cells_are_known_where_a_test_has_found_them():
+    device = load_device("alox-hfo2")
+    device = device.replace(mismatch=replace(device.mismatch, stuck_low=0.3))
+    chip = Engine("numpy").fabricate(device, CHIP, 2 * WEIGHTS)
+    chip = tree_map(lambda leaf: leaf.reshape(WEIGHTS, 2) if isinstance(leaf, np.ndarray) else leaf, chip)
+    layer = blank_layer(device, chip, np.zeros((WEIGHTS, 2), np.float32), 1).replace(scale=1.0)
+    wanted = np.full(WEIGHTS, 0.2 * (device.g_max - device.g_min), np.float32)
+    right = [
+        np.isclose(compiled(lay, (wanted,), (layer.replace(good=good), 0.0))[0].mean, wanted, atol=1e-3 * wanted).mean()
+        for good in (None, 1.0)
+    ]
+    assert right[0] < 0.6 and right[1] > right[0] + 0.15
