@@ -3,10 +3,12 @@
     python benchmarks/array_programming.py --device threshold hfo2-array-om --size 64 256
 
 The weights are layers of networks trained on scikit-learn's digits (64 x 32 of 64-32-10, 256 x 128 of 64-256-128-10),
-as pairs of cells on one array of `size` x `size`; or, with --weights, a matrix of one's own. Each controller, tuned,
-writes the same chip twice: cell by cell, and a row at a time, where cells of a row that are alike share a pulse.
-Energies and latencies are those of all pulses and reads. Brackets: 95 % bootstrap interval over cells, of product
-errors over inputs. `of ispp` is the ratio of the latencies.
+as pairs of cells on one array of `size` x `size`, and products are judged on what the digits are there; or, with
+--weights and --inputs, a layer of one's own. Each controller, tuned, writes the same chip three times: cell by cell; a
+row at a time, where cells of a row that are alike share a pulse; and so for the products with the other half of the
+inputs (`memenv program --objective product`). Energies and latencies are those of all pulses and reads. Brackets: 95 %
+bootstrap interval over cells, of product errors over inputs. `of ispp` is the ratio of the latencies, for products to
+that of ISPP a row at a time.
 """
 
 import shlex
@@ -25,13 +27,18 @@ from agents.program import ProgramConfig, build
 from agents.program_report import figures
 from agents.tiles import Programmer, TileResult
 from agents.tune import Judge, on_cells, tune
-from agents.weights_file import load_weights
+from agents.weights_file import load_inputs, load_weights
 from memenv.command import option, parse, write_whole
 from memenv.runs import csv_text
 
 REFERENCE = "ispp"
 CONTROLLERS = (REFERENCE, "ispp-shrinking", "vipi", "nominal", "history", "specialist", "generalist")
 LAYERS = {64: ((32,), 0), 256: ((256, 128), 1)}  # hidden sizes of the network, and which of its layers
+WAYS = {  # heading, cells that are written together, what is aimed at, and with which way ISPP's latency is compared
+    "cells": ("cell by cell", "cells", "cells", "cells"),
+    "rows": ("a row at a time", "rows", "cells", "rows"),
+    "product": ("a row at a time, for the product", "rows", "product", "rows"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +48,8 @@ class ArrayConfig:
     device: tuple[str, ...] = option(("threshold", "hfo2-array-om"), help="names or .json records")
     size: tuple[int, ...] = option((64, 256), help="rows and columns of the array")
     controllers: tuple[str, ...] = option(CONTROLLERS, help="controllers, shipped policies or paths of policies")
-    weights: Path | None = option(None, help="a matrix (.npy, .pt) instead of the digits networks'")
+    weights: Path | None = option(None, help="a matrix (.npy, .pt) instead of the digits networks' ...")
+    inputs: Path | None = option(None, help="... and what it is to multiply (samples, inputs), .npy")
     scheme: str = option("1T1R", help="what cells see that are not written")
     levels: tuple[int, int] = option((8, 3), help="amplitudes of a polarity, and widths, that a row distinguishes")
     tolerance: float = option(0.02, help="half-width of the target band, fraction of the range")
@@ -70,8 +78,8 @@ def in_seconds(policy: Any, cells: int, seed: int) -> float:
 JUDGES: dict[str, Judge] = {"pulses": on_cells, "latency": in_seconds}
 
 
-def digits_weights(size: int) -> np.ndarray:
-    """(size, size / 2) weights of a layer of a network trained on scikit-learn's digits."""
+def digits_layer(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(size, size / 2) weights of a layer of a network trained on scikit-learn's digits, and its inputs for them."""
     from sklearn.datasets import load_digits
     from sklearn.neural_network import MLPClassifier
 
@@ -79,12 +87,27 @@ def digits_weights(size: int) -> np.ndarray:
         raise ValueError(f"size is {size}: the digits networks have layers for {', '.join(map(str, LAYERS))}")
     hidden, layer = LAYERS[size]
     images, labels = load_digits(return_X_y=True)
-    network = MLPClassifier(hidden, alpha=1e-3, max_iter=60, early_stopping=True, random_state=0)
-    return np.asarray(network.fit(images / 16.0, labels).coefs_[layer])
+    signal = images / 16.0
+    network = MLPClassifier(hidden, alpha=1e-3, max_iter=60, early_stopping=True, random_state=0).fit(signal, labels)
+    for weights, biases in zip(network.coefs_[:layer], network.intercepts_[:layer], strict=True):
+        signal = np.maximum(signal @ weights + biases, 0.0)
+    return np.asarray(network.coefs_[layer]), np.random.default_rng(0).permutation(signal)
 
 
-def programmed(config: ArrayConfig, weights: np.ndarray, device: str, size: int, controller: str) -> dict[str, Run]:
-    """The array written cell by cell and row by row."""
+def layer(config: ArrayConfig, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The weights and inputs of the files, or of the digits network with an array of `size`."""
+    if config.weights is None and config.inputs is None:
+        return digits_layer(size)
+    if config.weights is None or config.inputs is None:
+        raise ValueError("--weights and --inputs are of one layer: give both, or none for the digits networks'")
+    weights = load_weights(config.weights)
+    return weights, load_inputs(config.inputs, len(weights))
+
+
+def programmed(
+    config: ArrayConfig, weights: np.ndarray, inputs: np.ndarray, device: str, size: int, controller: str
+) -> dict[str, Run]:
+    """The array written in each of WAYS; products are judged on every other input."""
     settings = ProgramConfig(
         weights=Path(),
         device=device,
@@ -97,13 +120,14 @@ def programmed(config: ArrayConfig, weights: np.ndarray, device: str, size: int,
         seed=config.seed,
     )
     runs, policy = {}, None
-    for writing in ("cells", "rows"):
-        programmer = build(replace(settings, writing=writing), weights)
+    for way, (_, writing, objective, _) in WAYS.items():
+        aim = replace(settings, writing=writing, objective=objective)
+        programmer = build(aim, weights, inputs if objective == "product" else inputs[1::2])
         policy = policy or tune(programmer.policy, config.trials, config.seed, JUDGES[config.tune_for]).policy
         programmer = replace(programmer, policy=policy)
         began = time.perf_counter()
         results = [programmer.program(tile) for tile in programmer.tiles]
-        runs[writing] = Run(programmer, results, time.perf_counter() - began)
+        runs[way] = Run(programmer, results, time.perf_counter() - began)
     return runs
 
 
@@ -140,10 +164,11 @@ def table(rows: list[Row]) -> str:
     head = ["controller", "pulses", "success %", "false %", "missed weights %", "energy pJ", "latency ms", "of ispp"]
     head += ["cell error %", "product error %"]
     lines = []
-    for writing in ("cells", "rows"):
-        own = [row for row in rows if row["writing"] == writing]
-        reference = next((row["latency"] for row in own if row["controller"] == REFERENCE), np.nan)
-        lines.append([f"*{'cell by cell' if writing == 'cells' else 'a row at a time'}*", *[""] * (len(head) - 1)])
+    for way, (heading, *_, compared) in WAYS.items():
+        own = [row for row in rows if row["way"] == way]
+        of_it = (row["latency"] for row in rows if (row["controller"], row["way"]) == (REFERENCE, compared))
+        reference = next(of_it, np.nan)
+        lines.append([f"*{heading}*", *[""] * (len(head) - 1)])
         for row in own:
             pulses, energy, product = (
                 tuple(scale * row[name + end] for end in ("", "_low", "_high"))
@@ -164,11 +189,11 @@ def main() -> None:
     text = [f"`{command}`"]
     for device in config.device:
         for size in config.size:
-            weights = digits_weights(size) if config.weights is None else load_weights(config.weights)
+            weights, inputs = layer(config, size)
             here = []
             for controller in config.controllers:
-                for writing, run in programmed(config, weights, device, size, controller).items():
-                    about = {"device": device, "size": size, "controller": controller, "writing": writing}
+                for way, run in programmed(config, weights, inputs, device, size, controller).items():
+                    about = {"device": device, "size": size, "controller": controller, "way": way}
                     here.append(Row(about | row_of(run, config.seed)))
                 print(f"{device} {size} {controller}: {here[-1]['seconds']:.1f} s", file=sys.stderr)
             rows += here

@@ -50,7 +50,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {  # options of `memenv pretrain
         "conventional": {"method": "conventional", "steps": 3000, "evaluations": 10},
         "ideal": {"steps": 6000},
         "rates": {**RATES, "tasks": 8, "steps": 200},
-        "aware": {**AWARE, "tasks": 4, "steps": 1600, "learning_rate": 2e-3},
+        "aware": {**AWARE, "tasks": 16, "steps": 4000, "learning_rate": 2e-3},
     },
 }
 

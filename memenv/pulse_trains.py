@@ -47,8 +47,17 @@ def choose(up: Array, high: Array, low: Array, like: Array) -> Array:
     return xp.where(up, high, low)
 
 
-def spent(chip: Any, before: State, after: State, train: Train) -> tuple[Array, ...]:
-    """Pulses, energy [J], devices pulsed, and those of them at the bound ahead, of each layer of the batch.
+class Costs(NamedTuple):
+    """What a train took, arrays like the cells, or sums of them."""
+
+    pulses: Array  # [pulses]
+    energy: Array  # [J]
+    pulsed: Array  # bool, whether there was one
+    at_bound: Array  # bool, whether the device was pulsed and is now at the bound ahead
+
+
+def costs(chip: Any, before: State, after: State, train: Train) -> Costs:
+    """Of each cell. Element-wise.
 
     The energy takes the conductances as written, whatever relaxation and drift made of them since.
     """
@@ -57,4 +66,4 @@ def spent(chip: Any, before: State, after: State, train: Train) -> tuple[Array, 
     energy = chip.pulse_energy(written.conductance(before), written.conductance(after), amplitude, width * train.count)
     pulsed = train.count > 0
     ahead = namespace(after.x).where(train.up, chip.x_hi - after.x, after.x - chip.x_lo)
-    return tuple(value.sum((-3, -2, -1)) for value in (train.count, energy, pulsed, pulsed & (ahead < AT_BOUND)))
+    return Costs(train.count, energy, pulsed, pulsed & (ahead < AT_BOUND))

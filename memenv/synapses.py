@@ -52,7 +52,7 @@ class Layer:
 
     def fan_in(self, cells: Array) -> Array:
         """The adjoint of `fan_out`: plus devices less minus devices."""
-        return _summed(cells[..., : self.plus]) - _summed(cells[..., self.plus :])
+        return over_devices(cells[..., : self.plus]) - over_devices(cells[..., self.plus :])
 
 
 class Matrix(NamedTuple):
@@ -63,7 +63,7 @@ class Matrix(NamedTuple):
     energy: Array = 0.0  # (...,) [J] of one product, at most: every line at the read voltage
 
 
-def _summed(cells: Array) -> Array:
+def over_devices(cells: Array) -> Array:
     """The sum over the devices of a weight: a few, of which a loop is faster than a reduction."""
     return sum(cells[..., device] for device in range(cells.shape[-1]))
 
@@ -206,7 +206,7 @@ def share(eligible: Array | None, like: Array) -> Array:
     """The part of a change that each device takes: 1 over the number of eligible ones, 0 where not eligible."""
     if eligible is None:
         return 1.0 / like.shape[-1]
-    return eligible / floor_at(_summed(eligible), 1.0)[..., None]
+    return eligible / floor_at(over_devices(eligible), 1.0)[..., None]
 
 
 def rest(layers: tuple[Layer, ...], seconds: Array) -> tuple[Layer, ...]:
@@ -244,7 +244,7 @@ def moments(layer: Layer) -> ReadMoments:
     chip, state = layer.chip, layer.state
     trap = None if is_zero(chip.read.telegraph) else chip.read.telegraph_occupancy
     seen, noisy = chip.read_moments(state._replace(trap=trap)), trap is not None or not is_zero(chip.read.noise)
-    return ReadMoments(_apparent(layer, seen.mean), _summed(seen.variance) if noisy else 0.0)
+    return ReadMoments(_apparent(layer, seen.mean), over_devices(seen.variance) if noisy else 0.0)
 
 
 def product(seen: Matrix, inputs: Array, noise: Array | None) -> Array:

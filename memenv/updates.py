@@ -14,7 +14,7 @@ from memenv.arrays import Array, clip, floor_at, is_zero, namespace
 from memenv.backprop import cross_entropy, weight_gradient
 from memenv.device import State
 from memenv.law import TINY
-from memenv.pulse_trains import Train, after, choose, spent
+from memenv.pulse_trains import Costs, Train, after, choose, costs
 from memenv.synapses import Layer, nominal_step, share
 
 Rounding = Callable[[Array, Array], Array]  # (dose, uniform in [0, 1)) -> pulses of the same sign; or zero
@@ -150,17 +150,21 @@ def update(
     for number, train in enumerate(trains):
         before = state
         state = config.give(layer.chip, before, train, normals[3 * number : 3 * number + 3])
-        totals.append(spent(layer.chip, before, state, train))
-    pulses, energy, pulsed, at_bound = map(sum, zip(*totals, strict=True))
-    counters = Counters(
-        pulses=pulses,
-        energy=energy,
+        totals.append([part.sum((-3, -2, -1)) for part in costs(layer.chip, before, state, train)])
+    counters = counted(gradient, Costs(*map(sum, zip(*totals, strict=True))), limited)
+    return layer.replace(state=state, residual=residual), counters
+
+
+def counted(gradient: Array, costs: Costs, limited: Array) -> Counters:
+    """The counters of a step, of the gradient (..., rows, outputs), sums over all devices and the share `limited`."""
+    return Counters(
+        pulses=costs.pulses,
+        energy=costs.energy,
         read_energy=0.0,
         limited=limited,
-        saturated=at_bound / floor_at(pulsed, 1.0),
+        saturated=costs.at_bound / floor_at(costs.pulsed, 1.0),
         gradient=namespace(gradient).sqrt((gradient**2).mean((-2, -1)) + TINY**2),
     )
-    return layer.replace(state=state, residual=residual), counters
 
 
 def _fire_cells(

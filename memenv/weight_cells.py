@@ -13,7 +13,8 @@ from memenv.arrays import Array, is_zero, namespace
 from memenv.device import State
 from memenv.fused.adjoint import derivatives
 from memenv.noise import Noise
-from memenv.synapses import Layer, fresh, moments, written
+from memenv.pulse_trains import Costs, costs
+from memenv.synapses import Layer, fresh, moments, over_devices, written
 from memenv.updates import Adaptation, pulses_for
 
 LANES = 16  # for each device: normals from 0 on, a uniform number at the last
@@ -29,10 +30,24 @@ class Shown(NamedTuple):
     variance: Array  # (weights,) [S^2], a number where noise is alike for all
 
 
-Program = Callable[[Noise, int, Any, Any], tuple[Shown, State]]
+class Spent(NamedTuple):
+    """What pulses took, sums over the devices of a weight, arrays (weights,)."""
+
+    costs: Costs
+    limited: Array  # devices of which more pulses were wanted than are given
 
 
-def lay(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) -> tuple[Shown, State]:
+class Kept(NamedTuple):
+    """What else there is after a program."""
+
+    state: State  # but for x
+    spent: Spent | None = None
+
+
+Program = Callable[[Noise, int, Any, Any], tuple[Shown, Kept]]
+
+
+def lay(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) -> tuple[Shown, Kept]:
     """Fresh cells with the wanted sums of conductances (weights,) [S] written; of `rest` the layer and write errors."""
     layer, error = rest
     devices = layer.shape[-1]
@@ -42,22 +57,27 @@ def lay(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) -
 
 
 @functools.cache
-def teaching(config: Adaptation) -> Program:
+def teaching(config: Adaptation, counted: bool = False) -> Program:
     """A program that changes x (weights, devices) by wanted changes (weights,) [S] as `config` says."""
 
-    def teach(noise: Noise, _: int, moving: tuple[Array, Array], layer: Layer) -> tuple[Shown, State]:
+    def teach(noise: Noise, _: int, moving: tuple[Array, Array], layer: Layer) -> tuple[Shown, Kept]:
         x, change = moving
         devices = x.shape[-1]
-        state = layer.state._replace(x=x)
-        layer = _tested(layer.replace(state=state), (0.0, 0.0)).replace(state=state)
-        train, _owed, _wanted = pulses_for(layer, change, [_drawn(noise.uniform, ROUNDING, devices)], None, config)
-        state = config.give(layer.chip, layer.state, train, [_drawn(noise.normal, lane, devices) for lane in PULSE])
-        return _shown(layer.replace(state=state))
+        before = layer.state._replace(x=x)
+        layer = _tested(layer.replace(state=before), (0.0, 0.0)).replace(state=before)
+        train, _owed, dose = pulses_for(layer, change, [_drawn(noise.uniform, ROUNDING, devices)], None, config)
+        after = config.give(layer.chip, before, train, [_drawn(noise.normal, lane, devices) for lane in PULSE])
+        shown, kept = _shown(layer.replace(state=after))
+        if not counted:
+            return shown, kept
+        sums = Costs(*(over_devices(1.0 * part) for part in costs(layer.chip, before, after, train)))
+        limited = over_devices(1.0 * (namespace(dose).abs(dose) > config.max_pulses))
+        return shown, kept._replace(spent=Spent(sums, limited))
 
     return teach
 
 
-def wait(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) -> tuple[Shown, State]:
+def wait(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) -> tuple[Shown, Kept]:
     """The states x (weights, devices) after a time [s] without a pulse; of `rest` the layer and that time."""
     layer, seconds = rest
     (x,) = moving
@@ -76,10 +96,10 @@ def pull(program: Program) -> Callable[..., tuple[Array, ...]]:
     return pulled
 
 
-def _shown(layer: Layer) -> tuple[Shown, State]:
+def _shown(layer: Layer) -> tuple[Shown, Kept]:
     seen, state = moments(layer), layer.state
     aged = layer.chip.retention is not None or not is_zero(layer.chip.read.noise_log_time)
-    return Shown(state.x, *seen), state._replace(x=0.0, age=state.age if aged else 0.0, trap=None)
+    return Shown(state.x, *seen), Kept(state._replace(x=0.0, age=state.age if aged else 0.0, trap=None))
 
 
 def _tested(layer: Layer, noise: Any) -> Layer:

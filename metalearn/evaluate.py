@@ -1,13 +1,15 @@
-"""Few-shot accuracy of an initialisation on chips, replayed by the NumPy simulator: episodes, drift, pulses, energy."""
+"""Few-shot accuracy of an initialisation on chips, replayed without torch: episodes, drift, pulses, energy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from memenv.device import Device
 from memenv.fewshot.chips import Draws, Hardware, chip_outputs, fresh_chip, total, write
+from memenv.fewshot.compiled import Chips, fits
 from memenv.fewshot.episodes import Episodes, draw
 from memenv.fewshot.initialisations import Initialisation
 from memenv.onchip import rest
@@ -195,21 +197,35 @@ def _on_chip(
     chip_rng: np.random.Generator,
     noise_rng: np.random.Generator,
 ) -> Outcomes:
-    weights, tasks = start.weights(ways), len(drawn.support_x)
-    draws = Draws(noise_rng.standard_normal, noise_rng.random)
-    sizes = (start.features, *(w.shape[1] for w in weights))
-    layers = write(hardware, fresh_chip(hardware, chip_rng, sizes, tasks), weights, start.ranges.tolist(), draws)
-    targets = np.eye(ways)[drawn.support_y]
-    shares = [_share(chip_outputs(hardware, layers, drawn.query_x, draws), drawn.query_y)]
+    weights, tasks, ranges = start.weights(ways), len(drawn.support_x), start.ranges.tolist()
+    targets, rates = np.eye(ways)[drawn.support_y], start.rates.tolist()
+    learning: Iterator[Any]
+    rested: Callable[..., Any]
+    outputs: Callable[..., np.ndarray]
+    if fits(hardware, BATCH, sum(w.size for w in weights)):
+        draws = Draws(partial(noise_rng.standard_normal, dtype=np.float32), partial(noise_rng.random, dtype=np.float32))
+        chips = Chips(hardware, int(chip_rng.integers(2**62)))
+        layers: Any = chips.written([np.broadcast_to(w, (tasks, *w.shape)) for w in weights], ranges)
+        learning = chips.steps(layers, drawn.support_x, targets.astype(np.float32), rates, draws)
+        outputs, rested = chips.outputs, lambda layers, seconds: [chips.rested(layer, seconds) for layer in layers]
+    else:
+        draws = Draws(noise_rng.standard_normal, noise_rng.random)
+        sizes = (start.features, *(w.shape[1] for w in weights))
+        layers = write(hardware, fresh_chip(hardware, chip_rng, sizes, tasks), weights, ranges, draws)
+        learning = on_chip(hardware, layers, drawn.support_x, targets, rates, draws)
+        outputs, rested = partial(chip_outputs, hardware), rest
+
+    def share(layers: Any) -> np.ndarray:
+        return _share(outputs(layers, drawn.query_x, draws), drawn.query_y)
+
+    shares = [share(layers)]
     pulses, energy, read_energy = np.zeros((3, tasks))
-    for step in on_chip(hardware, layers, drawn.support_x, targets, start.rates.tolist(), draws):
+    for step in learning:
         layers = step.layers
-        shares.append(_share(chip_outputs(hardware, layers, drawn.query_x, draws), drawn.query_y))
+        shares.append(share(layers))
         pulses, energy = pulses + total(step.counters, "pulses"), energy + total(step.counters, "energy")
         read_energy = read_energy + total(step.counters, "read_energy")
-    later = [
-        _share(chip_outputs(hardware, rest(layers, seconds), drawn.query_x, draws), drawn.query_y) for seconds in delays
-    ]
+    later = [share(rested(layers, seconds)) for seconds in delays]
     return Outcomes(
         by_step=np.stack(shares), later=np.stack(later), pulses=pulses, energy=energy, read_energy=read_energy
     )

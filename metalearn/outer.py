@@ -9,10 +9,11 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from memenv.arrays import tree_map
 from memenv.fewshot.chips import Draws, Hardware, chip_outputs, fresh_chip, write
+from memenv.fewshot.compiled import fits
 from memenv.fewshot.episodes import Episodes
 from memenv.onchip import matrix, rest
-from metalearn import compiled
 from metalearn.adapt import ideal, ideal_outputs, last, on_chip
+from metalearn.compiled import chips_of, learning
 from metalearn.network import Network
 
 METHODS = ("maml", "fomaml", "anil", "reptile")
@@ -96,12 +97,11 @@ def _on_chips(
     generator = torch.Generator().manual_seed(seed)
     draws = Draws(_drawing(torch.randn, generator, dtype), _drawing(torch.rand, generator, dtype))
     start, ranges = _start(network, len(x), targets.shape[-1], x), network.log_ranges.exp().to(dtype).unbind()
-    if dtype == torch.float32 and not loop.first_order and compiled.fits(hardware):
-        chips = compiled.Chips(hardware, seed)
-        learning = compiled.on_chips(chips, chips.written(start, ranges), x, targets, _rates(network, loop), draws)
-        weights = last(learning).layers
-        later = [chips.rested(layer, loop.rest) for layer in weights] if loop.rest else weights
-        return tuple(layer.read(1).weights for layer in weights), compiled.outputs(chips, later, query, draws)
+    if dtype == torch.float32 and not loop.first_order and fits(hardware, len(x), sum(w[0].numel() for w in start)):
+        chips, rates = chips_of(hardware, seed), _rates(network, loop)
+        *_, (weights, *_) = learning(chips, chips.written(start, ranges), x, targets, rates, draws)
+        used = [chips.rested(layer, loop.rest) for layer in weights] if loop.rest else weights
+        return tuple(layer.read(1).weights for layer in weights), chips.outputs(used, query, draws)
     sizes = (x.shape[-1], *(w.shape[-1] for w in start))
     chip = fresh_chip(hardware, np.random.default_rng(seed), sizes, len(x))
     chip = tree_map(lambda leaf: torch.tensor(leaf, dtype=dtype) if isinstance(leaf, np.ndarray) else leaf, chip)

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from memenv.fewshot import compiled
 from memenv.fewshot.chips import Hardware
+from memenv.fewshot.compiled import fits
 from memenv.fewshot.episodes import Episodes
+from memenv.fewshot.initialisations import untrained
 from memenv.presets import load_device
-from metalearn import compiled
+from metalearn import outer
+from metalearn.evaluate import evaluate
 from metalearn.network import Network, Pixels
 from metalearn.outer import InnerLoop, outer_loss
 
@@ -36,9 +40,9 @@ def outcome(loop, seed):
 @pytest.mark.parametrize("rest", [0.0, 86400.0])
 def test_losses_and_derivatives_are_those_of_tensors_in_the_mean(monkeypatch, rest):
     loop = InnerLoop(hardware=Hardware(device=load_device("pcm"), reads=1), rest=rest)
-    assert compiled.fits(loop.hardware)
+    monkeypatch.setattr(compiled, "WORTHWHILE", 0)
     ours = [outcome(loop, seed) for seed in range(6)]
-    monkeypatch.setattr(compiled, "fits", lambda hardware: False)
+    monkeypatch.setattr(outer, "fits", lambda *_: False)
     theirs = [outcome(loop, seed) for seed in range(6)]
     mine, other = (np.array([loss for loss, _ in runs]) for runs in (ours, theirs))
     assert abs(mine.mean() - other.mean()) < 4 * np.hypot(mine.std(ddof=1), other.std(ddof=1)) / np.sqrt(6)
@@ -47,13 +51,31 @@ def test_losses_and_derivatives_are_those_of_tensors_in_the_mean(monkeypatch, re
     assert np.corrcoef(mine, other)[0, 1] > 0.97
 
 
-def test_equal_seeds_give_equal_chips():
+def test_equal_seeds_give_equal_chips(monkeypatch):
+    monkeypatch.setattr(compiled, "WORTHWHILE", 0)
     loop = InnerLoop(hardware=Hardware(device=load_device("pcm")))
     (first, slopes), (second, same), (other, _) = (outcome(loop, seed) for seed in (1, 1, 2))
     assert first == second != other and np.array_equal(slopes, same)
 
 
-def test_other_ways_of_learning_are_left_to_tensors():
+def test_few_cells_and_other_ways_of_learning_are_not_compiled():
     hardware = Hardware(device=load_device("pcm"))
+    assert fits(hardware, 10, 5000) and not fits(hardware, 10, 4999)
     for change in ({"lines": True}, {"accumulate": True}, {"assume": "law"}):
-        assert not compiled.fits(replace(hardware, **change))
+        assert not fits(replace(hardware, **change), 10, 5000)
+
+
+@pytest.mark.parametrize("name", ["pcm", "hfo2-array-om"])
+def test_compiled_replays_reach_the_accuracy_pulses_and_energy_of_the_simulator(monkeypatch, name):
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_normal((20, 1, 196)) + 2 * rng.standard_normal((20, 20, 196))
+    inputs = (drawn / np.sqrt((drawn**2).mean(-1, keepdims=True))).astype(np.float32)
+    hardware, found = Hardware(device=load_device(name), reads=1), []
+    for least in (0, 10**9):
+        monkeypatch.setattr(compiled, "WORTHWHILE", least)
+        found.append(evaluate(untrained("mlp", (16,), 2), hardware, inputs, episodes=200, delays=(0.0, 86400.0)))
+    for what in ("by_step", "later", "pulses", "energy", "read_energy"):
+        mine, other = (getattr(outcomes, what).reshape(-1, 200) for outcomes in found)
+        away = np.abs(mine.mean(1) - other.mean(1))
+        assert (away < 4 * np.hypot(mine.std(1), other.std(1)) / np.sqrt(200) + 1e-5 * other.mean(1)).all(), what
+    assert (found[0].pulses > 0).all() and found[0].later.mean() > 0.3

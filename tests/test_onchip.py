@@ -32,7 +32,7 @@ from memenv.onchip import (
     whole,
 )
 from memenv.presets import load_device, presets
-from memenv.pulse_trains import Train, after, spent
+from memenv.pulse_trains import Train, after, costs
 from memenv.synapses import product, transposed
 from memenv.tables import TableDevice
 
@@ -538,7 +538,7 @@ def test_a_train_on_a_measured_device_is_so_many_pulses(tables, rng):
     end = after(chip, start, train, rng.standard_normal((3, 1000, 1, 3)))
     step = 1e-6 / (tables.g_max - tables.g_min)
     np.testing.assert_allclose((start.x - end.x)[:, 0], step * train.count[:, 0], atol=1e-9)
-    assert spent(chip, start, end, train)[0] == 5000
+    assert costs(chip, start, end, train).pulses.sum() == 5000
 
 
 def test_measured_devices_refuse_parts_of_pulses(tables, rng):

@@ -67,8 +67,8 @@ def case(request, everything):
 def programs(layer, wanted, change):
     """Every program with what moves and the rest, one after the other on the same cells."""
     yield lay, (wanted,), (layer, 0.01)
-    shown, state = compiled(lay, (wanted,), (layer, 0.01))
-    layer = layer.replace(state=state)
+    shown, kept = compiled(lay, (wanted,), (layer, 0.01))
+    layer = layer.replace(state=kept.state)
     yield teaching(CONFIG), (shown.x, change), layer
     yield wait, (shown.x,), (layer, 3600.0)
 
@@ -96,9 +96,9 @@ def test_a_start_reads_as_it_was_written_where_cells_can_hold_it():
     size = device.g_max - device.g_min
     layer = blank_layer(device, device, np.zeros((WEIGHTS, 2), np.float32), 1).replace(scale=1.0)
     wanted = np.linspace(-0.9 * size, 0.9 * size, WEIGHTS, dtype=np.float32)
-    shown, state = compiled(lay, (wanted,), (layer, 0.0))
+    shown, kept = compiled(lay, (wanted,), (layer, 0.0))
     np.testing.assert_allclose(shown.mean, wanted, atol=1e-5 * size)
-    assert shown.x.shape == (WEIGHTS, 2) and state == State(x=0.0, age=0.0)  # without drift nothing else is kept
+    assert shown.x.shape == (WEIGHTS, 2) and kept.state == State(x=0.0, age=0.0)  # without drift nothing else is kept
 
 
 def test_stuck_cells_are_known_where_a_test_has_found_them():

@@ -1,0 +1,154 @@
+"""Chips that learn few-shot tasks as the engine compiles them: what happens to the cells of a layer is one loop.
+
+The same text as `memenv.onchip` on arrays, but in single precision and with noise by key, and ten times as fast. Arrays
+are NumPy's; or torch's, if what runs the programs of `memenv.weight_cells` takes tensors.
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from memenv.arrays import Array, namespace, tree_map
+from memenv.backprop import forward, weight_gradient
+from memenv.device import Device
+from memenv.engine import Engine
+from memenv.fewshot.chips import Draws, Hardware
+from memenv.fused.run import run
+from memenv.noise import Key
+from memenv.onchip import Adaptation, Counters, Layer, LayerNoise, Step, adapt_step
+from memenv.pulse_trains import Costs
+from memenv.synapses import Matrix, blank_layer
+from memenv.updates import counted
+from memenv.weight_cells import Kept, Program, Shown, Spent, lay, teaching, wait
+
+WORTHWHILE = 100_000  # cells at once, above which the seconds of compilation are soon regained
+NOT_COUNTED = Counters(*[0.0] * len(Counters._fields))
+Runner = Callable[[Program, Key, Any, tuple[Array, ...]], tuple[Shown, Kept]]  # of a program, its rest and what moves
+
+
+def fits(hardware: Hardware, tasks: int, weights: int) -> bool:
+    """Whether learning on the chips of so many tasks, of so many weights each, can be compiled, and is worth it.
+
+    It can where numba is installed and each cell gets pulses of its own, whatever is read of it.
+    """
+    usual = isinstance(hardware.device, Device) and hardware.assume == "linear" and not hardware.lines
+    many = 2 * hardware.devices_per_weight * tasks * weights >= WORTHWHILE
+    return usual and many and not hardware.accumulate and importlib.util.find_spec("numba") is not None
+
+
+def by_numpy(program: Program, key: Key, rest: Any, moving: tuple[np.ndarray, ...]) -> tuple[Shown, Kept]:
+    """Runs a program on arrays."""
+    arrays = tuple(np.asarray(part, np.float32) for part in moving)
+    return run(program, key, (len(arrays[0]),), (arrays, rest), None, 1, False)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a layer on every task's chip, and what a read of them says."""
+
+    layer: Layer  # its chip and state are arrays (weights, devices), but for the state's x, which is shown
+    shown: Shown
+    axes: tuple[int, int, int]  # tasks, rows, outputs
+
+    def read(self, reads: int) -> Matrix:
+        """What `matrix` says of layers; of energies in NumPy alone."""
+        layer, (x, mean, variance) = self.layer, self.shown
+        weights, energy = layer.scale * mean.reshape(self.axes), 0.0
+        if not np.ndim(variance):
+            variance = variance + 0.0 * mean if variance else None
+        if variance is not None:
+            variance = layer.scale**2 / reads * variance.reshape(self.axes)
+        if namespace(x) is np:
+            conductance = layer.chip.conductance(layer.state._replace(x=x))
+            energy = reads * layer.chip.read_energy(conductance).reshape(len(weights), -1).sum(-1, dtype=float)
+        return Matrix(weights, variance, energy)
+
+
+class Chips:
+    """Fresh chips for all tasks, and what is done to them; each thing done draws its noise by a key of its own."""
+
+    def __init__(self, hardware: Hardware, seed: int, runner: Runner = by_numpy, threads: int = 1) -> None:
+        """`seed` of chips and noise; costs are counted where NumPy runs."""
+        self.hardware, self.runner, self.engine = hardware, runner, Engine("numba", threads)
+        self.keys = (Key(seed, step) for step in count())
+
+    def written(self, weights: Sequence[Array], ranges: Sequence[Array]) -> tuple[Weights, ...]:
+        """Weights (tasks, rows, outputs) on fresh chips; `ranges` are the magnitudes that nominal devices can hold."""
+        return tuple(map(self._written, weights, ranges))
+
+    def _written(self, weights: Array, most: Array) -> Weights:
+        hardware, device, axes = self.hardware, self.hardware.device, tuple(weights.shape)
+        shape = int(np.prod(axes)), 2 * hardware.devices_per_weight
+        cells = self.engine.fabricate(device, next(self.keys), shape[0] * shape[1])
+        chip = tree_map(lambda leaf: leaf.reshape(shape) if isinstance(leaf, np.ndarray) else leaf, cells)
+        unknown = np.broadcast_to(np.float32(0), shape)  # never read
+        layer = blank_layer(device, chip, unknown, hardware.devices_per_weight)
+        scale = layer.scale * most
+        differ = np.ndim(chip.x_lo) or np.ndim(chip.x_hi)  # else no cell is stuck
+        layer = layer.replace(scale=1.0, good=1.0 if hardware.know_stuck and differ else None)
+        shown, kept = self._run(lay, (layer, hardware.write_error), (weights / scale).reshape(-1))
+        return Weights(layer.replace(scale=scale, state=kept.state), shown, axes)
+
+    def learn(
+        self, weights: Weights, rate: Array, inputs: Array, errors: Array, _: LayerNoise, config: Adaptation
+    ) -> tuple[Weights, Counters]:
+        """`update` of layers."""
+        layer, gradient = weights.layer, weight_gradient(inputs, errors)
+        program = teaching(replace(config, rates=(0.0,)), self.runner is by_numpy)
+        change = (-rate / layer.scale * gradient).reshape(-1)
+        shown, kept = self._run(program, layer.replace(scale=1.0), weights.shown.x, change)
+        counters = NOT_COUNTED if kept.spent is None else _counters(kept.spent, gradient, weights.shown.x.shape[-1])
+        return Weights(layer.replace(state=kept.state), shown, weights.axes), counters
+
+    def rested(self, weights: Weights, seconds: float) -> Weights:
+        """The weights after a time [s] without a pulse."""
+        layer = weights.layer
+        shown, kept = self._run(wait, (layer.replace(scale=1.0), seconds), weights.shown.x)
+        return Weights(layer.replace(state=kept.state), shown, weights.axes)
+
+    def _run(self, program: Program, rest: Any, *moving: Array) -> tuple[Shown, Kept]:
+        return self.runner(program, next(self.keys), rest, moving)
+
+    def steps(
+        self,
+        weights: tuple[Weights, ...],
+        x: Array,
+        targets: Array,
+        rates: Sequence[Sequence[Array]],
+        draws: Draws,
+        **how: Any,
+    ) -> Iterator[Step]:
+        """Learn by pulses, a step each.
+
+        Args:
+            weights: of the layers.
+            x: (tasks, n, inputs) examples.
+            targets: (tasks, n, classes) one-hot.
+            rates: of each step and layer.
+            draws: noise of the products.
+            how: fields of `Adaptation` that differ.
+        """
+        for step in rates:
+            config = replace(self.hardware.adaptation(step), **how)
+            sizes = [[(*x.shape[:-1], lines) for lines in layer.axes] for layer in weights]
+            noise = tuple(LayerNoise(draws.normal(outputs), draws.normal(rows), (), None) for _, rows, outputs in sizes)
+            taken = adapt_step(weights, x, targets, noise, config, Weights.read, self.learn)
+            weights = taken.layers
+            yield taken
+
+    def outputs(self, weights: Sequence[Weights], x: Array, draws: Draws) -> Array:
+        """(..., n, classes) that noisy reads of the chips make of examples (..., n, inputs)."""
+        noise = [draws.normal((*x.shape[:-1], layer.axes[2])) for layer in weights]
+        return forward([layer.read(self.hardware.reads) for layer in weights], x, noise).outputs
+
+
+def _counters(spent: Spent, gradient: Array, devices: int) -> Counters:
+    """Of each task."""
+    tasks = len(gradient)
+    costs = Costs(*(part.reshape(tasks, -1).sum(-1, dtype=float) for part in spent.costs))
+    limited = spent.limited.reshape(tasks, -1).sum(-1, dtype=float) / (gradient[0].size * devices)
+    return counted(gradient, costs, limited)
