@@ -70,6 +70,7 @@ class FewShotConfig:
     measured: tuple[str, ...] = option((), help="DEVICE=TABLE.npz: a measured device, and its fitted model")
     split: str = option("random", help="of Omniglot's characters")
     devices_per_weight: int = option(1, help="plus devices of a weight, and as many minus devices")
+    aware_steps: int = option(0, help="in which a start goes on learning through a device [conv 200, mlp 4000]")
     episodes: int = option(1000, help="tasks, each on a chip of its own")
     seed: int = option(0, help="of pretraining, episodes, chips and noise")
     out: Path = option(Path("few-shot"), help="folder of few_shot.csv, few_shot.md and of the runs")
@@ -88,7 +89,8 @@ def start_of(config: FewShotConfig, kind: str, place: str) -> Path:
         return Path(start)
     devices = {FLOAT: (), SEVERAL: config.several}.get(place, (place,))
     chip = {"device": devices, "devices_per_weight": config.devices_per_weight} if devices else {}
-    return _trained(config, f"{kind}-{Path(place).stem}", recipe, start=start, **chip)
+    steps = {"steps": config.aware_steps} if kind == "aware" and config.aware_steps else {}
+    return _trained(config, f"{kind}-{Path(place).stem}", recipe, start=start, **chip, **steps)
 
 
 def _trained(config: FewShotConfig, folder: str, recipe: str, **options: Any) -> Path:
@@ -99,8 +101,7 @@ def _trained(config: FewShotConfig, folder: str, recipe: str, **options: Any) ->
         split=config.split,
         seed=config.seed,
         out=out,
-        **RECIPES[config.network][recipe],
-        **options,
+        **RECIPES[config.network][recipe] | options,
     )
     record = json.loads((out / RECORD).read_text(encoding="utf-8")) if (out / RECORD).exists() else {}
     if record.get("last", {}).get("steps") != pretrain.steps:

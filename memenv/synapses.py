@@ -59,7 +59,7 @@ class Matrix(NamedTuple):
     """What a layer shows when it is read: the mean and the variance of each weight."""
 
     weights: Array  # (..., rows, outputs)
-    variance: Array | None = None  # (..., rows, outputs), None without read noise
+    variance: Array | None = None  # (..., rows, outputs) or a number alike for all, None without read noise
     energy: Array = 0.0  # (...,) [J] of one product, at most: every line at the read voltage
 
 
@@ -254,14 +254,18 @@ def product(seen: Matrix, inputs: Array, noise: Array | None) -> Array:
 
 def transposed(seen: Matrix, errors: Array, noise: Array | None) -> Array:
     """errors (..., n, outputs) back through the same cells to (..., n, rows); noise (..., n, rows) standard normal."""
-    variance = None if seen.variance is None else seen.variance.swapaxes(-1, -2)
+    variance: Any = seen.variance
+    if np.ndim(variance):
+        variance = variance.swapaxes(-1, -2)
     return _noisy(errors @ seen.weights.swapaxes(-1, -2), errors, variance, noise)
 
 
 def _noisy(mean: Array, driven: Array, variance: Array | None, noise: Array | None) -> Array:
     if variance is None or noise is None:
         return mean
-    return mean + noise * namespace(mean).sqrt(driven**2 @ variance + LEAST_VARIANCE)
+    power = driven**2
+    summed = power @ variance if np.ndim(variance) else variance * power.sum(-1)[..., None]
+    return mean + noise * namespace(mean).sqrt(summed + LEAST_VARIANCE)
 
 
 # -- what the user knows of the device ---------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def everything(x, y):
     a = xp.exp(0.3 * x) + xp.expm1(0.2 * y) - xp.log(1.5 + x * x) / xp.log1p(1.0 + y * y)
     b = xp.where(x > y, xp.sqrt(2.0 + x), -xp.tanh(y)) * xp.abs(x - 0.1)
     c = xp.maximum(x, 0.3 + 0.0 * y) * xp.minimum(y, x + 0.5) + xp.floor(3.0 * x) * y + xp.round(2.0 * y) * x
-    return a * b, c + a.detach() * x
+    return a * b, c + a.detach() * x + (y - y.detach()) * a.detach()
 
 
 def backwards(noise, _, moving, towards):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from memenv.arrays import Array, namespace, tree_map
+from memenv.arrays import Array, is_zero, namespace, tree_map
 from memenv.backprop import forward, weight_gradient
 from memenv.device import Device
 from memenv.engine import Engine
@@ -58,14 +58,11 @@ class Weights:
         """What `matrix` says of layers; of energies in NumPy alone."""
         layer, (x, mean, variance) = self.layer, self.shown
         weights, energy = layer.scale * mean.reshape(self.axes), 0.0
-        if not np.ndim(variance):
-            variance = variance + 0.0 * mean if variance else None
-        if variance is not None:
-            variance = layer.scale**2 / reads * variance.reshape(self.axes)
+        spread = variance.reshape(self.axes) if np.ndim(variance) else variance
         if namespace(x) is np:
             conductance = layer.chip.conductance(layer.state._replace(x=x))
             energy = reads * layer.chip.read_energy(conductance).reshape(len(weights), -1).sum(-1, dtype=float)
-        return Matrix(weights, variance, energy)
+        return Matrix(weights, None if is_zero(spread) else layer.scale**2 / reads * spread, energy)
 
 
 class Chips:

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from memenv.fused.cells import Cells
-from memenv.fused.trace import Term, where
+from memenv.fused.trace import DETACHED, LED, Term, where
 
 Slopes = Callable[..., tuple[Any, ...]]  # (derivative of the result, result, *operands) -> those of the operands
 
@@ -31,7 +31,8 @@ SLOPES: dict[str, Slopes] = {  # by an operation's text, or a routine's name
     "tanh": lambda d, r, a: (d * (1.0 - r * r),),
     "rint": lambda d, r, a: (0.0,),
     "floor": lambda d, r, a: (0.0,),
-    "{0}": lambda d, r, a: (0.0,),
+    DETACHED: lambda d, r, a: (0.0,),
+    LED: lambda d, r, a, b: (d, d),
 }
 
 

@@ -22,6 +22,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 PLAIN = (0.0, 1.0, -1.0)  # numbers that tell more about a formula than about a device
 OVER = ("sum", "mean", "any", "all", "first")  # operations that make one number of those of a crossbar
 DETACHED = "{0}"  # the operation that hides what a number comes from, where derivatives are taken
+LED = "({0})"  # that which adds a number of which only the derivative counts
 SPREAD = "spread"  # the operation that gives a number of a crossbar to each of its cells
 RULES: dict[str, Callable[..., Any]] = {}  # what NumPy's functions do with terms
 
@@ -29,7 +30,7 @@ RULES: dict[str, Callable[..., Any]] = {}  # what NumPy's functions do with term
 class Term(NDArrayOperatorsMixin):
     """What a loop knows about one number of a cell (or of a crossbar): how it comes from others."""
 
-    __slots__ = ("kind", "operands", "operation", "rank")
+    __slots__ = ("kind", "operands", "operation", "rank", "void")
 
     def __init__(self, kind: str, operation: Any, *operands: Any, rank: int | None = None) -> None:
         """A number of type `kind`: float32, int32, uint32 or bool.
@@ -40,6 +41,7 @@ class Term(NDArrayOperatorsMixin):
         that all cells have in common; by default that of the operands.
         """
         self.kind, self.operation, self.operands = kind, operation, operands
+        self.void = False  # whether the number is zero, and only its derivative counts
         self.rank = _rank(operation, operands) if rank is None else rank
 
     @property
@@ -226,19 +228,29 @@ def _number(value: Any) -> Any:
 
 def add(a: Any, b: Any) -> Any:
     """a + b."""
+    if isinstance(b, Term) and b.void:
+        return Term("float32", LED, term_of(a), b)
     return _number(b) if _is(a, 0) else _number(a) if _is(b, 0) else _add(a, b)
 
 
 def subtract(a: Any, b: Any) -> Any:
-    """a - b."""
-    return _number(a) if _is(b, 0) else _subtract(a, b)
+    """a - b; void where b is a detached."""
+    if _is(b, 0):
+        return _number(a)
+    difference = _subtract(a, b)
+    difference.void = isinstance(b, Term) and b.operation == DETACHED and b.operands[0] is a
+    return difference
 
 
 def multiply(a: Any, b: Any) -> Any:
     """a b; zero times anything is the plain zero."""
     if _is(a, 0) or _is(b, 0):
         return 0.0
-    return _number(b) if _is(a, 1) else _number(a) if _is(b, 1) else _multiply(a, b)
+    if _is(a, 1) or _is(b, 1):
+        return _number(b) if _is(a, 1) else _number(a)
+    product = _multiply(a, b)
+    product.void = any(isinstance(factor, Term) and factor.void for factor in (a, b))
+    return product
 
 
 def divide(a: Any, b: Any) -> Any:
