@@ -75,17 +75,20 @@ class Noise:
         """`words` (4,) of the key, `cells` (cells,) uint32 their numbers; arrays or terms."""
         self.key = threefry(*words)
         self.cells = cells
-        self.pairs: dict[int, Words] = {}
+        self.drawn: dict[int, Words] = {}  # words of a pair of lanes
+        self.pairs: dict[int, Words] = {}  # normals of it
 
     def among(self, cells: Any) -> "Noise":
         """The noise of the cells of these numbers (cells,) uint32."""
         other = copy(self)
-        other.cells, other.pairs = cells, {}
+        other.cells, other.drawn, other.pairs = cells, {}, {}
         return other
 
     def words(self, pair: int) -> Words:
         """Two random words for each cell."""
-        return threefry(*self.key, self.cells, np.uint32(pair))
+        if pair not in self.drawn:
+            self.drawn[pair] = threefry(*self.key, self.cells, np.uint32(pair))
+        return self.drawn[pair]
 
     def normal(self, lane: int) -> Any:
         """Standard normals (cells,) float32."""

@@ -17,9 +17,7 @@ from memenv.pulse_trains import Costs, costs
 from memenv.synapses import Layer, fresh, moments, over_devices, written
 from memenv.updates import Adaptation, pulses_for
 
-LANES = 16  # for each device: normals from 0 on, a uniform number at the last
-PULSE, FRESH, WRITE = (0, 1, 2), (4, 5), (6, 7)
-ROUNDING = 15
+PULSE, FRESH, WRITE, ROUNDING = (0, 1, 2), (3, 4), (5, 6), 7  # channels of noise
 
 
 class Shown(NamedTuple):
@@ -51,8 +49,8 @@ def lay(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) -
     """Fresh cells with the wanted sums of conductances (weights,) [S] written; of `rest` the layer and write errors."""
     layer, error = rest
     devices = layer.shape[-1]
-    layer = _tested(layer, [_drawn(noise.normal, lane, devices) for lane in FRESH])
-    errors, relaxation = (_drawn(noise.normal, lane, devices) for lane in WRITE)
+    layer = _tested(layer, [_drawn(noise.normal, channel, devices) for channel in FRESH])
+    errors, relaxation = (_drawn(noise.normal, channel, devices) for channel in WRITE)
     return _shown(written(layer, *moving, error * errors, relaxation))
 
 
@@ -66,7 +64,7 @@ def teaching(config: Adaptation, counted: bool = False) -> Program:
         before = layer.state._replace(x=x)
         layer = _tested(layer.replace(state=before), (0.0, 0.0)).replace(state=before)
         train, _owed, dose = pulses_for(layer, change, [_drawn(noise.uniform, ROUNDING, devices)], None, config)
-        after = config.give(layer.chip, before, train, [_drawn(noise.normal, lane, devices) for lane in PULSE])
+        after = config.give(layer.chip, before, train, [_drawn(noise.normal, channel, devices) for channel in PULSE])
         shown, kept = _shown(layer.replace(state=after))
         if not counted:
             return shown, kept
@@ -108,7 +106,7 @@ def _tested(layer: Layer, noise: Any) -> Layer:
     return tested if layer.good is not None else tested.replace(good=None)
 
 
-def _drawn(draw: Callable[[int], Array], lane: int, devices: int) -> Array:
-    """Noise of a kind (weights, devices)."""
-    parts = [draw(LANES * device + lane) for device in range(devices)]
+def _drawn(draw: Callable[[int], Array], channel: int, devices: int) -> Array:
+    """Noise of a channel (weights, devices), of neighbouring lanes."""
+    parts = [draw(channel * devices + device) for device in range(devices)]
     return namespace(*parts).stack(parts, -1)
