@@ -50,7 +50,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {  # options of `memenv pretrain
         "conventional": {"method": "conventional", "steps": 3000, "evaluations": 10},
         "ideal": {"steps": 6000},
         "rates": {**RATES, "tasks": 8, "steps": 200},
-        "aware": {**AWARE, "tasks": 16, "steps": 4000, "learning_rate": 2e-3},
+        "aware": {**AWARE, "tasks": 16, "steps": 6000, "learning_rate": 3e-3, "augment": 0.3},
     },
 }
 
@@ -70,7 +70,7 @@ class FewShotConfig:
     measured: tuple[str, ...] = option((), help="DEVICE=TABLE.npz: a measured device, and its fitted model")
     split: str = option("random", help="of Omniglot's characters")
     devices_per_weight: int = option(1, help="plus devices of a weight, and as many minus devices")
-    aware_steps: int = option(0, help="in which a start goes on learning through a device [conv 200, mlp 4000]")
+    aware_steps: int = option(0, help="in which a start goes on learning through a device [conv 200, mlp 6000]")
     episodes: int = option(1000, help="tasks, each on a chip of its own")
     seed: int = option(0, help="of pretraining, episodes, chips and noise")
     out: Path = option(Path("few-shot"), help="folder of few_shot.csv, few_shot.md and of the runs")
