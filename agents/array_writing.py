@@ -5,8 +5,8 @@ or has spent the budget of this opening. Then cells are read again, all of them 
 those that are out of tolerance are opened anew, for a limited number of passes. A cell that failed tells how far it
 goes: what it read last is taken for the end of its range on that side, and where targets stand for weights, the partner
 of its pair takes the difference. Many policies give up long before that end, so where transistors shield the others, a
-cell that is given up gets one strong parting pulse towards its target; should that take it across, it has not failed,
-and is opened again.
+cell that is given up gets one strong parting pulse towards its target, but for the last pass; should that take it
+across, it has not failed, and is opened again.
 """
 
 from collections.abc import Callable
@@ -78,7 +78,7 @@ def write_array(
         state: of the array, without batch axes.
         aim: the targets, asked before each opening.
         streams: of noise.
-        passes: openings after the first; with 0 cells are not read again, and get no parting pulse.
+        passes: openings after the first; with 0 cells are not read again. In the last, cells get no parting pulse.
         on_step: called with the number of open cells after each step.
 
     Raises:
@@ -88,13 +88,13 @@ def write_array(
         raise ValueError(f"rounds is {task.rounds} and history is {task.history}: an array takes tasks with 1 of each")
     chip, device, shape = shaped(state.chip, (-1,)), crossbar.device, crossbar.shape
     disturbing = bool(SCHEMES[crossbar.scheme].half)
-    run = _Run(crossbar, task, policy, chip, streams, passes > 0 and not disturbing, on_step or (lambda _: None))
+    run = _Run(crossbar, task, policy, chip, streams, not disturbing, on_step or (lambda _: None))
     knowledge = _Knowledge(policy.begin(chip, crossbar.rows * crossbar.cols), np.zeros(shape, bool))
     failed, openings = np.zeros(shape, bool), np.zeros(shape, int)
     low, high = (task.siemens(device, x + np.zeros(shape)) for x in (device.x_lo, device.x_hi))
     tolerance = task.siemens(device, task.tolerance_of(device)) - device.g_min
     reading, state = run.look(state)
-    for _ in range(1 + passes):
+    for number in range(1 + passes):
         mapping = aim((low, high))
         target = mapping.targets
         within = (target >= low - tolerance) & (target <= high + tolerance)
@@ -102,7 +102,8 @@ def write_array(
         if not opened.any():
             break
         openings += opened
-        state, reading, lost, knowledge = run.write(state, reading, target, opened, knowledge)
+        opening = run._replace(parting=run.parting and number < passes)
+        state, reading, lost, knowledge = opening.write(state, reading, target, opened, knowledge)
         failed = failed | lost
         low = np.where(lost & (reading > target), reading, low)
         high = np.maximum(np.where(lost & (reading < target), reading, high), np.where(reading > target, low, 0.0))
