@@ -25,7 +25,7 @@ from memenv.envs.compiled import Programs, drawn
 from memenv.envs.write_verify import WriteVerify
 from memenv.fused.run import prepare
 from memenv.fused.trace import Term, term_of
-from memenv.memory import memory_free
+from memenv.memory import check_room
 from memenv.noise import Key, Noise
 
 CHUNK = 2**15  # cells that a worker takes together
@@ -100,7 +100,8 @@ class MassWriter:
         goals = None if targets is None else self._checked(targets, cells)
         kinds = (*KINDS, np.float32 if conductances else None)
         each = sum(np.dtype(kind).itemsize for kind in kinds if kind)
-        _check_memory(cells, each * cells + workers * chunk * (CELL_BYTES + 8 * self.policy.hidden))
+        needed = each * cells + workers * chunk * (CELL_BYTES + 8 * self.policy.hidden)
+        check_room(needed, f"{cells:,} cells", "program fewer")
         results = Programmed(*tree_map(lambda kind: np.empty(cells, kind), kinds))
 
         idle: list[np.ndarray] = []  # memories of networks: pages that are known need not be fetched for each chunk
@@ -226,13 +227,6 @@ def _write(results: Programmed, rows: np.ndarray, ended: np.ndarray, episode: Ep
     for place, values in zip(results, became, strict=True):
         if place is not None and values is not None:
             place[rows[ended]] = values[ended]
-
-
-def _check_memory(cells: int, needed: int) -> None:
-    """Refuses what does not fit."""
-    free = memory_free()
-    if free is not None and needed > free:
-        raise ValueError(f"{cells:,} cells need {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free: program fewer")
 
 
 def _term(leaf: Any) -> Term:

@@ -17,7 +17,7 @@ from memenv.command import write_whole
 from memenv.crossbar import Crossbar
 from memenv.envs.task import Streams
 from memenv.envs.write_verify import WriteVerify
-from memenv.memory import memory_free, memory_needed
+from memenv.memory import check_room, memory_needed
 from memenv.pairs import Encoding
 
 COPIES = 3  # of what a policy knows of the cells of an array, while it learns more
@@ -153,17 +153,13 @@ class Programmer:
             ValueError: with the bytes that are needed and those that are free.
         """
         device, largest = self.crossbar.device, self.array(self.tiles[0])
-        cells, free = largest.rows * largest.cols, memory_free()
+        cells = largest.rows * largest.cols
         knowledge = self.policy.begin(device.fabricate(np.random.default_rng(0), 1), 1)
         needed = memory_needed(device, cells, largest.write_channels) + COPIES * cells * _bytes(knowledge)
         rows, outputs = self.weights.shape
         needed += 8 * KEPT * rows * self.encoding.columns(outputs)
-        if free is not None and needed > free:
-            raise ValueError(
-                f"{rows} x {outputs} weights on arrays of {largest.rows} x {largest.cols} cells of {device.name} need "
-                f"{needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free: take smaller arrays, or program parts of the "
-                "matrix"
-            )
+        what = f"{rows} x {outputs} weights on arrays of {largest.rows} x {largest.cols} cells of {device.name}"
+        check_room(needed, what, "take smaller arrays, or program parts of the matrix")
 
 
 def save(path: Path, result: TileResult) -> None:

@@ -1,9 +1,14 @@
 """Matrices from files that a user gave: weights (.npy, or a torch file with a tensor or a state dict), and inputs."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from memenv.memory import check_room
+
+ROOM = 9  # [byte] of a number in double precision and the check of it
 
 
 def load_weights(path: Path, key: str | None = None) -> np.ndarray:
@@ -55,9 +60,9 @@ def _check_file(path: Path) -> None:
 
 def _from_numpy(path: Path) -> Any:
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        if "allow_pickle" in str(error):
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise ValueError(f"{path}: holds pickled objects, which are not loaded; save an array of numbers") from None
         raise ValueError(f"{path}: not a readable .npy file ({error})") from None
 
@@ -66,7 +71,7 @@ def _from_torch(path: Path, key: str | None) -> Any:
     import torch
 
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # pickle, zipfile and torch each have their own, some of many lines
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: torch does not load it as plain weights ({reason})") from None
@@ -76,7 +81,8 @@ def _from_torch(path: Path, key: str | None) -> Any:
         raise ValueError(f"key is {key!r}, but {path} holds no state dict")
     if not isinstance(found, torch.Tensor):
         raise ValueError(f"{path}: holds a {type(found).__name__}; a tensor or a state dict is needed")
-    return found.detach().to("cpu").numpy() if found.is_complex() else found.detach().double().numpy()
+    known = found.is_complex() or found.dtype in (torch.float64, torch.float32, torch.float16)
+    return found.detach().numpy() if known else found.detach().double().numpy()
 
 
 def _entry(entries: dict[str, Any], path: Path, key: str | None) -> Any:
@@ -96,6 +102,7 @@ def _checked(found: Any, path: Path, what: str, shape: str) -> np.ndarray:
         raise ValueError(f"{path}: has the shape {tuple(found.shape)}, a matrix {shape} is needed")
     if found.dtype.kind not in "fiub":
         raise ValueError(f"{path}: is of type {found.dtype}, real numbers are needed")
+    check_room(ROOM * found.size, f"{path}: {found.size:,} {what}", "take parts of the matrix")
     values = found.astype(np.float64)
     bad = int((~np.isfinite(values)).sum())
     if bad:

@@ -30,12 +30,19 @@ def check_memory(device: Any, cells: int, write_channels: int = 3) -> None:
     Raises:
         CrossbarError: with the bytes that `cells` cells need and those that are free.
     """
-    needed, free = memory_needed(device, cells, write_channels), memory_free()
+    advice = "program fewer arrays at a time, or smaller tiles"
+    check_room(memory_needed(device, cells, write_channels), f"{cells:,} cells of {device.name}", advice)
+
+
+def check_room(needed: int, what: str, advice: str) -> None:
+    """Refuses what does not fit.
+
+    Raises:
+        CrossbarError: with the bytes that `what` need and those that are free, and what to do.
+    """
+    free = memory_free()
     if free is not None and needed > free:
-        raise CrossbarError(
-            f"{cells:,} cells of {device.name} need {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free: "
-            "program fewer arrays at a time, or smaller tiles"
-        )
+        raise CrossbarError(f"{what} need {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free: {advice}")
 
 
 def memory_free() -> int | None:

@@ -6,12 +6,12 @@ import importlib.util
 import numpy as np
 import pytest
 
-from agents import mass_writing
 from agents.bayes import Bayesian
 from agents.classical import ISPP, NominalInverse, VoltageIncrementalPI
 from agents.evaluate import evaluate
 from agents.library import load_policy
 from agents.mass_writing import mass_writer
+from memenv import memory
 from memenv.envs.write_verify import WriteVerify
 from memenv.fused.elementary import tanh
 from memenv.fused.run import prepare
@@ -131,6 +131,6 @@ def test_targets_out_of_range_are_refused():
 
 
 def test_too_many_cells_are_refused_with_the_figure(monkeypatch):
-    monkeypatch.setattr(mass_writing, "memory_free", lambda: 10**9)
+    monkeypatch.setattr(memory, "memory_free", lambda: 10**9)
     with pytest.raises(ValueError, match=r"100,000,000 cells need 1\.\d+ GB, 1 GB are free"):
         WRITERS["ispp"](10**8, seed=0)
