@@ -53,7 +53,7 @@ def rows_of(inputs: np.ndarray, ridge: float) -> Rows:
     to come are not quite like these, and corrections have to fit into the range of the cells.
     """
     moment = inputs.T @ inputs
-    size = np.trace(moment) / len(moment)
+    size = np.trace(moment) / len(moment) or 1.0  # inputs that are all zero leave every row as it is
     order = np.argsort(-np.diag(moment), kind="stable")
     moment = moment[np.ix_(order, order)] / size
     upper = np.linalg.cholesky(np.linalg.inv(moment + ridge * np.eye(len(moment)))).T
@@ -121,7 +121,7 @@ def write_product(
         As of `write_array`; targets and missing weights are those of the rows as they were aimed at in the end.
 
     Raises:
-        ValueError: inputs of another shape, not finite or all zero, or an array whose rows cannot be written alone.
+        ValueError: inputs of another shape or not finite, or an array whose rows cannot be written alone.
     """
     feedback = feedback or Feedback()
     check_product(crossbar, encoding, weights, inputs)
@@ -223,5 +223,5 @@ def check_product(crossbar: Crossbar, encoding: Encoding, weights: np.ndarray, i
         raise ValueError(f"weights have the shape {weights.shape}; the array takes {crossbar.shape} cells")
     if values.dtype.kind not in "fiu" or values.ndim != 2 or values.shape[1] != crossbar.rows or not len(values):
         raise ValueError(f"inputs have the shape {values.shape}, (n, {crossbar.rows}) is needed: examples by rows")
-    if not np.isfinite(values).all() or not values.any():
-        raise ValueError("inputs are all zero, or some are NaN or infinite; finite examples are needed")
+    if not np.isfinite(values).all():
+        raise ValueError("some inputs are NaN or infinite; finite examples are needed")

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ from memenv.wires import Wires
 MAPS = ("target", "conductance", "pulses", "energy", "accepted", "failed", "outside", "openings")
 OBJECTIVES = ("cells", "product")
 UNNAMED = ("out", "resume")  # settings that the result does not depend on
+FILES = ("weights", "inputs", "device", "controller")  # settings that may name a file, whose content it depends on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,7 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
     inputs = None if config.inputs is None else load_inputs(config.inputs, len(matrix))
     programmer = build(config, matrix, inputs)
     programmer.check_memory()
-    record = _settings(config, weights, inputs)
+    record = _settings(config)
     if config.resume:
         saved = _saved_run(config, record)
     elif (config.out / "run.json").exists():
@@ -130,8 +132,8 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
     for name, least in (("passes", 0), ("trials", 1), ("products", 1), ("seed", 0)):
         if getattr(config, name) < least:
             raise ValueError(f"{name} is {getattr(config, name)}, allowed is a whole number >= {least}")
-    if not config.wires >= 0:
-        raise ValueError(f"wires is {config.wires}, allowed is a resistance >= 0 [ohm]")
+    if not 0 <= config.wires < math.inf:
+        raise ValueError(f"wires is {config.wires}, allowed is a finite resistance >= 0 [ohm]")
     if len(config.span) != 2:
         raise ValueError(f"span is {','.join(map(str, config.span))}, two numbers are needed")
     product = config.objective == "product"
@@ -140,6 +142,8 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
             f"objective is 'product' with {0 if inputs is None else len(inputs)} inputs: give --inputs with two "
             "samples or more, every other one to learn from"
         )
+    if product and inputs is not None and not (inputs[::2].any() and inputs[1::2].any()):
+        raise ValueError(f"{config.inputs}: every other input is zero; each half is needed, to learn from and to judge")
     task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses)
     low, high = config.span
     crossbar = Crossbar(
@@ -189,14 +193,12 @@ def _program_tiles(programmer: Programmer, config: ProgramConfig) -> list[TileRe
     return results
 
 
-def _settings(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None) -> dict[str, Any]:
-    """What the result depends on."""
+def _settings(config: ProgramConfig) -> dict[str, Any]:
+    """What the result depends on: settings, and the content of the files that they name."""
     named = {name: value for name, value in asdict(config).items() if name not in UNNAMED}
-    files = {
-        f"{name}_sha256": None if matrix is None else hashlib.sha256(matrix.tobytes()).hexdigest()
-        for name, matrix in (("weights", weights), ("inputs", inputs))
-    }
-    return {"config": json.loads(json.dumps(named, default=str)), **files}
+    files = {name: Path(getattr(config, name) or "") for name in FILES}
+    content = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if path.is_file()}
+    return {"config": json.loads(json.dumps(named, default=str)), "sha256": content}
 
 
 def _saved_run(config: ProgramConfig, record: dict[str, Any]) -> dict[str, Any]:
@@ -205,7 +207,7 @@ def _saved_run(config: ProgramConfig, record: dict[str, Any]) -> dict[str, Any]:
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         before = saved["config"]
-        saved["command"], saved["parameters"], saved["weights_sha256"], saved["inputs_sha256"]
+        saved["command"], saved["parameters"], saved["sha256"]["weights"]
     except FileNotFoundError:
         raise ValueError(f"{config.out}: there is no run to resume") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -214,8 +216,8 @@ def _saved_run(config: ProgramConfig, record: dict[str, Any]) -> dict[str, Any]:
     if other:
         changes = ", ".join(f"{name} was {before.get(name)}" for name in other)
         raise ValueError(f"{config.out}: the run to resume had other options: {changes}")
-    for name in ("weights", "inputs"):
-        if saved[f"{name}_sha256"] != record[f"{name}_sha256"]:
+    for name in FILES:
+        if saved["sha256"].get(name) != record["sha256"].get(name):
             raise ValueError(f"{getattr(config, name)}: not the {name} of the run to resume")
     return saved
 

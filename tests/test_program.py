@@ -14,6 +14,7 @@ from agents import program as command
 from agents import tiles
 from agents import tune as tuning
 from agents.program import ProgramConfig, build, program
+from memenv import load_device, memory, to_json
 from memenv.__main__ import main
 
 FILES = ("conductances.npz", "report.json", "report.md", "maps.png")
@@ -222,6 +223,15 @@ def test_knowing_the_inputs_makes_products_better_and_resumes(
     assert "not the inputs of the run to resume" in capsys.readouterr().err
 
 
+def test_an_array_that_no_input_reaches_is_left_as_it_is(weights: Path, tmp_path: Path) -> None:
+    seen = np.random.default_rng(2).standard_normal((40, 18))
+    seen[:, :8] = 0.0
+    np.save(tmp_path / "x.npy", seen)
+    assert main(words(weights, tmp_path / "out", "--inputs", str(tmp_path / "x.npy"), "--objective", "product")) == 0
+    pulses = arrays(tmp_path / "out")["pulses"]
+    assert not pulses[:8].any() and pulses[8:].any()
+
+
 def bad_files(folder: Path) -> None:
     good = np.ones((4, 3))
     np.save(folder / "x_good.npy", np.ones((5, 4)))
@@ -229,7 +239,7 @@ def bad_files(folder: Path) -> None:
     np.save(folder / "x_wide.npy", np.ones((5, 3)))
     np.save(folder / "x_zero.npy", np.zeros((5, 4)))
     np.save(folder / "x_one.npy", np.ones((1, 4)))
-    np.save(folder / "x_late.npy", np.eye(4)[[3, 3, 3]])
+    np.save(folder / "x_half.npy", np.eye(4)[[3, 3, 3]] * [[1], [0], [1]])
     np.save(folder / "good.npy", good)
     np.save(folder / "nan.npy", np.where(np.eye(4, 3) > 0, np.nan, 1.0))
     np.save(folder / "vector.npy", np.ones(4))
@@ -271,6 +281,7 @@ def bad_files(folder: Path) -> None:
         ("good.npy", ["--span", "0.9"], "span is 0.9"),
         ("good.npy", ["--trials", "0"], "trials is 0"),
         ("good.npy", ["--wires", "-1"], "wires is -1"),
+        ("good.npy", ["--wires", "inf"], "wires is inf"),
         ("good.npy", ["--spares", "-1"], "spares is -1"),
         ("good.npy", ["--resume"], "there is no run to resume"),
         ("good.npy", ["--scheme", "V/4"], "invalid choice: 'V/4'"),
@@ -285,7 +296,7 @@ def bad_files(folder: Path) -> None:
         ("good.npy", ["--objective", "product", "--inputs", "x_one.npy"], "with 1 inputs"),
         ("good.npy", ["--objective", "product", "--inputs", "x_good.npy", "--scheme", "V/2"], "scheme is 'V/2'"),
         ("good.npy", ["--objective", "product", "--inputs", "x_good.npy", "--spares", "1"], "spares is 1"),
-        ("good.npy", ["--objective", "product", "--inputs", "x_late.npy", "--rows", "2"], "inputs are all zero"),
+        ("good.npy", ["--objective", "product", "--inputs", "x_half.npy"], "every other input is zero"),
     ],
 )
 def test_bad_input_is_one_line_with_status_2_and_nothing_is_written(
@@ -306,7 +317,7 @@ def test_bad_input_is_one_line_with_status_2_and_nothing_is_written(
 def test_a_matrix_too_large_for_the_memory_is_refused_before_it_is_begun(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tiles, "memory_free", lambda: 20_000)
+    monkeypatch.setattr(memory, "memory_free", lambda: 20_000)
     assert main(words(weights, tmp_path / "out")) == 2
     said = capsys.readouterr().err
     assert "18 x 7 weights on arrays of 8 x 8 cells" in said and "are free" in said
@@ -327,6 +338,18 @@ def test_a_run_is_not_mixed_with_another(
     with pytest.raises(ValueError, match="other options"):
         program(config)
     assert (out / "report.json").read_bytes() == before
+
+
+def test_a_run_is_not_resumed_on_another_device_of_the_same_name(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "mine.json"
+    record.write_text(to_json(load_device("threshold")))
+    call = words(weights, tmp_path / "out", "--device", str(record))
+    assert main(call) == 0
+    record.write_text(to_json(load_device("alox-hfo2")))
+    assert main([*call, "--resume"]) == 2
+    assert "mine.json: not the device of the run to resume" in capsys.readouterr().err
 
 
 def test_a_damaged_tile_is_named(finished: tuple[Path, Path], tmp_path: Path, capsys: Any) -> None:
