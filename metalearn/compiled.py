@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd.function import once_differentiable
 
 from memenv.fewshot.chips import Draws, Hardware
 from memenv.fewshot.compiled import Chips, Weights
@@ -31,6 +32,7 @@ class _Run(torch.autograd.Function):
         return *(torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in shown), kept
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *towards: torch.Tensor | None) -> tuple[Any, ...]:
         """Derivatives of what moves, by the same noise."""
         slopes = tuple(0.0 if part is None else part.contiguous().numpy() for part in towards[:-1])

@@ -98,10 +98,11 @@ def evaluate(
     queries: int = 15,
     delays: Sequence[float] = DELAYS,
     seed: int = 0,
+    engine: str = "auto",
 ) -> Outcomes:
     """Learn each of `episodes` tasks on a fresh chip and classify its queries.
 
-    Equal seeds give equal episodes whatever learns them, and equal chips to networks of one shape.
+    Equal seeds give equal episodes whatever learns them, and equal chips to networks of one shape under one engine.
 
     Args:
         start: where learning starts.
@@ -113,9 +114,10 @@ def evaluate(
         queries: query examples of a class.
         delays: [s] between the last step and the queries; each counts from the last step.
         seed: of episodes, chips and noise.
+        engine: "numpy", "numba", or "auto": compiled where `memenv.fewshot.compiled.fits` says so.
 
     Raises:
-        ValueError: more ways or shots than the data has.
+        ValueError: more ways or shots than the data has, or an engine that does not take the chip.
     """
     parts = []
     for number, first in enumerate(range(0, episodes, BATCH)):
@@ -124,7 +126,8 @@ def evaluate(
         if hardware is None:
             parts.append(_ideal(start, drawn, ways, len(delays)))
         else:
-            parts.append(_on_chip(start, hardware, drawn, ways, delays, chip_rng, noise_rng))
+            compiled = fits(hardware, BATCH, sum(w.size for w in start.weights(ways)), engine)
+            parts.append(_on_chip(start, hardware, drawn, ways, delays, chip_rng, noise_rng, compiled))
     names = ("by_step", "later", "pulses", "energy", "read_energy")
     return Outcomes(**{name: np.concatenate([getattr(part, name) for part in parts], -1) for name in names})
 
@@ -196,13 +199,14 @@ def _on_chip(
     delays: Sequence[float],
     chip_rng: np.random.Generator,
     noise_rng: np.random.Generator,
+    compiled: bool,
 ) -> Outcomes:
     weights, tasks, ranges = start.weights(ways), len(drawn.support_x), start.ranges.tolist()
     targets, rates = np.eye(ways)[drawn.support_y], start.rates.tolist()
     learning: Iterator[Any]
     rested: Callable[..., Any]
     outputs: Callable[..., np.ndarray]
-    if fits(hardware, BATCH, sum(w.size for w in weights)):
+    if compiled:
         draws = Draws(partial(noise_rng.standard_normal, dtype=np.float32), partial(noise_rng.random, dtype=np.float32))
         chips = Chips(hardware, int(chip_rng.integers(2**62)))
         layers: Any = chips.written([np.broadcast_to(w, (tasks, *w.shape)) for w in weights], ranges)

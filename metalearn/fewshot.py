@@ -56,6 +56,7 @@ class FewshotConfig:
     tune: int = option(0, help="training episodes on which to tune a factor of all rates and one of all ranges")
     vary: tuple[str, ...] = option((), help="also in several amounts: " + ", ".join(NON_IDEALITIES))
     seed: int = option(0, help="of episodes, chips and noise")
+    engine: str = option("auto", help="of chips of many cells; numpy: of all", choices=("auto", "numpy", "numba"))
     out: Path = option(Path("fewshot"), help="folder of fewshot.csv, fewshot.md, episode.png, run.json")
 
 
@@ -188,7 +189,7 @@ class View(NamedTuple):
 
 def _numbers(config: FewshotConfig) -> dict[str, Any]:
     """What every evaluation of the configuration has in common."""
-    return {name: getattr(config, name) for name in ("ways", "shots", "queries", "delays", "seed")}
+    return {name: getattr(config, name) for name in ("ways", "shots", "queries", "delays", "seed", "engine")}
 
 
 def _tuned(config: FewshotConfig, start: Initialisation, chip: Hardware | None, inputs: np.ndarray) -> Initialisation:

@@ -27,6 +27,7 @@ class InnerLoop:
     # reptile: no derivatives, the start follows where learning went
     hardware: Hardware | None = None  # None: ideal updates
     rest: float = 0.0  # [s] from the last step to the queries
+    engine: str = "auto"  # "numpy", "numba", or where `memenv.fewshot.compiled.fits` says so
 
     @property
     def first_order(self) -> bool:
@@ -97,7 +98,8 @@ def _on_chips(
     generator = torch.Generator().manual_seed(seed)
     draws = Draws(_drawing(torch.randn, generator, dtype), _drawing(torch.rand, generator, dtype))
     start, ranges = _start(network, len(x), targets.shape[-1], x), network.log_ranges.exp().to(dtype).unbind()
-    if dtype == torch.float32 and not loop.first_order and fits(hardware, len(x), sum(w[0].numel() for w in start)):
+    possible = dtype == torch.float32 and not loop.first_order
+    if possible and fits(hardware, len(x), sum(w[0].numel() for w in start), loop.engine):
         chips, rates = chips_of(hardware, seed), _rates(network, loop)
         *_, (weights, *_) = learning(chips, chips.written(start, ranges), x, targets, rates, draws)
         used = [chips.rested(layer, loop.rest) for layer in weights] if loop.rest else weights

@@ -77,6 +77,7 @@ class PretrainConfig:
     seed: int = option(0, help="of weights, tasks, chips and noise")
     evaluations: int = option(40, help="how often the network is judged and a checkpoint written")
     threads: int = option(1, help="of torch")
+    engine: str = option("auto", help="of chips of many cells; numpy: of all", choices=("auto", "numpy", "numba"))
     out: Path = option(Path("pretrained"), help="folder of initialisation.npz, checkpoint.pt, eval.csv, run.json")
     resume: bool = option(False, help="continue the run in that folder from its last checkpoint")
 
@@ -216,7 +217,8 @@ class Learner:
         self.fast = not config.float32 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         method = "maml" if config.method == CONVENTIONAL else config.method
         self.loops = [  # in each step one of them
-            InnerLoop(method=method, hardware=hardware, rest=config.rest) for hardware in hardware_of(config) or (None,)
+            InnerLoop(method=method, hardware=hardware, rest=config.rest, engine=config.engine)
+            for hardware in hardware_of(config) or (None,)
         ]
         if config.start:
             start = load_initialisation(config.start)
@@ -328,10 +330,8 @@ class Journal:
         learner, config = self.learner, self.config
         start = learner.initialisation(json.dumps({**self.record, "steps": steps}))
         inputs, episodes = start.front(self.aside.images), JUDGED // len(learner.loops)
-        outcomes = [
-            evaluate(start, loop.hardware, inputs, episodes=episodes, shots=config.shots, delays=(config.rest,))
-            for loop in learner.loops
-        ]
+        how: dict[str, Any] = {"shots": config.shots, "delays": (config.rest,), "engine": config.engine}
+        outcomes = [evaluate(start, loop.hardware, inputs, episodes=episodes, **how) for loop in learner.loops]
         loss, accuracy = np.mean(self.noted, axis=0)
         mean, half_width = mean_and_half_width(np.concatenate([one.later[0] for one in outcomes]))
         self.rows.append(

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from memenv.fewshot import compiled
+from memenv.engine import EngineError
 from memenv.fewshot.chips import Hardware
-from memenv.fewshot.compiled import fits
+from memenv.fewshot.compiled import Chips, fits
 from memenv.fewshot.episodes import Episodes
 from memenv.fewshot.initialisations import untrained
 from memenv.presets import load_device
-from metalearn import outer
 from metalearn.evaluate import evaluate
 from metalearn.network import Network, Pixels
 from metalearn.outer import InnerLoop, outer_loss
@@ -38,42 +37,45 @@ def outcome(loop, seed):
 
 
 @pytest.mark.parametrize("rest", [0.0, 86400.0])
-def test_losses_and_derivatives_are_those_of_tensors_in_the_mean(monkeypatch, rest):
+def test_losses_and_derivatives_are_those_of_tensors_in_the_mean(rest):
     loop = InnerLoop(hardware=Hardware(device=load_device("pcm"), reads=1), rest=rest)
-    monkeypatch.setattr(compiled, "WORTHWHILE", 0)
-    ours = [outcome(loop, seed) for seed in range(6)]
-    monkeypatch.setattr(outer, "fits", lambda *_: False)
-    theirs = [outcome(loop, seed) for seed in range(6)]
+    ours, theirs = ([outcome(replace(loop, engine=name), seed) for seed in range(6)] for name in ("numba", "numpy"))
     mine, other = (np.array([loss for loss, _ in runs]) for runs in (ours, theirs))
     assert abs(mine.mean() - other.mean()) < 4 * np.hypot(mine.std(ddof=1), other.std(ddof=1)) / np.sqrt(6)
     mine, other = (np.mean([slopes for _, slopes in runs], 0) for runs in (ours, theirs))
-    np.testing.assert_allclose(np.linalg.norm(mine - other), 0.0, atol=0.25 * np.linalg.norm(other))
+    steps_and_layers = 3 * 2 + 2
+    for part, most in ((slice(-steps_and_layers), 0.25), (slice(-steps_and_layers, None), 0.06)):
+        assert np.linalg.norm((mine - other)[part]) < most * np.linalg.norm(other[part])
     assert np.corrcoef(mine, other)[0, 1] > 0.97
 
 
-def test_equal_seeds_give_equal_chips(monkeypatch):
-    monkeypatch.setattr(compiled, "WORTHWHILE", 0)
-    loop = InnerLoop(hardware=Hardware(device=load_device("pcm")))
+def test_equal_seeds_give_equal_chips():
+    loop = InnerLoop(hardware=Hardware(device=load_device("pcm")), engine="numba")
     (first, slopes), (second, same), (other, _) = (outcome(loop, seed) for seed in (1, 1, 2))
     assert first == second != other and np.array_equal(slopes, same)
 
 
 def test_few_cells_and_other_ways_of_learning_are_not_compiled():
     hardware = Hardware(device=load_device("pcm"))
-    assert fits(hardware, 10, 5000) and not fits(hardware, 10, 4999)
+    assert fits(hardware, 10, 5000) and not fits(hardware, 10, 4999) and not fits(hardware, 10, 5000, "numpy")
+    assert fits(hardware, 1, 1, "numba")
     for change in ({"lines": True}, {"accumulate": True}, {"assume": "law"}):
-        assert not fits(replace(hardware, **change), 10, 5000)
+        other = replace(hardware, **change)
+        assert not fits(other, 10, 5000)
+        with pytest.raises(EngineError, match=f"{next(iter(change))}=.*: choose"):
+            fits(other, 10, 5000, "numba")
+        with pytest.raises(EngineError, match="not compiled"):
+            Chips(other, 0)
 
 
 @pytest.mark.parametrize("name", ["pcm", "hfo2-array-om"])
-def test_compiled_replays_reach_the_accuracy_pulses_and_energy_of_the_simulator(monkeypatch, name):
+def test_compiled_replays_reach_the_accuracy_pulses_and_energy_of_the_simulator(name):
     rng = np.random.default_rng(0)
     drawn = rng.standard_normal((20, 1, 196)) + 2 * rng.standard_normal((20, 20, 196))
     inputs = (drawn / np.sqrt((drawn**2).mean(-1, keepdims=True))).astype(np.float32)
-    hardware, found = Hardware(device=load_device(name), reads=1), []
-    for least in (0, 10**9):
-        monkeypatch.setattr(compiled, "WORTHWHILE", least)
-        found.append(evaluate(untrained("mlp", (16,), 2), hardware, inputs, episodes=200, delays=(0.0, 86400.0)))
+    hardware, how = Hardware(device=load_device(name), reads=1), {"episodes": 200, "delays": (0.0, 86400.0)}
+    start = untrained("mlp", (16,), 2)
+    found = [evaluate(start, hardware, inputs, engine=engine, **how) for engine in ("numba", "numpy")]
     for what in ("by_step", "later", "pulses", "energy", "read_energy"):
         mine, other = (getattr(outcomes, what).reshape(-1, 200) for outcomes in found)
         away = np.abs(mine.mean(1) - other.mean(1))

@@ -23,7 +23,7 @@ def everything(x, y):
     """Every operation that has a derivative; a share of each pair."""
     xp = namespace(x)
     a = xp.exp(0.3 * x) + xp.expm1(0.2 * y) - xp.log(1.5 + x * x) / xp.log1p(1.0 + y * y)
-    b = xp.where(x > y, xp.sqrt(2.0 + x), -xp.tanh(y)) * xp.abs(x - 0.1)
+    b = xp.where(x > y, xp.sqrt(2.0 + x), -xp.tanh(y)) * xp.abs(x - 0.125)
     c = xp.maximum(x, 0.3 + 0.0 * y) * xp.minimum(y, x + 0.5) + xp.floor(3.0 * x) * y + xp.round(2.0 * y) * x
     return a * b, c + a.detach() * x + (y - y.detach()) * a.detach()
 
@@ -35,11 +35,18 @@ def backwards(noise, _, moving, towards):
 def test_derivatives_are_those_of_torch():
     rng = np.random.default_rng(0)
     x, y, *towards = rng.standard_normal((4, CELLS)).astype(np.float32)
+    x[0] = 0.125  # where the absolute value has no derivative
     mine = run(backwards, Key(0), (CELLS,), ((x, y), tuple(towards)), None, 1, False)
     leaves = [torch.tensor(part, dtype=torch.float64, requires_grad=True) for part in (x, y)]
     total = sum((torch.tensor(slope) * part).sum() for slope, part in zip(towards, everything(*leaves), strict=True))
     for one, other in zip(mine, torch.autograd.grad(total, leaves), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4)
+
+
+def test_a_number_is_a_derivative_like_any_other():
+    x = np.ones(3, np.float32)
+    (mine,) = run(lambda noise, _, x: derivatives([x * x], [2.0], [x]), Key(0), (3,), (x,), None, 1, False)
+    np.testing.assert_array_equal(mine, 4.0)
 
 
 def test_every_rule_is_one_of_an_operation_in_use():
@@ -86,10 +93,14 @@ def test_cells_of_a_weight_sum_up_in_what_they_share():
     )
 
 
-def test_threads_share_weights_without_a_trace():
+def noisy(noise, _, cells, weight):
+    return cells * weight, weight + noise.normal(0)
+
+
+def test_threads_share_weights_and_draw_the_same_noise():
     rng = np.random.default_rng(2)
     cells, weight = rng.random((100_000, 2), np.float32), rng.random(100_000, np.float32)
-    one, two = (run(shared, Key(0), (100_000,), (cells, weight), None, threads, False) for threads in (1, 2))
+    one, two = (run(noisy, Key(0), (100_000,), (cells, weight), None, threads, False) for threads in (1, 2))
     np.testing.assert_array_equal(one[0], two[0])
     np.testing.assert_array_equal(one[1], two[1])
 

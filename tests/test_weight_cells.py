@@ -91,6 +91,20 @@ def test_compiled_programs_say_what_torch_says_and_so_do_their_derivatives(case)
             assert near.mean() > 0.995  # single precision may round a dose, or stop at a bound, the other way
 
 
+def test_costs_are_counted_as_by_numpy(case):
+    layer, wanted, change = case
+    shown, kept = compiled(lay, (wanted,), (layer, 0.01))
+    layer, program = layer.replace(state=kept.state), teaching(Adaptation(rates=(0.0,), max_pulses=3), counted=True)
+    _, mine = compiled(program, (shown.x, change), layer)
+    noise = Noise(KEY.words()[:, None], np.arange(WEIGHTS, dtype=np.uint32))
+    _, theirs = program(noise, WEIGHTS, (shown.x, change), layer)
+    assert theirs.spent.costs.pulses.any() and theirs.spent.limited.any()
+    for one, other in zip(
+        (*mine.spent.costs, mine.spent.limited), (*theirs.spent.costs, theirs.spent.limited), strict=True
+    ):
+        assert np.isclose(one, other, rtol=1e-4).mean() > 0.99  # single precision may round a dose the other way
+
+
 def test_a_start_reads_as_it_was_written_where_cells_can_hold_it():
     device = load_device("alox-hfo2")
     size = device.g_max - device.g_min

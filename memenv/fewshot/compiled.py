@@ -4,7 +4,6 @@ The same text as `memenv.onchip` on arrays, but in single precision and with noi
 are NumPy's; or torch's, if what runs the programs of `memenv.weight_cells` takes tensors.
 """
 
-import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -13,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from memenv.arrays import Array, is_zero, namespace, tree_map
-from memenv.backprop import forward, weight_gradient
+from memenv.backprop import cross_entropy, forward, weight_gradient
 from memenv.device import Device
-from memenv.engine import Engine
+from memenv.engine import Engine, EngineError, load_engine
 from memenv.fewshot.chips import Draws, Hardware
 from memenv.fused.run import run
 from memenv.noise import Key
@@ -30,14 +29,31 @@ NOT_COUNTED = Counters(*[0.0] * len(Counters._fields))
 Runner = Callable[[Program, Key, Any, tuple[Array, ...]], tuple[Shown, Kept]]  # of a program, its rest and what moves
 
 
-def fits(hardware: Hardware, tasks: int, weights: int) -> bool:
-    """Whether learning on the chips of so many tasks, of so many weights each, can be compiled, and is worth it.
+def fits(hardware: Hardware, tasks: int, weights: int, engine: str = "auto") -> bool:
+    """Whether the chips of so many tasks, of so many weights each, are compiled.
 
-    It can where numba is installed and each cell gets pulses of its own, whatever is read of it.
+    By "auto" they are where numba is installed, enough cells are worth it, and `not_compiled` names nothing; "numpy"
+    and "numba" insist. The two fabricate other chips of one seed, alike in distribution.
+
+    Raises:
+        EngineError: an unknown engine, or numba where it is not installed or cannot compile these chips.
     """
-    usual = isinstance(hardware.device, Device) and hardware.assume == "linear" and not hardware.lines
-    many = 2 * hardware.devices_per_weight * tasks * weights >= WORTHWHILE
-    return usual and many and not hardware.accumulate and importlib.util.find_spec("numba") is not None
+    if engine == "auto" and (not_compiled(hardware) or 2 * hardware.devices_per_weight * tasks * weights < WORTHWHILE):
+        return False
+    compiles = load_engine(engine).name == "numba"
+    if compiles and (what := not_compiled(hardware)):
+        raise EngineError(f'engine "numba" does not compile chips with {what}: choose "numpy" or "auto"')
+    return compiles
+
+
+def not_compiled(hardware: Hardware) -> str:
+    """The setting, if any, with which learning is no loop over weights: each cell has to get pulses of its own."""
+    if not isinstance(hardware.device, Device):
+        return f"device={hardware.device.name!r}"
+    for name, simple in (("assume", "linear"), ("lines", False), ("accumulate", False)):
+        if getattr(hardware, name) != simple:
+            return f"{name}={getattr(hardware, name)!r}"
+    return ""
 
 
 def by_numpy(program: Program, key: Key, rest: Any, moving: tuple[np.ndarray, ...]) -> tuple[Shown, Kept]:
@@ -54,22 +70,33 @@ class Weights:
     shown: Shown
     axes: tuple[int, int, int]  # tasks, rows, outputs
 
+    def seen(self, reads: int) -> Matrix:
+        """What `matrix` says of layers, but for the energy."""
+        layer, (_, mean, variance) = self.layer, self.shown
+        spread = variance.reshape(self.axes) if np.ndim(variance) else variance
+        noise = None if is_zero(spread) else layer.scale**2 / reads * spread
+        return Matrix(layer.scale * mean.reshape(self.axes), noise, 0.0)
+
     def read(self, reads: int) -> Matrix:
         """What `matrix` says of layers; of energies in NumPy alone."""
-        layer, (x, mean, variance) = self.layer, self.shown
-        weights, energy = layer.scale * mean.reshape(self.axes), 0.0
-        spread = variance.reshape(self.axes) if np.ndim(variance) else variance
-        if namespace(x) is np:
-            conductance = layer.chip.conductance(layer.state._replace(x=x))
-            energy = reads * layer.chip.read_energy(conductance).reshape(len(weights), -1).sum(-1, dtype=float)
-        return Matrix(weights, None if is_zero(spread) else layer.scale**2 / reads * spread, energy)
+        layer, x, seen = self.layer, self.shown.x, self.seen(reads)
+        if namespace(x) is not np:
+            return seen
+        energy = layer.chip.read_energy(layer.chip.conductance(layer.state._replace(x=x)))
+        return seen._replace(energy=reads * energy.reshape(self.axes[0], -1).sum(-1, dtype=float))
 
 
 class Chips:
     """Fresh chips for all tasks, and what is done to them; each thing done draws its noise by a key of its own."""
 
     def __init__(self, hardware: Hardware, seed: int, runner: Runner = by_numpy, threads: int = 1) -> None:
-        """`seed` of chips and noise; costs are counted where NumPy runs."""
+        """`seed` of chips and noise; costs are counted where NumPy runs.
+
+        Raises:
+            EngineError: chips that cannot be compiled.
+        """
+        if what := not_compiled(hardware):
+            raise EngineError(f"chips with {what} are not compiled")
         self.hardware, self.runner, self.engine = hardware, runner, Engine("numba", threads)
         self.keys = (Key(seed, step) for step in count())
 
@@ -95,7 +122,7 @@ class Chips:
     ) -> tuple[Weights, Counters]:
         """`update` of layers."""
         layer, gradient = weights.layer, weight_gradient(inputs, errors)
-        program = teaching(replace(config, rates=(0.0,)), self.runner is by_numpy)
+        program = teaching(replace(config, rates=(0.0,), loss=cross_entropy, reads=1), self.runner is by_numpy)
         change = (-rate / layer.scale * gradient).reshape(-1)
         shown, kept = self._run(program, layer.replace(scale=1.0), weights.shown.x, change)
         counters = NOT_COUNTED if kept.spent is None else _counters(kept.spent, gradient, weights.shown.x.shape[-1])
@@ -140,7 +167,7 @@ class Chips:
     def outputs(self, weights: Sequence[Weights], x: Array, draws: Draws) -> Array:
         """(..., n, classes) that noisy reads of the chips make of examples (..., n, inputs)."""
         noise = [draws.normal((*x.shape[:-1], layer.axes[2])) for layer in weights]
-        return forward([layer.read(self.hardware.reads) for layer in weights], x, noise).outputs
+        return forward([layer.seen(self.hardware.reads) for layer in weights], x, noise).outputs
 
 
 def _counters(spent: Spent, gradient: Array, devices: int) -> Counters:

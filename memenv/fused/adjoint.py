@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from memenv.fused.cells import Cells
-from memenv.fused.trace import DETACHED, LED, Term, where
+from memenv.fused.trace import DETACHED, LED, Term, term_of, where
 
 Slopes = Callable[..., tuple[Any, ...]]  # (derivative of the result, result, *operands) -> those of the operands
 
@@ -19,7 +19,7 @@ SLOPES: dict[str, Slopes] = {  # by an operation's text, or a routine's name
     "{0} * {1}": lambda d, r, a, b: (d * b, d * a),
     "{0} / {1}": lambda d, r, a, b: (d / b, -d * r / b),
     "-{0}": lambda d, r, a: (-d,),
-    "abs({0})": lambda d, r, a: (where(a > 0, d, -d),),
+    "abs({0})": lambda d, r, a: (where(a > 0, d, where(a < 0, -d, 0.0)),),
     "sqrt({0})": lambda d, r, a: (0.5 * d / r,),
     "select({0}, {1}, {2})": lambda d, r, c, a, b: (0.0, where(c, d, 0.0), where(c, 0.0, d)),
     "select({1} > {0}, {1}, {0})": lambda d, r, a, b: (where(b > a, 0.0, d), where(b > a, d, 0.0)),
@@ -48,8 +48,8 @@ def derivatives(results: Sequence[Any], towards: Sequence[Any], sources: Sequenc
     order = _order([*chain(*map(_parts, results))], set(wanted))
     sums: dict[int, Any] = {}
     for result, slope in zip(chain(*map(_parts, results)), chain(*map(_parts, towards)), strict=True):
-        if isinstance(result, Term):
-            sums[id(result)] = sums.get(id(result), 0.0) + slope
+        if isinstance(result, Term) and (isinstance(slope, Term) or slope):
+            sums[id(result)] = sums.get(id(result), 0.0) + term_of(slope)
     for term in reversed(order):
         slope = sums.get(id(term), 0.0)
         if id(term) in wanted or not isinstance(slope, Term):

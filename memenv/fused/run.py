@@ -102,7 +102,13 @@ def prepare(
     leaves: list[Any] = []
     _gather(inputs, leaves)
     replaced = None if out is None else _replaced(leaves, out)
-    form = (function, len(shape), replaced, *[_form(leaf) if leaf.__class__ is np.ndarray else leaf for leaf in leaves])
+    form = (
+        function,
+        len(shape),
+        replaced,
+        filled,
+        *[_form(leaf) if leaf.__class__ is np.ndarray else leaf for leaf in leaves],
+    )
     traced = _TRACED.get(form)
     if traced is None:
         if len(_TRACED) >= MOST_TRACES:

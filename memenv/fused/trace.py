@@ -82,7 +82,7 @@ class Term(NDArrayOperatorsMixin):
 
         Of a weight `[..., None]` gives its number to its cells.
         """
-        if place == (..., None):
+        if place == (..., None) and self.rank <= 1:
             return self
         if place == (..., None, None):
             return spread(self, self.ndim + 2)
