@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib.util
 import io
 import json
 import math
@@ -24,6 +25,7 @@ from agents.tiles import Programmer, TileResult, joined
 from agents.tune import tune
 from agents.weights_file import load_inputs, load_weights
 from memenv.command import option, parse, write_whole
+from memenv.converters import Converter
 from memenv.crossbar import WRITING, Crossbar
 from memenv.envs.write_verify import WriteVerify
 from memenv.pairs import KINDS, Encoding
@@ -57,6 +59,9 @@ class ProgramConfig:
     writing: str = option("rows", choices=WRITING, help="cells that are written together")
     levels: tuple[int, int] = option((8, 3), help="amplitudes of a polarity, and widths, that a line distinguishes")
     wires: float = option(0.0, help="resistance of a line from one cell to the next [ohm]")
+    dac_bits: int = option(0, help="of the voltages of the products that are judged; 0 = not rounded")
+    adc_bits: int = option(0, help="of their currents; 0 = not rounded")
+    adc_range: float = option(0.25, help="full scale of that converter, part of the largest current of a column")
     encoding: str = option("pairs", choices=KINDS, help="weights as pairs of cells, or against a reference column")
     span: tuple[float, ...] = option((0.1, 0.9), help="part of the device's range that weights use")
     spares: int = option(0, help="further pairs (or columns) of an array, for outputs that their own serve badly")
@@ -90,8 +95,10 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
     """Program the weights of a file and write the files of `config.out`; the figures of report.json.
 
     Raises:
-        ValueError: weights, settings or a folder that cannot be used; nothing is written then.
+        ValueError: weights, settings or a folder that cannot be used, or no matplotlib; nothing is written then.
     """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ValueError('maps.png needs matplotlib: pip install "memenv[plot]"')
     weights = load_weights(config.weights, config.key)
     matrix = weights.T if config.transpose else weights
     inputs = None if config.inputs is None else load_inputs(config.inputs, len(matrix))
@@ -134,6 +141,10 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
             raise ValueError(f"{name} is {getattr(config, name)}, allowed is a whole number >= {least}")
     if not 0 <= config.wires < math.inf:
         raise ValueError(f"wires is {config.wires}, allowed is a finite resistance >= 0 [ohm]")
+    if not 0 < config.adc_range <= 1:
+        raise ValueError(
+            f"adc_range is {config.adc_range}, allowed is a part > 0 and <= 1 of a column's largest current"
+        )
     if len(config.span) != 2:
         raise ValueError(f"span is {','.join(map(str, config.span))}, two numbers are needed")
     product = config.objective == "product"
@@ -146,6 +157,8 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
         raise ValueError(f"{config.inputs}: every other input is zero; each half is needed, to learn from and to judge")
     task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses)
     low, high = config.span
+    volts = task.device.read.voltage
+    largest = config.rows * task.device.g_max * volts
     crossbar = Crossbar(
         device=task.device,
         rows=config.rows,
@@ -154,8 +167,10 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
         writing=config.writing,
         levels=config.levels,
         wires=Wires(row_segment=config.wires, col_segment=config.wires) if config.wires else None,
+        dac=Converter(bits=config.dac_bits, full_scale=volts),
+        adc=Converter(bits=config.adc_bits, full_scale=config.adc_range * largest if config.adc_bits else 1.0),
     )
-    rng, volts = np.random.default_rng((EVALUATION, config.seed)), task.device.read.voltage
+    rng = np.random.default_rng((EVALUATION, config.seed))
     if inputs is None:
         voltages = rng.uniform(-volts, volts, (config.products, len(weights)))
     else:

@@ -77,10 +77,38 @@ class Crossbar:
             raise CrossbarError(f"common is {self.common!r}, allowed is a share of 0 to 1")
         if not (math.isfinite(self.reach) and self.reach > 0):
             raise CrossbarError(f"reach is {self.reach!r} cells, allowed is a number > 0")
+        for name, kinds, words in (
+            ("dac", Converter, "a Converter"),
+            ("adc", Converter, "a Converter"),
+            ("wires", Wires | None, "Wires or None"),
+        ):
+            if not isinstance(getattr(self, name), kinds):
+                raise CrossbarError(f"{name} is {getattr(self, name)!r}, allowed is {words}")
+        self._check_ranges()
         if self._bias.half and self.device.polarity_only:
             raise CrossbarError(
                 f"scheme is {self.scheme!r}, but the measured table {self.device.name} does not know what part of a "
                 "pulse does; allowed is 1T1R"
+            )
+
+    def _check_ranges(self) -> None:
+        """Converters that round to zero, or clip, whatever the array is used for are a mistake in the unit."""
+        devices = getattr(self.device, "devices", (self.device,))
+        volts = max(device.read.voltage for device in devices)
+        one = max(device.g_max * device.read.voltage for device in devices)
+        for name, converter, unit, most in (
+            ("dac", self.dac, "V", volts),
+            ("adc", self.adc, "A", one * max(self.shape)),
+        ):
+            if converter.step > 2 * most:
+                raise CrossbarError(
+                    f"{name} has levels {converter.step:.3g} {unit} apart, at most {2 * most:.3g} are allowed: all "
+                    f"that the array carries, {most:.3g} {unit}, would be rounded to zero; lower its full_scale"
+                )
+        if self.adc.bits and self.adc.full_scale < one:
+            raise CrossbarError(
+                f"adc has a full_scale of {self.adc.full_scale:.3g} A, at least {one:.3g} is needed: what one cell "
+                "conducts"
             )
 
     def replace(self, **changes: Any) -> Self:

@@ -383,6 +383,12 @@ def test_an_array_of_mixed_devices_is_written_read_and_multiplied(rng):
         ({"levels": (0, 3)}, "levels is"),
         ({"common": 2.0}, "common is 2.0"),
         ({"reach": 0.0}, "reach is 0.0"),
+        ({"dac": 3}, "dac is 3, allowed is a Converter"),
+        ({"adc": None}, "adc is None"),
+        ({"wires": 3.0}, "wires is 3.0, allowed is Wires or None"),
+        ({"dac": Converter(bits=2, full_scale=10.0)}, "rounded to zero; lower its full_scale"),
+        ({"adc": Converter(bits=8)}, "adc has levels 0.00787 A apart, at most 0.00128 are allowed"),
+        ({"adc": Converter(bits=8, full_scale=1e-9)}, "at least 1e-05 is needed: what one cell conducts"),
     ],
 )
 def test_impossible_settings_say_what_is_allowed(settings, message):

@@ -169,6 +169,15 @@ def test_options_reach_the_array(weights: Path, tmp_path: Path, more: list[str])
         assert found["conductance"].shape == (18, 7 + 2 * 2)
 
 
+def test_converters_round_the_products_that_are_judged(weights: Path, tmp_path: Path) -> None:
+    errors = []
+    for bits in ("0", "5"):
+        assert main(words(weights, tmp_path / bits, "--dac-bits", bits, "--adc-bits", bits)) == 0
+        errors.append(json.loads((tmp_path / bits / "report.json").read_text())["report"])
+    assert errors[1]["product_error"] > 1.2 * errors[0]["product_error"]
+    assert errors[1]["weight_error"] == errors[0]["weight_error"]
+
+
 def test_torch_files_are_read(tmp_path: Path) -> None:
     layer = torch.nn.Linear(5, 3)
     torch.save(layer.state_dict(), tmp_path / "w.pt")
@@ -282,6 +291,9 @@ def bad_files(folder: Path) -> None:
         ("good.npy", ["--trials", "0"], "trials is 0"),
         ("good.npy", ["--wires", "-1"], "wires is -1"),
         ("good.npy", ["--wires", "inf"], "wires is inf"),
+        ("good.npy", ["--dac-bits", "1"], "bits is 1"),
+        ("good.npy", ["--adc-bits", "8", "--adc-range", "2"], "adc_range is 2.0"),
+        ("good.npy", ["--adc-bits", "8", "--adc-range", "1e-9"], "what one cell conducts"),
         ("good.npy", ["--spares", "-1"], "spares is -1"),
         ("good.npy", ["--resume"], "there is no run to resume"),
         ("good.npy", ["--scheme", "V/4"], "invalid choice: 'V/4'"),
