@@ -74,14 +74,14 @@ class EachCell:
         memory, pulse, given_up = state or (None, np.zeros((2, len(reading))), np.zeros(len(reading), bool))
         pulse, given_up = pulse * ~start, given_up & ~start
         rows = np.flatnonzero(start | (opened & ~given_up))
-        of_them = reading[rows], target[rows], self.task.tolerance, pulse[:, rows], spent[rows]
-        shown = self.cell.observations.show(*of_them, driver)
-        action, after = self.policy.predict(
-            shown, None if memory is None else take(memory, rows), start[rows], deterministic
-        )
-        *asked, gave_up = self.cell.decode(action, driver)
-        given_up = put(given_up, rows, gave_up)
-        given = put(np.zeros_like(pulse), (slice(None), rows), np.where(gave_up, 0.0, asked)) * opened
-        known = Known(after if memory is None else put(memory, rows, after), np.where(given[0], given, pulse), given_up)
+        given = np.zeros_like(pulse)
+        if len(rows):  # some policies take no empty batch
+            of_them = reading[rows], target[rows], self.task.tolerance, pulse[:, rows], spent[rows]
+            shown, known = self.cell.observations.show(*of_them, driver), None if memory is None else take(memory, rows)
+            action, known = self.policy.predict(shown, known, start[rows], deterministic)
+            memory = known if memory is None else put(memory, rows, known)
+            *asked, gave_up = self.cell.decode(action, driver)
+            given_up = put(given_up, rows, gave_up)
+            given[:, rows] = np.where(gave_up, 0.0, asked) * opened[rows]
         amplitude, width = given.reshape(2, *view.reading.shape)
-        return actions.encode(amplitude, width, driver), known
+        return actions.encode(amplitude, width, driver), Known(memory, np.where(given[0], given, pulse), given_up)

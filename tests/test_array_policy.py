@@ -31,15 +31,18 @@ def test_cells_of_an_array_are_programmed_as_single_ones(name, most):
     assert accepted.mean() > 0.95 and 0.5 * most < pulses.mean() < most
 
 
-def test_a_new_episode_begins_anew_and_closed_cells_get_no_pulse():
+@pytest.mark.parametrize("name", ["specialist", "bayes"])
+def test_a_new_episode_begins_anew_and_closed_cells_get_no_pulse(name):
     envs = gym.make_vec("memenv/CrossbarProgram-v0", 2, device="threshold", rows=3, cols=3)
-    policy = EachCell.of("specialist", envs.unwrapped.task)
+    policy = EachCell.of(name, envs.unwrapped.task)
     seen, _ = envs.reset(seed=3)
     first, state = policy.predict(seen, None, np.ones(2, bool))
     for _ in range(2):
         action, state = policy.predict(seen, state, np.zeros(2, bool))
         assert not action[..., 0].reshape(2, -1)[seen["open"] == 0].any()
         seen, *_ = envs.step(action)
+    nothing, state = policy.predict(seen | {"open": np.zeros_like(seen["open"])}, state, np.zeros(2, bool))
+    assert not nothing[..., 0].any()
     again, _ = policy.predict(envs.reset(seed=3)[0], state, np.ones(2, bool))
     np.testing.assert_allclose(again, first, rtol=1e-6)
 
