@@ -2,7 +2,6 @@
 
 import io
 import json
-import zipfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from memenv.archives import UNREADABLE
 from memenv.command import write_whole
 from memenv.envs.few_shot import FewShot
 
@@ -72,8 +72,10 @@ class FewShotAgent:
                 layers = sum(name.startswith("weight") for name in file.files)
                 card = str(file["card"])
                 json.loads(card)
+                if not layers:
+                    raise ValueError("it has no weights")
                 return cls(weights=tuple(file[f"weight{number}"] for number in range(layers)), card=card)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise ValueError(f"{path} is no few-shot agent: {error}") from None
 
 

@@ -6,7 +6,6 @@ SET (RESET) pulse makes from `conductance[n, k]` at the cumulative probability `
 """
 
 import dataclasses
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple, Self, cast
 import numpy as np
 from scipy.special import ndtr
 
+from memenv.archives import UNREADABLE
 from memenv.arrays import Array
 from memenv.device import Device, Driver, Read, ReadMoments, State
 from memenv.records import DeviceError
@@ -169,7 +169,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise DeviceError(f"{path}: no such file") from None
     except DeviceError:
         raise
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except (*UNREADABLE, AttributeError) as error:
         raise DeviceError(f"{path}: not an .npz table of devices, or a truncated one ({error})") from None
 
 

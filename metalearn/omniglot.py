@@ -10,13 +10,13 @@ import io
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from memenv.archives import UNREADABLE
 from memenv.fewshot.characters import SIDE, Characters, Split
 
 VARIABLE = "MEMENV_OMNIGLOT"  # the folder, where none is passed
@@ -88,7 +88,7 @@ def load_part(folder: Path, part: Part) -> Characters:
         if path.exists():
             try:
                 return read(path, part)
-            except (OSError, ValueError, KeyError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
+            except UNREADABLE as error:
                 raise ValueError(f"{path} is damaged or incomplete ({error}). {_advice(archive, folder)}") from error
     raise ValueError(f"{folder} has no {archive}, {part.name}/ or {part.name}.npz. {_advice(archive, folder)}")
 

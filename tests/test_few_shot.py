@@ -388,7 +388,7 @@ def test_the_text_has_a_line_for_each_step(few):
         ({"characters": "omniglot"}, "characters is 'omniglot', allowed is None or"),
         ({"init": 3}, "init is 3, allowed is a name"),
         ({"device": "nonsense"}, "unknown device 'nonsense'"),
-        ({"init": "nonsense"}, "unknown initialisation 'glyphs-conv-nonsense'"),
+        ({"init": "nonsense"}, "init is 'nonsense': random, maml, device-aware"),
         ({"init": "missing.npz"}, "missing.npz is no initialisation"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 
 from memenv.fewshot.characters import Characters
 from memenv.fewshot.glyphs import TEST_GLYPHS, glyphs
-from memenv.fewshot.initialisations import Initialisation, load_initialisation, untrained
+from memenv.fewshot.initialisations import Initialisation, load_initialisation, shipped, untrained
 
 SPLITS = {"train": (2, 200), "test": (TEST_GLYPHS[0], 200)}  # seed and number of glyphs: to train agents, to judge them
 NETWORKS = ("conv", "mlp")
@@ -28,7 +28,11 @@ def initialisation(name: str, network: str) -> Initialisation:
     """
     if name == UNTRAINED:
         return untrained(network)
-    return load_initialisation(name if name.endswith(".npz") else f"glyphs-{network}-{name}")
+    if name.endswith(".npz") or name in shipped():
+        return load_initialisation(name)
+    if (known := f"glyphs-{network}-{name}") not in shipped():
+        raise ValueError(f"init is {name!r}: random, maml, device-aware, {', '.join(shipped())} or the path of a .npz")
+    return load_initialisation(known)
 
 
 @lru_cache(maxsize=4)

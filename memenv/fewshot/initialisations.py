@@ -8,7 +8,6 @@ column are one head. So an initialisation serves any number of ways.
 
 import io
 import json
-import zipfile
 from dataclasses import dataclass
 from importlib import resources
 from itertools import pairwise
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from memenv.archives import UNREADABLE
 from memenv.command import write_whole
 from memenv.fewshot.characters import SIDE, Characters
 
@@ -131,7 +131,7 @@ class Initialisation:
                     ranges=file["ranges"],
                     card=card,
                 )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise ValueError(f"{path} is no initialisation that memenv pretrain wrote: {error}") from None
 
 
