@@ -35,6 +35,7 @@ COMMAND = shlex.join(["benchmarks/few_shot.py", *sys.argv[1:]])
 KINDS = ("random", "conventional", "ideal", "aware", "ideal-several", "aware-several")
 DEVICES = ("alox-hfo2", "enode-sandia", "taox-sandia", "pcm", "hfo2-array-om", "hfo2-array-baseline")
 FLOAT, SEVERAL = "float", "several"  # in place of a device
+NUMBERS = ("devices_per_weight", "episodes", "seed")
 TUNING = 200  # training characters to tune on ...
 TUNING_EPISODES = 50  # ... by so many episodes
 RATES = {"train": "rates", "inner_steps": 3, "rates_learning_rate": 0.1, "evaluations": 1}
@@ -155,9 +156,20 @@ def _shown(row: dict[str, Any], delay: float) -> str:
     return f"{mean:.2f} ± {half:.2f}"
 
 
+def same_comparison(config: FewShotConfig) -> None:
+    """Refuses a folder with results of other networks, chips, data, seeds or episodes; notes what they are of."""
+    path = config.out / RECORD
+    named = {name: getattr(config, name) for name in ("network", "split", "several", *NUMBERS)}
+    record = json.loads(json.dumps(named))
+    if path.exists() and (before := json.loads(path.read_text(encoding="utf-8"))) != record:
+        raise ValueError(f"{config.out} holds results of {before}: choose another --out")
+    write_whole(path, json.dumps(record, indent=2) + "\n")
+
+
 def main() -> None:
     """Pretrain what is missing, judge what is missing, and write the table."""
     config = parse(FewShotConfig, sys.argv[1:], "benchmarks/few_shot.py")
+    same_comparison(config)
     characters, path = load("omniglot", config.split), config.out / "few_shot.csv"
     rows: list[dict[str, Any]] = []
     if path.exists():
