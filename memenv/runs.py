@@ -18,7 +18,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def check_folder(checkpoint: Path, config: Mapping[str, Any], resume: bool, continuable: Collection[str] = ()) -> None:
-    """Nothing is overwritten, and what is resumed is the same run.
+    """No checkpoint is overwritten, and what is resumed is the same run.
 
     Args:
         checkpoint: from which the run would be resumed; its folder holds the run's `RECORD`, whose "config" counts.
@@ -32,7 +32,7 @@ def check_folder(checkpoint: Path, config: Mapping[str, Any], resume: bool, cont
     folder = checkpoint.parent
     path = folder / RECORD
     if not resume:
-        if path.exists():
+        if checkpoint.exists():
             raise ValueError(f"{folder} already holds a run: continue it with --resume, or choose another --out")
         return
     if not checkpoint.exists():

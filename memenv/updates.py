@@ -18,6 +18,7 @@ from memenv.pulse_trains import Costs, Train, after, choose, costs
 from memenv.synapses import Layer, nominal_step, share
 
 Rounding = Callable[[Array, Array], Array]  # (dose, uniform in [0, 1)) -> pulses of the same sign; or zero
+ASSUMED = ("linear", "law")
 LEAST_STEP = 0.01  # of the mid-range step: near a bound the law asks for no more pulses than that
 
 
@@ -79,7 +80,7 @@ class Adaptation:
 
     def __post_init__(self) -> None:
         """Raises ValueError: a choice that does not exist, or choices that exclude each other."""
-        for name, choices in (("devices", ("both", "set", "reset", "plus")), ("assume", ("linear", "law"))):
+        for name, choices in (("devices", ("both", "set", "reset", "plus")), ("assume", ASSUMED)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: choose from {', '.join(choices)}")
         if not self.max_pulses >= 1 or (math.isfinite(self.max_pulses) and self.max_pulses != int(self.max_pulses)):

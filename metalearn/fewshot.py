@@ -1,5 +1,6 @@
 """`memenv fewshot`: how well initialisations learn from a few examples on chips: table, files, pictures."""
 
+import importlib
 import json
 import shlex
 import sys
@@ -17,6 +18,7 @@ from memenv.fewshot.chips import Hardware
 from memenv.fewshot.initialisations import Initialisation, load_initialisation, shipped
 from memenv.presets import load_device
 from memenv.runs import csv_text, versions
+from memenv.updates import ASSUMED
 from metalearn.data import SOURCES, load
 from metalearn.evaluate import (
     DELAYS,
@@ -52,12 +54,15 @@ class FewshotConfig:
     max_pulses: int = option(10, help="at most per device and step")
     reads: int = option(4, help="averaged in each product")
     ignorant: bool = option(False, help="no test has found the stuck cells")
+    accumulate: bool = option(False, help="mixed precision: what whole pulses leave of a change is owed")
+    lines: bool = option(False, help="row-parallel pulses: rows and columns fire at random")
+    assume: str = option("linear", help="what a pulse is taken to do: as at mid-range, or by the law", choices=ASSUMED)
     delays: tuple[float, ...] = option(DELAYS, help="after the last step, at which the queries come [s]")
     tune: int = option(0, help="training episodes on which to tune a factor of all rates and one of all ranges")
     vary: tuple[str, ...] = option((), help="also in several amounts: " + ", ".join(NON_IDEALITIES))
     seed: int = option(0, help="of episodes, chips and noise")
     engine: str = option("auto", help="of chips of many cells; numpy: of all", choices=("auto", "numpy", "numba"))
-    out: Path = option(Path("fewshot"), help="folder of fewshot.csv, fewshot.md, episode.png, run.json")
+    out: Path = option(Path("fewshot"), help="folder of fewshot.csv, .md, steps.png, episode.png, run.json")
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -65,7 +70,7 @@ def run(arguments: Sequence[str]) -> None:
     config = parse(FewshotConfig, arguments, "memenv fewshot")
     rows = fewshot(config, "memenv fewshot " + shlex.join(arguments))
     print(text_table(rows))
-    print(f"written: {config.out}/fewshot.csv, fewshot.md, episode.png, run.json")
+    print(f"written: {config.out}/fewshot.csv, fewshot.md, steps.png, episode.png, run.json")
 
 
 def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
@@ -77,11 +82,18 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
     from metalearn import pictures
 
     _check(config)
+    importlib.import_module("matplotlib")  # missing, it is missed now and not in the end
     names = config.init or tuple(name for name in shipped() if name.startswith(config.data))
     if not names:
         raise ValueError(f"no initialisation for {config.data} is shipped: name a file that memenv pretrain wrote")
     starts = {_label(name, names): load_initialisation(name) for name in names}
     devices: dict[str, Any] = {name: None if name == FLOAT else load_device(name) for name in config.device}
+    varied = [device for name, device in devices.items() if name != FLOAT]
+    if config.vary and not varied:
+        raise ValueError("--vary needs a --device other than float")
+    for what in config.vary:
+        for one in varied:
+            with_non_ideality(one, what, NON_IDEALITIES[what][1][0])
     characters = load(config.data, config.split)
     work = [(name, device, "", 0.0) for name in starts for device in devices]
     work += [
@@ -107,6 +119,8 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
                 options["delays"] = tuple(delay + amount for delay in config.delays)
             outcomes = evaluate(tuned[name, device], chip, view.test, episodes=config.episodes, **options)
             rows.append(_row(config, name, device, what, amount, outcomes))
+            write_whole(config.out / "fewshot.csv", csv_text(rows))
+            write_whole(config.out / "fewshot.md", markdown_table(rows, command))
     record = {
         "command": command,
         "config": {name: value for name, value in vars(config).items() if name != "out"},
@@ -115,8 +129,7 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
     }
     first, device = next(iter(starts)), config.device[-1]
     files: dict[str, str | bytes] = {
-        "fewshot.csv": csv_text(rows),
-        "fewshot.md": markdown_table(rows, command),
+        "steps.png": pictures.by_step(rows),
         "episode.png": pictures.episode(
             tuned[first, device],
             hardware(config, devices[device]),
@@ -172,6 +185,9 @@ def hardware(config: FewshotConfig, device: Any) -> Hardware | None:
         max_pulses=config.max_pulses,
         reads=config.reads,
         know_stuck=not config.ignorant,
+        accumulate=config.accumulate,
+        lines=config.lines,
+        assume=config.assume,
     )
 
 
@@ -215,7 +231,7 @@ def _row(config: FewshotConfig, name: str, device: str, what: str, amount: float
     for number, delay in enumerate(config.delays):
         row[f"accuracy_{delay:g}s"], row[f"half_width_{delay:g}s"] = outcomes.accuracy(number)
     for step, shares in enumerate(outcomes.by_step):
-        row[f"accuracy_step{step}"] = mean_and_half_width(shares)[0]
+        row[f"accuracy_step{step}"], row[f"half_width_step{step}"] = mean_and_half_width(shares)
     for counter in ("pulses", "energy", "read_energy"):
         row[counter] = float(getattr(outcomes, counter).mean())
     return row

@@ -76,9 +76,7 @@ def episode(
     axes.plot(100 * right.mean(1), "o-")
     axes.set(xlabel="step", ylabel="queries right [%]", ylim=(0, 103), xticks=range(len(right)))
     _draw_head(end, heads)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return _png(figure)
 
 
 def _learn(
@@ -122,6 +120,23 @@ def _draw_head(figure: Any, maps: Sequence[tuple[str, np.ndarray]]) -> None:
         figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.9, pad=0.02)
 
 
+def by_step(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Accuracy after each step of learning, of what was not varied, with 95 % intervals; rows as of `robustness`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 4.0), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    for row in rows:
+        if not row["non_ideality"]:
+            steps = [key.removeprefix("accuracy_step") for key in row if key.startswith("accuracy_step")]
+            shares, half = ([100 * row[f"{name}_step{step}"] for step in steps] for name in ("accuracy", "half_width"))
+            label = f"{row['init']}, {row['device']}"
+            axes.errorbar(range(len(steps)), shares, half, marker="o", capsize=3, label=label)
+    axes.set(xlabel="step", ylabel="accuracy [%]")
+    axes.legend(fontsize=7)
+    return _png(figure)
+
+
 def robustness(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Accuracy right after learning against the amount of each non-ideality that was varied, with 95 % intervals.
 
@@ -149,6 +164,10 @@ def robustness(rows: Sequence[Mapping[str, Any]]) -> bytes:
         axes.xaxis.label.set_fontsize(7)
     panels[0].set_ylabel("accuracy [%]")
     panels[-1].legend(fontsize=7)
+    return _png(figure)
+
+
+def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

@@ -18,12 +18,14 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from memenv.command import option, parse, write_whole
+from memenv.fewshot.bank import NETWORKS
 from memenv.fewshot.characters import Characters
 from memenv.fewshot.chips import Hardware
 from memenv.fewshot.episodes import draw
 from memenv.fewshot.initialisations import HEAD_RATE, Initialisation, load_initialisation, rotations
 from memenv.presets import load_device
 from memenv.runs import RECORD, check_folder, csv_text, versions
+from memenv.updates import ASSUMED
 from metalearn.data import SOURCES, load
 from metalearn.evaluate import evaluate, mean_and_half_width
 from metalearn.network import Encoder, Network, Pixels, random_move
@@ -33,7 +35,8 @@ from metalearn.tasks import classification
 
 CONVENTIONAL = "conventional"
 VALIDATION = 50  # training characters set aside, on which progress is judged ...
-JUDGED = 300  # ... by so many episodes
+JUDGED = 300  # ... by so many 5-way episodes ...
+QUERIES = 15  # ... with at most so many queries a class
 WARM_UP = 100  # steps in which the learning rate rises
 CLIP = 1.0  # largest norm of the outer gradient
 CONTINUABLE = {"out", "resume", "threads", "evaluations"}  # options that a resumed run may change
@@ -46,7 +49,7 @@ class PretrainConfig:
     data: str = option("omniglot", help="characters to learn from", choices=SOURCES)
     split: str = option("random", help="of Omniglot's characters", choices=SPLITS)
     network: str = option(
-        "conv", help="conv: encoder and a head; mlp: every layer on the chip", choices=("conv", "mlp")
+        "", help="conv: encoder and a head; mlp: every layer on the chip [that of --start, else conv]", choices=NETWORKS
     )
     hidden: tuple[int, ...] = option((128, 64), help="mlp: outputs of its layers before the head")
     pooled: bool = option(False, help="conv: 64 features, the channels' means, instead of 256")
@@ -63,6 +66,9 @@ class PretrainConfig:
     max_pulses: int = option(10, help="at most per device and step")
     reads: int = option(4, help="averaged in each product")
     ignorant: bool = option(False, help="no test has found the stuck cells")
+    accumulate: bool = option(False, help="mixed precision: what whole pulses leave of a change is owed")
+    lines: bool = option(False, help="row-parallel pulses: rows and columns fire at random")
+    assume: str = option("linear", help="what a pulse is taken to do: as at mid-range, or by the law", choices=ASSUMED)
     rest: float = option(0.0, help="drift between learning and use [s]")
     steps: int = option(20000, help="outer steps")
     tasks: int = option(0, help="in an outer step [conv 1, else 32]")
@@ -89,8 +95,9 @@ def run(arguments: Sequence[str]) -> None:
     try:
         row = train(config, command)
     except KeyboardInterrupt:
-        again = command if config.resume else f"{command} --resume"
-        print(f"memenv pretrain: the last checkpoint is kept in {config.out}; continue with: {again}", file=sys.stderr)
+        if checkpoint_file(config).exists():
+            again = command if config.resume else f"{command} --resume"
+            print(f"memenv pretrain: the last checkpoint is in {config.out}; continue with: {again}", file=sys.stderr)
         raise
     print(f"{row['accuracy']:.2%} on characters set aside, after {row['steps']:.0f} steps")
     print(f"written: {config.out / 'initialisation.npz'}, eval.csv, run.json")
@@ -147,10 +154,12 @@ def completed(config: PretrainConfig) -> PretrainConfig:
     """
     start = load_initialisation(config.start) if config.start else None
     if start is not None:
-        hidden = tuple(w.shape[1] for w in start.hidden)
-        config = replace(config, network="conv" if start.blocks else "mlp", hidden=hidden, pooled=start.pooled)
-    elif config.network == "conv":
-        config = replace(config, hidden=())
+        network, hidden = "conv" if start.blocks else "mlp", tuple(w.shape[1] for w in start.hidden)
+        if config.network not in ("", network):
+            raise ValueError(f"network is {config.network!r}, but {config.start} holds one of the kind {network!r}")
+        config = replace(config, network=network, hidden=hidden, pooled=start.pooled)
+    elif config.network != "mlp":
+        config = replace(config, network="conv", hidden=())
     plain = config.network == "conv" and not config.device and config.train == "all"
     usual = {"tasks": 1 if plain else 32, "ways": 60 if plain else 5, "inner_steps": 1 if plain else 5}
     for name in (*usual, "steps", "shots", "queries", "evaluations", "threads"):
@@ -196,6 +205,9 @@ def hardware_of(config: PretrainConfig) -> tuple[Hardware, ...]:
             max_pulses=config.max_pulses,
             reads=config.reads,
             know_stuck=not config.ignorant,
+            accumulate=config.accumulate,
+            lines=config.lines,
+            assume=config.assume,
         )
         for device in devices
     )
@@ -242,7 +254,10 @@ class Learner:
         self.optimiser = torch.optim.Adam(groups)
 
     def step(self, number: int, share: float) -> tuple[float, float]:
-        """An outer step with `share` of the learning rates: loss and accuracy before it; nothing moves if it is NaN."""
+        """An outer step with `share` of the learning rates: loss and accuracy before it.
+
+        Nothing moves, and the loss is NaN, if it or its gradient is not finite.
+        """
         rng = np.random.default_rng([self.config.seed, number])
         for group in self.optimiser.param_groups:
             group["lr"] = share * group["base"]
@@ -250,7 +265,9 @@ class Learner:
         loss, accuracy = self._classify(rng) if self.classifier is not None else self._adapt(rng)
         if torch.isfinite(loss):
             loss.backward()
-            torch.nn.utils.clip_grad_norm_([p for g in self.optimiser.param_groups for p in g["params"]], CLIP)
+            moving = [p for group in self.optimiser.param_groups for p in group["params"]]
+            if not torch.isfinite(torch.nn.utils.clip_grad_norm_(moving, CLIP)):
+                return math.nan, accuracy
             self.optimiser.step()
         return loss.item(), accuracy
 
@@ -331,6 +348,7 @@ class Journal:
         start = learner.initialisation(json.dumps({**self.record, "steps": steps}))
         inputs, episodes = start.front(self.aside.images), JUDGED // len(learner.loops)
         how: dict[str, Any] = {"shots": config.shots, "delays": (config.rest,), "engine": config.engine}
+        how["queries"] = min(QUERIES, self.aside.images.shape[1] - config.shots)
         outcomes = [evaluate(start, loop.hardware, inputs, episodes=episodes, **how) for loop in learner.loops]
         loss, accuracy = np.mean(self.noted, axis=0)
         mean, half_width = mean_and_half_width(np.concatenate([one.later[0] for one in outcomes]))

@@ -155,7 +155,8 @@ def test_the_command_writes_table_csv_and_pictures(start, tmp_path, capsys):
     assert [row["device"] for row in rows] == ["float", "pcm"] + ["pcm"] * 5
     assert rows[0]["accuracy_0s"] == rows[0]["accuracy_86400s"] and float(rows[1]["pulses"]) > 0
     assert "| mine | pcm |" in (tmp_path / "out" / "fewshot.md").read_text()
-    for name in ("episode.png", "robustness.png"):
+    assert 0 < float(rows[1]["half_width_step1"]) < 0.2
+    for name in ("episode.png", "robustness.png", "steps.png"):
         assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["cards"]["mine"]["command"] == "memenv pretrain" and record["command"].startswith("memenv fewshot")
@@ -186,6 +187,7 @@ def test_a_picture_needs_no_chip(start, tmp_path):
         (["--device", "nothing"], "unknown device 'nothing'"),
         (["--delays", "-1"], "delay >= 0"),
         (["--tune", "1"], "tune is 1"),
+        (["--vary", "stuck", "--device", "float"], "--vary needs a --device"),
     ],
 )
 def test_the_command_refuses_what_cannot_work(start, tmp_path, capsys, words, message):

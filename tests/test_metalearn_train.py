@@ -165,7 +165,7 @@ def test_every_step_is_on_chips_of_one_of_the_devices(tmp_path, monkeypatch):
 def test_a_warm_start_begins_where_the_other_run_ended(tmp_path):
     train(replace(TINY, out=tmp_path / "first"))
     path = tmp_path / "first" / "initialisation.npz"
-    config = replace(TINY, network="conv", start=str(path), device=("alox-hfo2",), train="rates")
+    config = replace(TINY, network="", start=str(path), device=("alox-hfo2",), train="rates")
     train(replace(config, out=tmp_path / "second"))
     first, second = weights_of(tmp_path / "first"), weights_of(tmp_path / "second")
     for mine, theirs in zip(second[:2], first[:2], strict=True):
@@ -189,11 +189,31 @@ def test_a_warm_start_begins_where_the_other_run_ended(tmp_path):
         ({"ways": 30}, "30 ways are more than the 24 classes"),
         ({"queries": 20}, "1 shots \\+ 20 queries"),
         ({"hidden": (4, 0)}, "hidden is"),
+        ({"start": "glyphs-conv-maml"}, "network is 'mlp', but glyphs-conv-maml holds one of the kind 'conv'"),
     ],
 )
 def test_what_cannot_work_is_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         train(replace(TINY, out=tmp_path / "run", **changes))
+
+
+def test_what_stopped_before_its_first_checkpoint_begins_anew(tmp_path):
+    with pytest.raises(ValueError, match="20 queries"):
+        train(replace(TINY, out=tmp_path / "run", queries=20))
+    assert train(replace(TINY, out=tmp_path / "run"))["steps"] == TINY.steps
+
+
+def test_many_shots_are_judged_on_the_instances_that_are_left(tmp_path):
+    assert train(replace(TINY, out=tmp_path / "run", shots=8))["accuracy"] > 0
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing(monkeypatch):
+    learner = training.Learner(replace(TINY, augment=0.0), glyphs(0, 6, 20))
+    weight = learner.network.hidden[0]
+    monkeypatch.setattr(learner, "_adapt", lambda rng: ((weight[0, 0] * 0.0).sqrt(), 0.0))  # zero, of infinite slope
+    before = weight.detach().clone()
+    assert np.isnan(learner.step(0, 1.0)[0])
+    torch.testing.assert_close(weight.detach(), before)
 
 
 def test_measured_tables_are_refused_with_advice(tmp_path):
