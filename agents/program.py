@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-import importlib.util
+import importlib
 import io
 import json
 import math
@@ -95,10 +95,9 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
     """Program the weights of a file and write the files of `config.out`; the figures of report.json.
 
     Raises:
-        ValueError: weights, settings or a folder that cannot be used, or no matplotlib; nothing is written then.
+        ValueError: weights, settings or a folder that cannot be used; nothing is written then.
     """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ValueError('maps.png needs matplotlib: pip install "memenv[plot]"')
+    importlib.import_module("matplotlib")  # missing, it is missed now and not in the end
     weights = load_weights(config.weights, config.key)
     matrix = weights.T if config.transpose else weights
     inputs = None if config.inputs is None else load_inputs(config.inputs, len(matrix))
