@@ -18,7 +18,7 @@ from memenv.fewshot.chips import Hardware
 from memenv.fewshot.initialisations import Initialisation, load_initialisation, shipped
 from memenv.presets import load_device
 from memenv.runs import csv_text, versions
-from memenv.updates import ASSUMED
+from metalearn.chip_options import ChipOptions
 from metalearn.data import SOURCES, load
 from metalearn.evaluate import (
     DELAYS,
@@ -38,7 +38,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewshotConfig:
+class FewshotConfig(ChipOptions):
     """Learn from a few examples of new characters on fresh chips, and classify others; nothing is trained."""
 
     init: tuple[str, ...] = option((), positional=True, help="shipped names or .npz files [those for the data]")
@@ -49,19 +49,10 @@ class FewshotConfig:
     shots: int = option(1, help="examples of a class to learn from")
     queries: int = option(15, help="examples of a class to judge by")
     episodes: int = option(1000, help="tasks, each on a chip of its own")
-    devices_per_weight: int = option(1, help="plus devices of a weight, and as many minus devices")
-    pulsed: str = option("both", help="which devices learn", choices=("both", "set", "reset", "plus"))
-    max_pulses: int = option(10, help="at most per device and step")
-    reads: int = option(4, help="averaged in each product")
-    ignorant: bool = option(False, help="no test has found the stuck cells")
-    accumulate: bool = option(False, help="mixed precision: what whole pulses leave of a change is owed")
-    lines: bool = option(False, help="row-parallel pulses: rows and columns fire at random")
-    assume: str = option("linear", help="what a pulse is taken to do: as at mid-range, or by the law", choices=ASSUMED)
     delays: tuple[float, ...] = option(DELAYS, help="after the last step, at which the queries come [s]")
     tune: int = option(0, help="training episodes on which to tune a factor of all rates and one of all ranges")
     vary: tuple[str, ...] = option((), help="also in several amounts: " + ", ".join(NON_IDEALITIES))
     seed: int = option(0, help="of episodes, chips and noise")
-    engine: str = option("auto", help="of chips of many cells; numpy: of all", choices=("auto", "numpy", "numba"))
     out: Path = option(Path("fewshot"), help="folder of fewshot.csv, .md, steps.png, episode.png, run.json")
 
 
@@ -176,19 +167,7 @@ def _check(config: FewshotConfig) -> None:
 
 def hardware(config: FewshotConfig, device: Any) -> Hardware | None:
     """The chip of a configuration; None without one."""
-    if device is None:
-        return None
-    return Hardware(
-        device=device,
-        devices_per_weight=config.devices_per_weight,
-        pulsed=config.pulsed,
-        max_pulses=config.max_pulses,
-        reads=config.reads,
-        know_stuck=not config.ignorant,
-        accumulate=config.accumulate,
-        lines=config.lines,
-        assume=config.assume,
-    )
+    return None if device is None else config.hardware(device)
 
 
 class View(NamedTuple):

@@ -25,7 +25,7 @@ from memenv.fewshot.episodes import draw
 from memenv.fewshot.initialisations import HEAD_RATE, Initialisation, load_initialisation, rotations
 from memenv.presets import load_device
 from memenv.runs import RECORD, check_folder, csv_text, versions
-from memenv.updates import ASSUMED
+from metalearn.chip_options import ChipOptions
 from metalearn.data import SOURCES, load
 from metalearn.evaluate import evaluate, mean_and_half_width
 from metalearn.network import Encoder, Network, Pixels, random_move
@@ -43,7 +43,7 @@ CONTINUABLE = {"out", "resume", "threads", "evaluations"}  # options that a resu
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
+class PretrainConfig(ChipOptions):
     """Pretrain a network such that a few examples teach it new classes: ideally, or learning by pulses on chips."""
 
     data: str = option("omniglot", help="characters to learn from", choices=SOURCES)
@@ -61,14 +61,6 @@ class PretrainConfig:
     device: tuple[str, ...] = option(
         (), help="learn by pulses on fresh chips, in each step of one of these devices; without it ideally"
     )
-    devices_per_weight: int = option(1, help="plus devices of a weight, and as many minus devices")
-    pulsed: str = option("both", help="which devices learn", choices=("both", "set", "reset", "plus"))
-    max_pulses: int = option(10, help="at most per device and step")
-    reads: int = option(4, help="averaged in each product")
-    ignorant: bool = option(False, help="no test has found the stuck cells")
-    accumulate: bool = option(False, help="mixed precision: what whole pulses leave of a change is owed")
-    lines: bool = option(False, help="row-parallel pulses: rows and columns fire at random")
-    assume: str = option("linear", help="what a pulse is taken to do: as at mid-range, or by the law", choices=ASSUMED)
     rest: float = option(0.0, help="drift between learning and use [s]")
     steps: int = option(20000, help="outer steps")
     tasks: int = option(0, help="in an outer step [conv 1, else 32]")
@@ -83,7 +75,6 @@ class PretrainConfig:
     seed: int = option(0, help="of weights, tasks, chips and noise")
     evaluations: int = option(40, help="how often the network is judged and a checkpoint written")
     threads: int = option(1, help="of torch")
-    engine: str = option("auto", help="of chips of many cells; numpy: of all", choices=("auto", "numpy", "numba"))
     out: Path = option(Path("pretrained"), help="folder of initialisation.npz, checkpoint.pt, eval.csv, run.json")
     resume: bool = option(False, help="continue the run in that folder from its last checkpoint")
 
@@ -197,20 +188,7 @@ def hardware_of(config: PretrainConfig) -> tuple[Hardware, ...]:
     for name, device in zip(config.device, devices, strict=True):
         if device.polarity_only:
             raise ValueError(f"{name}: measured tables have no derivatives; fit a record to them with memenv fit")
-    return tuple(
-        Hardware(
-            device=device,
-            devices_per_weight=config.devices_per_weight,
-            pulsed=config.pulsed,
-            max_pulses=config.max_pulses,
-            reads=config.reads,
-            know_stuck=not config.ignorant,
-            accumulate=config.accumulate,
-            lines=config.lines,
-            assume=config.assume,
-        )
-        for device in devices
-    )
+    return tuple(map(config.hardware, devices))
 
 
 def checkpoint_file(config: PretrainConfig) -> Path:

@@ -1,0 +1,28 @@
+"""Options of chips that learn, alike for pretraining on them and for judging what was pretrained."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from memenv.command import option
+from memenv.fewshot.chips import Hardware
+from memenv.updates import ASSUMED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipOptions:
+    """What `Hardware` is made of, but for the device, and what runs it."""
+
+    devices_per_weight: int = option(1, help="plus devices of a weight, and as many minus devices")
+    pulsed: str = option("both", help="which devices learn", choices=("both", "set", "reset", "plus"))
+    max_pulses: int = option(10, help="at most per device and step")
+    reads: int = option(4, help="averaged in each product")
+    ignorant: bool = option(False, help="no test has found the stuck cells")
+    accumulate: bool = option(False, help="mixed precision: what whole pulses leave of a change is owed")
+    lines: bool = option(False, help="row-parallel pulses: rows and columns fire at random")
+    assume: str = option("linear", help="what a pulse is taken to do: as at mid-range, or by the law", choices=ASSUMED)
+    engine: str = option("auto", help="of chips of many cells; numpy: of all", choices=("auto", "numpy", "numba"))
+
+    def hardware(self, device: Any) -> Hardware:
+        """Chips of a nominal device; errors as of `Hardware`."""
+        names = ("devices_per_weight", "pulsed", "max_pulses", "reads", "accumulate", "lines", "assume")
+        return Hardware(device=device, know_stuck=not self.ignorant, **{name: getattr(self, name) for name in names})
