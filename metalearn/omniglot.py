@@ -3,25 +3,30 @@
 A folder is read that holds, each part in the first of these forms that is there, the official archives
 (`images_background.zip`), the folders unpacked from them (`images_background/<alphabet>/characterNN/<CCCC>_<SS>.png`),
 or arrays (`images_background.npz` with `images` bool (characters, 20, 105, 105), True = paper, in the order of the
-official numbers CCCC). Pillow is needed for the first two.
+official numbers CCCC). Pillow is needed for the first two. Nothing is unpacked, and small PNG alone is decoded.
 """
 
 import io
+import math
 import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from memenv.archives import UNREADABLE
+from memenv.archives import UNREADABLE, read_regular
 from memenv.fewshot.characters import SIDE, Characters, Split
 
 VARIABLE = "MEMENV_OMNIGLOT"  # the folder, where none is passed
 INSTANCES, SOURCE_SIDE = 20, 105
-DRAWING = re.compile(r"(?:^|/)([^/]+)/character\d+/(\d{4})_(\d\d)\.png$")  # alphabet, character, instance
+FORM = f"{SOURCE_SIDE} x {SOURCE_SIDE} pixels of mode 1"  # black and white, of each drawing
+DRAWING = re.compile(r"((?:.*/)?[^/]+/character\d+)/(\d{4})_(\d\d)\.png", re.ASCII)  # place, character, instance
+MOST_BYTES = 1 << 16  # of a drawing's file; published ones take some 250
+HEADER_BYTES = 1 << 10  # that an array's file may have before its numbers
 SPLITS = ("random", "original", "small1")
 SPLIT_SEED = 1  # of the random split
 TRAINING_CHARACTERS = 1200  # of the random split; the other 423 are for evaluation
@@ -85,11 +90,11 @@ def load_part(folder: Path, part: Part) -> Characters:
     readers: dict[str, Callable[[Path, Part], Characters]] = {".zip": _read_zip, "": _read_folder, ".npz": _read_arrays}
     for suffix, read in readers.items():
         path = folder / f"{part.name}{suffix}"
-        if path.exists():
-            try:
+        try:
+            if path.exists():
                 return read(path, part)
-            except UNREADABLE as error:
-                raise ValueError(f"{path} is damaged or incomplete ({error}). {_advice(archive, folder)}") from error
+        except UNREADABLE as error:
+            raise ValueError(f"{path} is damaged or incomplete ({error}). {_advice(archive, folder)}") from error
     raise ValueError(f"{folder} has no {archive}, {part.name}/ or {part.name}.npz. {_advice(archive, folder)}")
 
 
@@ -100,41 +105,95 @@ def _advice(archives: str, folder: Path | str) -> str:
 
 
 def _read_zip(path: Path, part: Part) -> Characters:
-    with zipfile.ZipFile(path) as archive:
-        return _read_drawings(archive.namelist(), archive.read, part)
+    with _opened(path) as archive:
+        members = archive.infolist()
+        return _read_drawings(((member.filename, partial(_content, archive, member)) for member in members), part)
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    """A zip archive, if it is a file: a pipe would be waited for."""
+    if not path.is_file():
+        raise ValueError("it is no regular file")
+    return zipfile.ZipFile(path)
+
+
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """The bytes of a member, at most MOST_BYTES of them unpacked, which methods other than deflate cannot do."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{member.filename!r} is packed by method {member.compress_type}, allowed is deflate")
+    if member.file_size > MOST_BYTES:
+        raise ValueError(f"{member.filename!r} has {member.file_size:,} bytes, allowed are {MOST_BYTES:,}")
+    with archive.open(member) as file:
+        return file.read(MOST_BYTES)
 
 
 def _read_folder(path: Path, part: Part) -> Characters:
-    names = (file.as_posix() for file in path.rglob("*.png"))
-    return _read_drawings(names, lambda name: Path(name).read_bytes(), part)
+    if not path.is_dir():
+        raise ValueError("it is no folder")
+    drawings = path.rglob("*.png")
+    files = ((file.relative_to(path).as_posix(), partial(read_regular, file, MOST_BYTES)) for file in drawings)
+    return _read_drawings(files, part)
 
 
-def _read_drawings(names: Iterable[str], content: Callable[[str], bytes], part: Part) -> Characters:
-    """Characters from PNG files in any order, among others; `content` reads one of them by its name."""
-    from PIL import Image  # here alone: arrays do not need Pillow
+def _read_drawings(files: Iterable[tuple[str, Callable[[], bytes]]], part: Part) -> Characters:
+    """Characters from PNG files in any order, among others: the name of each, and what reads it.
 
-    alphabets: dict[int, str] = {}
-    drawings: dict[tuple[int, int], np.ndarray] = {}
-    for match in filter(None, map(DRAWING.search, names)):
-        name, (alphabet, number, instance) = match.string, match.groups()
-        with Image.open(io.BytesIO(content(name))) as image:
-            drawing = np.asarray(image.convert("1"))
-        if drawing.shape != (SOURCE_SIDE, SOURCE_SIDE):
-            raise ValueError(f"{name} has the shape {drawing.shape}")
-        alphabets[int(number)] = alphabet
-        drawings[int(number), int(instance)] = drawing
+    Raises:
+        ValueError: drawings of other characters, two of one name, too few, or one that `_drawing` refuses.
+    """
     wanted = [(number, instance) for number in part.numbers for instance in range(1, INSTANCES + 1)]
-    if sorted(drawings) != wanted:
+    missing = {*wanted}
+    names: dict[tuple[int, int], str] = {}
+    places: dict[int, str] = {}
+    drawings: dict[tuple[int, int], np.ndarray] = {}
+    for name, read in files:
+        match = DRAWING.fullmatch(name)
+        if match is None:
+            continue
+        place, key = match[1], (int(match[2]), int(match[3]))
+        if {"", ".", ".."} & {*name.split("/")}:
+            raise ValueError(f"{name!r} leads out of the archive")
+        if key in names:
+            raise ValueError(f"{names[key]!r} and {name!r} are the same drawing, remove one")
+        if key not in missing:
+            raise ValueError(f"{name!r} is no drawing of {part.name}, remove it")
+        if places.setdefault(key[0], place) != place:
+            raise ValueError(f"character {match[2]} is in {places[key[0]]!r} and in {place!r}, remove one")
+        names[key], drawings[key] = name, _drawing(name, read())
+        missing.remove(key)
+    if missing:
         counts = f"{len(part.numbers)} characters with {INSTANCES} drawings each"
-        raise ValueError(f"{len(drawings)} drawings of {len(alphabets)} characters instead of {counts}")
+        raise ValueError(f"{len(drawings)} drawings of {len(places)} characters instead of {counts}")
     paper = np.stack([drawings[key] for key in wanted]).reshape(-1, INSTANCES, SOURCE_SIDE, SOURCE_SIDE)
-    return _characters(paper, part, tuple(alphabets[number] for number in part.numbers))
+    return _characters(paper, part, tuple(places[number].split("/")[-2] for number in part.numbers))
+
+
+def _drawing(name: str, content: bytes) -> np.ndarray:
+    """A published drawing, bool (105, 105), True = paper.
+
+    Raises:
+        ValueError: no PNG, another size or mode, damage.
+    """
+    from PIL.PngImagePlugin import PngImageFile  # here alone: arrays do not need Pillow
+
+    try:
+        with PngImageFile(io.BytesIO(content)) as image:  # Image.open would try every decoder that there is
+            form = f"{image.width} x {image.height} pixels of mode {image.mode}"  # its header's: nothing is decoded yet
+            if form != FORM:
+                raise ValueError(f"{form} instead of {FORM}")
+            return np.asarray(image)
+    except Exception as error:  # zlib, struct and the readers of PNG's parts each have their own
+        raise ValueError(f"{name!r}: {error}") from error
 
 
 def _read_arrays(path: Path, part: Part) -> Characters:
+    wanted = (len(part.numbers), INSTANCES, SOURCE_SIDE, SOURCE_SIDE)
+    with _opened(path) as archive:
+        sizes = [member.file_size for member in archive.infolist() if member.filename == "images.npy"]
+    if len(sizes) != 1 or sizes[0] > math.prod(wanted) + HEADER_BYTES:
+        raise ValueError(f"images.npy with bytes {sizes} instead of [{math.prod(wanted)}] and a header")
     with np.load(path) as arrays:
         paper = arrays["images"]
-    wanted = (len(part.numbers), INSTANCES, SOURCE_SIDE, SOURCE_SIDE)
     if paper.shape != wanted or paper.dtype != bool:
         raise ValueError(f"images are {paper.dtype} {paper.shape} instead of bool {wanted}")
     return _characters(paper, part, ("",) * len(paper))
