@@ -70,14 +70,14 @@ def _shown(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+def write_whole(path: Path, content: str | bytes, mode: int = 0o666) -> None:
+    """Write a file so that it is there whole or not at all; `mode` is what the user's umask takes permissions from."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     umask = os.umask(0)
     os.umask(umask)
     try:
-        os.fchmod(handle, 0o666 & ~umask)  # as open() would have made it; mkstemp keeps it private
+        os.fchmod(handle, mode & ~umask)  # as open() would have made it; mkstemp keeps it private
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
         os.replace(name, path)

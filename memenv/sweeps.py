@@ -10,9 +10,15 @@ import numpy as np
 from memenv.fused.jit import loop
 
 GROUP = 32  # inputs: the fields of one row then fill the nearest cache
+SIGNATURE = (
+    "void(float64[:, ::1], float64[:, ::1], float64[:, ::1], float64[:, ::1], float64[:, ::1], float64[:, ::1], "
+    "float64[:, ::1], float64[:, ::1], float64, float64, int64, "
+    "float32[:, :, ::1], float32[:, :, ::1], float32[:, :, ::1], "
+    "float64[:, :, ::1], float64[:, ::1], float64[:, ::1], float64[::1], int64[::1])"
+)
 
 
-@loop()
+@loop(cache=False)
 def _row_voltage(g, weight, square, rows, cols, w, sums, flow):  # type: ignore[no-untyped-def]
     """The sums whose running sum along the row, times `weight`, is its sag: flow (cols, GROUP)."""
     sums[:] = 0.0
@@ -25,7 +31,7 @@ def _row_voltage(g, weight, square, rows, cols, w, sums, flow):  # type: ignore[
     sums[:] = 0.0
 
 
-@loop()
+@loop(cache=False)
 def _down(g, weight, weight_c, square_c, rows, cols, flow, sums, current, field):  # type: ignore[no-untyped-def]
     """Solves a row, and adds what its cells carry to the currents of the columns on the way to their terminals."""
     for j in range(g.size):
@@ -36,7 +42,7 @@ def _down(g, weight, weight_c, square_c, rows, cols, flow, sums, current, field)
             field[j, k] = through * current[j, k]
 
 
-@loop()
+@loop(cache=False)
 def _up(g, weight_c, field, w, before, voltage, defect, gamma, omega):  # type: ignore[no-untyped-def]
     """Solves the columns as far as a row, and takes Chebyshev's step there."""
     for j in range(g.size):
@@ -49,7 +55,7 @@ def _up(g, weight_c, field, w, before, voltage, defect, gamma, omega):  # type: 
             before[j, k] = last + omega * (gamma * step + now - last)
 
 
-@loop()
+@loop(cache=False)
 def _drops(g, weight, resistance, rows, cols, w, flow, sums, current, field, into):  # type: ignore[no-untyped-def]
     """The drops on the cells of a row, in place of `flow`, and the wires' sags that their currents make."""
     for j in range(g.size):
@@ -63,7 +69,7 @@ def _drops(g, weight, resistance, rows, cols, w, flow, sums, current, field, int
             field[j, k] = wire * current[j, k]
 
 
-@loop()
+@loop(cache=False)
 def _check(g, field, w, voltage, defect):  # type: ignore[no-untyped-def]
     """How far the columns are from Kirchhoff's laws at a row; the rows obey them."""
     for j in range(g.size):
@@ -74,7 +80,7 @@ def _check(g, field, w, voltage, defect):  # type: ignore[no-untyped-def]
             defect[k] += cell * off * off
 
 
-@loop()
+@loop(cache=False)
 def _power(g, rows, cols, power):  # type: ignore[no-untyped-def]
     """Adds what the cells of a row would take if wires had no resistance."""
     for j in range(g.size):
@@ -83,7 +89,7 @@ def _power(g, rows, cols, power):  # type: ignore[no-untyped-def]
             power[k] += g[j] * ideal * ideal
 
 
-@loop()
+@loop(cache=False)
 def _turn(flow, drop):  # type: ignore[no-untyped-def]
     """(cols, GROUP) as (GROUP, cols)."""
     for k in range(drop.shape[0]):
@@ -91,12 +97,7 @@ def _turn(flow, drop):  # type: ignore[no-untyped-def]
             drop[k, j] = flow[j, k]
 
 
-@loop(
-    "void(float64[:, ::1], float64[:, ::1], float64[:, ::1], float64[:, ::1], float64[:, ::1], float64[:, ::1], "
-    "float64[:, ::1], float64[:, ::1], float64, float64, int64, "
-    "float32[:, :, ::1], float32[:, :, ::1], float32[:, :, ::1], "
-    "float64[:, :, ::1], float64[:, ::1], float64[:, ::1], float64[::1], int64[::1])"
-)
+@loop(cache=False)
 def cells(  # type: ignore[no-untyped-def]
     g,  # (rows, cols) [S], as the five that follow
     weight,  # of the rows, see memenv.ladders.Ladder

@@ -193,7 +193,7 @@ def _read_arrays(path: Path, part: Part) -> Characters:
     if len(sizes) != 1 or sizes[0] > math.prod(wanted) + HEADER_BYTES:
         raise ValueError(f"images.npy with bytes {sizes} instead of [{math.prod(wanted)}] and a header")
     with np.load(path) as arrays:
-        paper = arrays["images"]
+        paper = arrays["images.npy"]  # a member "images" would come first otherwise
     if paper.shape != wanted or paper.dtype != bool:
         raise ValueError(f"images are {paper.dtype} {paper.shape} instead of bool {wanted}")
     return _characters(paper, part, ("",) * len(paper))

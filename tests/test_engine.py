@@ -12,7 +12,7 @@ from scipy.stats import ks_2samp, kstest
 from memenv.arrays import tree_map
 from memenv.device import Device, Mismatch, State
 from memenv.engine import BLOCK, EngineError, Key, load_engine
-from memenv.fused import disk, elementary, run, trace
+from memenv.fused import elementary, run, trace
 from memenv.noise import Noise, threefry
 from memenv.presets import load_device, presets
 from memenv.tables import TableDevice
@@ -362,20 +362,6 @@ def test_uniform_numbers_are_uniform():
 
 
 # -- compilation -----------------------------------------------------------------------------------------------------
-
-
-@numba
-def test_the_first_call_says_that_it_compiles_and_the_next_process_need_not(tmp_path, monkeypatch, caplog):
-    text = 'from memenv.fused.jit import loop\n\n\n@loop("void(float32[::1])")\ndef cells(x):\n    x[0] = 7.0\n'
-    monkeypatch.setenv("MEMENV_CACHE", str(tmp_path))
-    disk._folder.cache_clear()
-    for said in (True, False):
-        caplog.clear()
-        disk.compiled.cache_clear()
-        x = np.zeros(1, np.float32)
-        disk.compiled(text, "test")(x)
-        assert x[0] == 7 and ("compiling a loop to test" in caplog.text) is said
-    disk._folder.cache_clear()
 
 
 def test_devices_that_differ_in_numbers_only_share_a_loop():

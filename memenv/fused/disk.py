@@ -1,60 +1,146 @@
 """From text to machine code: numba compiles a loop once a machine, the disk keeps it.
 
-The file of a loop is named by the hash of its text. Loops lie in $MEMENV_CACHE, else in memenv's folder of
-$XDG_CACHE_HOME or ~/.cache; they can be read there, and deleted.
+Loops lie in the folder `loops` of $MEMENV_CACHE, else of memenv's folder in $XDG_CACHE_HOME or ~/.cache; their text can
+be read there, and they can be deleted. Machine code that is loaded is trusted: folder and files must be the user's own
+and closed to others, and a file is used only if it is whole and begins with the text, processor and versions that are
+asked for. Where loops cannot be kept, each process compiles its own in memory, and a notice says why.
 """
 
 import functools
 import hashlib
-import importlib.util
 import logging
 import os
+import pickle
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from memenv.archives import read_regular
+from memenv.command import write_whole
 
 LOG = logging.getLogger("memenv")  # without a handler of the user's, warnings appear on stderr
+MOST_BYTES = 1 << 26  # of a file; the longest loops take under 1 MB
 _JIT = Path(__file__).with_name("jit.py").read_text(encoding="utf-8")  # loops compiled by another text are others
 
 
 @functools.cache
 def compiled(text: str, purpose: str) -> Callable[..., None]:
-    """The function of a loop's text, from the disk if it was compiled before.
+    """The function `cells` of a loop's text, compiled for its SIGNATURE, from the disk if it was compiled before.
 
     Compiling takes seconds: a message says so, and that it is for `purpose`.
     """
-    name = f"memenv_loop_{hashlib.sha256((_JIT + text).encode()).hexdigest()[:20]}"
-    folder = _folder()
-    path = folder / f"{name}.py"
-    if not path.exists():
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
-            file.write(text)
-        os.replace(file.name, path)
-    new = not any((folder / "__pycache__").glob(f"{name}.*.nbi"))
-    if new:
-        LOG.warning("memenv: compiling a loop to %s, once on this machine ...", purpose)
-    start = time.perf_counter()
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where numba looks when it loads a compiled loop
-    spec.loader.exec_module(module)
-    if new:
-        LOG.warning("memenv: ... took %.1f s, is kept in %s", time.perf_counter() - start, folder)
-    return module.cells
+    module = ModuleType(f"memenv_loop_{hashlib.sha256((_JIT + text).encode()).hexdigest()[:20]}")
+    sys.modules[module.__name__] = module  # where numba looks when it loads a compiled loop
+    exec(compile(text, f"<{module.__name__}>", "exec"), module.__dict__)
+    cells = module.__dict__["cells"]
+    cells._cache = _Kept(text, purpose)
+    cells.compile(module.__dict__["SIGNATURE"])
+    cells.disable_compile()
+    return cells
+
+
+class _Kept:
+    """Where numba looks for a loop before it compiles it, and puts it afterwards (as in `numba.core.caching`).
+
+    Its own cache unpickles what lies in its place, whoever put it there, and takes machine code for undamaged.
+    """
+
+    def __init__(self, text: str, purpose: str) -> None:
+        self.text, self.purpose, self.began = text, purpose, 0.0
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """What was compiled before, or None."""
+        from numba.core.compiler import CompileResult
+
+        target.refresh()
+        head, folder = _head(self.text, target.codegen()), _folder()
+        if folder:
+            path = _file(folder, head)
+            try:
+                return CompileResult._rebuild(target, *pickle.loads(_content(path, head)))
+            except FileNotFoundError:
+                pass
+            except Exception as error:  # of a pickle, anything
+                LOG.warning("memenv: %s is made anew: %s", path, error)
+        LOG.warning("memenv: compiling a loop to %s ...", self.purpose)
+        self.began = time.perf_counter()
+        return None
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep what was compiled, if there is a place for it."""
+        from numba.core.serialize import dumps
+
+        took, kept, folder = time.perf_counter() - self.began, "", _folder()
+        if folder:
+            head = _head(self.text, result.codegen)
+            content = head + dumps(result._reduce())
+            try:
+                write_whole(_file(folder, head), _digest(content) + content, mode=0o600)
+                kept = f", is kept in {folder}"
+            except OSError as error:
+                _not_kept(f"{folder}: {error.strerror},")
+        LOG.warning("memenv: ... took %.1f s%s", took, kept)
+
+
+def _head(text: str, codegen: Any) -> bytes:
+    """What a file must begin with: all that its machine code depends on."""
+    import llvmlite
+    import numba
+
+    made_by = sys.version, numba.__version__, llvmlite.__version__, *codegen.magic_tuple()
+    return "\n".join([*(f"# {' '.join(part.split())}" for part in made_by), _JIT, text, "# machine code\n"]).encode()
+
+
+def _file(folder: Path, head: bytes) -> Path:
+    return folder / f"{hashlib.sha256(head).hexdigest()[:20]}.loop"
+
+
+def _digest(content: bytes) -> bytes:
+    """The first line of a file with this content."""
+    return f"# {hashlib.sha256(content).hexdigest()}\n".encode()
+
+
+def _content(path: Path, head: bytes) -> bytes:
+    """The machine code in a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it cannot be read.
+        ValueError: the file is damaged, another's, or of another text.
+    """
+    if not _private(path):
+        raise ValueError("it is not yours, or others may use it")
+    digest, line, content = read_regular(path, MOST_BYTES).partition(b"\n")
+    if digest + line != _digest(content) or not content.startswith(head):
+        raise ValueError("it is damaged")
+    return content[len(head) :]
+
+
+def _private(path: Path) -> bool:
+    """Whether the user owns it, nobody else may use it, and it is no link."""
+    status = path.lstat()
+    return os.name == "nt" or (status.st_uid == os.geteuid() and not status.st_mode & 0o077)  # of a link, these are set
+
+
+def _folder() -> Path | None:
+    """Where loops are kept; None, and a notice, if that cannot be written or others may use it."""
+    try:
+        given = os.environ.get("MEMENV_CACHE")
+        base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memenv"
+    except RuntimeError:
+        return _not_kept("there is no home,")
+    folder = base / "loops"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder if _private(folder) else _not_kept(f"{folder} is not yours, or others may use it: remove it, or")
+    except OSError as error:
+        return _not_kept(f"{folder}: {error.strerror},")
 
 
 @functools.cache
-def _folder() -> Path:
-    """Where loops are kept; a temporary folder if that cannot be written."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memenv"
-    folder = Path(os.environ.get("MEMENV_CACHE") or home)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="memenv-"))
+def _not_kept(reason: str) -> None:
+    """A notice, once."""
+    LOG.warning("memenv: compiled loops are not kept: %s set MEMENV_CACHE to a folder of yours", reason)

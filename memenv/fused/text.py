@@ -276,7 +276,8 @@ def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None]
     text = [
         "\n".join(f"{name} = {value}" for value, name in shared.literals.items()),
         *shared.routines.values(),
-        f'@loop("void({", ".join(kinds)})")\n' + "\n    ".join(body) + "\n",
+        f'SIGNATURE = "void({", ".join(kinds)})"',
+        "@loop(cache=False)\n" + "\n    ".join(body) + "\n",  # memenv.fused.disk keeps it
     ]
     return Loop(
         HEAD + "\n\n\n".join(text),
