@@ -17,7 +17,7 @@ import numpy as np
 
 from agents.compiled_policy import Columns, CompiledPolicy, compiled_policy
 from memenv.arrays import Array, take, tree_map
-from memenv.engine import load_engine
+from memenv.engine import check_threads, load_engine
 from memenv.envs.actions import signals_of
 from memenv.envs.cell_episode import Episode
 from memenv.envs.cell_observation import View
@@ -95,8 +95,10 @@ class MassWriter:
             on_chunk: called with the number of cells of each chunk that is done, by its worker.
 
         Raises:
-            ValueError: targets of another number or out of range, or more cells than memory is free for.
+            ValueError: targets of another number or out of range, more cells than memory is free for, or a number of
+                workers that is not allowed.
         """
+        check_threads(workers, "workers")
         goals = None if targets is None else self._checked(targets, cells)
         kinds = (*KINDS, np.float32 if conductances else None)
         each = sum(np.dtype(kind).itemsize for kind in kinds if kind)

@@ -30,6 +30,7 @@ from agents.sb3 import GymVecEnv
 from agents.sb3_policy import RECIPES, SB3Policy, head_of, load_model, make_model, recipe
 from memenv.command import option, parse, write_whole
 from memenv.device import Device
+from memenv.engine import check_threads
 from memenv.envs import TaskVectorEnv
 from memenv.envs.write_verify import WriteVerify
 from memenv.runs import RECORD, check_folder, csv_text, versions
@@ -122,9 +123,10 @@ def _completed(config: TrainConfig) -> TrainConfig:
     for name in ("steps", "envs", "history", "seed", "hidden"):
         if getattr(config, name) < 0:
             raise ValueError(f"{name} is {getattr(config, name)}, allowed is a whole number >= 0")
-    for name in ("evaluations", "evaluation_cells", "threads"):
+    for name in ("evaluations", "evaluation_cells"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name} is {getattr(config, name)}, allowed is a whole number >= 1")
+    check_threads(config.threads)
     if config.kinship and (config.algo != PULSE or config.rounds < 2):
         raise ValueError(f"kinship is {config.kinship}: it needs --algo {PULSE} and --rounds of at least 2")
     if config.algo == PULSE:

@@ -15,6 +15,7 @@ crossbars are written and read as well: those that are no loop over cells (`Cros
 
 import importlib.util
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ NAMES = ("auto", "numpy", "numba")
 WORTHWHILE = 4096  # cells, above which the seconds of compilation are soon regained
 BLOCK = 8192  # cells that NumPy takes at a time, for its intermediate results to stay in cache
 MOST_CELLS = 2**32
+MOST_THREADS = max(256, os.cpu_count() or 1)  # more are slower, and thousands end the process where stacks run out
 
 
 class EngineError(ValueError):
@@ -48,6 +50,10 @@ class Engine:
 
     name: str  # numpy or numba
     threads: int = 1  # of the compiled loop
+
+    def __post_init__(self) -> None:
+        """Refuses threads that no processor has, with an `EngineError`."""
+        check_threads(self.threads)
 
     def fabricate(self, device: Any, key: Key, cells: int) -> Any:
         """A chip of `cells` cells of a nominal device."""
@@ -140,16 +146,24 @@ class Engine:
             raise EngineError(str(error)) from None
 
 
+def check_threads(number: Any, name: str = "threads") -> None:
+    """Refuses a number of threads, the argument of that name, before they are made.
+
+    Raises:
+        EngineError: no whole number from 1 to MOST_THREADS.
+    """
+    if not isinstance(number, int | np.integer) or not 1 <= number <= MOST_THREADS:
+        raise EngineError(f"{name} is {number}, allowed is a whole number from 1 to {MOST_THREADS}")
+
+
 def load_engine(name: str = "auto", *, cells: int | None = None, threads: int = 1) -> Engine:
     """The engine of a name; `auto` is numba where it is installed and `cells` (None: many) are worth compiling for.
 
     Raises:
-        EngineError: an unknown name, numba asked for and not installed, or threads < 1.
+        EngineError: an unknown name, numba asked for and not installed, or a number of threads that is not allowed.
     """
     if name not in NAMES:
         raise EngineError(f"engine is {name!r}, allowed are {', '.join(NAMES)}")
-    if threads < 1:
-        raise EngineError(f"threads is {threads}, at least 1 is needed")
     installed = importlib.util.find_spec("numba") is not None
     if name == "numba" and not installed:
         raise EngineError('engine "numba" needs numba: pip install "memenv[numba]", or choose engine "numpy"')

@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from memenv.command import option, parse, write_whole
+from memenv.engine import check_threads
 from memenv.fewshot.bank import NETWORKS
 from memenv.fewshot.characters import Characters
 from memenv.fewshot.chips import Hardware
@@ -153,10 +154,11 @@ def completed(config: PretrainConfig) -> PretrainConfig:
         config = replace(config, network="conv", hidden=())
     plain = config.network == "conv" and not config.device and config.train == "all"
     usual = {"tasks": 1 if plain else 32, "ways": 60 if plain else 5, "inner_steps": 1 if plain else 5}
-    for name in (*usual, "steps", "shots", "queries", "evaluations", "threads"):
+    for name in (*usual, "steps", "shots", "queries", "evaluations"):
         least = 0 if name in usual else 1
         if getattr(config, name) < least:
             raise ValueError(f"{name} is {getattr(config, name)}, allowed is a whole number >= {least}")
+    check_threads(config.threads)
     if not all(outputs >= 1 for outputs in config.hidden):
         raise ValueError(f"hidden is {config.hidden}, allowed are whole numbers >= 1")
     for name in ("learning_rate", "rates_learning_rate"):

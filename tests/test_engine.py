@@ -11,7 +11,7 @@ from scipy.stats import ks_2samp, kstest
 
 from memenv.arrays import tree_map
 from memenv.device import Device, Mismatch, State
-from memenv.engine import BLOCK, EngineError, Key, load_engine
+from memenv.engine import BLOCK, MOST_THREADS, Engine, EngineError, Key, load_engine
 from memenv.fused import elementary, run, trace
 from memenv.noise import Noise, threefry
 from memenv.presets import load_device, presets
@@ -394,8 +394,16 @@ def test_what_cannot_be_compiled_says_so():
 def test_an_unknown_engine_is_named_with_those_that_exist():
     with pytest.raises(EngineError, match="'cuda', allowed are auto, numpy, numba"):
         load_engine("cuda")
-    with pytest.raises(EngineError, match="threads is 0"):
-        load_engine("numpy", threads=0)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 99_999, 10**30, 1.5, math.nan, "2", None])
+def test_a_number_of_threads_that_no_processor_has_is_refused_before_they_are_made(threads):
+    for make in (lambda: load_engine("numpy", threads=threads), lambda: Engine("numba", threads)):
+        with pytest.raises(
+            EngineError, match=rf"threads is {threads}, allowed is a whole number from 1 to {MOST_THREADS}"
+        ):
+            make()
+    assert load_engine("numpy", threads=np.int64(MOST_THREADS)).threads == MOST_THREADS >= 256
 
 
 def test_without_numba_the_engine_is_numpy_and_numba_says_how_to_get_it(monkeypatch):

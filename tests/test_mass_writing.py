@@ -77,6 +77,11 @@ def test_workers_do_not_change_the_result():
         np.testing.assert_array_equal(part, getattr(two, name))
 
 
+def test_more_workers_than_any_processor_has_threads_are_refused():
+    with pytest.raises(ValueError, match="workers is 99999, allowed is a whole number from 1 to"):
+        WRITERS["ispp"](1000, seed=0, workers=99_999)
+
+
 def test_the_first_chunk_does_not_depend_on_the_number_of_cells():
     few, many = (WRITERS["ispp"](cells, seed=3, chunk=1024) for cells in (1024, 3000))
     np.testing.assert_array_equal(few.pulses, many.pulses[:1024])

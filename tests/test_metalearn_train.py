@@ -184,6 +184,8 @@ def test_a_warm_start_begins_where_the_other_run_ended(tmp_path):
         ({"device": ("nothing",)}, "unknown device 'nothing'"),
         ({"steps": 0}, "steps is 0"),
         ({"tasks": -1}, "tasks is -1"),
+        ({"threads": 0}, "threads is 0, allowed is a whole number from 1 to"),
+        ({"threads": 99_999}, "threads is 99999, allowed is a whole number from 1 to"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"augment": -1.0}, "augment is -1.0"),
         ({"ways": 30}, "30 ways are more than the 24 classes"),

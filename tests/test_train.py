@@ -170,6 +170,8 @@ def test_a_missing_or_damaged_file_is_refused(ppo, tmp_path, damage):
         (["--device", "unobtainium"], "unobtainium"),
         (["--steps", "-1"], "steps is -1"),
         (["--evaluations", "0"], "evaluations is 0"),
+        (["--threads", "0"], "threads is 0, allowed is a whole number from 1 to"),
+        (["--threads", "99999"], "threads is 99999, allowed is a whole number from 1 to"),
         (["--algo", "pulse", "--kinship", "0.9"], "--rounds of at least 2"),
         (["--kinship", "0.9", "--rounds", "2"], "needs --algo pulse"),
         (["--algo", "ars"], "invalid choice: 'ars'"),

@@ -64,7 +64,7 @@ class _Kept:
             except FileNotFoundError:
                 pass
             except Exception as error:  # of a pickle, anything
-                LOG.warning("memenv: %s is made anew: %s", path, error)
+                LOG.warning("memenv: %s is made anew: %s", path, " ".join(str(error).split()))
         LOG.warning("memenv: compiling a loop to %s ...", self.purpose)
         self.began = time.perf_counter()
         return None
