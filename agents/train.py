@@ -28,10 +28,11 @@ from agents.pulse_predictor import PulsePredictor, load_pulse_predictor
 from agents.recurrent import Weights
 from agents.sb3 import GymVecEnv
 from agents.sb3_policy import RECIPES, SB3Policy, head_of, load_model, make_model, recipe
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.device import Device
 from memenv.envs import TaskVectorEnv
 from memenv.envs.write_verify import WriteVerify
+from memenv.files import write_whole
 from memenv.runs import RECORD, check_folder, csv_text, versions
 
 PULSE = "pulse"

@@ -17,12 +17,13 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.fewshot.bank import NETWORKS
 from memenv.fewshot.characters import Characters
 from memenv.fewshot.chips import Hardware
 from memenv.fewshot.episodes import draw
 from memenv.fewshot.initialisations import HEAD_RATE, Initialisation, load_initialisation, rotations
+from memenv.files import write_whole
 from memenv.presets import load_device
 from memenv.runs import RECORD, check_folder, csv_text, versions
 from metalearn.chip_options import ChipOptions
