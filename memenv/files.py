@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import pickle
 import re
 import stat
 import struct
@@ -25,9 +26,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-UNREADABLE = (  # what goes wrong when a file is damaged: NumPy, zip and zlib each have errors of their own
+UNREADABLE = (  # what goes wrong when a file is damaged: each library has errors of its own
     *(OSError, ValueError, LookupError, EOFError, TypeError, SyntaxError, AttributeError, ArithmeticError, MemoryError),
-    *(RuntimeError, Warning, struct.error, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+    *(RuntimeError, AssertionError, Warning, struct.error, pickle.PickleError, zipfile.BadZipFile, zlib.error),
+    tokenize.TokenError,
 )
 FLOATS = ("f2", "f4", "f8")
 WHOLE = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
@@ -164,7 +166,7 @@ def check_card(card: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, .
         value, allowed = card[name], kind if isinstance(kind, tuple) else (kind,)
         if type(value) not in (*allowed, *((int,) if float in allowed else ())):
             wanted = " or ".join(one.__name__ for one in allowed)
-            raise ValueError(f"{name} is {value!r} in its card, a {wanted} is needed")
+            raise ValueError(f"{name} is {value!r} in its card; a value of type {wanted} is needed")
 
 
 # -- arrays ------------------------------------------------------------------------------------------------------------

@@ -344,9 +344,9 @@ def test_a_json_file_is_text_and_not_endless(tmp_path: Path) -> None:
     [
         ({"a": 1}, "its card lacks b"),
         ({"a": 1, "b": True, "c": 3}, "its card has 'c', known are a, b"),
-        ({"a": "1", "b": True}, "a is '1' in its card, a float is needed"),
-        ({"a": True, "b": True}, "a is True in its card, a float is needed"),
-        ({"a": 1, "b": 1}, "b is 1 in its card, a bool is needed"),
+        ({"a": "1", "b": True}, "a is '1' in its card; a value of type float is needed"),
+        ({"a": True, "b": True}, "a is True in its card; a value of type float is needed"),
+        ({"a": 1, "b": 1}, "b is 1 in its card; a value of type bool is needed"),
     ],
 )
 def test_a_card_has_the_names_and_types_that_were_asked_for(card: dict[str, object], message: str) -> None:
