@@ -372,6 +372,22 @@ def test_a_damaged_tile_is_named(finished: tuple[Path, Path], tmp_path: Path, ca
     tile.write_bytes(tile.read_bytes()[:100])
     assert main(words(path, tmp_path / "out", "--resume")) == 2
     assert "tile_0000_0001.npz is no result of a tile" in capsys.readouterr().err
+    tile.write_bytes((tile.parent / "tile_0002_0001.npz").read_bytes())  # that of another one, of another size
+    assert main(words(path, tmp_path / "out", "--resume")) == 2
+    assert "remove it, and the tile is programmed again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("parameters", [{"task": 3}, {"give_up_below": "x"}, {"give_up_below": [1, 2]}])
+def test_a_record_of_a_run_with_other_parameters_is_refused(
+    parameters: dict[str, Any], finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = finished
+    assert main(words(path, tmp_path / "out")) == 0
+    record = tmp_path / "out" / "run.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"parameters": parameters}))
+    capsys.readouterr()
+    assert main(words(path, tmp_path / "out", "--resume")) == 2
+    assert "run.json is no record of a run with this controller" in capsys.readouterr().err
 
 
 def test_the_tuned_parameters_are_those_of_the_first_run(
