@@ -16,8 +16,9 @@ from tqdm import tqdm
 from agents.evaluate import Outcomes, evaluate
 from agents.library import known_policies, load_policy
 from agents.tune import tune
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.envs.write_verify import WriteVerify
+from memenv.files import write_whole
 from memenv.runs import csv_text, versions
 
 RESAMPLES = 1000  # of the bootstrap over chips

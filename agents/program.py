@@ -22,12 +22,13 @@ from agents.evaluate import EVALUATION
 from agents.library import load_policy
 from agents.program_report import figures, maps, page
 from agents.tiles import Programmer, TileResult, joined
-from agents.tune import tune
+from agents.tune import tune, tuned_policy
 from agents.weights_file import load_inputs, load_weights
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.converters import Converter
 from memenv.crossbar import WRITING, Crossbar
 from memenv.envs.write_verify import WriteVerify
+from memenv.files import check_card, load_json, named, write_whole
 from memenv.pairs import KINDS, Encoding
 from memenv.runs import versions
 from memenv.schemes import SCHEMES
@@ -118,8 +119,8 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
         }
         write_whole(config.out / "run.json", json.dumps(saved, indent=2) + "\n")
     if saved["parameters"]:
-        policy: Any = programmer.policy
-        programmer = dataclasses.replace(programmer, policy=dataclasses.replace(policy, **saved["parameters"]))
+        with named(config.out / "run.json", "record of a run with this controller"):
+            programmer = dataclasses.replace(programmer, policy=tuned_policy(programmer.policy, saved["parameters"]))
     results = _program_tiles(programmer, config)
     found = figures(programmer, results)
     write_whole(config.out / "conductances.npz", _arrays(programmer, results))
@@ -201,7 +202,7 @@ def _program_tiles(programmer: Programmer, config: ProgramConfig) -> list[TileRe
                     bar.update(max(end - left - bar.n, 0))
 
                 tiles.save(path, programmer.program(tile, on_step))
-            results.append(tiles.load(path))
+            results.append(tiles.load(path, programmer.sizes(tile)))
             done += cells
             bar.update(done - bar.n)
     return results
@@ -219,13 +220,13 @@ def _saved_run(config: ProgramConfig, record: dict[str, Any]) -> dict[str, Any]:
     """What run.json holds, if it is of the same run."""
     path = config.out / "run.json"
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        before = saved["config"]
-        saved["command"], saved["parameters"], saved["sha256"]["weights"]
+        saved = load_json(path)
+        check_card(saved, {"command": str, "versions": dict, "config": dict, "sha256": dict, "parameters": dict})
     except FileNotFoundError:
         raise ValueError(f"{config.out}: there is no run to resume") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: not a readable record of a run ({error})") from None
+    before = saved["config"]
     other = [name for name, value in record["config"].items() if before.get(name) != value]
     if other:
         changes = ", ".join(f"{name} was {before.get(name)}" for name in other)

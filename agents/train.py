@@ -2,7 +2,6 @@
 
 import csv
 import importlib.util
-import io
 import json
 import shlex
 import sys
@@ -27,12 +26,14 @@ from agents.policies import Policy
 from agents.pulse_predictor import PulsePredictor, load_pulse_predictor
 from agents.recurrent import Weights
 from agents.sb3 import GymVecEnv
-from agents.sb3_policy import RECIPES, SB3Policy, head_of, load_model, make_model, recipe
-from memenv.command import option, parse, write_whole
+from agents.sb3_files import head_of, resume_model, save_model
+from agents.sb3_policy import RECIPES, SB3Policy, make_model, recipe
+from memenv.command import option, parse
 from memenv.device import Device
 from memenv.engine import check_threads
 from memenv.envs import TaskVectorEnv
 from memenv.envs.write_verify import WriteVerify
+from memenv.files import named, parse_json, write_whole
 from memenv.runs import RECORD, check_folder, csv_text, versions
 
 PULSE = "pulse"
@@ -45,7 +46,7 @@ CONTINUABLE = {"out", "resume", "steps", "threads", "evaluations"}  # options th
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Train a policy for a device; agents.load_policy(path, task) loads the policy.zip or policy.npz that it saves."""
+    """Train a policy for a device; agents.load_policy(path, task) loads the policy.npz that it saves."""
 
     device: tuple[str, ...] = option(
         ("threshold",), help="names, .json records or .npz tables; several are mixed; family (pulse)"
@@ -89,7 +90,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def policy_file(config: TrainConfig) -> Path:
     """Where the best policy of a run is put."""
-    return config.out / ("policy.npz" if config.algo == PULSE else "policy.zip")
+    return config.out / "policy.npz"
 
 
 def train(config: TrainConfig, command: str = "") -> dict[str, float]:
@@ -106,6 +107,7 @@ def train(config: TrainConfig, command: str = "") -> dict[str, float]:
         "versions": versions("memenv", "gymnasium", "numpy", "torch", "stable-baselines3", "sb3-contrib"),
     }
     tasks = _tasks(config)
+    _check_earlier(config)
     check_folder(checkpoint_file(config), record["config"], config.resume, CONTINUABLE)
     write_whole(config.out / RECORD, json.dumps(record, indent=2) + "\n")
     with _journal(config, tasks) as journal:
@@ -157,7 +159,21 @@ def _tasks(config: TrainConfig) -> list[WriteVerify]:
 
 def checkpoint_file(config: TrainConfig) -> Path:
     """From where a run is resumed."""
-    return config.out / policy_file(config).with_stem("checkpoint").name
+    return config.out / "checkpoint.npz"
+
+
+def _check_earlier(config: TrainConfig) -> None:
+    """Refuse a folder with a run of a version that saved pickles.
+
+    Raises:
+        ValueError: with what to do.
+    """
+    old, new = config.out / "checkpoint.zip", checkpoint_file(config)
+    if old.exists() and not new.exists():
+        raise ValueError(
+            f"{old}: of an earlier version, and can run any code when it is opened; to go on with a run of your own, "
+            f"make arrays of it: memenv import-policy {old} --trust, then --resume; or choose another --out"
+        )
 
 
 # -- what is written as the training goes ----------------------------------------------------------------------------
@@ -265,22 +281,18 @@ def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journ
     """Reinforcement learning by stable-baselines3."""
     (task,) = tasks
     env = GymVecEnv(TaskVectorEnv(task, config.envs, AutoresetMode.SAME_STEP))
+    model = make_model(config.algo, env, config.seed)
     if config.resume:
-        model = load_model(config.algo, checkpoint_file(config), env)
+        resume_model(checkpoint_file(config), model, config.algo)
         model.set_random_seed(_fresh_seed(config.seed, model.num_timesteps))
         journal.resume(model.num_timesteps)
         if hasattr(model, "learning_starts"):  # the replay buffer is not saved: it is filled again first
             model.learning_starts += model.num_timesteps
-    else:
-        model = make_model(config.algo, env, config.seed)
     model.set_logger(journal.logger)
-    policy, head = SB3Policy(model, task, task), head_of(config.algo, task)
+    policy, head = SB3Policy(config.algo, model.policy, task, task), head_of(config.algo, task)
 
     def save(path: Path) -> None:
-        buffer = io.BytesIO()
-        model.save(buffer, exclude=["_last_obs", "_last_original_obs", "_last_episode_starts", "_last_lstm_states"])
-        write_whole(path.with_suffix(".json"), head)
-        write_whole(path, buffer.getvalue())
+        save_model(path, model, head)
 
     def judge() -> None:
         journal.judge(model.num_timesteps, [(task, policy)], save)
@@ -311,7 +323,8 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, 
     )
     if config.resume:
         before = load_pulse_predictor(checkpoint_file(config), tasks[0])
-        start, done = before.weights, int(json.loads(before.card)["steps"])
+        with named(checkpoint_file(config), "checkpoint"):
+            start, done = before.weights, int(parse_json(before.card)["steps"])
         rate = 0.01 + 0.99 * 0.5 * (1.0 + np.cos(np.pi * min(done / config.steps, 1.0)))  # where the cosine had come to
         settings = replace(
             settings,

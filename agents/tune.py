@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from agents.controllers import controller, controllers
 from agents.evaluate import TUNING, evaluate
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.envs.write_verify import WriteVerify
+from memenv.files import write_whole
 
 GENERATIONS = 5  # of the cross-entropy search; the first is spread evenly over the ranges
 ELITE = 0.2  # share of a generation that shapes the next
@@ -96,6 +97,23 @@ def tune(policy: Any, trials: int = 100, seed: int = 0, judged: Judge = on_cells
     winner = build(finalists[np.argmin(final)])
     parameters = {f.name: getattr(winner, f.name) for f in fields}
     return Tuned(policy=winner, cost=float(final.min()), trials=len(points), parameters=parameters)
+
+
+def tuned_policy(policy: Any, parameters: Mapping[str, Any]) -> Any:
+    """The policy with parameters that `tune` found for it, as JSON gives them back.
+
+    Raises:
+        ValueError: they are not numbers, or not those that are tuned.
+    """
+    fields = [f.name for f in dataclasses.fields(policy) if "range" in f.metadata]
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in parameters.items()}
+    if sorted(values) != sorted(fields):
+        raise ValueError(f"its parameters are {', '.join(values)}; {', '.join(fields)} are needed")
+    for name, value in values.items():
+        like, parts = getattr(policy, name), np.ravel(value).tolist()
+        if np.shape(value) != np.shape(like) or any(type(part) not in (int, float) for part in parts):
+            raise ValueError(f"{name} is {value!r}, {np.size(like)} numbers are needed")
+    return dataclasses.replace(policy, **values)
 
 
 def _scaled(f: Any, value: Any) -> Any:

@@ -2,12 +2,13 @@
 
 import csv
 import io
-import json
 import platform
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from memenv.files import load_json
 
 RECORD = "run.json"
 
@@ -38,8 +39,8 @@ def check_folder(checkpoint: Path, config: Mapping[str, Any], resume: bool, cont
     if not checkpoint.exists():
         raise ValueError(f"{folder}: there is no checkpoint to resume; leave out --resume")
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError) as error:
+        before = dict(load_json(path)["config"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path}: cannot be read ({error}), so the run cannot be resumed") from None
     for name in config.keys() - continuable:
         if before.get(name) != config[name]:

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from tqdm import tqdm
 
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.fewshot.characters import Split
 from memenv.fewshot.chips import Hardware
 from memenv.fewshot.initialisations import Initialisation, load_initialisation, shipped
+from memenv.files import write_whole
 from memenv.presets import load_device
 from memenv.runs import csv_text, versions
 from metalearn.chip_options import ChipOptions

@@ -7,7 +7,6 @@ official numbers CCCC). Pillow is needed for the first two. Nothing is unpacked,
 """
 
 import io
-import math
 import os
 import re
 import zipfile
@@ -18,15 +17,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memenv.archives import UNREADABLE, read_regular
 from memenv.fewshot.characters import SIDE, Characters, Split
+from memenv.files import TRUTH, UNREADABLE, WHOLE, Entry, load_archive, read_regular
 
 VARIABLE = "MEMENV_OMNIGLOT"  # the folder, where none is passed
 INSTANCES, SOURCE_SIDE = 20, 105
 FORM = f"{SOURCE_SIDE} x {SOURCE_SIDE} pixels of mode 1"  # black and white, of each drawing
 DRAWING = re.compile(r"((?:.*/)?[^/]+/character\d+)/(\d{4})_(\d\d)\.png", re.ASCII)  # place, character, instance
 MOST_BYTES = 1 << 16  # of a drawing's file; published ones take some 250
-HEADER_BYTES = 1 << 10  # that an array's file may have before its numbers
 SPLITS = ("random", "original", "small1")
 SPLIT_SEED = 1  # of the random split
 TRAINING_CHARACTERS = 1200  # of the random split; the other 423 are for evaluation
@@ -187,16 +185,13 @@ def _drawing(name: str, content: bytes) -> np.ndarray:
 
 
 def _read_arrays(path: Path, part: Part) -> Characters:
-    wanted = (len(part.numbers), INSTANCES, SOURCE_SIDE, SOURCE_SIDE)
-    with _opened(path) as archive:
-        sizes = [member.file_size for member in archive.infolist() if member.filename == "images.npy"]
-    if len(sizes) != 1 or sizes[0] > math.prod(wanted) + HEADER_BYTES:
-        raise ValueError(f"images.npy with bytes {sizes} instead of [{math.prod(wanted)}] and a header")
-    with np.load(path) as arrays:
-        paper = arrays["images.npy"]  # a member "images" would come first otherwise
-    if paper.shape != wanted or paper.dtype != bool:
-        raise ValueError(f"images are {paper.dtype} {paper.shape} instead of bool {wanted}")
-    return _characters(paper, part, ("",) * len(paper))
+    characters = len(part.numbers)
+    entries = {
+        "images": Entry((characters, INSTANCES, SOURCE_SIDE, SOURCE_SIDE), TRUTH),
+        "labels": Entry((characters, INSTANCES), WHOLE, optional=True),
+    }
+    _, arrays = load_archive(path, "part of Omniglot", entries)
+    return _characters(arrays["images"], part, ("",) * characters)
 
 
 def _characters(paper: np.ndarray, part: Part, alphabets: tuple[str, ...]) -> Characters:

@@ -18,8 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from memenv.archives import read_regular
-from memenv.command import write_whole
+from memenv.files import read_regular, write_whole
 
 LOG = logging.getLogger("memenv")  # without a handler of the user's, warnings appear on stderr
 MOST_BYTES = 1 << 26  # of a file; the longest loops take under 1 MB
