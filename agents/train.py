@@ -270,7 +270,7 @@ def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journ
         if hasattr(model, "learning_starts"):  # the replay buffer is not saved: it is filled again first
             model.learning_starts += model.num_timesteps
     else:
-        model = make_model(config.algo, env, config.seed)
+        model = make_model(config.algo, env, _fresh_seed(config.seed, 0))
     model.set_logger(journal.logger)
     policy, head = SB3Policy(model, task, task), head_of(config.algo, task)
 
@@ -340,5 +340,8 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, 
 
 
 def _fresh_seed(seed: int, done: int) -> int:
-    """A seed for the rest of a run, so that it does not see its first chips again."""
+    """A seed for what a run does after `done` steps: it sees neither its first chips again nor those of other purposes.
+
+    A plain seed would not do: Gymnasium's streams of 0 are those of (0, 0), an evaluation's with the seed 0.
+    """
     return int(np.random.SeedSequence((TRAINING, seed, done)).generate_state(1)[0])
