@@ -47,13 +47,18 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         Fault("agents/evaluate.py", "default_rng((purpose, seed))", "default_rng(seed)"),
         Fault("agents/train.py", "EVALUATION_SEED, purpose=TUNING)", "EVALUATION_SEED)"),
         Fault("agents/train.py", "_fresh_seed(config.seed, 0)", "config.seed"),
+    ),
+    PROTOCOL + "::test_training_through_the_device_draws_from_seeds_of_its_own": (
         Fault("agents/pulse_training.py", "seeded(config.seed, TRAINING)", "seeded(config.seed, 0)"),
         Fault("agents/pulse_training.py", "seeded(config.seed, TRAINING)", "seeded(config.seed, 1)"),
     ),
     PROTOCOL + "::test_a_resumed_training_goes_on_with_other_cells_and_ends_where_it_was_to_end": (
         Fault("agents/train.py", "model.set_random_seed(_fresh_seed(config.seed, model.num_timesteps))", "pass"),
+    ),
+    PROTOCOL + "::test_a_resumed_training_through_the_device_goes_on_with_other_noise_at_the_rate_where_it_was": (
         Fault("agents/train.py", "seed=_fresh_seed(config.seed, done),", "seed=config.seed,"),
         Fault("agents/train.py", "iterations=config.steps - done,", "iterations=config.steps,"),
+        Fault("agents/train.py", "learning_rate=settings.learning_rate * float(rate),", ""),
     ),
     FEW_SHOT + "::test_agents_meet_other_chips_in_each_batch_and_for_each_purpose": (
         Fault("agents/few_shot.py", "purpose: int = EVALUATION, batch", "purpose: int = 1, batch"),
@@ -115,6 +120,24 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
             "np.tile(label, (tasks, shots)), query",
             "np.tile(label[::-1], (tasks, shots)), query",
         ),
+    ),
+    PROTOCOL + "::test_benchmarks_tune_on_seeds_that_their_figures_do_not_see": (
+        Fault("benchmarks/array_programming.py", "cells, seed, purpose=TUNING)", "cells, seed)"),
+        Fault("benchmarks/one_pulse.py", "errors(MORE * config.cells, TUNING)", "errors(config.cells, EVALUATION)"),
+        Fault(
+            "benchmarks/product_feedback.py", "default_rng((TUNING, seed, number))", "default_rng((0, seed, number))"
+        ),
+        Fault(
+            "benchmarks/product_feedback.py", "feedback, (TUNING, seed, number, 1))", "feedback, (0, seed, number, 1))"
+        ),
+    ),
+    PROTOCOL + "::test_the_products_of_a_benchmark_are_judged_on_inputs_that_feedback_is_not_given": (
+        Fault(
+            "benchmarks/product_feedback.py",
+            '"passed on": lambda: with_feedback(work.known, uniform),',
+            '"passed on": lambda: with_feedback(work.held, uniform),',
+        ),
+        Fault("benchmarks/product_feedback.py", "off = work.held @", "off = work.known @"),
     ),
     PROTOCOL + "::test_a_cell_stays_the_same_as_long_as_it_is_programmed": (
         Fault(

@@ -1,7 +1,6 @@
 """The protocol of programming: which cells train, tune and evaluate, what an interval covers, what a failure costs."""
 
 import csv
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from agents import compare as comparison
 from agents import tune as tuning
 from agents.classical import ISPP, HistoryInverse, parameter
 from agents.compare import CompareConfig, compare, metrics, summary
-from agents.evaluate import TUNING, Outcomes, evaluate
+from agents.evaluate import EVALUATION, TRAINING, TUNING, Outcomes, evaluate, seeded
 from agents.library import known_policies, load_policy
 from agents.program_report import mean_interval
 from agents.tune import Tuned, cost, tune
@@ -79,7 +78,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass(frozen=True)
 class Resigned:
-    """Gives up every cell whose number is in `when`, by what it shows, and leaves the others to ISPP."""
+    """Gives up cells that read above `effort`, and leaves the others to ISPP."""
 
     task: WriteVerify
     effort: float = parameter(1.0, 0.0, 1.0)
@@ -90,7 +89,7 @@ class Resigned:
         return ISPP(task=self.task).begin(chip, cells)
 
     def predict(self, observation: np.ndarray, state: Any = None, *more: Any) -> tuple[np.ndarray, Any]:
-        """Gives up cells that read in the upper part of the range."""
+        """See `agents.policies.Policy`."""
         action, state = ISPP(task=self.task).predict(observation, state, *more)
         view = self.task.view(observation)
         one = np.ones(len(view.read))
@@ -142,6 +141,46 @@ def test_a_resumed_training_goes_on_with_other_cells_and_ends_where_it_was_to_en
         assert float(list(csv.DictReader(file))[-1]["steps"]) == 2 * steps
 
 
+def test_training_through_the_device_draws_from_seeds_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    from agents import pulse_training
+
+    met: list[np.random.Generator] = []
+    roll = pulse_training.rollout
+
+    def rollout(weights: Any, device: Device, config: Any, rng: np.random.Generator) -> Any:
+        met.append(rng)
+        return roll(weights, device, config, rng)
+
+    monkeypatch.setattr(pulse_training, "rollout", rollout)
+    config = pulse_training.PulseTrainingConfig(hidden=4, iterations=1, streams=8, steps=1, seed=3)
+    pulse_training.train([WriteVerify().device], config)
+    seeds = [seeded(3, purpose).bit_generator.seed_seq.entropy for purpose in (TRAINING, EVALUATION, TUNING)]
+    assert [rng.bit_generator.seed_seq.entropy for rng in met] == seeds[:1] and seeds[0] not in seeds[1:]
+
+
+def test_a_resumed_training_through_the_device_goes_on_with_other_noise_at_the_rate_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("stable_baselines3")
+    from agents import train as training
+
+    met: list[Any] = []
+    learn = training.pulse_training.train
+
+    def noted(devices: Any, settings: Any, *more: Any) -> Any:
+        met.append(settings)
+        return learn(devices, settings, *more)
+
+    monkeypatch.setattr(training.pulse_training, "train", noted)
+    config = training.TrainConfig(algo="pulse", envs=8, evaluation_cells=8, max_pulses=2, evaluations=1, steps=2)
+    training.train(replace(config, out=tmp_path))
+    training.train(replace(config, out=tmp_path, steps=4, resume=True))
+    first, second = met
+    assert first.seed != second.seed and first.iterations == second.iterations == 2
+    assert second.learning_rate == pytest.approx(0.505 * first.learning_rate)  # half-way down the cosine
+
+
 def test_programming_tunes_on_cells_that_it_does_not_program(
     watch: Watch, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +192,73 @@ def test_programming_tunes_on_cells_that_it_does_not_program(
     sizes = {"rows": 8, "cols": 8, "products": 4, "controller": "ispp", "trials": 2}
     command.program(command.ProgramConfig(weights=tmp_path / "w.npy", **sizes, out=tmp_path / "out"))
     assert watch.cells["tuning"] and not watch.cells["tuning"] & watch.cells["training"]
+
+
+def test_benchmarks_tune_on_seeds_that_their_figures_do_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import array_programming
+    import one_pulse
+    import product_feedback
+
+    met: list[int] = []
+    evaluates, shoots = array_programming.evaluate, one_pulse.shoot
+
+    def evaluated(*arguments: Any, purpose: int = EVALUATION) -> Outcomes:
+        met.append(purpose)
+        return evaluates(*arguments, purpose=purpose)
+
+    def shot(policy: Any, task: WriteVerify, cells: int, seed: int, purpose: int) -> Any:
+        met.append(purpose)
+        return shoots(policy, task, cells, seed, purpose)
+
+    def work(name: str, rng: np.random.Generator, *sizes: int) -> Any:
+        met.append(rng.bit_generator.seed_seq.entropy[0])
+        return product_feedback.Workload(*np.ones((3, 4, 4)))
+
+    def programmed(method: str, *more: Any) -> dict[str, float]:
+        met.append(more[-1][0])
+        return dict.fromkeys(("error", *product_feedback.COSTS), 1.0)
+
+    monkeypatch.setattr(array_programming, "evaluate", evaluated)
+    monkeypatch.setattr(one_pulse, "shoot", shot)
+    monkeypatch.setattr(one_pulse, "FACTORS", (0.8, 1.0))
+    monkeypatch.setattr(product_feedback, "workload", work)
+    monkeypatch.setattr(product_feedback, "program", programmed)
+    task = WriteVerify(device="threshold", max_pulses=2)
+    array_programming.in_seconds(ISPP(task=task), 10, 0)
+    config = product_feedback.ProductFeedbackConfig(trials=2, chips=2, device=("threshold",), workloads=("white",))
+    product_feedback.learned("threshold", config)
+    assert set(met) == {TUNING} and len(met) > 40
+    met.clear()
+    product_feedback.measure(config, {"threshold": product_feedback.Feedback()})
+    assert set(met) == {EVALUATION} and len(met) > 30
+    met.clear()
+    one_pulse.best_factors(task, one_pulse.OnePulseConfig(cells=20))
+    assert met == [TUNING, TUNING, EVALUATION, EVALUATION]
+
+
+def test_the_products_of_a_benchmark_are_judged_on_inputs_that_feedback_is_not_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import product_feedback
+
+    given: list[np.ndarray] = []
+    write = product_feedback.write_product
+
+    def noted(*arguments: Any, **more: Any) -> Any:
+        given.append(arguments[6])
+        return write(*arguments, **more)
+
+    monkeypatch.setattr(product_feedback, "write_product", noted)
+    work = product_feedback.workload("correlated", np.random.default_rng(0), 6, 3, 30)
+    assert not np.isin(work.known, work.held).any()
+    nothing = work._replace(held=np.eye(6)[:1])  # on which the first row of the weights is all that counts
+    found = [
+        product_feedback.program("passed on", one, "threshold", "history", product_feedback.Feedback(), 0)["error"]
+        for one in (work, nothing)
+    ]
+    assert all(inputs is work.known for inputs in given) and found[0] != found[1]
 
 
 def test_a_cell_stays_the_same_as_long_as_it_is_programmed(watch: Watch) -> None:
@@ -340,7 +446,6 @@ def test_intervals_of_benchmarks_cover_the_truth_in_95_of_100_experiments(monkey
         found = intervals.mean_interval(total, number), intervals.ratio_interval(total, count, number)
         inside.append([low <= truth <= high for (_, low, high), truth in zip(found, (5.0, 2.5), strict=True)])
     check_coverage(inside)
-    del sys.modules["intervals"]
 
 
 def test_an_interval_over_seeds_is_one_over_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
