@@ -342,7 +342,8 @@ def test_every_trial_is_judged_on_the_same_cells_and_the_best_of_the_last_judgem
 
     def judged(policy: Any, cells: int, seed: int) -> float:
         calls.append((policy.effort, cells, seed))
-        return abs(policy.effort - 0.3) + (cells == tuning.FINAL_CELLS) * 2 * max(0.3 - policy.effort, 0)
+        far = abs(policy.effort - 0.3)
+        return 1.0 - far if cells == tuning.FINAL_CELLS else far  # of the best, the last judgement prefers the worst
 
     tuned = tune(Resigned(WriteVerify(), effort=0.9), trials=21, seed=5, judged=judged)
     final = [effort for effort, cells, _ in calls if cells == tuning.FINAL_CELLS]
