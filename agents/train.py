@@ -281,7 +281,7 @@ def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journ
     """Reinforcement learning by stable-baselines3."""
     (task,) = tasks
     env = GymVecEnv(TaskVectorEnv(task, config.envs, AutoresetMode.SAME_STEP))
-    model = make_model(config.algo, env, config.seed)
+    model = make_model(config.algo, env, _fresh_seed(config.seed, 0))
     if config.resume:
         resume_model(checkpoint_file(config), model, config.algo)
         model.set_random_seed(_fresh_seed(config.seed, model.num_timesteps))
@@ -355,5 +355,8 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, 
 
 
 def _fresh_seed(seed: int, done: int) -> int:
-    """A seed for the rest of a run, so that it does not see its first chips again."""
+    """A seed for what a run does after `done` steps: it sees neither its first chips again nor those of other purposes.
+
+    A plain seed would not do: Gymnasium's streams of 0 are those of (0, 0), an evaluation's with the seed 0.
+    """
     return int(np.random.SeedSequence((TRAINING, seed, done)).generate_state(1)[0])

@@ -15,6 +15,7 @@ from memenv.fewshot.initialisations import Initialisation
 from memenv.onchip import rest
 from metalearn.adapt import ideal, ideal_outputs, on_chip
 
+EVALUATION, TUNING = 0, 1  # what a seed is for: the two share neither chips nor tasks nor noise
 HOUR, DAY = 3600.0, 86400.0  # [s]
 DELAYS = (0.0, HOUR, DAY)
 Z = 1.96  # half-width of a 95 % interval in standard errors
@@ -98,6 +99,7 @@ def evaluate(
     queries: int = 15,
     delays: Sequence[float] = DELAYS,
     seed: int = 0,
+    purpose: int = EVALUATION,
     engine: str = "auto",
 ) -> Outcomes:
     """Learn each of `episodes` tasks on a fresh chip and classify its queries.
@@ -114,6 +116,7 @@ def evaluate(
         queries: query examples of a class.
         delays: [s] between the last step and the queries; each counts from the last step.
         seed: of episodes, chips and noise.
+        purpose: EVALUATION or TUNING episodes, chips and noise.
         engine: "numpy", "numba", or "auto": compiled where `memenv.fewshot.compiled.fits` says so.
 
     Raises:
@@ -121,7 +124,7 @@ def evaluate(
     """
     parts = []
     for number, first in enumerate(range(0, episodes, BATCH)):
-        tasks_rng, chip_rng, noise_rng = (np.random.default_rng([seed, number, k]) for k in range(3))
+        tasks_rng, chip_rng, noise_rng = (np.random.default_rng([seed, number, 3 * purpose + k]) for k in range(3))
         drawn = draw(inputs, tasks_rng, min(BATCH, episodes - first), ways=ways, shots=shots, queries=queries)
         if hardware is None:
             parts.append(_ideal(start, drawn, ways, len(delays)))
@@ -153,14 +156,14 @@ def tune(start: Initialisation, hardware: Hardware | None, inputs: np.ndarray, *
         start: where learning starts.
         hardware: the chip.
         inputs: what the front made of characters to tune on, others than those to evaluate on.
-        options: as of `evaluate`; the accuracy is that after the first delay.
+        options: as of `evaluate`, on TUNING chips; the accuracy is that after the first delay.
     """
     seen: dict[tuple[int, int], float] = {}
 
     def accuracy(place: tuple[int, int]) -> float:
         if place not in seen:
             tuned = Tuned(FINER ** place[0], FINER ** place[1], 0.0).of(start)
-            seen[place] = evaluate(tuned, hardware, inputs, **options).accuracy()[0]
+            seen[place] = evaluate(tuned, hardware, inputs, purpose=TUNING, **options).accuracy()[0]
         return seen[place]
 
     best = (0, 0)

@@ -29,7 +29,7 @@ from memenv.presets import load_device
 from memenv.runs import RECORD, check_folder, csv_text, versions
 from metalearn.chip_options import ChipOptions
 from metalearn.data import SOURCES, load
-from metalearn.evaluate import evaluate, mean_and_half_width
+from metalearn.evaluate import TUNING, evaluate, mean_and_half_width
 from metalearn.network import Encoder, Network, Pixels, random_move
 from metalearn.omniglot import SPLITS
 from metalearn.outer import METHODS, InnerLoop, outer_loss
@@ -331,7 +331,7 @@ class Journal:
         start = learner.initialisation(json.dumps({**self.record, "steps": steps}))
         inputs, episodes = start.front(self.aside.images), JUDGED // len(learner.loops)
         how: dict[str, Any] = {"shots": config.shots, "delays": (config.rest,), "engine": config.engine}
-        how["queries"] = min(QUERIES, self.aside.images.shape[1] - config.shots)
+        how |= {"queries": min(QUERIES, self.aside.images.shape[1] - config.shots), "purpose": TUNING}
         outcomes = [evaluate(start, loop.hardware, inputs, episodes=episodes, **how) for loop in learner.loops]
         loss, accuracy = np.mean(self.noted, axis=0)
         mean, half_width = mean_and_half_width(np.concatenate([one.later[0] for one in outcomes]))
