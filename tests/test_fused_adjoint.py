@@ -44,7 +44,7 @@ def test_derivatives_are_those_of_torch():
 
 
 def test_at_every_bound_derivatives_are_those_of_torch():
-    """`clip` and `floor_at` with numbers and with arrays as bounds, at, between and beyond them, and with one bound alone."""
+    """`clip` and `floor_at` with numbers and arrays as bounds: at, between and beyond them, and where both are one."""
     places = np.array([-1.0, 0.0, 0.5, 1.0, 2.0], np.float32)
     x, low = (part.ravel() for part in np.meshgrid(places, np.array([0.0, 1.0], np.float32)))
 
