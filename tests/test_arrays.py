@@ -47,7 +47,7 @@ def test_clip_takes_floats_and_arrays_as_bounds_under_both_backends(low, high):
 
 
 def bounded(kind, make, low=0.0, high=1.0):
-    """clip(x, low, high), or floor_at(x, low) for a kind of one letter; n: a number as bound, t: what `make` makes of it."""
+    """clip(x, low, high), floor_at(x, low) if the kind has one letter; n: a number, t: what `make` makes of it."""
     bounds = [make(bound) if letter == "t" else bound for letter, bound in zip(kind, (low, high), strict=False)]
     return lambda x: (arrays.floor_at if len(kind) == 1 else arrays.clip)(x, *bounds)
 
