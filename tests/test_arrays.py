@@ -27,9 +27,7 @@ def test_a_tensor_among_the_arguments_picks_torch():
 def test_floats_stay_python_floats_and_keep_every_digit(name):
     value = getattr(arrays, name)(0.3)
     assert type(value) is float
-    assert value == pytest.approx(
-        getattr(np, name)(0.3), rel=1e-15
-    )  # to the last bit but one, which libraries round differently
+    assert value == pytest.approx(getattr(np, name)(0.3), rel=1e-15)  # libraries may round the last bit differently
 
 
 @pytest.mark.parametrize("low", [-0.5, np.array([-0.5, 0.0, 0.5])])
