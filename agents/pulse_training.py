@@ -10,7 +10,7 @@ import torch
 from agents.evaluate import TRAINING, seeded
 from agents.pulse_predictor import FEATURES, OUTPUTS, Decision, Sight, decide, features
 from agents.recurrent import Weights, forward, initial_weights
-from memenv.arrays import is_zero, take, tree_map
+from memenv.arrays import clip, is_zero, take, tree_map
 from memenv.correlated import SmoothNormals
 from memenv.device import Device, State
 from memenv.envs.write_verify import CLEARANCE
@@ -186,7 +186,7 @@ def _fresh_target(read: torch.Tensor, tolerance: torch.Tensor, span: tuple[float
     """New targets, as `WriteVerify` draws them."""
     low, high = span
     gap = CLEARANCE * tolerance
-    below, above = (read - gap).clamp(low, high), (read + gap).clamp(low, high)
+    below, above = clip(read - gap, low, high), clip(read + gap, low, high)
     place = low + torch.rand(len(read)) * (high - low - (above - below))
     return torch.where(place < below, place, place + above - below).detach()
 

@@ -7,7 +7,7 @@ the cells, the rest is done in digital.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from memenv.arrays import Array, floor_at, namespace
+from memenv.arrays import Array, namespace, relu
 from memenv.synapses import Matrix, product, transposed
 
 
@@ -32,7 +32,7 @@ def forward(matrices: Sequence[Matrix], x: Array, noise: Sequence[Array | None] 
     inputs, signal = [], x
     for number, seen in enumerate(matrices):
         if number:
-            signal = floor_at(signal, 0.0)
+            signal = relu(signal)
         if signal.shape[-1] + 1 != seen.weights.shape[-2]:
             raise ValueError(
                 f"layer {number} takes {seen.weights.shape[-2] - 1} inputs (and a one for its biases), "

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from memenv.arrays import floor_at
 from memenv.fewshot.initialisations import (
     CHANNELS,
     HEAD_RANGE,
@@ -119,7 +120,7 @@ class Network(nn.Module):
         with torch.no_grad():
             for mine, given in zip(network.hidden, start.hidden, strict=True):
                 mine.copy_(torch.tensor(given))
-            network.log_rates.copy_(torch.tensor(rates).clamp(min=1e-6).log())
+            network.log_rates.copy_(floor_at(torch.tensor(rates), 1e-6).log())
             network.log_ranges.copy_(torch.tensor(start.ranges).log())
         return network
 

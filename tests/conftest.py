@@ -2,14 +2,16 @@
 
 import os
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # batches are small: further threads only wait; read when NumPy is loaded
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import settings
 
 from memenv.device import Device, Mismatch, Read, Response, Retention
-
-os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # batches are small: further threads only wait for each other
 
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=400)
 settings.load_profile("fixed")
@@ -19,6 +21,15 @@ settings.load_profile("fixed")
 def rng() -> np.random.Generator:
     """The same random numbers in every run."""
     return np.random.default_rng(20260)
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """The folder of published data, which the repository does not hold; tests that ask for it are skipped without."""
+    folder = Path(os.environ.get("MEMENV_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("published data: neither ../shared/data nor a folder in MEMENV_TEST_DATA")
+    return folder
 
 
 @pytest.fixture(scope="session")

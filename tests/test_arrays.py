@@ -27,7 +27,7 @@ def test_a_tensor_among_the_arguments_picks_torch():
 def test_floats_stay_python_floats_and_keep_every_digit(name):
     value = getattr(arrays, name)(0.3)
     assert type(value) is float
-    assert value == getattr(np, name)(0.3)
+    assert value == pytest.approx(getattr(np, name)(0.3), rel=1e-15)  # libraries may round the last bit differently
 
 
 @pytest.mark.parametrize("low", [-0.5, np.array([-0.5, 0.0, 0.5])])
@@ -44,13 +44,104 @@ def test_clip_takes_floats_and_arrays_as_bounds_under_both_backends(low, high):
     np.testing.assert_array_equal(arrays.clip(tensor(value), tensor(low), tensor(high)), expected)
 
 
-def test_clip_and_floor_pass_the_gradient_at_equality():
+def bounded(kind, make, low=0.0, high=1.0):
+    """clip(x, low, high), floor_at(x, low) if the kind has one letter; n: a number, t: what `make` makes of it."""
+    bounds = [make(bound) if letter == "t" else bound for letter, bound in zip(kind, (low, high), strict=False)]
+    return lambda x: (arrays.floor_at if len(kind) == 1 else arrays.clip)(x, *bounds)
+
+
+KINDS = pytest.mark.parametrize("kind", ["n", "t", "nn", "tt", "nt", "tn"])
+
+
+@KINDS
+@pytest.mark.parametrize("low", [0.0, -0.3, 1.0])  # the last: both bounds are one
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_derivative_is_one_at_bounds_and_between_them_and_zero_beyond_to_every_order(kind, low, dtype):
     torch = pytest.importorskip("torch")
-    x = torch.tensor([0.0, 1.0], dtype=torch.float64, requires_grad=True)
-    bound = torch.ones(2, dtype=torch.float64)
-    for value in (arrays.floor_at(x, 0.0), arrays.clip(x, 0.0, 1.0), arrays.clip(x, 0.0 * bound, bound)):
-        (gradient,) = torch.autograd.grad(value.sum(), x)
-        assert gradient.tolist() == [1.0, 1.0]
+    dtype = getattr(torch, dtype)
+    function = bounded(kind, lambda bound: torch.full((5,), bound, dtype=dtype), low)
+    x = torch.tensor([low - 1.0, low, 0.5 * (low + 1.0), 1.0, 2.0], dtype=dtype, requires_grad=True)
+    expected = [0.0, 1.0, 1.0, 1.0, float(len(kind) == 1)]
+    (first,) = torch.autograd.grad(function(x).sum(), x)
+    assert first.tolist() == expected
+    (slope,) = torch.autograd.grad((function(x) ** 3).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(slope.sum(), x)
+    np.testing.assert_allclose(second.detach(), 6 * function(x).detach() * torch.tensor(expected), rtol=1e-6)
+
+
+@KINDS
+def test_the_derivative_at_bounds_is_the_same_under_vmap(kind):
+    torch = pytest.importorskip("torch")
+    function = bounded(kind, lambda bound: torch.full((5,), bound, dtype=torch.float64))
+    x = torch.tensor([[-1.0, 0.0, 0.5, 1.0, 2.0]] * 3, dtype=torch.float64)
+    derivative = torch.func.grad(lambda part: function(part).sum())
+    second = torch.func.grad(lambda part: (function(part) ** 2).sum())
+    curvature = torch.func.vmap(torch.func.grad(lambda part: second(part).sum()))(x)
+    expected = [0.0, 1.0, 1.0, 1.0, float(len(kind) == 1)]
+    assert torch.func.vmap(derivative)(x).tolist() == [expected] * 3
+    assert curvature.tolist() == [[2.0 * one for one in expected]] * 3
+
+
+@KINDS
+def test_derivatives_beside_the_bounds_are_those_of_differences(kind):
+    torch = pytest.importorskip("torch")
+    function = bounded(kind, lambda bound: torch.full((5,), bound, dtype=torch.float64))
+    x = torch.tensor([-1.0, 1e-3, 0.5, 1.0 - 1e-3, 2.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(function, x)
+    assert torch.autograd.gradgradcheck(lambda x: function(x) ** 3, x)
+
+
+def test_a_bound_has_the_derivative_only_where_it_is_the_result():
+    torch = pytest.importorskip("torch")
+    x = torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0, 0.0, 1.0, 2.0])
+    low = torch.tensor([0.0] * 5 + [1.0] * 3, requires_grad=True)
+    high = torch.ones(8, requires_grad=True)
+    of_low, of_high = torch.autograd.grad(arrays.clip(x, low, high).sum(), (low, high))
+    assert of_low.tolist() == [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+    assert of_high.tolist() == [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
+
+
+def test_what_lies_beyond_a_bound_takes_no_infinite_slope_back():
+    torch = pytest.importorskip("torch")
+    x = torch.tensor([-1.0, -torch.inf, 0.25], requires_grad=True)
+    (slope,) = torch.autograd.grad(torch.sqrt(arrays.floor_at(x, 0.0)).sum(), x)
+    assert slope.tolist() == [0.0, 0.0, 1.0]
+
+
+@KINDS
+@pytest.mark.parametrize("low", [0.0, -0.3, 1e-30, 1.0])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_tensors_are_bounded_as_arrays_are_to_the_last_bit(kind, low, dtype, rng):
+    torch = pytest.importorskip("torch")
+    tiny = np.finfo(dtype).smallest_subnormal
+    near = [np.nextafter(bound, far, dtype=dtype) for bound in (low, 1.0) for far in (-np.inf, np.inf)]
+    x = np.array([np.nan, np.inf, -np.inf, 0.0, tiny, -tiny, low, 1.0, *near, *rng.normal(size=100)], dtype)
+    result = bounded(kind, lambda bound: torch.full(x.shape, bound, dtype=getattr(torch, dtype)), low)(
+        torch.from_numpy(x)
+    )
+    expected = bounded(kind, lambda bound: np.full(x.shape, bound, dtype), low)(x)
+    assert result.numpy().dtype == expected.dtype == dtype
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_bounds_that_are_no_numbers_come_through():
+    torch = pytest.importorskip("torch")
+    bound = torch.tensor([torch.nan, 0.0])
+    assert arrays.floor_at(torch.zeros(2), bound).isnan().tolist() == [True, False]
+    assert arrays.clip(torch.zeros(2), -1.0, bound).isnan().tolist() == [True, False]
+
+
+def test_whole_numbers_have_a_floor_too():
+    torch = pytest.importorskip("torch")
+    assert arrays.floor_at(torch.tensor([0, 3]), 0.5).tolist() == [0.5, 3.0]
+
+
+def test_relu_has_the_derivative_zero_at_zero_as_closed_forms_have_it():
+    torch = pytest.importorskip("torch")
+    x = torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
+    (slope,) = torch.autograd.grad(arrays.relu(x).sum(), x)
+    assert slope.tolist() == [0.0, 0.0, 1.0]
+    np.testing.assert_array_equal(arrays.relu(x).detach(), arrays.relu(x.detach().numpy()))
 
 
 def test_only_plain_zeros_can_be_left_out():

@@ -3,7 +3,6 @@
 import copy
 import pickle
 from dataclasses import replace
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -27,7 +26,6 @@ ID = "memenv/FewShot-v0"
 MODES = {mode.name: mode for mode in AutoresetMode}
 STEP = Response(amplitude=1.0, width=1e-6, threshold=0.5, slope=0.1, dose=0.02, gamma=0.0)
 QUIET = Device(g_min=1e-6, g_max=1e-4, set=STEP, reset=STEP)  # linear, without noise
-TABLE = Path(__file__).parents[2] / "shared" / "data" / "sandia" / "enode_dg_tables.npz"
 SMALL = {"init": "random", "ways": 3, "queries": 2, "max_steps": 3}
 VARIANTS = {
     "devices": {},
@@ -299,9 +297,9 @@ def test_an_episode_ends_when_its_steps_are_spent(few):
     ]
 
 
-@pytest.mark.skipif(not TABLE.exists(), reason="the measured tables are not part of the repository")
-def test_measured_devices_learn_too(few):
-    before, after = play(FewShot(**arguments("devices", few, device=str(TABLE))), 10, {"gain": 0.3})
+def test_measured_devices_learn_too(few, published):
+    table = str(published / "sandia" / "enode_dg_tables.npz")
+    before, after = play(FewShot(**arguments("devices", few, device=table)), 10, {"gain": 0.3})
     assert after.seen.loss.mean() < before.seen.loss.mean()
 
 

@@ -17,9 +17,6 @@ from memenv.pulse_data import PulseData, read_csv
 from memenv.records import DeviceError, from_json, to_json
 from memenv.search import values
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "sandia"
-measured = pytest.mark.skipif(not DATA.is_dir(), reason=f"the measured data are not in {DATA}")
-
 PULSE = {"amplitude": 1.0, "width": 1e-6, "threshold": 0.5, "slope": 0.1}
 DEVICE = Device(
     g_min=1e-5,
@@ -296,9 +293,8 @@ def test_tables_are_read_one_at_a_time() -> None:
 # -- measured devices --------------------------------------------------------------------------------------------------
 
 
-@measured
-def test_half_of_the_measured_trains_predicts_the_other_half() -> None:
-    data = read_csv(DATA / "crosssim_set.csv", DATA / "crosssim_reset.csv")
+def test_half_of_the_measured_trains_predicts_the_other_half(published: Path) -> None:
+    data = read_csv(*(published / "sandia" / f"crosssim_{polarity}.csv" for polarity in ("set", "reset")))
     found = fit(data)
     assert len(found.held_out) == 12
     for row in found.held_out:
@@ -307,9 +303,8 @@ def test_half_of_the_measured_trains_predicts_the_other_half() -> None:
     assert "1 V is assumed" in found.device.source
 
 
-@measured
-def test_the_shipped_record_of_the_enode_tables_is_what_the_fit_returns() -> None:
-    found = fit(read_data(DATA / "enode_dg_tables.npz"))
+def test_the_shipped_record_of_the_enode_tables_is_what_the_fit_returns(published: Path) -> None:
+    found = fit(read_data(published / "sandia" / "enode_dg_tables.npz"))
     shipped = load_device("enode-sandia")
     for name in found.errors:
         assert values(found.device, (name,)) == pytest.approx(values(shipped, (name,)), rel=0.01, abs=1e-9), name

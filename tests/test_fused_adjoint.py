@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from memenv.arrays import namespace
+from memenv.arrays import clip, floor_at, namespace
 from memenv.fused.adjoint import SLOPES, derivatives
 from memenv.fused.cells import Cells
 from memenv.fused.run import run
@@ -41,6 +41,24 @@ def test_derivatives_are_those_of_torch():
     total = sum((torch.tensor(slope) * part).sum() for slope, part in zip(towards, everything(*leaves), strict=True))
     for one, other in zip(mine, torch.autograd.grad(total, leaves), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4)
+
+
+def test_at_every_bound_derivatives_are_those_of_torch():
+    """`clip` and `floor_at` with numbers and arrays as bounds: at, between and beyond them, and where both are one."""
+    places = np.array([-1.0, 0.0, 0.5, 1.0, 2.0], np.float32)
+    x, low = (part.ravel() for part in np.meshgrid(places, np.array([0.0, 1.0], np.float32)))
+
+    def bounds(x, low, high):
+        return clip(x, low, high) * 3.0 + clip(x, 0.0, 1.0) * 5.0 + floor_at(x, 0.0) * 7.0, clip(x, 1.0, high)
+
+    def backwards(noise, _, *moving):
+        return derivatives(bounds(*moving), [1.0, 1.0], moving)
+
+    given = (x, low, np.ones_like(x))
+    mine = run(backwards, Key(0), x.shape, given, None, 1, False)
+    leaves = [torch.tensor(part, requires_grad=True) for part in given]
+    for one, other in zip(mine, torch.autograd.grad(sum(part.sum() for part in bounds(*leaves)), leaves), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_number_is_a_derivative_like_any_other():

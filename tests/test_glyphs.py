@@ -12,8 +12,6 @@ from memenv.fewshot.glyphs import POINTS, SPLINE, STROKES, glyphs, render
 from metalearn.omniglot import BACKGROUND, load_part
 from metalearn.tasks import classification
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "omniglot"
-
 
 @pytest.fixture(scope="module")
 def invented() -> Characters:
@@ -115,9 +113,9 @@ def test_nearest_neighbours_are_far_above_chance_and_far_from_a_solution(invente
     assert 40 < nearest_neighbour(invented) < 60
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"Omniglot is not in {DATA}")
-def test_nearest_neighbours_do_about_as_well_as_on_omniglot(invented: Characters) -> None:
-    assert abs(nearest_neighbour(invented) - nearest_neighbour(load_part(DATA, BACKGROUND))) < 10
+def test_nearest_neighbours_do_about_as_well_as_on_omniglot(invented: Characters, published: Path) -> None:
+    drawn = load_part(published / "omniglot", BACKGROUND)
+    assert abs(nearest_neighbour(invented) - nearest_neighbour(drawn)) < 10
 
 
 def test_glyphs_need_neither_torch_nor_pillow() -> None:

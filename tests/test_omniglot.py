@@ -15,8 +15,6 @@ import pytest
 from memenv.fewshot.characters import Characters, Split
 from metalearn.omniglot import BACKGROUND, SMALL1, Part, load_omniglot, load_part, shrink
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "omniglot"
-official = pytest.mark.skipif(not DATA.is_dir(), reason=f"Omniglot is not in {DATA}")
 PART = Part("images_background", (3, 4, 8))
 WHERE = {3: "Greek/character01", 4: "Greek/character02", 8: "N_Ko/character01"}
 
@@ -49,8 +47,8 @@ def pack(folder: Path, to: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def original() -> Split:
-    return load_omniglot(DATA, "original")
+def original(published: Path) -> Split:
+    return load_omniglot(published / "omniglot", "original")
 
 
 def test_ink_is_one_and_areas_are_averaged() -> None:
@@ -387,10 +385,9 @@ def test_the_environment_names_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(ValueError, match="random, original, small1; got 'vinyals'"):
-        load_omniglot(DATA, "vinyals")
+        load_omniglot("anywhere", "vinyals")
 
 
-@official
 def test_the_original_split_has_964_and_659_characters(original: Split) -> None:
     assert original.train.names == tuple(f"{k:04d}" for k in range(1, 965))
     assert original.test.names == tuple(f"{k:04d}" for k in range(965, 1624))
@@ -398,23 +395,21 @@ def test_the_original_split_has_964_and_659_characters(original: Split) -> None:
     assert 0.07 < original.train.images.mean() / 255 < 0.09  # ink, not paper
 
 
-@official
 def test_the_random_split_is_always_the_same_1200_and_423(original: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     def loaded(folder: Path, part: Part) -> Characters:
         return original.train if part is BACKGROUND else original.test
 
     monkeypatch.setattr("metalearn.omniglot.load_part", loaded)
-    split = load_omniglot(DATA)
+    split = load_omniglot("anywhere")
     assert (len(split.train), len(split.test)) == (1200, 423)
     assert {*split.train.names} | {*split.test.names} == {*original.train.names, *original.test.names}
     assert split.train.names[:4] == ("1398", "0061", "1486", "1166")
     np.testing.assert_array_equal(split.train.images[1], original.train.images[60])
 
 
-@official
-def test_an_official_archive_has_the_drawings_of_the_arrays(original: Split) -> None:
+def test_an_official_archive_has_the_drawings_of_the_arrays(original: Split, published: Path) -> None:
     pytest.importorskip("PIL")
-    small = load_part(DATA, SMALL1)
+    small = load_part(published / "omniglot", SMALL1)
     assert len(small) == 136
     assert sorted({*small.alphabets}) == ["Balinese", "Early_Aramaic", "Greek", "Korean", "Latin"]
     np.testing.assert_array_equal(small.images, original.train.images[[int(name) - 1 for name in small.names]])

@@ -1,6 +1,7 @@
 """The package as a whole: what stands on what, and what importing it costs."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,14 @@ def test_core_imports_no_heavy_package(module):
     code = f"import sys, {module}; print(*(sys.modules.keys() & {HEAVY!r}))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (run.returncode, run.stdout.strip()) == (0, ""), run.stderr
+
+
+@pytest.mark.parametrize("package", BANNED)
+def test_no_derivative_at_a_bound_is_left_to_torch(package):
+    """Its clamp had the derivative one at equality until 2.13 and zero since; its maximum halves it."""
+    for path in sorted((ROOT / package).rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"clamp|\b(xp|torch)\.(clip|maximum|minimum|fmax|fmin)\b", text), path
 
 
 def test_the_package_states_that_it_is_typed():

@@ -4,7 +4,6 @@ import copy
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -32,7 +31,6 @@ VARIANTS = {
     "all rewards": {"weight_energy": 1e9, "weight_latency": 1e4, "tolerance": 0.15},
 }
 STEP = Response(amplitude=1.0, width=1e-6, threshold=0.5, slope=0.1, dose=0.2, gamma=0.0)
-TABLE = Path(__file__).parents[2] / "shared" / "data" / "sandia" / "enode_dg_tables.npz"
 QUIET = Device(g_min=1e-6, g_max=1e-4, set=STEP, reset=STEP)  # linear, without noise
 
 
@@ -67,10 +65,9 @@ def test_every_variant_passes_stable_baselines_checker_without_warning(variant):
     checker.check_env(gym.make(ID, **VARIANTS[variant]).unwrapped)
 
 
-@pytest.mark.skipif(not TABLE.exists(), reason="the measured tables are not part of the repository")
 @pytest.mark.parametrize("action", ["continuous", "discrete"])
-def test_a_measured_table_passes_the_checker_and_plays_alike_in_both_shells(action):
-    arguments = {"device": str(TABLE), "action": action, "tolerance": 0.05}
+def test_a_measured_table_passes_the_checker_and_plays_alike_in_both_shells(action, published):
+    arguments = {"device": str(published / "sandia" / "enode_dg_tables.npz"), "action": action, "tolerance": 0.05}
     single, batch = gym.make(ID, **arguments).unwrapped, vector(1, **arguments)
     check_env(single)
     single.action_space.seed(0)

@@ -13,9 +13,6 @@ from memenv.presets import load_device
 from memenv.records import DeviceError
 from memenv.tables import TableDevice
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "sandia"
-measured = pytest.mark.skipif(not DATA.is_dir(), reason=f"the measured data are not in {DATA}")
-
 GRIDS = np.array([np.linspace(1e-5, 3e-5, 11), np.linspace(2e-5, 6e-5, 11)])
 CDF = np.linspace(0.0, 1.0, 21)
 
@@ -177,10 +174,11 @@ def test_a_missing_file_is_refused_by_name() -> None:
         TableDevice.load("nowhere.npz")
 
 
-@measured
 @pytest.mark.parametrize(("name", "devices"), [("enode", 5), ("taox", 20)])
-def test_measured_tables_run_like_any_device(name: str, devices: int, rng: np.random.Generator) -> None:
-    chip = load_device(DATA / f"{name}_dg_tables.npz").fabricate(rng, 500)
+def test_measured_tables_run_like_any_device(
+    name: str, devices: int, published: Path, rng: np.random.Generator
+) -> None:
+    chip = load_device(published / "sandia" / f"{name}_dg_tables.npz").fabricate(rng, 500)
     assert len(np.unique(chip.which)) == devices
     state = chip.fresh(0.5 * (chip.x_lo + chip.x_hi), rng.standard_normal((2, 500)))
     up, down = (
