@@ -33,8 +33,8 @@ HEAD = {  # what it was trained for
     "devices": list,
 }
 CARD = HEAD | {"network": dict, "progress": dict}
-MOST = 1000  # steps of history, levels, rounds and units that are not taken for an error ...
-LAYERS = 8  # ... and layers
+MOST = {"history": 1000, "rounds": 1000, "levels": 100}  # that are not taken for an error, so that a network is small
+UNITS, LAYERS = 1000, 8
 ACTIVATIONS: dict[str, Any] = {"ReLU": torch.nn.ReLU, "Tanh": torch.nn.Tanh}
 PROGRESS = {"steps": "num_timesteps", "updates": "_n_updates", "calls": "_n_calls"}  # of training; calls: DQN alone
 ENTROPIC = ("sac", "tqc")  # have an actor, a critic, and a temperature that is learned
@@ -132,10 +132,10 @@ def check_head(card: Mapping[str, Any], kinds: Mapping[str, type], version: str 
         raise ValueError(f"its format is {card.get('format')!r}, {version!r} is needed")
     check_card(card, kinds)
     recipe(card["algorithm"])
-    for name in ("history", "rounds", "levels"):
+    for name, most in MOST.items():
         for number in np.atleast_1d(card[name]).tolist():
-            if type(number) is not int or not 1 <= number <= MOST:
-                raise ValueError(f"{name} is {card[name]!r} in its card, whole numbers of 1 to {MOST} are needed")
+            if type(number) is not int or not 1 <= number <= most:
+                raise ValueError(f"{name} is {card[name]!r} in its card, whole numbers of 1 to {most} are needed")
     if not 0 < card["tolerance"] <= 1:
         raise ValueError(f"tolerance is {card['tolerance']!r} in its card, a part of the range is needed")
     if not all(isinstance(device, dict) and isinstance(device.get("name"), str) for device in card["devices"]):
@@ -151,8 +151,8 @@ def _network(algorithm: str, settings: Mapping[str, Any], own: WriteVerify) -> A
     kinds: dict[str, Any] = {"net_arch": list, "activation_fn": str}
     check_card(settings, kinds | ({"lstm_hidden_size": int} if algorithm == "recurrent_ppo" else {}))
     units = [*settings["net_arch"], settings.get("lstm_hidden_size", 1)]
-    if len(units) > LAYERS or not all(type(number) is int and 1 <= number <= MOST for number in units):
-        raise ValueError(f"its network has the units {units}, up to {LAYERS} whole numbers of 1 to {MOST} are needed")
+    if len(units) > LAYERS or not all(type(number) is int and 1 <= number <= UNITS for number in units):
+        raise ValueError(f"its network has the units {units}, up to {LAYERS} whole numbers of 1 to {UNITS} are needed")
     if settings["activation_fn"] not in ACTIVATIONS:
         raise ValueError(f"activation_fn is {settings['activation_fn']!r}, known are {', '.join(ACTIVATIONS)}")
     chosen = recipe(algorithm)

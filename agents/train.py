@@ -33,7 +33,7 @@ from memenv.device import Device
 from memenv.engine import check_threads
 from memenv.envs import TaskVectorEnv
 from memenv.envs.write_verify import WriteVerify
-from memenv.files import named, parse_json, write_whole
+from memenv.files import named, parse_json, read_text, write_whole
 from memenv.runs import RECORD, check_folder, csv_text, versions
 
 PULSE = "pulse"
@@ -201,10 +201,12 @@ class Journal:
 
     def resume(self, steps: int) -> None:
         """Take up eval.csv as it was after `steps`."""
-        with (self.config.out / "eval.csv").open(newline="", encoding="utf-8") as file:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        self.rows = [row for row in rows if row["steps"] <= steps]
-        self.began -= self.rows[-1]["seconds"] if self.rows else 0.0
+        path = self.config.out / "eval.csv"
+        with named(path, "table of this run"):
+            lines = csv.DictReader(read_text(path).splitlines())
+            rows = [{name: float(value) for name, value in row.items()} for row in lines]
+            self.rows = [row for row in rows if row["steps"] <= steps]
+            self.began -= self.rows[-1]["seconds"] if self.rows else 0.0
         self.bar.update(steps - self.bar.n)
 
     def judge(self, steps: int, policies: Sequence[tuple[WriteVerify, Policy]], save: Callable[[Path], None]) -> None:

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = bool(words) and words[0] in ("-h", "--help")
         if words and not known:
             print(f"memenv: unknown command {words[0]!r}", file=sys.stderr)
-        lines = [f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()]
+        lines = [f"  {name:<13} {text}" for name, (_, text) in COMMANDS.items()]
         print(
             "usage: memenv COMMAND [options]; memenv COMMAND --help\n\n" + "\n".join(lines),
             file=sys.stdout if known else sys.stderr,
