@@ -48,7 +48,7 @@ class CompareConfig(RunOptions):
     rounds: int = option(1, help="targets written one after another to the same cell")
     confirm_reads: int = option(0, help="further reads that must be inside before a cell is accepted")
     trials: int = option(60, help="parameter sets that each controller's tuning tries; 1 = no tuning")
-    out: Path = option(Path("comparison"), help="folder of comparison.csv, .md, .png, run.json and its journal")
+    out: Path = option(Path("comparison"), help="folder of comparison.csv, .md, .png, run.json, journal")
 
 
 class Row(dict[str, Any]):

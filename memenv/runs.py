@@ -235,21 +235,22 @@ def begun(
     if config.resume and config.overwrite:
         raise ValueError("--resume goes on with a run, --overwrite begins it anew: give one of them")
     record = {"command": command, **described(config), "versions": versions(*packages)}
-    folder = path.parent
     with locked(path):
         shutil.rmtree(path.with_name(f".{path.name}.staged"), ignore_errors=True)  # of a run that was killed
         if config.overwrite:
             _remove(path, files)
+        new = not path.exists()
         run = _opened(path, record, config.resume, files, checkpoint, continuable)
         if run.again:
-            print(f"{_place(path)} holds this run, complete: shown again; --overwrite computes it anew", file=sys.stderr)
+            print(f"{_place(path)} holds this very run: shown again; --overwrite computes it anew", file=sys.stderr)
         else:
             run.write({})
         try:
             yield run
         except BaseException as error:
-            if not (run.finished or _any(folder, checkpoint)):
-                _remove(path, files)
+            if not (run.finished or _any(path.parent, checkpoint)):
+                if new:
+                    _remove(path, files)
             elif isinstance(error, KeyboardInterrupt | OSError) and command.startswith("memenv "):
                 print(f"{_place(path)} keeps what is finished; continue with: {command} --resume", file=sys.stderr)
             raise
@@ -304,20 +305,18 @@ def _opened(
         raise ValueError(
             f"{path} is there already, and of no run: choose another --out, or replace it with --overwrite"
         ) from None
-    again = not resume and not other and before["versions"] == record["versions"] and bool(before.get("complete"))
+    begun_before = journal_file(path).exists() or _any(path.parent, checkpoint)
+    again = not resume and not other and bool(before.get("complete")) and before.get("versions") == record["versions"]
     if resume and essential:
         raise ValueError(f"{essential}: resume it as it was")
     if not (resume or again):
+        advice = "choose another --out, or replace it with --overwrite"
         if other or before.get("complete"):
-            reason = other or "made by other versions"
-            raise ValueError(f"{place} already holds a run ({reason}): choose another --out, or replace it by --overwrite")
-        if journal_file(path).exists() or _any(path.parent, checkpoint):
-            raise ValueError(
-                f"{place} already holds a run with these options, interrupted: go on with --resume, or begin anew with "
-                "--overwrite"
-            )
-    finished = _read_journal(journal_file(path))
-    return Run(path, record, bool(finished) or _any(path.parent, checkpoint), again, finished)
+            raise ValueError(f"{place} already holds a run ({other or 'of other versions'}): {advice}")
+        if begun_before:
+            raise ValueError(f"{place} already holds this run, interrupted: go on with --resume, or {advice}")
+    record = before | record if again else record
+    return Run(path, record, begun_before, again, _read_journal(journal_file(path)))
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any], continuable: Collection[str]) -> str:
@@ -436,7 +435,6 @@ def _read_line(line: str | bytes) -> Any:
 class Curve:
     """How a training goes: the rows of eval.csv, with steps and the seconds that the run has taken in all."""
 
-    path: Path
     rows: list[dict[str, float]] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
 

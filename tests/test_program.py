@@ -229,7 +229,7 @@ def test_knowing_the_inputs_makes_products_better_and_resumes(
     np.save(inputs, 2.0 * np.load(inputs))
     capsys.readouterr()
     assert main(again) == 2
-    assert "not the inputs of the run to resume" in capsys.readouterr().err
+    assert "not the inputs of the run that is there" in capsys.readouterr().err
 
 
 def test_an_array_that_no_input_reaches_is_left_as_it_is(weights: Path, tmp_path: Path) -> None:
@@ -341,13 +341,13 @@ def test_a_run_is_not_mixed_with_another(
 ) -> None:
     path, out = finished
     before = (out / "report.json").read_bytes()
-    assert main(words(path, out)) == 2
-    assert "holds an earlier run: add --resume" in capsys.readouterr().err
+    assert main(words(path, out, "--seed", "1")) == 2
+    assert "already holds a run (seed is 1, the run that is there has 0): choose another --out" in capsys.readouterr().err
     assert main(words(path, out, "--resume", "--seed", "1")) == 2
-    assert "other options: seed was 0" in capsys.readouterr().err
+    assert "seed is 1, the run that is there has 0: resume it as it was" in capsys.readouterr().err
     np.save(tmp_path / "other.npy", np.ones((3, 3)))
     config = ProgramConfig(weights=tmp_path / "other.npy", out=out, resume=True)
-    with pytest.raises(ValueError, match="other options"):
+    with pytest.raises(ValueError, match="resume it as it was"):
         program(config)
     assert (out / "report.json").read_bytes() == before
 
@@ -361,7 +361,7 @@ def test_a_run_is_not_resumed_on_another_device_of_the_same_name(
     assert main(call) == 0
     record.write_text(to_json(load_device("alox-hfo2")))
     assert main([*call, "--resume"]) == 2
-    assert "mine.json: not the device of the run to resume" in capsys.readouterr().err
+    assert "mine.json: not the device of the run that is there" in capsys.readouterr().err
 
 
 def test_a_damaged_tile_is_named(finished: tuple[Path, Path], tmp_path: Path, capsys: Any) -> None:
@@ -379,6 +379,6 @@ def test_the_tuned_parameters_are_those_of_the_first_run(
 ) -> None:
     call = words(weights, tmp_path / "out", "--trials", "2")
     assert main(call) == 0
-    monkeypatch.setattr(command, "tune", lambda *_: pytest.fail("tuned again"))
+    monkeypatch.setattr(tuning, "on_cells", lambda *_: pytest.fail("tuned again"))
     assert main([*call, "--resume"]) == 0
     assert json.loads((tmp_path / "out" / "report.json").read_text())["parameters"]
