@@ -66,8 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ImportError as error:
+        package = (error.name or "a package").partition(".")[0]
         print(
-            f"memenv {words[0]}: {error.name} is missing; install it with the extras: pip install 'memenv[all]'",
+            f"memenv {words[0]}: {package} is missing; install it with the extras: pip install 'memenv[all]'",
             file=sys.stderr,
         )
         return 2

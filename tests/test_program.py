@@ -342,7 +342,7 @@ def test_a_run_is_not_mixed_with_another(
     path, out = finished
     before = (out / "report.json").read_bytes()
     assert main(words(path, out, "--seed", "1")) == 2
-    assert "already holds a run (seed is 1, the run that is there has 0): choose another --out" in capsys.readouterr().err
+    assert "already holds a run (seed is 1, the run that is there has 0): choose another" in capsys.readouterr().err
     assert main(words(path, out, "--resume", "--seed", "1")) == 2
     assert "seed is 1, the run that is there has 0: resume it as it was" in capsys.readouterr().err
     np.save(tmp_path / "other.npy", np.ones((3, 3)))

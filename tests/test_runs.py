@@ -1,4 +1,4 @@
-"""Interruptions and rivals: what is finished is kept, a place is one run's alone, files that belong together come so."""
+"""Interruptions and rivals: what is finished is kept, a place is one run's alone, and sets of files appear whole."""
 
 import json
 import os
@@ -16,17 +16,21 @@ import metalearn.fewshot as fewshot_command
 from agents import compare as compare_command
 from agents import program as program_command
 from agents import tune as tuning
-from memenv import runs
+from memenv import fit_command, fit_plot, load_device, runs
 from memenv.__main__ import main
 from memenv.command import option
 from memenv.fewshot.characters import Split
 from memenv.fewshot.glyphs import glyphs
 from memenv.fewshot.initialisations import Initialisation
-from memenv.runs import RECORD, Run, RunOptions, begun, journal_file, new_file
+from memenv.runs import RECORD, RunOptions, begun, journal_file, new_file
 
 pytest.importorskip("matplotlib")
+pytest.importorskip("stable_baselines3")
+
+import metalearn.train as pretraining
 
 ROOT = Path(__file__).parents[1]
+SIZES = {name: getattr(tuning, name) for name in ("CELLS", "FINAL_CELLS")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +95,14 @@ def test_a_line_without_its_end_does_not_count(interrupted):
         assert journal.read_bytes() == whole
 
 
-@pytest.mark.parametrize("line", [b"{}", b"[1]", b"not json", b'[[1], {"npy": "AAAA"}]', b'[[1], {"npy": 1}]', b"[" * 9999])
+DAMAGED = (b"{}", b"[1]", b"not json", b'[[1], {"npy": "AAAA"}]', b'[[1], {"npy": 1}]', b"[" * 9999)
+
+
+@pytest.mark.parametrize("line", DAMAGED)
 def test_a_damaged_journal_is_refused_with_its_name_and_line(interrupted, line):
     with journal_file(interrupted.out / RECORD).open("ab") as file:
         file.write(line + b"\n")
-    refused(replace(interrupted, resume=True), r"run\.json\.journal: line 2 cannot be read .* begin anew with --overwrite")
+    refused(replace(interrupted, resume=True), r"run\.json\.journal: line 2 cannot be read .* anew with --overwrite")
 
 
 def test_an_interrupted_run_goes_on_only_if_that_is_asked_for(interrupted):
@@ -114,10 +121,11 @@ def test_a_run_is_resumed_with_the_options_and_file_contents_that_it_began_with(
     resumed = replace(config, resume=True)
     refused(replace(resumed, size=2), "size is 2, the run that is there has 1: resume it as it was")
     refused(replace(resumed, threads=2), "threads is 2")
-    with opened(replace(resumed, threads=2), continuable=("threads",)):
-        pass
     data.write_text("2\n")
     refused(resumed, r"data\.csv: not the data of the run that is there, its content has changed")
+    data.write_text("1\n")
+    with opened(replace(resumed, threads=2), continuable=("threads",)) as run:
+        assert run.resumed and run.record["config"]["threads"] == 2
 
 
 def test_what_ends_before_anything_is_finished_leaves_nothing(config):
@@ -203,7 +211,7 @@ def test_a_file_is_not_overwritten_unasked(tmp_path):
     path = tmp_path / "new" / "mine.json"
     with new_file(path, overwrite=False):
         path.write_text("mine")
-    with pytest.raises(ValueError, match=r"mine\.json is there already: .* --overwrite"), new_file(path, overwrite=False):
+    with pytest.raises(ValueError, match=r"mine\.json is there already: .* --overwrite"), new_file(path, False):
         pytest.fail("it began")
     with new_file(path, overwrite=True):
         pass
@@ -321,9 +329,12 @@ def test_a_lock_that_its_last_user_removed_meanwhile_is_not_taken_for_one(tmp_pa
 def small(tmp_path, monkeypatch):
     """Little to tune on, few glyphs, no pictures, and a folder with what the commands are given."""
     monkeypatch.chdir(tmp_path)
-    for name in ("CELLS", "FINAL_CELLS"):
+    for name in SIZES:
         monkeypatch.setattr(tuning, name, 20)
-    monkeypatch.setattr(fewshot_command, "load", lambda source, split: Split(glyphs(0, 6, 20), glyphs(1, 12, 20)))
+    for module in (fewshot_command, pretraining):
+        monkeypatch.setattr(module, "load", lambda source, split: Split(glyphs(0, 12, 20), glyphs(1, 12, 20)))
+    monkeypatch.setattr(pretraining, "VALIDATION", 6)
+    monkeypatch.setattr(pretraining, "JUDGED", 6)
     monkeypatch.setattr(fewshot_command, "_pictures", lambda *_: {"steps.png": b"", "episode.png": b""})
     monkeypatch.setattr(compare_command, "picture", lambda _: b"")
     monkeypatch.setattr(program_command, "maps", lambda *_: b"")
@@ -334,13 +345,12 @@ def small(tmp_path, monkeypatch):
 COMMANDS = {
     "compare": "compare --device ideal alox-hfo2 --controllers nominal ispp --cells 20 --trials 2 --out run",
     "tune": "tune --device alox-hfo2 --controllers nominal ispp --trials 3 --out run",
-    "fewshot": "fewshot init.npz --device float pcm --episodes 20 --tune 4 --vary stuck --out run",
+    "fewshot": "fewshot init.npz --device float pcm --episodes 30 --tune 2 --out run",
     "program": "program --weights w.npy --rows 4 --cols 4 --controller history --trials 2 --out run",
 }
 OTHERS = {
-    "train": "train --algo pulse --steps 2 --envs 8 --evaluations 2 --evaluation-cells 20 --out run",
-    "pretrain": "pretrain --data glyphs --network mlp --hidden 4 --steps 2 --tasks 2 --ways 3 --inner-steps 1 "
-    "--evaluations 2 --out run",
+    "train": "train --algo pulse --steps 1 --envs 8 --evaluations 1 --evaluation-cells 20 --out run",
+    "pretrain": "pretrain --data glyphs --network mlp --hidden 4 --steps 1 --tasks 2 --ways 3 --out run",
 }
 
 
@@ -357,20 +367,17 @@ def contents(place: Path) -> dict[str, bytes]:
 
 
 def stopped_at(monkeypatch, piece: int, words: str) -> int:
-    """The status of a command that is interrupted at its piece of work of this number."""
-    once, begun_pieces = Run.once, []
+    """The status of a command that is interrupted when it is about to keep its piece of work of this number."""
+    append, kept = runs._append, []
 
-    def counted(self, key, work):
-        def piece_of_work():
-            if len(begun_pieces) == piece:
-                raise KeyboardInterrupt
-            begun_pieces.append(key)
-            return work()
-
-        return once(self, key, piece_of_work)
+    def counted(path, line):
+        if len(kept) == piece:
+            raise KeyboardInterrupt
+        kept.append(line)
+        append(path, line)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "once", counted)
+        patch.setattr(runs, "_append", counted)
         return main(words.split())
 
 
@@ -378,11 +385,10 @@ def stopped_at(monkeypatch, piece: int, words: str) -> int:
 def test_a_command_interrupted_anywhere_goes_on_to_the_files_of_an_uninterrupted_one(command, monkeypatch, capsys):
     words, place = COMMANDS[command], Path("run")
     assert main(words.split()) == 0
-    whole, pieces = contents(place), len(journal_file(place / RECORD if place.is_dir() else place).read_bytes().splitlines())
+    whole, journal = contents(place), journal_file(place / RECORD if place.is_dir() else place)
+    pieces = journal.read_bytes().count(b"\n")
     assert pieces >= 4
-    monkeypatch.setattr(runs, "ROOM", 1)
-    for number in range(1, pieces, 3):
-        assert main([*words.split(), "--overwrite"]) == 0 if number == 1 else True
+    for number in (1, pieces // 2, pieces - 1):
         assert stopped_at(monkeypatch, number, f"{words} --overwrite") == 130
         assert f"continue with: memenv {words} --resume" in capsys.readouterr().err
         assert stopped_at(monkeypatch, 1, f"{words} --resume") == (130 if pieces - number > 1 else 0)
@@ -392,8 +398,6 @@ def test_a_command_interrupted_anywhere_goes_on_to_the_files_of_an_uninterrupted
 
 @pytest.mark.parametrize("command", [*COMMANDS, *OTHERS])
 def test_a_command_given_twice_shows_its_result_again_and_another_is_refused(command, capsys):
-    if command in OTHERS:
-        pytest.importorskip("stable_baselines3")
     words, place = (COMMANDS | OTHERS)[command].split(), Path("run")
     assert main(words) == 0
     capsys.readouterr()
@@ -411,8 +415,6 @@ def test_a_command_given_twice_shows_its_result_again_and_another_is_refused(com
 
 @pytest.mark.parametrize("command", [*COMMANDS, *OTHERS])
 def test_a_command_is_refused_where_another_is_at_work(command, capsys):
-    if command in OTHERS:
-        pytest.importorskip("stable_baselines3")
     words = (COMMANDS | OTHERS)[command]
     with runs.locked(Path("run") if command == "tune" else Path("run") / RECORD):
         assert main(words.split()) == 2
@@ -421,13 +423,23 @@ def test_a_command_is_refused_where_another_is_at_work(command, capsys):
 
 
 def test_tuning_that_writes_nothing_has_nothing_to_resume(capsys):
-    assert main("tune --device ideal --controllers nominal --trials 1 --resume".split()) == 2
+    assert main(["tune", "--controllers", "nominal", "--trials", "1", "--resume"]) == 2
     assert "--resume needs --out" in capsys.readouterr().err
 
 
 # -- signals -----------------------------------------------------------------------------------------------------------
 
-LONG = "compare --device alox-hfo2 --controllers nominal ispp --cells 40 --trials 30 --out run"
+LONG = "compare --device alox-hfo2 --controllers constant nominal ispp vipi --cells 40 --trials 1 --out run"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> dict[str, bytes]:
+    """What LONG writes, but for the picture."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("uninterrupted"))
+        patch.setattr(compare_command, "picture", lambda _: b"")
+        assert main(LONG.split()) == 0
+        return contents(Path("run"))
 
 
 def started(words: str) -> subprocess.Popen:
@@ -448,32 +460,23 @@ def started(words: str) -> subprocess.Popen:
     raise AssertionError(process.communicate())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
-def test_a_process_that_is_ended_keeps_what_is_finished_and_goes_on(number, monkeypatch):
-    for name, size in (("CELLS", 512), ("FINAL_CELLS", 4096)):
-        monkeypatch.setattr(tuning, name, size)
-    with started(LONG) as process:
-        process.send_signal(number)
-        _, said = process.communicate(timeout=60)
-    status = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGKILL: -9}[number]
-    assert process.returncode == status, said
-    assert "Traceback" not in said
-    if number != signal.SIGKILL:
-        assert "interrupted; what was finished is kept" in said and f"continue with: memenv {LONG} --resume" in said
-    kept = journal_file(Path("run") / RECORD).read_bytes()
-    assert main([*LONG.split(), "--resume"]) == 0
-    assert journal_file(Path("run") / RECORD).read_bytes().startswith(kept[: kept.rfind(b"\n") + 1])
-    resumed = contents(Path("run"))
-    assert main([*LONG.split(), "--overwrite"]) == 0
-    assert contents(Path("run")) == resumed
-
-
-def test_of_two_processes_in_one_folder_the_first_goes_on(capsys):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_process_that_is_ended_keeps_what_is_finished_and_goes_on(uninterrupted, number, status, monkeypatch, capsys):
     with started(LONG) as process:
         assert main(LONG.split()) == 2
-        assert "another run is writing run" in capsys.readouterr().err
-        process.terminate()
-        process.communicate(timeout=60)
+        assert "another run is writing run: wait for its end" in capsys.readouterr().err
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == status and "Traceback" not in said
+    if number == signal.SIGTERM:
+        assert "interrupted; what was finished is kept" in said and f"continue with: memenv {LONG} --resume" in said
+    for name, size in SIZES.items():
+        monkeypatch.setattr(tuning, name, size)
+    journal = journal_file(Path("run") / RECORD)
+    kept = journal.read_bytes()
+    assert main([*LONG.split(), "--resume"]) == 0
+    assert journal.read_bytes().startswith(kept[: kept.rfind(b"\n") + 1])
+    assert contents(Path("run")) == uninterrupted
 
 
 def test_sigterm_means_what_it_did_after_a_command():
@@ -484,29 +487,26 @@ def test_sigterm_means_what_it_did_after_a_command():
 # -- outputs are checked before the work -------------------------------------------------------------------------------
 
 
+class Found:
+    """What a fit of data would have found."""
+
+    device = load_device("pcm")
+
+    def report(self) -> str:
+        """Say so."""
+        return "found"
+
+
 @pytest.fixture
-def pulses(tmp_path) -> Path:
-    """Trains of a linear device, just enough to fit."""
-    rng, rows = np.random.default_rng(0), ["device,train,pulse,amplitude_V,width_s,conductance_S"]
-    for train in range(8):
-        up = train % 2 == 0
-        g = 1e-5 if up else 9e-5
-        for pulse in range(41):
-            rows.append(f"a,{train},{pulse},{1.0 if up else -1.0},1e-6,{g + 1e-7 * rng.standard_normal()}")
-            g += (2e-6 if up else -2e-6) * (1 + 0.1 * rng.standard_normal())
-    (tmp_path / "pulses.csv").write_text("\n".join(rows) + "\n")
-    return tmp_path / "pulses.csv"
-
-
-def unfit(*_, **__):
-    pytest.fail("the data were fitted before the outputs were checked")
+def pulses(monkeypatch):
+    """Data that can be read."""
+    monkeypatch.setattr(fit_command, "read_data", lambda *_, **__: None)
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ("--plot f.xyz", "f.xyz: pictures are written as"),
-        ("--plot mine.json -o mine.json", "f.xyz: pictures|name two files|pictures are written as"),
         ("--plot mine.png -o mine.png", "name two files"),
         ("-o there.json", "there.json is there already"),
         ("--plot there.png", "there.png is there already"),
@@ -515,22 +515,17 @@ def unfit(*_, **__):
     ],
 )
 def test_fit_checks_its_outputs_before_it_fits(pulses, monkeypatch, capsys, words, said):
-    import re
-
-    import memenv.fit_command as fit_command
-
-    monkeypatch.setattr(fit_command, "fit", unfit)
+    monkeypatch.setattr(fit_command, "fit", lambda *_, **__: pytest.fail("fitted before the outputs were checked"))
     for name in ("there.json", "there.png"):
         Path(name).write_text("mine")
     assert main(["fit", "pulses.csv", *words.split()]) == 2
-    assert re.search(said, capsys.readouterr().err)
+    assert said in capsys.readouterr().err
     assert Path("there.json").read_text() == Path("there.png").read_text() == "mine"
 
 
-@pytest.mark.parametrize("words", ["fit pulses.csv --plot f.png", "devices plot pcm", *COMMANDS.values()])
-def test_a_picture_that_is_asked_for_needs_matplotlib_at_once(pulses, monkeypatch, capsys, words):
-    if words.startswith("tune"):
-        pytest.skip("it draws none")
+@pytest.mark.parametrize("command", ["fit", "devices", "compare", "fewshot", "program"])
+def test_a_picture_that_is_asked_for_needs_matplotlib_at_once(pulses, monkeypatch, capsys, command):
+    words = (COMMANDS | {"fit": "fit pulses.csv --plot f.png", "devices": "devices plot pcm"})[command]
     before = set(Path().iterdir())
     for name in [name for name in sys.modules if name.startswith("matplotlib")]:
         monkeypatch.delitem(sys.modules, name)
@@ -540,15 +535,13 @@ def test_a_picture_that_is_asked_for_needs_matplotlib_at_once(pulses, monkeypatc
 
 
 def test_a_fit_whose_picture_fails_keeps_the_record(pulses, monkeypatch, capsys):
-    import memenv.fit_plot
-
     def fails(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(memenv.fit_plot, "plot", fails)
+    monkeypatch.setattr(fit_plot, "plot", fails)
+    monkeypatch.setattr(fit_command, "fit", lambda *_, **__: Found())
     assert main(["fit", "pulses.csv", "-o", "mine.json", "--plot", "fit.png"]) == 2
-    assert json.loads(Path("mine.json").read_text())["name"] == "mine" and not Path("fit.png").exists()
-    monkeypatch.undo()
+    assert load_device("mine.json") == Found.device and not Path("fit.png").exists()
 
 
 def test_a_device_is_drawn_over_an_earlier_picture_only_if_asked(capsys):
