@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 import numpy as np
@@ -69,17 +69,18 @@ def locked(path: Path) -> Iterator[None]:
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     file = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = _lock_file(lock)
-        file.write(bytes(ROOM))
-        file.flush()
-        file.truncate(0)
-    except BlockingIOError:
-        raise ValueError(f"another run is writing {_place(path)}: wait for its end, or choose another --out") from None
-    except OSError as error:
-        _unlock(lock, file, made)
-        raise ValueError(f"{folder}: nothing can be written there ({error.strerror}); choose another --out") from None
-    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = _lock_file(lock)
+            file.write(bytes(ROOM))
+            file.flush()
+            file.truncate(0)
+        except BlockingIOError:
+            text = f"another run is writing {_place(path)}: wait for its end, or choose another --out"
+            raise ValueError(text) from None
+        except OSError as error:
+            text = f"{folder}: nothing can be written there ({error.strerror}); choose another --out"
+            raise ValueError(text) from None
         yield
     finally:
         _unlock(lock, file, made)
@@ -123,12 +124,13 @@ def _lock(file: IO[bytes]) -> None:
 def _unlock(lock: Path, file: IO[bytes] | None, made: Sequence[Path]) -> None:
     """Remove the lock, and folders that were made and are empty."""
     if file is not None:
-        with suppress(OSError):  # first while it is held, so that nobody locks what is about to vanish
-            lock.unlink()
-        with suppress(OSError):
+        if sys.platform != "win32":  # while it is held: afterwards it may be another's
+            lock.unlink(missing_ok=True)
+        with suppress(OSError):  # what a full disk did not take is tried again
             file.close()
-        with suppress(OSError):  # Windows removes no open file
-            lock.unlink()
+        if sys.platform == "win32":  # which removes no file that is open, another's neither
+            with suppress(OSError):
+                lock.unlink()
     for folder in made:
         with suppress(OSError):
             folder.rmdir()
@@ -204,7 +206,7 @@ class Run:
         """Write files beside the record, and in it what came of the run; all of them or none."""
         self.record |= facts
         whole = {**files, self.path.name: json.dumps(self.record, indent=2) + "\n"}  # which commits the others
-        _write_set(self.path.parent, whole, self.path.with_name(f".{self.path.name}.staged"))
+        _write_set(self.path.parent, whole, _staging(self.path))
 
 
 @contextmanager
@@ -236,7 +238,7 @@ def begun(
         raise ValueError("--resume goes on with a run, --overwrite begins it anew: give one of them")
     record = {"command": command, **described(config), "versions": versions(*packages)}
     with locked(path):
-        shutil.rmtree(path.with_name(f".{path.name}.staged"), ignore_errors=True)  # of a run that was killed
+        _tidy(path, files)
         if config.overwrite:
             _remove(path, files)
         new = not path.exists()
@@ -288,35 +290,28 @@ def _opened(
     continuable: Collection[str],
 ) -> Run:
     """The run as it is found; errors as of `begun`."""
-    place = _place(path)
+    place, advice = _place(path), "choose another --out, or replace it with --overwrite"
     if not path.exists():
         if resume:
             raise ValueError(f"{place}: there is no run to resume; leave out --resume")
         if found := _found(path, files):
-            raise ValueError(f"{found[0]} is there already: choose another --out, or replace it with --overwrite")
+            raise ValueError(f"{found[0]} is there already: {advice}")
         return Run(path, record, resumed=False, again=False)
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        other = _difference(before, record, ())
-        essential = _difference(before, record, continuable)
+        other, essential = (_difference(before, record, free) for free in ((), continuable))
+        known, complete = before.get("versions") == record["versions"], bool(before.get("complete"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if resume:
-            raise ValueError(f"{path}: cannot be read ({error}), so the run cannot be resumed") from None
-        raise ValueError(
-            f"{path} is there already, and of no run: choose another --out, or replace it with --overwrite"
-        ) from None
-    begun_before = journal_file(path).exists() or _any(path.parent, checkpoint)
-    again = not resume and not other and bool(before.get("complete")) and before.get("versions") == record["versions"]
+        raise ValueError(f"{path} is there already, and no record of a run ({error}): {advice}") from None
     if resume and essential:
         raise ValueError(f"{essential}: resume it as it was")
-    if not (resume or again):
-        advice = "choose another --out, or replace it with --overwrite"
-        if other or before.get("complete"):
-            raise ValueError(f"{place} already holds a run ({other or 'of other versions'}): {advice}")
-        if begun_before:
-            raise ValueError(f"{place} already holds this run, interrupted: go on with --resume, or {advice}")
-    record = before | record if again else record
-    return Run(path, record, begun_before, again, _read_journal(journal_file(path)))
+    if not resume and (other or (complete and not known)):
+        raise ValueError(f"{place} already holds a run ({other or 'of other versions'}): {advice}")
+    resumed = journal_file(path).exists() or _any(path.parent, checkpoint)
+    if not resume and not complete and resumed:
+        raise ValueError(f"{place} already holds this run, interrupted: go on with --resume, or {advice}")
+    again = complete and not resume
+    return Run(path, before | record if again else record, resumed, again, _read_journal(journal_file(path)))
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any], continuable: Collection[str]) -> str:
@@ -333,6 +328,19 @@ def _difference(before: dict[str, Any], now: dict[str, Any], continuable: Collec
 
 def _any(folder: Path, pattern: str) -> bool:
     return bool(pattern) and any(folder.glob(pattern))
+
+
+def _staging(path: Path) -> Path:
+    """The folder in which a set of files is made ready."""
+    return path.with_name(f".{path.name}.staged")
+
+
+def _tidy(path: Path, files: Collection[str]) -> None:
+    """Remove what a run that was killed had not written to its end; nobody else is at work here."""
+    shutil.rmtree(_staging(path), ignore_errors=True)
+    for name in map(PurePath, files):
+        for half in path.parent.glob(str(name.with_name(f".{name.name}.{'?' * 8}"))):  # of `write_whole`
+            half.unlink()
 
 
 def _remove(path: Path, files: Collection[str]) -> None:

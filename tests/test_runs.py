@@ -140,7 +140,7 @@ def test_nothing_is_resumed_where_there_is_nothing(config):
     refused(replace(config, resume=True), "there is no run to resume; leave out --resume")
     config.out.mkdir()
     (config.out / RECORD).write_text("{")
-    refused(replace(config, resume=True), r"run\.json: cannot be read .* so the run cannot be resumed")
+    refused(replace(config, resume=True), r"run\.json is there already, and no record of a run")
     refused(replace(config, resume=True, overwrite=True), "give one of them")
 
 
@@ -263,12 +263,14 @@ def test_a_set_appears_whole_or_not_at_all(config, monkeypatch, failing):
     assert {path.name for path in config.out.iterdir()} == {RECORD, f"{RECORD}.journal", "result.csv", "result.md"}
 
 
-def test_what_a_killed_run_had_staged_is_gone_with_the_next(interrupted):
-    staged = interrupted.out / f".{RECORD}.staged"
+def test_what_a_killed_run_had_half_written_is_gone_with_the_next(interrupted):
+    staged, mine = interrupted.out / f".{RECORD}.staged", interrupted.out / ".result.notes"
     staged.mkdir()
     (staged / "result.csv").write_text("half")
+    for name in (".result.csv.abcd1234", ".result.notes"):
+        (interrupted.out / name).write_text("half")
     with opened(replace(interrupted, resume=True)):
-        assert not staged.exists()
+        assert {path.name for path in interrupted.out.glob(".*")} == {mine.name, f".{RECORD}.lock"}
 
 
 def test_a_full_disk_is_named_with_the_file_that_did_not_fit(config, monkeypatch):
