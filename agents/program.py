@@ -95,7 +95,6 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
     programmer.check_memory()
     place = config.out / RECORD
     with begun(place, config, command=command, packages=PACKAGES, files=(*FILES, TILES), checkpoint=TILES) as run:
-
         tuned = tune(programmer.policy, config.trials, config.seed, kept(run, "tuning"))
         programmer, parameters = dataclasses.replace(programmer, policy=tuned.policy), tuned.parameters
         results = _program_tiles(programmer, config)

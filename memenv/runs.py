@@ -309,7 +309,7 @@ def _opened(
         raise ValueError(f"{place} already holds a run ({other or 'of other versions'}): {advice}")
     resumed = journal_file(path).exists() or _any(path.parent, checkpoint)
     if not resume and not complete and resumed:
-        raise ValueError(f"{place} already holds this run, interrupted: go on with --resume, or {advice}")
+        raise ValueError(f"{place} already holds this run, interrupted: go on with --resume, {advice}")
     again = complete and not resume
     return Run(path, before | record if again else record, resumed, again, _read_journal(journal_file(path)))
 
