@@ -1,19 +1,20 @@
 """The learned policy of `memenv/FewShot-v0`: a small network in NumPy, its training by PPO, and its file."""
 
-import io
 import json
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from memenv.archives import UNREADABLE
-from memenv.command import write_whole
 from memenv.envs.few_shot import FewShot
+from memenv.files import WHOLE, Entry, load_archive, named, parse_json, save_archive
 
 FORMAT = 1
+WHAT = "few-shot agent"
+ENTRIES = {"format": Entry((), WHOLE), "weight*": Entry(("", ""), most=1e6)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,12 @@ class FewShotAgent:
 
     weights: tuple[np.ndarray, ...]  # float32 (rows, outputs); last rows are biases
     card: str = "{}"  # JSON: command, seed, task
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: no layers, or some that do not fit each other."""
+        shapes = [weight.shape for weight in self.weights]
+        if not shapes or any(rows != before + 1 for (_, before), (rows, _) in pairwise(shapes)):
+            raise ValueError(f"weights of the shapes {shapes} are no layers, each with the outputs before it and a one")
 
     def begin(self, chip: Any, cells: int) -> None:
         """Nothing is carried from step to step."""
@@ -53,10 +60,8 @@ class FewShotAgent:
 
     def save(self, path: Path) -> None:
         """Write as .npz, whole or not at all."""
-        buffer = io.BytesIO()
-        arrays: dict[str, Any] = {f"weight{number}": weight for number, weight in enumerate(self.weights)}
-        np.savez_compressed(buffer, format=FORMAT, **arrays, card=np.array(self.card))
-        write_whole(path, buffer.getvalue())
+        weights = {f"weight{number}": weight for number, weight in enumerate(self.weights)}
+        save_archive(path, parse_json(self.card), weights | {"format": np.array(FORMAT)})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -65,18 +70,11 @@ class FewShotAgent:
         Raises:
             ValueError: no such file, or not such a file.
         """
-        try:
-            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
-                if int(file["format"]) != FORMAT:
-                    raise ValueError(f"it has the format {file['format']}, this program reads {FORMAT}")
-                layers = sum(name.startswith("weight") for name in file.files)
-                card = str(file["card"])
-                json.loads(card)
-                if not layers:
-                    raise ValueError("it has no weights")
-                return cls(weights=tuple(file[f"weight{number}"] for number in range(layers)), card=card)
-        except UNREADABLE as error:
-            raise ValueError(f"{path} is no few-shot agent: {error}") from None
+        card, arrays = load_archive(path, WHAT, ENTRIES)
+        with named(path, WHAT):
+            if (version := int(arrays.pop("format"))) != FORMAT:
+                raise ValueError(f"it has the format {version}, this program reads {FORMAT}")
+            return cls(weights=tuple(arrays[f"weight{number}"] for number in range(len(arrays))), card=json.dumps(card))
 
 
 def shipped_agent(task: FewShot) -> FewShotAgent:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from agents.controllers import CONTROLLERS, controllers
-from agents.policies import Policy
+from agents.policies import SB3_FORMAT, Policy
 from agents.pulse_predictor import load_pulse_predictor
 from agents.table_optimum import TableOptimum
 from memenv.device import Device
 from memenv.envs.write_verify import WriteVerify
+from memenv.files import load_card
 
 GENERALIST = "generalist"
 OPTIMUM = "optimum"
@@ -34,8 +35,7 @@ def load_policy(name: str | Path, task: WriteVerify) -> Policy:
 
     Args:
         name: a controller, `optimum` (on measured tables, by dynamic programming), `specialist` (shipped for the task's
-            device), `generalist`, another shipped policy, or the path of a .npz (pulse predictor) or a .zip
-            (stable-baselines3) that `memenv train` saved.
+            device), `generalist`, another shipped policy, or the path of a .npz that `memenv train` saved.
         task: what it will do.
 
     Raises:
@@ -47,16 +47,21 @@ def load_policy(name: str | Path, task: WriteVerify) -> Policy:
     if text == OPTIMUM:
         return TableOptimum(task=task)
     if text.endswith(".zip"):
-        from agents.sb3_policy import load_sb3
-
-        return load_sb3(Path(text), task)
+        raise ValueError(
+            f"{text}: a .zip of stable-baselines3 can run any code when it is opened, so it is not; if you trust "
+            f"whoever made it, make arrays of it: memenv import-policy {text} --trust"
+        )
     shipped_file = _file(text, task)
     path = Path(text) if text.endswith(".npz") else shipped_file
     if path is None:
         raise ValueError(
             f"unknown controller or policy {text!r}; known are {', '.join((*CONTROLLERS, *shipped()))}; "
-            "or give a path to a .npz or .zip that memenv train saved"
+            "or give a path to a .npz that memenv train saved"
         )
+    if load_card(path, "policy that memenv train saved").get("format") == SB3_FORMAT:
+        from agents.sb3_files import load_sb3
+
+        return load_sb3(path, task)
     predictor = load_pulse_predictor(path, task)
     if text == GENERALIST and isinstance(task.device, Device):
         return predictor.on(task, task.device)

@@ -4,6 +4,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+SB3_FORMAT = "memenv stable-baselines3 policy 2"  # of files of theirs, told from others before torch is imported
+
 
 class Policy(Protocol):
     """Decides for a batch of cells at once; stable-baselines3's own `predict`, and `begin` for what precedes it."""

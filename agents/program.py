@@ -183,7 +183,7 @@ def _program_tiles(programmer: Programmer, config: ProgramConfig) -> list[TileRe
                     bar.update(max(end - left - bar.n, 0))
 
                 tiles.save(path, programmer.program(tile, on_step))
-            results.append(tiles.load(path))
+            results.append(tiles.load(path, programmer.sizes(tile)))
             done += cells
             bar.update(done - bar.n)
     return results

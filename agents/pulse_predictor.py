@@ -6,8 +6,6 @@ the probability that the target can be reached at all (below `give_up_below` the
 NumPy; `agents.pulse_training` trains it by gradients through the differentiable device.
 """
 
-import io
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -17,16 +15,31 @@ import numpy as np
 from agents.classical import parameter
 from agents.recurrent import Weights, forward
 from memenv.arrays import Array, clip, floor_at, namespace
-from memenv.command import write_whole
 from memenv.device import Device
 from memenv.envs.cell_observation import View
 from memenv.envs.write_verify import WriteVerify
+from memenv.files import Entry, check_card, load_archive, named, parse_json, save_archive
 from memenv.law import dose_to_reach, equivalent_pulses, move, pulse_worth
-from memenv.records import from_json, to_json
+from memenv.records import from_tree, to_json
 
 FEATURES = 22
 OUTPUTS = 3
 FORMAT = "memenv pulse predictor 1"
+WHAT = "pulse predictor"
+CARD = {"format": str, "device": dict, "memory": bool, "give_up_below": float, "card": str}
+SHAPES: dict[str, tuple[int | str, ...]] = {
+    "b_in": ("hidden",),
+    "w_in": (FEATURES, "hidden"),
+    "w_gates": ("2 hidden", "2 hidden"),
+    "b_gates": ("2 hidden",),
+    "w_new": ("2 hidden", "hidden"),
+    "b_new": ("hidden",),
+    "w_mix": ("2 hidden", "hidden"),
+    "b_mix": ("hidden",),
+    "w_out": ("hidden", OUTPUTS),
+    "b_out": (OUTPUTS,),
+}
+ENTRIES = {name: Entry(shape, most=1e6) for name, shape in SHAPES.items()}
 
 
 class Sight(NamedTuple):
@@ -187,46 +200,45 @@ class PulsePredictor:
         return replace(self, task=task, device=device or self.device)
 
     def save(self, path: Path) -> None:
-        """Write plain arrays and a JSON head, without pickle, as float32."""
-        head = {
+        """Write plain arrays, as float32, and a card."""
+        card = {
             "format": FORMAT,
-            "device": json.loads(to_json(self.device)),
+            "device": parse_json(to_json(self.device)),
             "memory": self.memory,
             "give_up_below": self.give_up_below,
             "card": self.card,
         }
-        buffer = io.BytesIO()
-        arrays: dict[str, Any] = {name: np.asarray(value, np.float32) for name, value in self.weights._asdict().items()}
-        np.savez_compressed(buffer, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
-        write_whole(path, buffer.getvalue())
+        save_archive(path, card, {name: np.asarray(w, np.float32) for name, w in self.weights._asdict().items()})
 
 
 def load_pulse_predictor(path: Path, task: WriteVerify) -> PulsePredictor:
     """A saved predictor for a task.
 
     Raises:
-        ValueError: the file is missing, truncated or not a pulse predictor.
+        ValueError: the file is missing, damaged or not a pulse predictor.
     """
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            head = json.loads(bytes(file["head"]).decode())
-            weights = Weights(**{name: file[name].astype(np.float64) for name in Weights._fields})
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such policy file") from None
-    except Exception as error:  # zipfile, numpy and json each have their own
-        raise ValueError(
-            f"{path}: not a readable pulse predictor ({error}); train it again or restore the file"
-        ) from None
-    if head.get("format") != FORMAT or weights.w_in.shape[0] != FEATURES or weights.w_out.shape[1] != OUTPUTS:
-        raise ValueError(
-            f"{path}: of another version ({head.get('format')!r}, {weights.w_in.shape[0]} features); train it again"
+    card, arrays = load_archive(path, WHAT, _entries)
+    with named(path, WHAT):
+        return PulsePredictor(
+            weights=Weights(**{name: array.astype(np.float64) for name, array in arrays.items()}),
+            device=from_tree(card["device"]),
+            task=task,
+            memory=card["memory"],
+            give_up_below=card["give_up_below"],
+            card=card["card"],
         )
-    device = from_json(json.dumps(head["device"]))
-    return PulsePredictor(
-        weights=weights,
-        device=device,
-        task=task,
-        memory=head["memory"],
-        give_up_below=head["give_up_below"],
-        card=head["card"],
-    )
+
+
+def _entries(card: dict[str, Any], headers: Any) -> dict[str, Entry]:
+    """The arrays of a predictor.
+
+    Raises:
+        ValueError: the card is not that of one.
+    """
+    del headers
+    if card.get("format") != FORMAT:
+        raise ValueError(f"its format is {card.get('format')!r}, {FORMAT!r} is needed; train it again")
+    check_card(card, CARD)
+    if not 0 < card["give_up_below"] < 1:
+        raise ValueError(f"give_up_below is {card['give_up_below']!r}, a probability above 0 and below 1 is needed")
+    return ENTRIES

@@ -1,10 +1,6 @@
 """stable-baselines3 models as policies of the write-verify task, and the recipes by which `memenv train` makes them."""
 
-import dataclasses
-import json
-import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +12,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.utils import LinearSchedule
 
 from memenv.arrays import tree_map
-from memenv.device import Device
 from memenv.envs.write_verify import WriteVerify
-from memenv.records import to_json
-
-FORMAT = "memenv stable-baselines3 policy 1"
-LAYOUT = ("history", "action", "levels", "give_up", "rounds")  # what a policy's observations and actions look like
 
 
 class PulseFeatures(BaseFeaturesExtractor):
@@ -153,6 +144,11 @@ def recipe(algorithm: str) -> Recipe:
     return RECIPES[algorithm]
 
 
+def extractor(task: WriteVerify) -> dict[str, Any]:
+    """The part of policy_kwargs that makes features of observations."""
+    return {"features_extractor_class": PulseFeatures, "features_extractor_kwargs": {"per_step": task.features}}
+
+
 def make_model(algorithm: str, env: Any, seed: int) -> Any:
     """An untrained model of an algorithm for a `GymVecEnv` over write-verify."""
     chosen = recipe(algorithm)
@@ -160,8 +156,7 @@ def make_model(algorithm: str, env: Any, seed: int) -> Any:
     if chosen.minibatches:
         settings["batch_size"] = env.num_envs * settings["n_steps"] // chosen.minibatches
     task = env.get_attr("task")[0]
-    extractor = {"features_extractor_class": PulseFeatures, "features_extractor_kwargs": {"per_step": task.features}}
-    network = chosen.network | extractor
+    network = chosen.network | extractor(task)
     model = chosen.model(chosen.policy, env, seed=seed, device="cpu", policy_kwargs=network, **settings)
     if chosen.minibatches and task.give_up:  # an untrained policy programs nothing: it must not learn to give up first
         with torch.no_grad():
@@ -171,13 +166,14 @@ def make_model(algorithm: str, env: Any, seed: int) -> Any:
 
 @dataclass(frozen=True)
 class SB3Policy:
-    """A stable-baselines3 model that answers for many cells at once, in any task that tells it enough.
+    """A stable-baselines3 network that answers for many cells at once, in any task that tells it enough.
 
-    The model was trained on `own`; a task with a shorter history or another kind of action is translated: the steps are
+    It was trained on `own`; a task with a shorter history or another kind of action is translated: the steps are
     remembered here, the pulse is encoded as the task asks for it.
     """
 
-    model: Any
+    algorithm: str
+    network: Any  # stable-baselines3's policy of that algorithm
     task: WriteVerify
     own: WriteVerify
 
@@ -199,10 +195,10 @@ class SB3Policy:
         if self.task.history < self.own.history:
             steps = seen = self._remember(seen, steps[:, -1:])
         told = steps.reshape(len(steps), -1)
-        masks = {"action_masks": self.own.masks_of(told)} if isinstance(self.model, MaskablePPO) else {}
+        masks = {"action_masks": self.own.masks_of(told)} if self.algorithm == "maskable_ppo" else {}
         inner = tree_map(_swapped, inner)  # recurrent states have the cells as second axis, policies as first
-        action, inner = self.model.predict(told, inner, episode_start, deterministic, **masks)
-        if isinstance(self.model, PPO) and self.own.give_up:
+        action, inner = self.network.predict(told, inner, episode_start, deterministic, **masks)
+        if self.algorithm == "ppo" and self.own.give_up:
             action[self._hopeless(told), -1] = 1.0
         if self.own.action != self.task.action:
             action = self.task.encode(*self.own.decode(action))
@@ -215,7 +211,7 @@ class SB3Policy:
         to, while the critic learns what they cost from every pulse on them.
         """
         with torch.no_grad():
-            value = self.model.policy.predict_values(torch.as_tensor(told))
+            value = self.network.predict_values(torch.as_tensor(told))
         return (value[:, 0] < 0).numpy() & (told[:, 3 - self.own.features] != 0)
 
     def _remember(self, seen: np.ndarray | None, newest: np.ndarray) -> np.ndarray:
@@ -228,83 +224,3 @@ class SB3Policy:
 
 def _swapped(part: np.ndarray) -> np.ndarray:
     return np.swapaxes(part, 0, 1)
-
-
-def head_of(algorithm: str, task: WriteVerify) -> str:
-    """The JSON that stands beside a saved model: what it was trained for."""
-    devices = [
-        json.loads(to_json(device)) if isinstance(device, Device) else {"name": device.name}
-        for device in _devices(task)
-    ]
-    layout = {name: getattr(task, name) for name in LAYOUT}
-    head = {"format": FORMAT, "algorithm": algorithm, "tolerance": task.tolerance, **layout, "devices": devices}
-    return json.dumps(head, indent=2) + "\n"
-
-
-def load_sb3(path: Path, task: WriteVerify) -> SB3Policy:
-    """A model that `memenv train` saved, with the head that it put beside it, for a task.
-
-    The file is stable-baselines3's own and holds pickled parts: load only what you trust.
-
-    Raises:
-        ValueError: a missing or damaged file, or a task of another observation or action layout.
-
-    Warns:
-        UserWarning: the task's device or tolerance was not part of the training.
-    """
-    head = read_head(path)
-    own = dataclasses.replace(
-        task, history=head["history"], action=head["action"], levels=tuple(head["levels"]), rounds=head["rounds"]
-    )
-    if head["give_up"] != task.give_up or head["rounds"] > 1 >= task.rounds:
-        needed = f"give_up={head['give_up']}" + (", rounds > 1" if head["rounds"] > 1 else "")
-        raise ValueError(f"{path}: trained with {needed}; the task has give_up={task.give_up}, rounds={task.rounds}")
-    model = load_model(head["algorithm"], path)
-    if model.observation_space.shape != own.observation_space.shape or model.action_space != own.action_space:
-        raise ValueError(
-            f"{path}: made for observations {model.observation_space.shape} and actions {model.action_space}; "
-            f"this task and the policy's head give {own.observation_space.shape} and {own.action_space}"
-        )
-    for device in json.loads(head_of(head["algorithm"], task))["devices"]:
-        if device not in head["devices"]:
-            names = ", ".join(other["name"] for other in head["devices"])
-            warnings.warn(f"{path} was trained on {names}, not on this {device['name']}: train it there", stacklevel=2)
-    if not 0.5 <= task.tolerance / head["tolerance"] <= 2.0:
-        warnings.warn(
-            f"{path} was trained at tolerance {head['tolerance']}, the task has {task.tolerance}", stacklevel=2
-        )
-    return SB3Policy(model, task, own)
-
-
-def load_model(algorithm: str, path: Path, env: Any = None) -> Any:
-    """A saved model, with the environments in which it goes on learning if there are any.
-
-    Raises:
-        ValueError: the file is missing or damaged.
-    """
-    try:
-        return recipe(algorithm).model.load(path, env, device="cpu")
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such policy file") from None
-    except Exception as error:  # zipfile, pickle and torch each have their own
-        raise ValueError(f"{path}: not a readable policy ({error}); train it again or restore the file") from None
-
-
-def read_head(path: Path) -> dict[str, Any]:
-    """The JSON beside a saved model.
-
-    Raises:
-        ValueError: it is missing, truncated or of another version.
-    """
-    beside = path.with_suffix(".json")
-    try:
-        head = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{beside}: the head of the policy {path.name} cannot be read ({error})") from None
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise ValueError(f"{beside}: not the head of a policy of this version; train it again")
-    return head
-
-
-def _devices(task: WriteVerify) -> tuple[Any, ...]:
-    return tuple(getattr(task.device, "devices", (task.device,)))

@@ -1,7 +1,6 @@
 """A matrix of weights on as many arrays as it takes: each tile has its own chip and its own seed, and is one file."""
 
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +12,10 @@ from agents.array_writing import Written, for_weights, fresh_array, write_array
 from agents.evaluate import EVALUATION
 from agents.policies import Policy
 from memenv.arrays import tree_map
-from memenv.command import write_whole
 from memenv.crossbar import Crossbar
 from memenv.envs.task import Streams
 from memenv.envs.write_verify import WriteVerify
+from memenv.files import FLOATS, TRUTH, WHOLE, Entry, load_archive, save_archive
 from memenv.memory import check_room, memory_needed
 from memenv.pairs import Encoding
 
@@ -55,6 +54,19 @@ class TileResult(NamedTuple):
     product: np.ndarray  # (n, outputs) noisy products with the tile's part of the inputs
     latency: np.ndarray  # () [s]
     sequential: np.ndarray  # () [s]
+
+
+NUMBERS, CELLS = (*FLOATS, *WHOLE), ("rows", "cols")
+ENTRIES = (
+    {name: Entry(CELLS, NUMBERS) for name in TileResult._fields}
+    | {name: Entry(CELLS, TRUTH) for name in ("accepted", "failed", "outside")}
+    | {name: Entry((), NUMBERS) for name in ("latency", "sequential")}
+    | {
+        "tolerance": Entry(CELLS, most=np.inf),
+        "realised": Entry(("inputs", "outputs")),
+        "product": Entry(("samples", "outputs")),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +114,18 @@ class Programmer:
         """The part of an array that a tile takes."""
         rows, outputs = self.weights[tile.inputs, tile.outputs].shape
         return self.crossbar.replace(rows=rows, cols=self.encoding.columns(outputs))
+
+    def sizes(self, tile: Tile) -> dict[str, int]:
+        """Those of the arrays of a tile's result, by their names in `ENTRIES`."""
+        crossbar, (inputs, outputs) = self.array(tile), self.weights[tile.inputs, tile.outputs].shape
+        samples = len(self.voltages)
+        return {
+            "rows": crossbar.rows,
+            "cols": crossbar.cols,
+            "inputs": inputs,
+            "outputs": outputs,
+            "samples": samples,
+        }
 
     def program(self, tile: Tile, on_step: Callable[[int], None] | None = None) -> TileResult:
         """Program a tile on a fresh chip; the same whatever was done before."""
@@ -164,22 +188,20 @@ class Programmer:
 
 def save(path: Path, result: TileResult) -> None:
     """Write a tile's file, whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **result._asdict())
-    write_whole(path, buffer.getvalue())
+    save_archive(path, {}, result._asdict())
 
 
-def load(path: Path) -> TileResult:
-    """A tile's file.
+def load(path: Path, sizes: Mapping[str, int] | None = None) -> TileResult:
+    """A tile's file; `sizes` are those of the tile, as `Programmer.sizes` has them.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: it is damaged, or that of another tile.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            return TileResult(**{name: file[name] for name in TileResult._fields})
-    except Exception as error:  # zipfile, zlib and numpy each have their own
-        raise ValueError(f"{path}: not a readable tile ({error}); remove it, and it is programmed again") from None
+        _, arrays = load_archive(path, "result of a tile", ENTRIES, sizes)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove it, and the tile is programmed again") from None
+    return TileResult(**arrays)
 
 
 def joined(tiles: tuple[Tile, ...], parts: list[np.ndarray]) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import csv
 import importlib.util
-import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,11 +24,13 @@ from agents.policies import Policy
 from agents.pulse_predictor import PulsePredictor, load_pulse_predictor
 from agents.recurrent import Weights
 from agents.sb3 import GymVecEnv
-from agents.sb3_policy import RECIPES, SB3Policy, head_of, load_model, make_model, recipe
-from memenv.command import option, parse, write_whole
+from agents.sb3_files import head_of, resume_model, save_model
+from agents.sb3_policy import RECIPES, SB3Policy, make_model, recipe
+from memenv.command import option, parse
 from memenv.device import Device
 from memenv.envs import TaskVectorEnv
 from memenv.envs.write_verify import WriteVerify
+from memenv.files import named, parse_json, write_whole
 from memenv.runs import RECORD, Curve, Run, RunOptions, begun, command_line, csv_text
 
 PULSE = "pulse"
@@ -44,7 +45,7 @@ PACKAGES = ("memenv", "gymnasium", "numpy", "torch", "stable-baselines3", "sb3-c
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(RunOptions):
-    """Train a policy for a device; agents.load_policy(path, task) loads the policy.zip or policy.npz that it saves."""
+    """Train a policy for a device; agents.load_policy(path, task) loads the policy.npz that it saves."""
 
     device: tuple[str, ...] = option(
         ("threshold",), help="names, .json records or .npz tables; several are mixed; family (pulse)"
@@ -81,7 +82,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def policy_file(config: TrainConfig) -> Path:
     """Where the best policy of a run is put."""
-    return config.out / ("policy.npz" if config.algo == PULSE else "policy.zip")
+    return config.out / "policy.npz"
 
 
 def train(config: TrainConfig, command: str = "") -> dict[str, float]:
@@ -93,6 +94,7 @@ def train(config: TrainConfig, command: str = "") -> dict[str, float]:
     config = _completed(config)
     torch.set_num_threads(config.threads)
     tasks = _tasks(config)
+    _check_earlier(config)
     place, fixed = config.out / RECORD, {"packages": PACKAGES, "files": FILES, "continuable": CONTINUABLE}
     with begun(place, config, command=command, checkpoint=checkpoint_file(config).name, **fixed) as run:
         if not run.again:
@@ -143,7 +145,21 @@ def _tasks(config: TrainConfig) -> list[WriteVerify]:
 
 def checkpoint_file(config: TrainConfig) -> Path:
     """From where a run is resumed."""
-    return config.out / policy_file(config).with_stem("checkpoint").name
+    return config.out / "checkpoint.npz"
+
+
+def _check_earlier(config: TrainConfig) -> None:
+    """Refuse a folder with a run of a version that saved pickles.
+
+    Raises:
+        ValueError: with what to do.
+    """
+    old, new = config.out / "checkpoint.zip", checkpoint_file(config)
+    if old.exists() and not new.exists() and not config.overwrite:
+        raise ValueError(
+            f"{old}: of an earlier version, and can run any code when it is opened; to go on with a run of your own, "
+            f"make arrays of it: memenv import-policy {old} --trust, then --resume; or choose another --out"
+        )
 
 
 # -- what is written as the training goes ----------------------------------------------------------------------------
@@ -248,21 +264,17 @@ def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, 
     """Reinforcement learning by stable-baselines3."""
     (task,) = tasks
     env = GymVecEnv(TaskVectorEnv(task, config.envs, AutoresetMode.SAME_STEP))
+    model = make_model(config.algo, env, config.seed)
     if run.resumed:
-        model = load_model(config.algo, checkpoint_file(config), env)
+        resume_model(checkpoint_file(config), model, config.algo)
         model.set_random_seed(_fresh_seed(config.seed, model.num_timesteps))
         if hasattr(model, "learning_starts"):  # the replay buffer is not saved: it is filled again first
             model.learning_starts += model.num_timesteps
-    else:
-        model = make_model(config.algo, env, config.seed)
     model.set_logger(judge.logger)
-    policy, head = SB3Policy(model, task, task), head_of(config.algo, task)
+    policy, head = SB3Policy(config.algo, model.policy, task, task), head_of(config.algo, task)
 
     def save(path: Path) -> None:
-        buffer = io.BytesIO()
-        model.save(buffer, exclude=["_last_obs", "_last_original_obs", "_last_episode_starts", "_last_lstm_states"])
-        write_whole(path.with_suffix(".json"), head)
-        write_whole(path, buffer.getvalue())
+        save_model(path, model, head)
 
     def due() -> None:
         judge(model.num_timesteps, [(task, policy)], save)
@@ -295,7 +307,8 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run:
     )
     if run.resumed:
         before = load_pulse_predictor(checkpoint_file(config), tasks[0])
-        start, done = before.weights, int(json.loads(before.card)["steps"])
+        with named(checkpoint_file(config), "checkpoint"):
+            start, done = before.weights, int(parse_json(before.card)["steps"])
         rate = 0.01 + 0.99 * 0.5 * (1.0 + np.cos(np.pi * min(done / config.steps, 1.0)))  # where the cosine had come to
         settings = replace(
             settings,

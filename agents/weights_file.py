@@ -1,14 +1,18 @@
 """Matrices from files that a user gave: weights (.npy, or a torch file with a tensor or a state dict), and inputs."""
 
+import math
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from memenv.files import ALONE, FLOATS, TRUTH, WHOLE, Entry, Header, check_arrays, load_array, named, regular_file
 from memenv.memory import check_room
 
 ROOM = 9  # [byte] of a number in double precision and the check of it
+MATRIX = Entry(("rows", "columns"), (*FLOATS, *WHOLE, *TRUTH))
 
 
 def load_weights(path: Path, key: str | None = None) -> np.ndarray:
@@ -23,14 +27,12 @@ def load_weights(path: Path, key: str | None = None) -> np.ndarray:
     """
     if path.suffix not in (".npy", ".pt", ".pth"):
         raise ValueError(f"{path}: weights are read from .npy, .pt or .pth files")
-    _check_file(path)
     if path.suffix == ".npy":
         if key is not None:
             raise ValueError(f"key is {key!r}: only the state dict of a .pt file has keys")
-        found = _from_numpy(path)
+        weights = _from_numpy(path, "weights")
     else:
-        found = _from_torch(path, key)
-    weights = _checked(found, path, "weights", "(rows, outputs)")
+        weights = _from_torch(path, key)
     if not weights.any():
         raise ValueError(f"{path}: all weights are zero; there is nothing to program")
     return weights
@@ -44,8 +46,7 @@ def load_inputs(path: Path, rows: int) -> np.ndarray:
     """
     if path.suffix != ".npy":
         raise ValueError(f"{path}: inputs are read from .npy files")
-    _check_file(path)
-    inputs = _checked(_from_numpy(path), path, "inputs", f"(samples, {rows})")
+    inputs = _from_numpy(path, "inputs")
     if inputs.shape[1] != rows:
         raise ValueError(f"{path}: has the shape {inputs.shape}, but the weights take {rows} inputs: (samples, {rows})")
     if not inputs.any():
@@ -53,39 +54,39 @@ def load_inputs(path: Path, rows: int) -> np.ndarray:
     return inputs
 
 
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
+def _check_header(header: Header) -> None:
+    _check_room(header.shape)
 
 
-def _from_numpy(path: Path) -> Any:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        if "allow_pickle" in str(error) or "Python objects" in str(error):
-            raise ValueError(f"{path}: holds pickled objects, which are not loaded; save an array of numbers") from None
-        raise ValueError(f"{path}: not a readable .npy file ({error})") from None
+def _check_room(shape: Sequence[int]) -> None:
+    check_room(ROOM * math.prod(shape), f"its {math.prod(shape):,} numbers", "take parts of the matrix")
 
 
-def _from_torch(path: Path, key: str | None) -> Any:
+def _from_numpy(path: Path, what: str) -> np.ndarray:
+    return load_array(path, f"matrix of {what}", MATRIX, _check_header).astype(np.float64)
+
+
+def _from_torch(path: Path, key: str | None) -> np.ndarray:
     import torch
 
-    try:
+    with named(path, "file of weights that torch can load"):
+        with regular_file(path):  # nothing else is opened by its name
+            pass
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # pickle, zipfile and torch each have their own, some of many lines
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: torch does not load it as plain weights ({reason})") from None
-    if isinstance(found, dict):
-        found = _entry(found, path, key)
-    elif key is not None:
-        raise ValueError(f"key is {key!r}, but {path} holds no state dict")
-    if not isinstance(found, torch.Tensor):
-        raise ValueError(f"{path}: holds a {type(found).__name__}; a tensor or a state dict is needed")
-    known = found.is_complex() or found.dtype in (torch.float64, torch.float32, torch.float16)
-    return found.detach().numpy() if known else found.detach().double().numpy()
+        if isinstance(found, dict):
+            found = _entry(found, key)
+        elif key is not None:
+            raise ValueError(f"key is {key!r}, but it holds no state dict")
+        if not isinstance(found, torch.Tensor):
+            raise ValueError(f"it holds a {type(found).__name__}; a tensor or a state dict is needed")
+        _check_room(found.shape)
+        known = found.is_complex() or found.dtype in (torch.float64, torch.float32, torch.float16)
+        matrix = found.detach().numpy() if known else found.detach().double().numpy()
+        check_arrays({ALONE: matrix}, {ALONE: MATRIX})
+        return matrix.astype(np.float64)
 
 
-def _entry(entries: dict[str, Any], path: Path, key: str | None) -> Any:
+def _entry(entries: dict[str, Any], key: str | None) -> Any:
     """The matrix of a state dict."""
     matrices = [name for name, value in entries.items() if getattr(value, "ndim", 0) == 2]
     if key is None and len(matrices) == 1:
@@ -94,17 +95,4 @@ def _entry(entries: dict[str, Any], path: Path, key: str | None) -> Any:
         return entries[key]
     asked = "several matrices" if key is None else f"no entry {key!r}"
     asked = "no matrix" if key is None and not matrices else asked
-    raise ValueError(f"{path}: the state dict has {asked}; its matrices are {', '.join(map(str, matrices)) or 'none'}")
-
-
-def _checked(found: Any, path: Path, what: str, shape: str) -> np.ndarray:
-    if found.ndim != 2 or 0 in found.shape:
-        raise ValueError(f"{path}: has the shape {tuple(found.shape)}, a matrix {shape} is needed")
-    if found.dtype.kind not in "fiub":
-        raise ValueError(f"{path}: is of type {found.dtype}, real numbers are needed")
-    check_room(ROOM * found.size, f"{path}: {found.size:,} {what}", "take parts of the matrix")
-    values = found.astype(np.float64)
-    bad = int((~np.isfinite(values)).sum())
-    if bad:
-        raise ValueError(f"{path}: {bad} of {values.size} {what} are NaN or infinite; all must be finite")
-    return values
+    raise ValueError(f"its state dict has {asked}; its matrices are {', '.join(map(str, matrices)) or 'none'}")

@@ -28,7 +28,8 @@ from agents.program_report import figures
 from agents.tiles import Programmer, TileResult
 from agents.tune import Judge, on_cells, tune
 from agents.weights_file import load_inputs, load_weights
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
+from memenv.files import write_whole
 from memenv.runs import csv_text
 
 REFERENCE = "ispp"

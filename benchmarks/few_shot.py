@@ -22,9 +22,10 @@ from typing import Any
 from intervals import markdown
 from tqdm import tqdm
 
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.fewshot.chips import Hardware
 from memenv.fewshot.initialisations import load_initialisation
+from memenv.files import write_whole
 from memenv.presets import load_device
 from memenv.runs import RECORD, csv_text
 from metalearn.data import load

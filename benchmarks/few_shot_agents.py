@@ -41,8 +41,9 @@ from agents.few_shot import (
 )
 from agents.few_shot_agent import FewShotAgent, shipped_agent
 from agents.tune import tune
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.envs.few_shot import DEVICES, FewShot
+from memenv.files import write_whole
 
 BUDGETED = 3.0  # loss of accuracy for twice the pulses that are allowed: more than they can ever bring
 OVERALL = 4096  # training episodes on which the agent's pulses are measured

@@ -29,10 +29,11 @@ from agents.library import load_policy
 from agents.policies import Policy
 from agents.tune import tune
 from memenv.arrays import put, take
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.crossbar import Crossbar, shaped
 from memenv.envs.task import Streams
 from memenv.envs.write_verify import WriteVerify
+from memenv.files import write_whole
 from memenv.runs import csv_text
 
 DEVICES = ("threshold", "hfo2-array-om", "alox-hfo2", "fefet", "enode-sandia")

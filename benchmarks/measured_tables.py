@@ -27,8 +27,9 @@ from agents.pulse_predictor import PulsePredictor
 from agents.table_optimum import TableOptimum
 from agents.tune import tune
 from memenv.arrays import take
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.envs.write_verify import WriteVerify
+from memenv.files import write_whole
 from memenv.presets import load_device
 from memenv.runs import csv_text
 

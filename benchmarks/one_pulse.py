@@ -22,9 +22,10 @@ from agents.compare import Row
 from agents.evaluate import EVALUATION, TUNING, seeded
 from agents.library import load_policy
 from agents.policies import Policy
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.envs.task import Streams
 from memenv.envs.write_verify import WriteVerify
+from memenv.files import write_whole
 from memenv.runs import csv_text
 
 WITHIN = (0.5, 0.1, 0.05)  # relative error of the conductance

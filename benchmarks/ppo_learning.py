@@ -26,7 +26,8 @@ from agents.evaluate import TUNING, evaluate
 from agents.train import EVALUATION_SEED, TrainConfig, checkpoint_file, train
 from agents.tune import tune
 from memenv import WriteVerify
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
+from memenv.files import write_whole
 from memenv.runs import csv_text
 
 LINES = ("ispp", "history")  # controllers drawn for comparison

@@ -43,10 +43,11 @@ from agents.compare import Row
 from agents.evaluate import EVALUATION, TUNING
 from agents.library import load_policy
 from agents.tune import tune
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.crossbar import Crossbar
 from memenv.envs.task import Streams
 from memenv.envs.write_verify import WriteVerify
+from memenv.files import write_whole
 from memenv.pairs import Encoding
 from memenv.runs import csv_text
 

@@ -27,10 +27,11 @@ from agents.library import load_policy
 from agents.policies import Policy
 from agents.tune import tune
 from memenv.arrays import put, take
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.correlated import SmoothNormals
 from memenv.envs.task import Streams
 from memenv.envs.write_verify import WriteVerify
+from memenv.files import write_whole
 from memenv.runs import csv_text
 
 ORACLE = "clairvoyant"

@@ -34,7 +34,7 @@ def program(name: str, task: WriteVerify, gentle: float = 0.0) -> None:
     env = GentleReward(TaskVectorEnv(task, ENVS, AutoresetMode.SAME_STEP), gentle)
     model = make_model("ppo", GymVecEnv(env), seed=0)
     model.learn(STEPS)
-    outcomes = evaluate(SB3Policy(model, task, task), task, cells=1000, seed=1)
+    outcomes = evaluate(SB3Policy("ppo", model.policy, task, task), task, cells=1000, seed=1)
     print(
         f"{name:<8} {outcomes.pulses.mean():6.2f} pulses {outcomes.energy.mean() * 1e12:8.1f} pJ "
         f"{outcomes.latency.mean() * 1e6:8.2f} us, success {outcomes.accepted.mean():.1%}"

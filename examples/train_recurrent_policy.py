@@ -16,5 +16,5 @@ best = train(TrainConfig(device=("threshold",), algo="recurrent_ppo", steps=30_0
 print(f"on its evaluation cells: {best['pulses']:.2f} pulses, success {best['success']:.1%}")
 
 task = WriteVerify(device="threshold")  # shows one step at a time
-outcomes = evaluate(agents.load_policy(out / "policy.zip", task), task, cells=1000, seed=1)
+outcomes = evaluate(agents.load_policy(out / "policy.npz", task), task, cells=1000, seed=1)
 print(f"on fresh cells: {outcomes.pulses.mean():.2f} pulses, success {outcomes.accepted.mean():.1%}")

@@ -13,6 +13,7 @@ from typing import Any
 COMMANDS = {
     "compare": ("agents.compare", "compare controllers and policies on a device: table, picture, files"),
     "train": ("agents.train", "train a policy for a device"),
+    "import-policy": ("agents.import_policy", "make arrays of a stable-baselines3 .zip that you trust"),
     "program": ("agents.program", "program a matrix of weights into crossbars"),
     "tune": ("agents.tune", "tune classical controllers for a device"),
     "pretrain": ("metalearn.train", "pretrain a network to learn from a few examples, on a device too"),

@@ -2,11 +2,8 @@
 
 import argparse
 import dataclasses
-import os
-import tempfile
 import typing
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 
@@ -68,19 +65,3 @@ def _word(item: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 def _shown(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    umask = os.umask(0)
-    os.umask(umask)
-    try:
-        os.fchmod(handle, 0o666 & ~umask)  # as open() would have made it; mkstemp keeps it private
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.device import Device
+from memenv.files import write_whole
 from memenv.law import Response, equivalent_pulses, move
 from memenv.presets import label, load_device, presets
 from memenv.records import DeviceError, to_json

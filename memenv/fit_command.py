@@ -5,7 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
+from memenv.files import write_whole
 from memenv.fit import fit, read_data
 from memenv.records import to_json
 from memenv.runs import OutputOptions, check_picture, new_file

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from memenv.command import write_whole
+from memenv.files import write_whole
 from memenv.fit import Fit
 from memenv.fit_checks import POLARITIES, Row
 from memenv.likelihood import step

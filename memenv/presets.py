@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from memenv.device import Device, Driver, Mismatch, Read, Retention
+from memenv.files import read_text
 from memenv.law import Response, dose_to_reach, move
 from memenv.mixture import Mixture
 from memenv.records import DeviceError, from_json, from_tree, validate
@@ -51,10 +52,10 @@ def _from_text(text: str) -> Any:
         return TableDevice.load(path)
     if path.suffix == ".json":
         try:
-            return from_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
+            return from_json(read_text(path))
+        except OSError as error:
             raise DeviceError(f"cannot read the device file {text}: {error}") from None
-        except DeviceError as error:
+        except ValueError as error:
             raise DeviceError(f"{text}: {error}") from None
     if text in PRESETS:
         return PRESETS[text]()

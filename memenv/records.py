@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from memenv.device import Device, Driver, Mismatch, Read, Retention
+from memenv.files import parse_json
 from memenv.law import Response
 
 
@@ -92,8 +93,8 @@ def from_json(text: str) -> Device:
         DeviceError: not JSON, an unknown field, a wrong type or a value outside its range.
     """
     try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
+        tree = parse_json(text)
+    except ValueError as error:
         raise DeviceError(f"not a device record: invalid JSON, {error}") from None
     if not isinstance(tree, dict):
         raise DeviceError(f"not a device record: the JSON holds a {type(tree).__name__}, an object is needed")

@@ -25,6 +25,7 @@ from typing import IO, Any
 import numpy as np
 
 from memenv.command import option
+from memenv.files import UNREADABLE, load_json
 
 RECORD = "run.json"
 ROOM = 1 << 20  # [bytes] that have to fit where a run begins to write
@@ -298,10 +299,10 @@ def _opened(
             raise ValueError(f"{found[0]} is there already: {advice}")
         return Run(path, record, resumed=False, again=False)
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = load_json(path)
         other, essential = (_difference(before, record, free) for free in ((), continuable))
         known, complete = before.get("versions") == record["versions"], bool(before.get("complete"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path} is there already, and no record of a run ({error}): {advice}") from None
     if resume and essential:
         raise ValueError(f"{essential}: resume it as it was")
@@ -411,7 +412,7 @@ def _read_journal(path: Path) -> dict[str, Any]:
     for number, line in enumerate(whole.splitlines(), 1):
         try:
             key, value = _read_line(line)
-        except (ValueError, TypeError, RecursionError, EOFError) as error:
+        except UNREADABLE as error:
             raise ValueError(f"{path}: line {number} cannot be read ({error}); begin anew with --overwrite") from None
         finished[json.dumps(key)] = value
     return finished

@@ -14,13 +14,23 @@ from typing import Any, NamedTuple, Self, cast
 import numpy as np
 from scipy.special import ndtr
 
-from memenv.archives import UNREADABLE
 from memenv.arrays import Array
 from memenv.device import Device, Driver, Read, ReadMoments, State
+from memenv.files import FLOATS, WHOLE, Entry, load_archive, named
 from memenv.records import DeviceError
 
+WHAT = "table of measured devices"
 ONE_PULSE = Driver(set_min=1.0, set_max=1.0, reset_min=1.0, reset_max=1.0, width_min=1e-6, width_max=1e-6)
-KEYS = ("device", "conductance", "cdf", "dg_set", "dg_reset")
+NUMBERS = (*FLOATS, *WHOLE)
+CONDUCTANCES = (1e-30, 1e6)  # [S] that are not taken for an error
+CHANGES = Entry(("devices", "probabilities", "places"), NUMBERS)
+ENTRIES = {
+    "conductance": Entry(("devices", "places"), NUMBERS),
+    "cdf": Entry(("probabilities",), NUMBERS),
+    "device": Entry(("devices",), NUMBERS),
+    "dg_set": CHANGES,
+    "dg_reset": CHANGES,
+}
 
 
 class Steps(NamedTuple):
@@ -89,10 +99,15 @@ class TableDevice:
         """The devices of an .npz file.
 
         Raises:
-            DeviceError: no such file, a truncated one, missing keys, wrong shapes, NaN, or grids that do not increase.
+            DeviceError: no such file, a damaged one, other arrays than those, NaN, or grids that do not increase.
         """
         path = Path(path)
-        tables = Tables(**_checked(_read_arrays(path), path))
+        try:
+            _, arrays = load_archive(path, WHAT, ENTRIES)
+            with named(path, WHAT):
+                tables = _checked(arrays)
+        except ValueError as error:
+            raise DeviceError(str(error)) from None
         return cls(
             name=path.stem,
             source=f"{len(tables.device)} measured devices of {path.name}; their one pulse is taken as 1 V, 1 us",
@@ -158,44 +173,22 @@ class TableDevice:
         return (g - self.g_min) / (self.g_max - self.g_min)
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of the file."""
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            if missing := [key for key in KEYS if key not in file]:
-                raise DeviceError(f"{path}: the table lacks {', '.join(missing)}; needed are {', '.join(KEYS)}")
-            return {key: file[key] for key in KEYS}
-    except FileNotFoundError:
-        raise DeviceError(f"{path}: no such file") from None
-    except DeviceError:
-        raise
-    except (*UNREADABLE, AttributeError) as error:
-        raise DeviceError(f"{path}: not an .npz table of devices, or a truncated one ({error})") from None
-
-
-def _checked(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    """The arguments of `Tables`, if the arrays are of the right shapes, finite and in order."""
-    g, cdf = arrays["conductance"], arrays["cdf"]
-    if g.ndim != 2 or min(g.shape) < 1 or g.shape[1] < 2:
-        raise DeviceError(f"{path}: conductance has the shape {g.shape}, (devices, 2 places or more) is needed")
-    devices, places = g.shape
-    table = (devices, cdf.size, places)
-    wanted = {"device": (devices,), "cdf": (cdf.size,), "dg_set": table, "dg_reset": table}
-    for key, shape in wanted.items():
-        if arrays[key].shape != shape:
-            raise DeviceError(f"{path}: {key} has the shape {arrays[key].shape}, {shape} is needed next to the others")
-    numbers = {key: arrays[key] for key in KEYS[1:]}
-    for key, values in numbers.items():
-        if not np.issubdtype(values.dtype, np.number) or not np.all(np.isfinite(values)):
-            raise DeviceError(f"{path}: {key} holds entries that are not finite numbers")
+def _checked(arrays: dict[str, np.ndarray]) -> Tables:
+    """The tables, if grids and probabilities are in order."""
+    g, cdf = arrays["conductance"].astype(np.float64), arrays["cdf"].astype(np.float64)
+    if g.shape[1] < 2:
+        raise ValueError(f"conductance has the shape {g.shape}, (devices, 2 places or more) is needed")
     if cdf.size < 2 or np.any(np.diff(cdf) <= 0) or cdf[0] < 0 or cdf[-1] > 1:
-        raise DeviceError(f"{path}: cdf must increase inside 0..1, it runs from {cdf.flat[0]:g} to {cdf.flat[-1]:g}")
+        raise ValueError(f"cdf must increase inside 0..1, it runs from {cdf.flat[0]:g} to {cdf.flat[-1]:g}")
+    low, high = CONDUCTANCES
     for n, row in enumerate(g):
-        if row[0] <= 0 or np.any(np.diff(row) <= 0):
-            raise DeviceError(f"{path}: conductance of device {arrays['device'][n]} must be positive and increasing")
-    return {
-        "device": arrays["device"],
-        "conductance": g.astype(np.float64),
-        "cdf": cdf.astype(np.float64),
-        "dg": np.stack([arrays["dg_set"], arrays["dg_reset"]]).astype(np.float64),
-    }
+        if row[0] < low or row[-1] > high or np.any(np.diff(row) <= 0):
+            raise ValueError(
+                f"conductance of device {arrays['device'][n]} must be positive and increasing, from {low:g} S to "
+                f"{high:g} S at most"
+            )
+    dg = np.stack([arrays["dg_set"], arrays["dg_reset"]]).astype(np.float64)
+    tables = Tables(device=arrays["device"], conductance=g, cdf=cdf, dg=dg)
+    if np.any(np.diff(tables.rank) <= 0):
+        raise ValueError("conductance has places that are too close to each other to tell apart")
+    return tables

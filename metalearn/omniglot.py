@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memenv.archives import UNREADABLE
 from memenv.fewshot.characters import SIDE, Characters, Split
+from memenv.files import TRUTH, UNREADABLE, WHOLE, Entry, load_archive
 
 VARIABLE = "MEMENV_OMNIGLOT"  # the folder, where none is passed
 INSTANCES, SOURCE_SIDE = 20, 105
@@ -132,12 +132,13 @@ def _read_drawings(names: Iterable[str], content: Callable[[str], bytes], part: 
 
 
 def _read_arrays(path: Path, part: Part) -> Characters:
-    with np.load(path) as arrays:
-        paper = arrays["images"]
-    wanted = (len(part.numbers), INSTANCES, SOURCE_SIDE, SOURCE_SIDE)
-    if paper.shape != wanted or paper.dtype != bool:
-        raise ValueError(f"images are {paper.dtype} {paper.shape} instead of bool {wanted}")
-    return _characters(paper, part, ("",) * len(paper))
+    characters = len(part.numbers)
+    entries = {
+        "images": Entry((characters, INSTANCES, SOURCE_SIDE, SOURCE_SIDE), TRUTH),
+        "labels": Entry((characters, INSTANCES), WHOLE, optional=True),
+    }
+    _, arrays = load_archive(path, "part of Omniglot", entries)
+    return _characters(arrays["images"], part, ("",) * characters)
 
 
 def _characters(paper: np.ndarray, part: Part, alphabets: tuple[str, ...]) -> Characters:

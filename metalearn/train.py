@@ -3,9 +3,9 @@
 import io
 import json
 import math
-import pickle
 import sys
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from memenv.command import option, parse, write_whole
+from memenv.command import option, parse
 from memenv.fewshot.bank import NETWORKS
 from memenv.fewshot.characters import Characters
 from memenv.fewshot.chips import Hardware
 from memenv.fewshot.episodes import draw
 from memenv.fewshot.initialisations import HEAD_RATE, Initialisation, load_initialisation, rotations
+from memenv.files import FLOATS, WHOLE, Entry, check_arrays, check_card, named, regular_file, write_whole
 from memenv.presets import load_device
 from memenv.runs import RECORD, Curve, Run, RunOptions, begun, command_line, csv_text
 from metalearn.chip_options import ChipOptions
@@ -41,6 +42,8 @@ CONTINUABLE = ("threads", "evaluations")  # options that a resumed run may chang
 CHECKPOINT = "checkpoint.pt"
 FILES = (CHECKPOINT, "initialisation.npz", "eval.csv")
 PACKAGES = ("memenv", "numpy", "torch")
+COLUMNS = ("steps", "seconds", "loss", "training_accuracy", "accuracy", "half_width", "pulses")  # of eval.csv
+ROW = {name: Entry((), (*FLOATS, *WHOLE)) for name in COLUMNS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,16 +345,36 @@ class Judge:
         Raises:
             ValueError: a damaged checkpoint.
         """
-        path = checkpoint_file(self.config)
-        try:
+        path, parts = checkpoint_file(self.config), self._parts()
+        with named(path, "checkpoint from which this run can be resumed"):
+            with regular_file(path):  # nothing else is opened by its name
+                pass
             saved = torch.load(path, weights_only=True)
-            for name, part in self._parts().items():
-                part.load_state_dict(saved[name])
-            rows = saved["rows"]
-        except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{path}: cannot be read ({error}), so the run cannot be resumed") from None
-        self.curve.resume(rows)
+            check_card(saved, {**dict.fromkeys(parts, (dict, OrderedDict)), "rows": list})
+            optimiser = parts.pop("optimiser")
+            for name, part in parts.items():
+                own, state = part.state_dict(), saved[name]
+                check_arrays(_numbers(state), {key: _entry(tensor) for key, tensor in own.items()})
+                part.load_state_dict(state)
+            moments, groups = saved["optimiser"]["state"], optimiser.state_dict()["param_groups"]
+            weights = dict(enumerate(p for group in optimiser.param_groups for p in group["params"]))
+            for number, state in moments.items():
+                own = dict.fromkeys(("exp_avg", "exp_avg_sq"), _entry(weights[number]))
+                check_arrays(_numbers(state), own | {"step": Entry(())})
+            optimiser.load_state_dict({"state": moments, "param_groups": groups})
+            for row in saved["rows"]:
+                check_arrays({name: np.array(value) for name, value in row.items()}, ROW)
+            self.curve.resume(saved["rows"])
 
     def _parts(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"network": self.learner.network, "optimiser": self.learner.optimiser}
         return parts if self.learner.classifier is None else parts | {"classifier": self.learner.classifier}
+
+
+def _entry(tensor: torch.Tensor) -> Entry:
+    """What a file must hold in place of a tensor."""
+    return Entry(tuple(tensor.shape), (tensor.detach().numpy().dtype.str[1:],))
+
+
+def _numbers(state: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {name: tensor.detach().numpy() for name, tensor in state.items()}

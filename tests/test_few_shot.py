@@ -379,6 +379,7 @@ def test_the_text_has_a_line_for_each_step(few):
         ({"ways": 9}, "ways is 9, allowed is at most the 8 classes"),
         ({"shots": 10, "queries": 11}, "queries is 11, allowed is with the shots at most the 20 drawings"),
         ({"max_steps": 0}, "max_steps is 0, allowed is a whole number >= 1"),
+        ({"know_stuck": 3}, "know_stuck is 3, allowed is True or False"),
         ({"max_pulses": True}, "max_pulses is True, allowed is a whole number >= 1"),
         ({"weight_pulses": -1.0}, "weight_pulses is -1.0, allowed is a number >= 0"),
         ({"weight_accuracy": float("nan")}, "weight_accuracy is nan, allowed is a number >= 0"),

@@ -135,6 +135,25 @@ def test_a_missing_or_damaged_file_is_no_agent(tmp_path, content):
         FewShotAgent.load(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weight0": np.full((12, 5), np.nan)}, "60 of 60 numbers in weight0 are NaN"),
+        ({"weight0": np.ones((12, 5), complex)}, "weight0 is of type complex128"),
+        ({"weight1": np.ones((7, 4))}, "are no layers"),
+        ({"weight2": np.ones((5, 4)), "weight4": np.ones((5, 4))}, "it lacks weight3"),
+        ({"format": np.array(2)}, "it has the format 2, this program reads 1"),
+        ({"format": np.array("1")}, "format is of type <U1"),
+    ],
+)
+def test_nothing_of_an_agent_is_taken_in_part(changes, message, tmp_path):
+    arrays = {"weight0": np.ones((12, 5)), "weight1": np.ones((6, 4)), "format": np.array(1)}
+    np.savez(tmp_path / "agent.npz", **arrays | changes)
+    with pytest.raises(ValueError) as error:
+        FewShotAgent.load(tmp_path / "agent.npz")
+    assert "agent.npz is no few-shot agent: " in str(error.value) and message in str(error.value)
+
+
 def test_training_is_reproducible_and_the_export_decides_as_the_model_does(task, monkeypatch):
     pytest.importorskip("stable_baselines3")
     from agents import few_shot_training

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -234,8 +236,21 @@ def test_runs_are_neither_overwritten_nor_resumed_as_others(tmp_path):
         train(replace(TINY, out=out, seed=1))
     with pytest.raises(ValueError, match=r"ways is 2, the run that is there has 3"):
         train(replace(TINY, out=out, resume=True, ways=2))
+    whole = torch.load(out / "checkpoint.pt", weights_only=True)
+    for change, message in (
+        ({"network": {**whole["network"], "log_gain": torch.tensor(math.nan)}}, "numbers in log_gain are NaN"),
+        ({"network": {**whole["network"], "log_gain": torch.ones(3)}}, r"log_gain has the shape \(3,\)"),
+        ({"network": {**whole["network"], "more": torch.ones(3)}}, "it has 'more'"),
+        ({"optimiser": {"state": {0: {"step": torch.tensor(1.0)}}}}, "it lacks exp_avg"),
+        ({"rows": [{"steps": "many"}]}, "it lacks seconds"),
+        ({"more": 1}, "its card has 'more'"),
+        ({"network": os.mkdir}, "Weights only load failed"),
+    ):
+        torch.save(whole | change, out / "checkpoint.pt")
+        with pytest.raises(ValueError, match=rf"checkpoint\.pt is no checkpoint from which.*{message}"):
+            train(replace(TINY, out=out, resume=True))
     (out / "checkpoint.pt").write_bytes(b"PK damaged")
-    with pytest.raises(ValueError, match=r"checkpoint\.pt: cannot be read"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is no checkpoint from which"):
         train(replace(TINY, out=out, resume=True))
 
 

@@ -158,6 +158,22 @@ def test_unusable_files_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(ValueError, match=r"text\.npz is no initialisation"):
         load_initialisation(tmp_path / "text.npz")
+    for name, array, message in (
+        ("hidden0", np.full((197, 9), np.nan, np.float32), "NaN"),
+        ("hidden0", np.ones((197, 9), complex), "complex128"),
+        ("counts", np.array([1, 0, 3, 1]), r"its counts \[0, 3, 1\]"),
+        ("counts", np.array([1, 0, 0, 2]), r"its counts \[0, 0, 2\]"),
+        ("rates", np.ones((5, 3)), r"ranges has the shape \(2,\), \(3\) is needed"),
+        ("card", np.array("[]"), "its card is a list"),
+    ):
+        start_of(Pixels(), (9,)).save(tmp_path / "whole.npz")
+        with np.load(tmp_path / "whole.npz") as file:
+            arrays = dict(file)
+        np.savez(tmp_path / "changed.npz", **arrays | {name: array})
+        with pytest.raises(
+            ValueError, match=rf"changed\.npz is no initialisation that memenv pretrain wrote: .*{message}"
+        ):
+            load_initialisation(tmp_path / "changed.npz")
     start_of(Pixels(), (9,)).save(tmp_path / "whole.npz")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"cut\.npz is no initialisation"):

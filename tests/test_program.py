@@ -267,15 +267,15 @@ def bad_files(folder: Path) -> None:
     ("file", "more", "said"),
     [
         ("missing.npy", [], "there is no such file"),
-        ("nan.npy", [], "3 of 12 weights are NaN"),
+        ("nan.npy", [], "3 of 12 numbers in it are NaN"),
         ("vector.npy", [], "has the shape (4,)"),
         ("empty.npy", [], "has the shape (0, 3)"),
         ("zero.npy", [], "all weights are zero"),
-        ("text.npy", [], "real numbers are needed"),
+        ("text.npy", [], "it is of type <U1"),
         ("pickled.npy", [], "pickled objects, which are not loaded"),
-        ("cut.npy", [], "not a readable .npy file"),
+        ("cut.npy", [], "cut.npy is no matrix of weights"),
         ("w.csv", [], "read from .npy, .pt or .pth"),
-        ("code.pt", [], "torch does not load it"),
+        ("code.pt", [], "is no file of weights that torch can load"),
         ("two.pt", [], "several matrices; its matrices are a, b"),
         ("two.pt", ["--key", "c"], "no entry 'c'; its matrices are a, b"),
         ("none.pt", [], "no matrix; its matrices are none"),
@@ -299,8 +299,8 @@ def bad_files(folder: Path) -> None:
         ("good.npy", ["--scheme", "V/4"], "invalid choice: 'V/4'"),
         ("good.npy", ["--inputs", "x_missing.npy"], "there is no such file"),
         ("good.npy", ["--inputs", "w.csv"], "inputs are read from .npy files"),
-        ("good.npy", ["--inputs", "vector.npy"], "has the shape (4,), a matrix (samples, 4) is needed"),
-        ("good.npy", ["--inputs", "x_nan.npy"], "20 of 20 inputs are NaN"),
+        ("good.npy", ["--inputs", "vector.npy"], "it has the shape (4,), (rows, columns) is needed"),
+        ("good.npy", ["--inputs", "x_nan.npy"], "20 of 20 numbers in it are NaN"),
         ("good.npy", ["--inputs", "x_wide.npy"], "has the shape (5, 3), but the weights take 4 inputs"),
         ("good.npy", ["--inputs", "x_zero.npy"], "all inputs are zero"),
         ("good.npy", ["--inputs", "pickled.npy"], "pickled objects"),
@@ -371,7 +371,10 @@ def test_a_damaged_tile_is_named(finished: tuple[Path, Path], tmp_path: Path, ca
     tile = tmp_path / "out" / "tiles" / "tile_0000_0001.npz"
     tile.write_bytes(tile.read_bytes()[:100])
     assert main(words(path, tmp_path / "out", "--resume")) == 2
-    assert "tile_0000_0001.npz: not a readable tile" in capsys.readouterr().err
+    assert "tile_0000_0001.npz is no result of a tile" in capsys.readouterr().err
+    tile.write_bytes((tile.parent / "tile_0002_0001.npz").read_bytes())  # that of another one, of another size
+    assert main(words(path, tmp_path / "out", "--resume")) == 2
+    assert "remove it, and the tile is programmed again" in capsys.readouterr().err
 
 
 def test_the_tuned_parameters_are_those_of_the_first_run(

@@ -12,6 +12,7 @@ from agents.library import load_policy
 from agents.pulse_predictor import FEATURES, OUTPUTS, PulsePredictor, Sight, decide, features, load_pulse_predictor
 from agents.recurrent import Weights, forward, initial_weights
 from memenv import WriteVerify, load_device
+from memenv.files import load_card, save_archive
 
 TASK = WriteVerify(device="threshold")
 
@@ -124,6 +125,35 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
     for name in ("missing", "cut", "text", "other"):
         with pytest.raises(ValueError, match=f"{name}.npz"):
             load_pulse_predictor(tmp_path / f"{name}.npz", TASK)
+
+
+@pytest.mark.parametrize(
+    ("card", "arrays", "message"),
+    [
+        ({"memory": "x"}, {}, "memory is 'x' in its card; a value of type bool is needed"),
+        ({"memory": 1}, {}, "memory is 1 in its card"),
+        ({"give_up_below": 1.5}, {}, "give_up_below is 1.5"),
+        ({"more": 1}, {}, "its card has 'more'"),
+        ({"device": {"g_min": -1}}, {}, "g_min is -1"),
+        ({"device": []}, {}, "device is [] in its card"),
+        ({"format": "else"}, {}, "its format is 'else'"),
+        ({}, {"w_in": np.full((22, 16), np.nan)}, "352 of 352 numbers in w_in are NaN"),
+        ({}, {"w_in": np.ones((22, 16), complex)}, "w_in is of type complex128"),
+        ({}, {"w_in": np.ones((20, 16))}, "w_in has the shape (20, 16), (22, 16) is needed"),
+        ({}, {"w_gates": np.ones((32, 16))}, "w_gates has the shape (32, 16), (32, 32) is needed"),
+        ({}, {"b_out": np.full(3, 1e30)}, "3 of 3 numbers in b_out are NaN or beyond 1e+06"),
+        ({}, {"more": np.ones(3)}, "it has 'more'"),
+    ],
+)
+def test_nothing_of_a_predictor_is_taken_in_part(card: dict, arrays: dict, message: str, tmp_path: Path) -> None:
+    untrained().save(tmp_path / "whole.npz")
+    own = load_card(tmp_path / "whole.npz", "predictor")
+    with np.load(tmp_path / "whole.npz") as file:
+        whole = {name: file[name] for name in Weights._fields}
+    save_archive(tmp_path / "changed.npz", own | card, whole | arrays)
+    with pytest.raises(ValueError) as error:
+        load_policy(tmp_path / "changed.npz", TASK)
+    assert "changed.npz is no pulse predictor: " in str(error.value) and message in str(error.value)
 
 
 def test_a_hopeless_cell_is_given_up() -> None:

@@ -142,14 +142,18 @@ def changed(**new: np.ndarray) -> Callable[[], dict[str, np.ndarray]]:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: {k: v for k, v in arrays().items() if k != "cdf"}, "the table lacks cdf"),
+        (lambda: {k: v for k, v in arrays().items() if k != "cdf"}, "it lacks cdf"),
         (changed(dg_set=np.zeros((2, 21, 10))), r"dg_set has the shape (2, 21, 10), (2, 21, 11) is needed"),
         (changed(conductance=GRIDS[0]), "conductance has the shape (11,)"),
-        (changed(device=np.arange(3)), "device has the shape (3,), (2,) is needed"),
-        (changed(dg_reset=np.full((2, 21, 11), np.nan)), "dg_reset holds entries that are not finite"),
+        (changed(device=np.arange(3)), "device has the shape (3,), (2) is needed"),
+        (changed(dg_reset=np.full((2, 21, 11), np.nan)), "462 of 462 numbers in dg_reset are NaN"),
         (changed(conductance=GRIDS[:, ::-1]), "conductance of device 7 must be positive and increasing"),
+        (changed(conductance=np.where(np.arange(11) == 1, np.nextafter(GRIDS[:, :1], 1), GRIDS)), "too close to each"),
+        (changed(conductance=1e12 * GRIDS), "conductance of device 7 must be positive and increasing"),
+        (changed(dg_set=1j * np.ones((2, 21, 11))), "dg_set is of type complex128"),
+        (changed(more=np.ones(2)), "it has 'more', known are conductance"),
         (changed(cdf=CDF[::-1]), "cdf must increase inside 0..1"),
-        (changed(cdf=np.array(["a"] * 21)), "cdf holds entries that are not finite numbers"),
+        (changed(cdf=np.array(["a"] * 21)), "cdf is of type <U1"),
     ],
 )
 def test_impossible_tables_are_refused(make: Callable[[], dict[str, np.ndarray]], message: str, tmp_path: Path) -> None:
@@ -164,12 +168,12 @@ def test_truncated_files_are_refused(share: float, tmp_path: Path) -> None:
     np.savez(tmp_path / "whole.npz", **arrays())
     whole = (tmp_path / "whole.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(DeviceError, match=r"cut\.npz: not an \.npz table"):
+    with pytest.raises(DeviceError, match=r"cut\.npz is no table of measured devices: it is not an \.npz"):
         TableDevice.load(tmp_path / "cut.npz")
 
 
 def test_a_missing_file_is_refused_by_name() -> None:
-    with pytest.raises(DeviceError, match=r"nowhere\.npz: no such file"):
+    with pytest.raises(DeviceError, match=r"nowhere\.npz is no table of measured devices: there is no such file"):
         TableDevice.load("nowhere.npz")
 
 

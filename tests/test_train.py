@@ -1,9 +1,13 @@
 """`memenv train`: learns, resumes, saves what loads and answers, and says clearly what it cannot use."""
 
+import base64
 import csv
 import json
+import os
+import pickle
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +16,21 @@ import pytest
 
 from memenv import WriteVerify, load_device
 from memenv.__main__ import main
+from memenv.envs import TaskVectorEnv
+from memenv.files import load_card, save_archive
 
 pytest.importorskip("stable_baselines3")
 
+import torch
+from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.logger import Logger
 
 import agents
 from agents import train as training
 from agents.evaluate import TUNING, evaluate
-from agents.sb3_policy import RECIPES, PulseFeatures
+from agents.sb3 import GymVecEnv
+from agents.sb3_files import head_of, resume_model
+from agents.sb3_policy import RECIPES, PulseFeatures, make_model
 from agents.train import TrainConfig, train
 from memenv.runs import Curve
 
@@ -63,7 +73,7 @@ def test_what_is_trained_loads_with_one_call_and_programs_as_it_was_judged(algo,
         history=chosen.history if chosen else 1,
         action=chosen.action if chosen else "continuous",
     )
-    path = tmp_path / ("policy.npz" if algo == "pulse" else "policy.zip")
+    path = tmp_path / "policy.npz"
     outcomes = evaluate(agents.load_policy(path, task), task, 40, 0, purpose=TUNING)
     assert outcomes.pulses.mean() == pytest.approx(best["pulses"], abs=0.06 if algo == "pulse" else 1e-9)
     if algo != "pulse":  # and where the task shows one step and asks for another kind of action, it finds its way
@@ -127,41 +137,186 @@ def test_of_policies_that_judging_cannot_tell_apart_the_latest_is_kept():
 
 def test_several_devices_are_mixed(tmp_path):
     train(config(tmp_path, device=("threshold", "alox-hfo2")))
-    head = json.loads((tmp_path / "policy.json").read_text())
-    assert [device["name"] for device in head["devices"]] == ["threshold", "alox-hfo2"]
+    card = load_card(tmp_path / "policy.npz", "policy")
+    assert [device["name"] for device in card["devices"]] == ["threshold", "alox-hfo2"]
 
 
 def test_a_device_or_a_tolerance_outside_the_training_is_warned_of(ppo):
     task = WriteVerify(max_pulses=6, history=4)
-    agents.load_policy(ppo / "policy.zip", task)  # warnings are errors
+    agents.load_policy(ppo / "policy.npz", task)  # warnings are errors
     with pytest.warns(UserWarning, match="trained on threshold, not on this alox-hfo2"):
-        agents.load_policy(ppo / "policy.zip", replace(task, device="alox-hfo2"))
+        agents.load_policy(ppo / "policy.npz", replace(task, device="alox-hfo2"))
     other = load_device("threshold").replace(g_max=2e-4)
     with pytest.warns(UserWarning, match="not on this threshold"):
-        agents.load_policy(ppo / "policy.zip", replace(task, device=other))
+        agents.load_policy(ppo / "policy.npz", replace(task, device=other))
     with pytest.warns(UserWarning, match=r"tolerance 0.02, the task has 0.1"):
-        agents.load_policy(ppo / "policy.zip", replace(task, tolerance=0.1))
+        agents.load_policy(ppo / "policy.npz", replace(task, tolerance=0.1))
 
 
 def test_a_policy_of_another_layout_is_refused(ppo, tmp_path):
     with pytest.raises(ValueError, match="trained with give_up=True"):
-        agents.load_policy(ppo / "policy.zip", WriteVerify(give_up=False))
-    agents.load_policy(ppo / "policy.zip", WriteVerify(rounds=3))  # told more than it was trained with
+        agents.load_policy(ppo / "policy.npz", WriteVerify(give_up=False))
+    agents.load_policy(ppo / "policy.npz", WriteVerify(rounds=3))  # told more than it was trained with
     train(config(tmp_path, rounds=2))
     with pytest.raises(ValueError, match="rounds > 1"):
-        agents.load_policy(tmp_path / "policy.zip", WriteVerify())
+        agents.load_policy(tmp_path / "policy.npz", WriteVerify())
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "head missing", "head truncated", "head of another"])
+def changed(card: dict, arrays: dict, damage: str) -> None:
+    """Damage the content of a policy's file."""
+    weights = "policy/action_net.weight"
+    if damage == "NaN":
+        arrays[weights] = np.full_like(arrays[weights], np.nan)
+    if damage == "complex":
+        arrays[weights] = arrays[weights].astype(complex)
+    if damage == "transposed":
+        arrays[weights] = arrays[weights].T
+    if damage == "less":
+        del arrays[weights]
+    if damage == "more":
+        arrays["policy/more"] = np.ones(3)
+    if damage == "moments":
+        arrays["policy.optimizer/0/exp_avg"] = np.ones(7, np.float32)
+    if damage == "class":
+        card["network"]["activation_fn"] = "os.system"
+    if damage == "units":
+        card["network"]["net_arch"] = [10**9]
+    if damage == "history":
+        card["history"] = 10**9
+    if damage == "layout":
+        card["history"] = True
+    if damage == "algorithm":
+        card["algorithm"] = "a2c"
+    if damage == "unknown":
+        card["policy_class"] = "os.system"
+    if damage == "format":
+        card["format"] = "memenv stable-baselines3 policy 9"
+
+
+DAMAGES = {
+    "missing": "there is no such file",
+    "truncated": "not an .npz archive, or a truncated one",
+    "NaN": "are NaN or beyond",
+    "complex": "is of type complex128, f4 is needed",
+    "transposed": "has the shape",
+    "less": "it lacks policy/action_net.weight",
+    "more": "it has 'policy/more'",
+    "moments": "policy.optimizer/0/exp_avg has the shape (7,)",
+    "class": "activation_fn is 'os.system', known are ReLU, Tanh",
+    "units": "whole numbers of 1 to 1000 are needed",
+    "history": "history is 1000000000 in its card, whole numbers of 1 to 1000 are needed",
+    "layout": "history is True in its card; a value of type int is needed",
+    "algorithm": "unknown algorithm 'a2c'",
+    "unknown": "its card has 'policy_class'",
+    "format": "its format is 'memenv stable-baselines3 policy 9'",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_missing_or_damaged_file_is_refused(ppo, tmp_path, damage):
-    zip_file, head = (ppo / "policy.zip").read_bytes(), (ppo / "policy.json").read_text()
-    if damage != "missing":
-        (tmp_path / "policy.zip").write_bytes(zip_file[: len(zip_file) // 2] if damage == "truncated" else zip_file)
-    if damage != "head missing":
-        text = {"head truncated": head[:30], "head of another": "{}"}.get(damage, head)
-        (tmp_path / "policy.json").write_text(text)
-    with pytest.raises(ValueError, match=r"policy\.(zip|json): (there is no|not|the head)"):
-        agents.load_policy(tmp_path / "policy.zip", WriteVerify())
+    whole, path = ppo / "policy.npz", tmp_path / "policy.npz"
+    if damage == "truncated":
+        path.write_bytes(whole.read_bytes()[:1000])
+    elif damage != "missing":
+        card = load_card(whole, "policy")
+        with np.load(whole) as file:
+            arrays = {name: file[name] for name in file.files if name != "card"}
+        changed(card, arrays, damage)
+        save_archive(path, card, arrays)
+    with pytest.raises(ValueError) as error:
+        agents.load_policy(path, WriteVerify())
+    assert str(error.value).startswith(f"{path} is no ") and DAMAGES[damage] in str(error.value)
+
+
+class Runs:
+    """An object whose pickle makes a folder when it is opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+def hostile_zip(path: Path, folder: Path) -> None:
+    """An archive of stable-baselines3 with its head, all of whose parts make a folder when they are unpickled."""
+    content = pickle.dumps(Runs(folder))
+    data = {"policy_class": {":type:": "type", ":serialized:": base64.b64encode(content).decode()}}
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("data", json.dumps(data))
+        for name in ("policy.pth", "policy.optimizer.pth", "pytorch_variables.pth"):
+            file.writestr(name, content)
+    head = head_of("ppo", WriteVerify()) | {"format": "memenv stable-baselines3 policy 1"}
+    path.with_suffix(".json").write_text(json.dumps(head))
+
+
+def test_a_strangers_policy_runs_nothing(ppo, tmp_path, capsys):
+    ran = tmp_path / "ran"
+    hostile_zip(tmp_path / "x.zip", ran)
+    np.savez(tmp_path / "x.npz", **{"policy/a": np.array([Runs(ran)], object)}, card=np.array([Runs(ran)], object))
+    (tmp_path / "y.npz").write_bytes((tmp_path / "x.zip").read_bytes())
+    np.save(tmp_path / "w.npy", np.eye(3))
+    out = str(tmp_path / "out")
+    for name in ("x.zip", "x.npz", "y.npz"):
+        path = str(tmp_path / name)
+        with pytest.raises(ValueError, match="run any code when it is opened" if name == "x.zip" else "is no policy"):
+            agents.load_policy(path, WriteVerify())
+        assert main(["compare", "--controllers", path, "--out", out]) == 2
+        assert main(["program", "--weights", str(tmp_path / "w.npy"), "--controller", path, "--out", out]) == 2
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("run.json", "eval.csv"):
+        (run / name).write_bytes((ppo / name).read_bytes())
+    (run / "checkpoint.zip").write_bytes((tmp_path / "x.zip").read_bytes())
+    for words in (["--resume"], []):
+        with pytest.raises(ValueError, match=r"checkpoint\.zip: of an earlier version.*memenv import-policy"):
+            train(config(run, resume=bool(words)))
+    (run / "checkpoint.npz").write_bytes((tmp_path / "x.npz").read_bytes())
+    with pytest.raises(ValueError, match=r"checkpoint\.npz is no policy"):
+        train(config(run, resume=True))
+    assert main(["import-policy", str(tmp_path / "x.zip")]) == 2
+    assert "add --trust" in capsys.readouterr().err
+    assert not ran.exists() and not Path(out).exists()
+    words = ["import-policy", str(tmp_path / "x.zip"), "--trust", "--out", str(tmp_path / "new.npz")]
+    assert main(words) == 2 and ran.exists()  # it was a real one
+
+
+@pytest.mark.parametrize("algo", ["ppo", "recurrent_ppo", "sac"])
+def test_an_older_zip_that_is_trusted_becomes_the_arrays_of_its_training(algo, tmp_path, capsys):
+    train(config(tmp_path / "run", algo=algo))
+    task = training._tasks(training._completed(config(tmp_path, algo=algo)))[0]
+    env = GymVecEnv(TaskVectorEnv(task, 8, AutoresetMode.SAME_STEP))
+    model = make_model(algo, env, 1)
+    resume_model(tmp_path / "run" / "checkpoint.npz", model, algo)
+    zipped = tmp_path / "old.zip"
+    model.save(zipped)
+    head = head_of(algo, task) | {"format": "memenv stable-baselines3 policy 1"}
+    zipped.with_suffix(".json").write_text(json.dumps(head))
+    assert main(["import-policy", str(zipped), "--trust"]) == 0
+    assert f"{zipped} is trusted: whatever code its pickles hold runs now" in capsys.readouterr().err
+    with np.load(tmp_path / "old.npz") as new, np.load(tmp_path / "run" / "checkpoint.npz") as own:
+        assert sorted(new.files) == sorted(own.files)
+        for name in own.files:
+            np.testing.assert_array_equal(new[name], own[name])
+    assert main(["import-policy", str(zipped), "--trust"]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1, "format": 2}', "[" * 9999, '{"format": "else"}'])
+def test_a_head_is_strict_json_that_is_read_before_the_zip_is_opened(text, tmp_path, capsys):
+    hostile_zip(tmp_path / "x.zip", tmp_path / "ran")
+    (tmp_path / "x.json").write_text(text)
+    assert main(["import-policy", str(tmp_path / "x.zip"), "--trust"]) == 2
+    assert "x.json is no head of x.zip" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
+def test_to_load_a_policy_leaves_the_random_numbers_alone(ppo):
+    torch.manual_seed(3)
+    first = torch.rand(3)
+    torch.manual_seed(3)
+    agents.load_policy(ppo / "policy.npz", WriteVerify(max_pulses=6))
+    assert torch.equal(torch.rand(3), first)
 
 
 @pytest.mark.parametrize(
@@ -200,16 +355,14 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_another(ppo):
 
 
 def test_a_damaged_checkpoint_is_refused(ppo, tmp_path):
-    for name in ("run.json", "eval.csv", "checkpoint.json"):
+    for name in ("run.json", "eval.csv"):
         (tmp_path / name).write_bytes((ppo / name).read_bytes())
-    (tmp_path / "checkpoint.zip").write_bytes(b"PK")
-    with pytest.raises(ValueError, match=r"checkpoint\.zip: not a readable policy"):
+    (tmp_path / "checkpoint.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"checkpoint\.npz is no policy of stable-baselines3"):
         train(config(tmp_path, resume=True))
 
 
 def test_the_extractor_gives_finite_features_of_the_stated_number():
-    import torch
-
     for history, rounds in ((1, 1), (4, 1), (3, 2)):
         task = WriteVerify(history=history, rounds=rounds)
         space = task.observation_space

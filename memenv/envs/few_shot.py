@@ -61,6 +61,7 @@ class FewShot:
         good = self.characters is None or isinstance(self.characters, Characters)
         self._check("characters", good, "None or memenv.fewshot.characters.Characters")
         self._check("init", isinstance(self.init, str), "a name, or a path")
+        self._check("know_stuck", isinstance(self.know_stuck, bool | np.bool_), "True or False")
         for name, least in (
             ("ways", 2),
             *dict.fromkeys(("shots", "queries", "max_steps", "max_pulses", "reads"), 1).items(),

@@ -6,7 +6,6 @@ classes are shuffled from task to task, so that no class is worth a start of its
 column are one head. So an initialisation serves any number of ways.
 """
 
-import io
 import json
 from dataclasses import dataclass
 from importlib import resources
@@ -17,15 +16,24 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from memenv.archives import UNREADABLE
-from memenv.command import write_whole
 from memenv.fewshot.characters import SIDE, Characters
+from memenv.files import WHOLE, Entry, load_archive, named, parse_json, save_archive
 
 CHANNELS = 64
 PIXELS = SIDE // 2  # on a side, of what a network without encoder sees
 LEAST = 1e-6  # length of a vector of numbers that is scaled to unit mean square
 BATCH = 50  # images that go through the blocks at once
+BLOCKS = 4  # of an encoder: 28 x 28 become 14, 7, 4, 2 on a side
 FORMAT = 1
+WHAT = "initialisation that memenv pretrain wrote"
+ENTRIES = {
+    "counts": Entry((4,), WHOLE),
+    "block*_weight": Entry((CHANNELS, "", 3, 3), most=1e6),
+    "block*_bias": Entry((CHANNELS,), most=1e6),
+    "hidden*": Entry(("", ""), most=1e6),
+    "rates": Entry(("steps", "layers")),
+    "ranges": Entry(("layers",)),
+}
 HEAD_RATE, HIDDEN_RATE = 0.2, 0.1  # to begin with
 HEAD_RANGE, HIDDEN_RANGE = 0.3, 1.5  # to begin with; of hidden layers in units of the largest weight
 
@@ -53,9 +61,11 @@ class Initialisation:
         layers, rows = len(self.hidden) + 1, self.features
         if self.rates.ndim != 2 or self.rates.shape[1] != layers or self.ranges.shape != (layers,):
             raise ValueError(f"rates {self.rates.shape} and ranges {self.ranges.shape} do not fit {layers} layers")
-        for number, (block, channels) in enumerate(zip(self.blocks, (1, *[CHANNELS] * 9), strict=False)):
-            if block.weight.shape != (CHANNELS, channels, 3, 3) or block.bias.shape != (CHANNELS,):
+        for number, block in enumerate(self.blocks):
+            if block.weight.shape != (CHANNELS, CHANNELS if number else 1, 3, 3) or block.bias.shape != (CHANNELS,):
                 raise ValueError(f"block {number} of the encoder has weights {block.weight.shape}")
+        if len(self.blocks) not in (0, BLOCKS):
+            raise ValueError(f"the encoder has {len(self.blocks)} blocks, {BLOCKS} are needed")
         for number, weights in enumerate(self.hidden):
             if weights.ndim != 2 or len(weights) != rows + 1:
                 raise ValueError(f"layer {number} has weights {weights.shape}, its inputs are {rows} and a one")
@@ -102,12 +112,8 @@ class Initialisation:
         }
         arrays |= {f"hidden{k}": part for k, part in enumerate(self.hidden)}
         arrays = {name: part.astype(np.float32) for name, part in arrays.items()}
-        counts = np.array([FORMAT, len(self.blocks), self.pooled, len(self.hidden)])
-        buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer, **arrays, counts=counts, rates=self.rates, ranges=self.ranges, card=np.array(self.card)
-        )
-        write_whole(path, buffer.getvalue())
+        arrays["counts"] = np.array([FORMAT, len(self.blocks), self.pooled, len(self.hidden)])
+        save_archive(path, parse_json(self.card), arrays | {"rates": self.rates, "ranges": self.ranges})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -116,23 +122,25 @@ class Initialisation:
         Raises:
             ValueError: no such file, or not such a file.
         """
-        try:
-            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
-                version, blocks, pooled, hidden = map(int, file["counts"])
-                if version != FORMAT:
-                    raise ValueError(f"it has the format {version}, this program reads {FORMAT}")
-                card = str(file["card"])
-                json.loads(card)
-                return cls(
-                    blocks=tuple(Block(file[f"block{k}_weight"], file[f"block{k}_bias"]) for k in range(blocks)),
-                    pooled=bool(pooled),
-                    hidden=tuple(file[f"hidden{k}"] for k in range(hidden)),
-                    rates=file["rates"],
-                    ranges=file["ranges"],
-                    card=card,
+        card, arrays = load_archive(path, WHAT, ENTRIES)
+        with named(path, WHAT):
+            version, *counts = arrays["counts"].tolist()
+            if version != FORMAT:
+                raise ValueError(f"it has the format {version}, this program reads {FORMAT}")
+            blocks, hidden = (sum(name.startswith(part) for name in arrays) for part in ("block", "hidden"))
+            pooled = counts[1] == 1
+            if counts != [blocks // 2, pooled, hidden]:
+                raise ValueError(
+                    f"its counts {counts} are not those of {blocks // 2} blocks and {hidden} hidden layers"
                 )
-        except UNREADABLE as error:
-            raise ValueError(f"{path} is no initialisation that memenv pretrain wrote: {error}") from None
+            return cls(
+                blocks=tuple(Block(arrays[f"block{k}_weight"], arrays[f"block{k}_bias"]) for k in range(blocks // 2)),
+                pooled=pooled,
+                hidden=tuple(arrays[f"hidden{k}"] for k in range(hidden)),
+                rates=arrays["rates"],
+                ranges=arrays["ranges"],
+                card=json.dumps(card),
+            )
 
 
 def unit(signal: np.ndarray) -> np.ndarray:
