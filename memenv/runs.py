@@ -15,6 +15,7 @@ import shlex
 import shutil
 import sys
 import time
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -198,7 +199,7 @@ class Run:
         """
         name = json.dumps(key)
         if name not in self.finished:
-            line = json.dumps([key, work()], default=_plain)
+            line = _line(key, work())
             _append(journal_file(self.path), line)
             self.finished[name] = _read_line(line)[1]
         return self.finished[name]
@@ -390,10 +391,10 @@ def _naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def _append(path: Path, line: str) -> None:
+def _append(path: Path, line: bytes) -> None:
     """Add a line to a journal; one without its end, as a full disk or a kill leaves it, does not count."""
     with _naming(path), path.open("ab") as file:
-        file.write(line.encode() + b"\n")
+        file.write(line + b"\n")
 
 
 def _read_journal(path: Path) -> dict[str, Any]:
@@ -429,15 +430,24 @@ def _plain(value: Any) -> Any:
     return {"npy": base64.b64encode(buffer.getvalue()).decode()}
 
 
-def _read_line(line: str | bytes) -> Any:
-    """Key and value of a line."""
+def _line(key: Sequence[Any], value: Any) -> bytes:
+    """A line of a journal: a checksum, then key and value as JSON."""
+    text = json.dumps([key, value], default=_plain).encode()
+    return b"%08x %s" % (zlib.crc32(text), text)
+
+
+def _read_line(line: bytes) -> Any:
+    """Key and value of a line; raise ValueError where it is damaged."""
+    checksum, _, text = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        raise ValueError("its checksum is of another text")
 
     def array(found: dict[str, Any]) -> Any:
         if found.keys() != {"npy"}:
             return found
         return np.load(io.BytesIO(base64.b64decode(found["npy"])), allow_pickle=False)
 
-    return json.loads(line, object_hook=array)
+    return json.loads(text, object_hook=array)
 
 
 @dataclass

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,11 +99,18 @@ def test_a_line_without_its_end_does_not_count(interrupted):
 DAMAGED = (b"{}", b"[1]", b"not json", b'[[1], {"npy": "AAAA"}]', b'[[1], {"npy": 1}]', b"[" * 9999)
 
 
-@pytest.mark.parametrize("line", DAMAGED)
-def test_a_damaged_journal_is_refused_with_its_name_and_line(interrupted, line):
+@pytest.mark.parametrize("text", DAMAGED)
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_damaged_journal_is_refused_with_its_name_and_line(interrupted, text, checked):
     with journal_file(interrupted.out / RECORD).open("ab") as file:
-        file.write(line + b"\n")
+        file.write((b"%08x " % zlib.crc32(text) if checked else b"") + text + b"\n")
     refused(replace(interrupted, resume=True), r"run\.json\.journal: line 2 cannot be read .* anew with --overwrite")
+
+
+def test_a_changed_digit_of_a_journal_is_seen(interrupted):
+    journal = journal_file(interrupted.out / RECORD)
+    journal.write_bytes(journal.read_bytes().replace(b'"first", 1', b'"first", 2'))
+    refused(replace(interrupted, resume=True), "line 1 cannot be read")
 
 
 def test_an_interrupted_run_goes_on_only_if_that_is_asked_for(interrupted):
