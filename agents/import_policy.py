@@ -18,9 +18,7 @@ WHAT = "policy or checkpoint of stable-baselines3 that memenv train saved"
 class ImportConfig(OutputOptions):
     """Make plain arrays of a policy.zip or checkpoint.zip that an earlier memenv train saved, beside its .json."""
 
-    file: Path = option(
-        positional=True, help="the .zip; to open it can run any code that its maker put there"
-    )
+    file: Path = option(positional=True, help="the .zip; to open it can run any code that its maker put there")
     trust: bool = option(False, help="I trust whoever made that file; without it nothing is opened")
     out: Path | None = option(None, help="the .npz to write [the name of the .zip]")
 

@@ -30,7 +30,7 @@ from memenv.command import option, parse
 from memenv.device import Device
 from memenv.envs import TaskVectorEnv
 from memenv.envs.write_verify import WriteVerify
-from memenv.files import named, parse_json, write_whole
+from memenv.files import named, parse_json, read_text, write_whole
 from memenv.runs import RECORD, Curve, Run, RunOptions, begun, command_line, csv_text
 
 PULSE = "pulse"
@@ -186,10 +186,13 @@ class Judge:
 
     def resume(self, steps: int, save: Callable[[Path], None]) -> None:
         """Take up eval.csv as it was after `steps`, and the policy, which a killed run may have left as of later."""
-        with (self.config.out / "eval.csv").open(newline="", encoding="utf-8") as file:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        self.curve.resume([row for row in rows if row["steps"] <= steps])
-        if self.curve.rows[-1] is self.best():
+        path = self.config.out / "eval.csv"
+        with named(path, "table of this run"):
+            lines = csv.DictReader(read_text(path).splitlines())
+            rows = [{name: float(value) for name, value in row.items()} for row in lines]
+            self.curve.resume([row for row in rows if row["steps"] <= steps])
+            best = self.curve.rows[-1] is self.best()
+        if best:
             save(policy_file(self.config))
         self.bar.update(steps - self.bar.n)
 

@@ -69,7 +69,7 @@ def _from_numpy(path: Path, what: str) -> np.ndarray:
 def _from_torch(path: Path, key: str | None) -> np.ndarray:
     import torch
 
-    with named(path, "file of weights that torch can load"):
+    with named(path, "file of plain weights"):
         with regular_file(path):  # nothing else is opened by its name
             pass
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))

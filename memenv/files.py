@@ -19,8 +19,9 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -131,11 +132,12 @@ def load_json(path: str | Path) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
-    if twice is not None:
-        raise ValueError(f"the JSON has {twice!r} twice in one object")
-    return dict(pairs)
+    tree: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in tree:
+            raise ValueError(f"the JSON has {name!r} twice in one object")
+        tree[name] = value
+    return tree
 
 
 def _check_tree(tree: Any, path: str, depth: int = 0) -> None:
@@ -161,12 +163,18 @@ def check_card(card: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, .
     if missing := [name for name in kinds if name not in card]:
         raise ValueError(f"its card lacks {', '.join(missing)}")
     if unknown := [name for name in card if name not in kinds]:
-        raise ValueError(f"its card has {', '.join(map(repr, unknown))}, known are {', '.join(kinds)}")
+        raise ValueError(f"its card has {_listed(map(repr, unknown))}, known are {_listed(kinds)}")
     for name, kind in kinds.items():
         value, allowed = card[name], kind if isinstance(kind, tuple) else (kind,)
         if type(value) not in (*allowed, *((int,) if float in allowed else ())):
             wanted = " or ".join(one.__name__ for one in allowed)
             raise ValueError(f"{name} is {value!r} in its card; a value of type {wanted} is needed")
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names for a message of one line."""
+    some = list(islice(names, 13))
+    return ", ".join(some[:12]) + (", ..." if len(some) > 12 else "")
 
 
 # -- arrays ------------------------------------------------------------------------------------------------------------
@@ -216,8 +224,9 @@ def check_arrays(arrays: Mapping[str, np.ndarray], entries: Entries) -> None:
 
 def save_archive(path: Path, card: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays and a card, JSON's objects and values, as .npz; whole or not at all."""
-    buffer, parts = io.BytesIO(), {**arrays, CARDS[0]: np.array(json.dumps(card, allow_nan=False))}
-    np.savez_compressed(buffer, **parts)  # type: ignore[arg-type]  # a stub that takes no dict
+    parts: dict[str, Any] = {**arrays, CARDS[0]: np.array(json.dumps(card, allow_nan=False))}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **parts)
     write_whole(path, buffer.getvalue())
 
 
@@ -356,9 +365,9 @@ def _check_headers(
     """Refuse arrays that are others, of other types or sizes, or too large for what is known of their sizes."""
     of = {name: _entry_of(name, entries) for name in headers}
     if missing := [name for name, entry in entries.items() if not (name in headers or entry.optional or "*" in name)]:
-        raise ValueError(f"it lacks {', '.join(missing)}")
+        raise ValueError(f"it lacks {_listed(missing)}")
     if unknown := [repr(name) for name, entry in of.items() if entry is None]:
-        raise ValueError(f"it has {', '.join(unknown)}, known are {', '.join(entries)}")
+        raise ValueError(f"it has {_listed(unknown)}, known are {_listed(entries)}")
     for pattern in entries:
         count = sum(entry == pattern for entry in of.values())
         if gap := [one for k in range(count) if (one := pattern.replace("*", str(k))) not in headers]:

@@ -52,10 +52,12 @@ def _from_text(text: str) -> Any:
         return TableDevice.load(path)
     if path.suffix == ".json":
         try:
-            return from_json(read_text(path))
-        except OSError as error:
+            record = read_text(path)
+        except (OSError, ValueError) as error:
             raise DeviceError(f"cannot read the device file {text}: {error}") from None
-        except ValueError as error:
+        try:
+            return from_json(record)
+        except DeviceError as error:
             raise DeviceError(f"{text}: {error}") from None
     if text in PRESETS:
         return PRESETS[text]()

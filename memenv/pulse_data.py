@@ -6,6 +6,7 @@ read after one more pulse, columns may end early. The first read of a train stan
 """
 
 import csv
+import io
 import itertools
 import math
 import warnings
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from memenv.files import regular_file
 from memenv.records import DeviceError
 
 REQUIRED = ("train", "pulse", "conductance_S")
@@ -130,9 +132,9 @@ def _check_amounts(data: PulseData) -> None:
 
 def _read_file(path: Path, read_voltage: float) -> list[_Train]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with regular_file(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
             rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(map(str.strip, row))]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise DeviceError(f"cannot read {path}: {error}") from None
     if not rows:
         raise DeviceError(f"{path}: the file is empty")

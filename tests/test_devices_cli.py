@@ -48,7 +48,7 @@ def test_a_file_is_taken_wherever_a_name_is(tmp_path, capsys):
     [
         (["show", "perovskite"], "memenv devices: unknown device 'perovskite'; presets: ideal, "),
         (["show", "gone.json"], "memenv devices: cannot read the device file gone.json: "),
-        (["show", "gone.npz"], "memenv devices: gone.npz: no such file"),
+        (["show", "gone.npz"], "memenv devices: gone.npz is no table of measured devices: there is no such file"),
         (["show"], "memenv devices: devices show needs a device: one of ideal, "),
         (["plot"], "memenv devices: devices plot needs a device: one of ideal, "),
     ],

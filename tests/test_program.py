@@ -275,7 +275,7 @@ def bad_files(folder: Path) -> None:
         ("pickled.npy", [], "pickled objects, which are not loaded"),
         ("cut.npy", [], "cut.npy is no matrix of weights"),
         ("w.csv", [], "read from .npy, .pt or .pth"),
-        ("code.pt", [], "is no file of weights that torch can load"),
+        ("code.pt", [], "code.pt is no file of plain weights"),
         ("two.pt", [], "several matrices; its matrices are a, b"),
         ("two.pt", ["--key", "c"], "no entry 'c'; its matrices are a, b"),
         ("none.pt", [], "no matrix; its matrices are none"),
