@@ -1,8 +1,6 @@
 """`memenv compare`: every controller on the same chips, starts and targets; table, picture and files with intervals."""
 
 import io
-import json
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -15,12 +13,13 @@ from tqdm import tqdm
 
 from agents.evaluate import Outcomes, evaluate
 from agents.library import known_policies, load_policy
-from agents.tune import tune
+from agents.tune import kept, tune
 from memenv.command import option, parse
 from memenv.envs.write_verify import WriteVerify
-from memenv.files import write_whole
-from memenv.runs import csv_text, versions
+from memenv.runs import RECORD, Run, RunOptions, begun, check_picture, command_line, csv_text
 
+FILES = ("comparison.csv", "comparison.md", "comparison.png")
+PACKAGES = ("memenv", "numpy", "scipy", "gymnasium")
 RESAMPLES = 1000  # of the bootstrap over chips
 METRICS = (
     "pulses_mean",
@@ -37,7 +36,7 @@ METRICS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig:
+class CompareConfig(RunOptions):
     """Compare controllers and policies at programming: every one on the same cells, starts and targets."""
 
     device: tuple[str, ...] = option(("threshold", "enode-sandia"), help="names, .json records or .npz tables")
@@ -49,7 +48,7 @@ class CompareConfig:
     rounds: int = option(1, help="targets written one after another to the same cell")
     confirm_reads: int = option(0, help="further reads that must be inside before a cell is accepted")
     trials: int = option(60, help="parameter sets that each controller's tuning tries; 1 = no tuning")
-    out: Path = option(Path("comparison"), help="folder of comparison.csv, .md, .png and run.json")
+    out: Path = option(Path("comparison"), help="folder of comparison.csv, .md, .png, run.json, journal")
 
 
 class Row(dict[str, Any]):
@@ -59,17 +58,18 @@ class Row(dict[str, Any]):
 def run(arguments: Sequence[str]) -> None:
     """The subcommand."""
     config = parse(CompareConfig, arguments, "memenv compare")
-    rows = compare(config, command="memenv compare " + shlex.join(arguments))
+    rows = compare(config, command_line("memenv compare", arguments))
     print(text_table(rows))
-    print(f"written: {config.out}/comparison.csv, comparison.md, comparison.png, run.json")
+    print(f"in {config.out}: {', '.join(FILES)}, {RECORD}")
 
 
 def compare(config: CompareConfig, command: str = "") -> list[Row]:
     """Run the comparison and write its files into `config.out`; the rows of the table.
 
     Raises:
-        ValueError: an unknown device or controller, cells < 1.
+        ValueError: an unknown device or controller, cells < 1, a folder that holds another run, nothing to resume.
     """
+    check_picture()
     if config.cells < 1:
         raise ValueError(f"cells is {config.cells}, allowed is a whole number >= 1")
     tasks = [
@@ -82,45 +82,20 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
         )
         for device in config.device
     ]
-    judged: list[Judged] = []
     work = [
         (task, name, load_policy(name, task)) for task in tasks for name in config.controllers or known_policies(task)
     ]
-    interrupted = False
-    with tqdm(total=len(work), unit="controller", disable=None, file=sys.stderr) as bar:
+    judged: list[Judged] = []
+    with begun(config.out / RECORD, config, command=command, packages=PACKAGES, files=FILES) as run:
         try:
-            for task, name, policy in work:
-                bar.set_description(f"{name} on {task.device.name}")
-                judged.append(judge(task, name, policy, config))
-                bar.update()
-        except KeyboardInterrupt:
-            if not judged:
-                raise
-            interrupted = True
-    rows = [one.row for one in judged]
-    settings = {
-        name: [str(part) for part in value] if isinstance(value, tuple) else value
-        for name, value in vars(config).items()
-        if name != "out"
-    }
-    record = {
-        "command": command,
-        "config": settings,
-        "versions": versions("memenv", "numpy", "scipy", "gymnasium"),
-        "interrupted": interrupted,
-        "runs": [one.run for one in judged],
-    }
-    files: dict[str, str | bytes] = {
-        "comparison.csv": csv_text(rows),
-        "comparison.md": markdown_table(rows, command),
-        "comparison.png": picture(judged),
-        "run.json": json.dumps(record, indent=2) + "\n",
-    }
-    for name, content in files.items():
-        write_whole(config.out / name, content)
-    if interrupted:
-        raise KeyboardInterrupt
-    return rows
+            with tqdm(work, unit="controller", disable=None, file=sys.stderr) as bar:
+                for number, (task, name, policy) in enumerate(bar):
+                    bar.set_description(f"{name} on {task.device.name}")
+                    judged.append(judge(task, name, policy, config, run, number))
+        finally:
+            if judged and not run.again:
+                _write(run, judged, command, complete=len(judged) == len(work))
+    return [one.row for one in judged]
 
 
 class Judged(NamedTuple):
@@ -133,24 +108,28 @@ class Judged(NamedTuple):
     run: dict[str, Any]
 
 
-def judge(task: WriteVerify, name: str, policy: Any, config: CompareConfig) -> Judged:
-    """Tune a policy, evaluate it and put its figures together."""
-    tuned = tune(policy, config.trials, config.seed)
-    began = time.perf_counter()
-    outcomes = evaluate(tuned.policy, task, config.cells, config.seed, examples=min(3, config.cells))
-    seconds = time.perf_counter() - began
+def judge(task: WriteVerify, name: str, policy: Any, config: CompareConfig, run: Run, number: int) -> Judged:
+    """Tune a policy, evaluate it and put its figures together, unless that is the run's piece `number` and finished."""
     device = task.device.name
-    figures = metrics(outcomes, config.seed)
-    run = {
-        "controller": name,
-        "device": device,
-        "parameters": tuned.parameters,
-        "trials": tuned.trials,
-        "seconds": seconds,
-        "seconds_per_pulse": seconds / max(float(outcomes.pulses.sum()), 1.0),
-    }
-    row = Row(controller=name, device=device, tolerance=config.tolerance, cells=config.cells, **figures)
-    return Judged(task, name, outcomes, row, run)
+
+    def work() -> dict[str, Any]:
+        tuned = tune(policy, config.trials, config.seed, kept(run, f"{number}: {name} on {device}"))
+        began = time.perf_counter()
+        outcomes = evaluate(tuned.policy, task, config.cells, config.seed, examples=min(3, config.cells))
+        seconds = time.perf_counter() - began
+        made = {
+            "controller": name,
+            "device": device,
+            "parameters": tuned.parameters,
+            "trials": tuned.trials,
+            "seconds": seconds,
+            "seconds_per_pulse": seconds / max(float(outcomes.pulses.sum()), 1.0),
+        }
+        return {"outcomes": outcomes._asdict(), "figures": metrics(outcomes, config.seed), "run": made}
+
+    found = run.once((number, name, device), work)
+    row = Row(controller=name, device=device, tolerance=config.tolerance, cells=config.cells, **found["figures"])
+    return Judged(task, name, Outcomes(**found["outcomes"]), row, found["run"])
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------
@@ -191,6 +170,13 @@ def metrics(outcomes: Outcomes, seed: int) -> dict[str, float]:
 
 
 # -- what is written -------------------------------------------------------------------------------------------------
+
+
+def _write(run: Run, judged: list[Judged], command: str, complete: bool) -> None:
+    """Table, picture and record of what is finished."""
+    rows = [one.row for one in judged]
+    contents = (csv_text(rows), markdown_table(rows, command), picture(judged))
+    run.write(dict(zip(FILES, contents, strict=True)), runs=[one.run for one in judged], complete=complete)
 
 
 SHOWN = (

@@ -8,13 +8,14 @@ from typing import Any
 
 from memenv.command import option, parse
 from memenv.files import load_json, named
+from memenv.runs import OutputOptions, new_file
 
 FORMAT = "memenv stable-baselines3 policy 1"  # of the .json that stands beside such a .zip
 WHAT = "policy or checkpoint of stable-baselines3 that memenv train saved"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportConfig:
+class ImportConfig(OutputOptions):
     """Make plain arrays of a policy.zip or checkpoint.zip that an earlier memenv train saved, beside its .json."""
 
     file: Path = option(positional=True, help="the .zip; to open it can run any code that its maker put there")
@@ -40,8 +41,6 @@ def import_policy(config: ImportConfig) -> Path:
             f"{config.file}: a .zip of stable-baselines3 can run any code when it is opened; if you made it, or trust "
             "whoever did, add --trust"
         )
-    if out.exists():
-        raise ValueError(f"{out} is there already: choose another --out")
     from agents.sb3_files import HEAD, check_head, save_model
     from agents.sb3_policy import recipe
 
@@ -49,7 +48,8 @@ def import_policy(config: ImportConfig) -> Path:
     with named(beside, f"head of {config.file.name}, which stands beside it"):
         head: dict[str, Any] = load_json(beside)
         check_head(head, HEAD, FORMAT)
-    print(f"memenv import-policy: {config.file} is trusted: whatever code its pickles hold runs now", file=sys.stderr)
-    with named(config.file, WHAT):
+    with new_file(out, config.overwrite), named(config.file, WHAT):
+        trusted = f"{config.file} is trusted: whatever code its pickles hold runs now"
+        print(f"memenv import-policy: {trusted}", file=sys.stderr)
         save_model(out, recipe(head["algorithm"]).model.load(config.file, device="cpu"), head)
     return out

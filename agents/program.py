@@ -1,15 +1,12 @@
 """`memenv program`: a matrix of weights into crossbars, tile by tile; what is finished survives an interruption."""
 
 import dataclasses
-import hashlib
-import importlib
 import io
 import json
 import math
-import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +19,26 @@ from agents.evaluate import EVALUATION
 from agents.library import load_policy
 from agents.program_report import figures, maps, page
 from agents.tiles import Programmer, TileResult, joined
-from agents.tune import tune, tuned_policy
+from agents.tune import kept, tune
 from agents.weights_file import load_inputs, load_weights
 from memenv.command import option, parse
 from memenv.converters import Converter
 from memenv.crossbar import WRITING, Crossbar
 from memenv.envs.write_verify import WriteVerify
-from memenv.files import check_card, load_json, named, write_whole
 from memenv.pairs import KINDS, Encoding
-from memenv.runs import versions
+from memenv.runs import RECORD, RunOptions, begun, check_picture, command_line
 from memenv.schemes import SCHEMES
 from memenv.wires import Wires
 
 MAPS = ("target", "conductance", "pulses", "energy", "accepted", "failed", "outside", "openings")
 OBJECTIVES = ("cells", "product")
-UNNAMED = ("out", "resume")  # settings that the result does not depend on
-FILES = ("weights", "inputs", "device", "controller")  # settings that may name a file, whose content it depends on
+FILES = ("conductances.npz", "report.json", "report.md", "maps.png")
+TILES = "tiles/tile_*.npz"
+PACKAGES = ("memenv", "numpy", "scipy")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProgramConfig:
+class ProgramConfig(RunOptions):
     """Program a matrix of weights into crossbars, as many as it takes."""
 
     weights: Path = option(help="(inputs, outputs): an .npy file, or a .pt file with a tensor or a state dict")
@@ -74,22 +71,14 @@ class ProgramConfig:
     products: int = option(256, help="random inputs on which products are judged without --inputs")
     seed: int = option(0, help="of chips, noise, tuning and inputs")
     out: Path = option(Path("programmed"), help="folder of conductances.npz, report.json, report.md, maps.png, tiles/")
-    resume: bool = option(False, help="go on where an interrupted run stopped; same options")
 
 
 def run(arguments: Sequence[str]) -> None:
     """The subcommand."""
     config = parse(ProgramConfig, arguments, "memenv program")
-    command = "memenv program " + shlex.join(arguments)
-    try:
-        program(config, command)
-    except KeyboardInterrupt:
-        if (config.out / "run.json").is_file():
-            again = command if config.resume else f"{command} --resume"
-            print(f"memenv program: continue with: {again}", file=sys.stderr)
-        raise
+    program(config, command_line("memenv program", arguments))
     print((config.out / "report.md").read_text(encoding="utf-8"))
-    print(f"written: {config.out}/conductances.npz, report.json, report.md, maps.png")
+    print(f"in {config.out}: {', '.join(FILES)}")
 
 
 def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
@@ -98,35 +87,27 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
     Raises:
         ValueError: weights, settings or a folder that cannot be used; nothing is written then.
     """
-    importlib.import_module("matplotlib")  # missing, it is missed now and not in the end
+    check_picture()
     weights = load_weights(config.weights, config.key)
     matrix = weights.T if config.transpose else weights
     inputs = None if config.inputs is None else load_inputs(config.inputs, len(matrix))
     programmer = build(config, matrix, inputs)
     programmer.check_memory()
-    record = _settings(config)
-    if config.resume:
-        saved = _saved_run(config, record)
-    elif (config.out / "run.json").exists():
-        raise ValueError(f"{config.out} holds an earlier run: add --resume to go on with it, or choose another --out")
-    else:
-        tuned = tune(programmer.policy, config.trials, config.seed)
-        saved = {
-            "command": command,
-            "versions": versions("memenv", "numpy", "scipy"),
-            **record,
-            "parameters": tuned.parameters,
-        }
-        write_whole(config.out / "run.json", json.dumps(saved, indent=2) + "\n")
-    if saved["parameters"]:
-        with named(config.out / "run.json", "record of a run with this controller"):
-            programmer = dataclasses.replace(programmer, policy=tuned_policy(programmer.policy, saved["parameters"]))
-    results = _program_tiles(programmer, config)
-    found = figures(programmer, results)
-    write_whole(config.out / "conductances.npz", _arrays(programmer, results))
-    write_whole(config.out / "report.json", json.dumps(saved | {"report": found}, indent=2) + "\n")
-    write_whole(config.out / "report.md", page(found, record["config"], saved["command"]))
-    write_whole(config.out / "maps.png", maps(programmer, results))
+    place = config.out / RECORD
+    with begun(place, config, command=command, packages=PACKAGES, files=(*FILES, TILES), checkpoint=TILES) as run:
+        tuned = tune(programmer.policy, config.trials, config.seed, kept(run, "tuning"))
+        programmer, parameters = dataclasses.replace(programmer, policy=tuned.policy), tuned.parameters
+        results = _program_tiles(programmer, config)
+        found = figures(programmer, results)
+        if not run.again:
+            record = run.record | {"parameters": parameters}
+            contents = (
+                _arrays(programmer, results),
+                json.dumps(record | {"report": found}, indent=2) + "\n",
+                page(found, record["config"], command),
+                maps(programmer, results),
+            )
+            run.write(dict(zip(FILES, contents, strict=True)), parameters=parameters, complete=True)
     return found
 
 
@@ -206,35 +187,6 @@ def _program_tiles(programmer: Programmer, config: ProgramConfig) -> list[TileRe
             done += cells
             bar.update(done - bar.n)
     return results
-
-
-def _settings(config: ProgramConfig) -> dict[str, Any]:
-    """What the result depends on: settings, and the content of the files that they name."""
-    named = {name: value for name, value in asdict(config).items() if name not in UNNAMED}
-    files = {name: Path(getattr(config, name) or "") for name in FILES}
-    content = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if path.is_file()}
-    return {"config": json.loads(json.dumps(named, default=str)), "sha256": content}
-
-
-def _saved_run(config: ProgramConfig, record: dict[str, Any]) -> dict[str, Any]:
-    """What run.json holds, if it is of the same run."""
-    path = config.out / "run.json"
-    try:
-        saved = load_json(path)
-        check_card(saved, {"command": str, "versions": dict, "config": dict, "sha256": dict, "parameters": dict})
-    except FileNotFoundError:
-        raise ValueError(f"{config.out}: there is no run to resume") from None
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not a readable record of a run ({error})") from None
-    before = saved["config"]
-    other = [name for name, value in record["config"].items() if before.get(name) != value]
-    if other:
-        changes = ", ".join(f"{name} was {before.get(name)}" for name in other)
-        raise ValueError(f"{config.out}: the run to resume had other options: {changes}")
-    for name in FILES:
-        if saved["sha256"].get(name) != record["sha256"].get(name):
-            raise ValueError(f"{getattr(config, name)}: not the {name} of the run to resume")
-    return saved
 
 
 def _arrays(programmer: Programmer, results: list[TileResult]) -> bytes:

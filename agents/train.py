@@ -3,12 +3,10 @@
 import csv
 import importlib.util
 import json
-import shlex
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +32,20 @@ from memenv.engine import check_threads
 from memenv.envs import TaskVectorEnv
 from memenv.envs.write_verify import WriteVerify
 from memenv.files import named, parse_json, read_text, write_whole
-from memenv.runs import RECORD, check_folder, csv_text, versions
+from memenv.runs import RECORD, Curve, Run, RunOptions, begun, command_line, csv_text
 
 PULSE = "pulse"
 FAMILY = "family"  # in place of devices: the generalist's, drawn anew in each gradient step ...
 JUDGED = ("threshold", "alox-hfo2", "hfo2-array-om")  # ... and judged on these of it
 EVALUATION_SEED = 0  # of the chips on which progress is judged: the same in every run
 ALIKE = 0.01  # costs that differ by less are taken for equal
-CONTINUABLE = {"out", "resume", "steps", "threads", "evaluations"}  # options that a resumed run may change
+CONTINUABLE = ("steps", "threads", "evaluations")  # options that a resumed run may change
+FILES = ("policy.*", "checkpoint.*", "eval.csv", "events.out.tfevents.*")
+PACKAGES = ("memenv", "gymnasium", "numpy", "torch", "stable-baselines3", "sb3-contrib")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(RunOptions):
     """Train a policy for a device; agents.load_policy(path, task) loads the policy.npz that it saves."""
 
     device: tuple[str, ...] = option(
@@ -71,21 +71,14 @@ class TrainConfig:
     evaluation_cells: int = option(2000, help="cells on which it is judged, always the same")
     threads: int = option(1, help="of torch: small networks are not faster with more")
     out: Path = option(Path("policy"), help="folder of the policy, checkpoint, eval.csv, run.json, TensorBoard's files")
-    resume: bool = option(False, help="continue the run in that folder from its last checkpoint")
 
 
 def run(arguments: Sequence[str]) -> None:
     """The subcommand."""
     config = parse(TrainConfig, arguments, "memenv train")
-    command = "memenv train " + shlex.join(arguments)
-    try:
-        best = train(config, command)
-    except KeyboardInterrupt:
-        again = command if config.resume else f"{command} --resume"
-        print(f"memenv train: the last checkpoint is kept in {config.out}; continue with: {again}", file=sys.stderr)
-        raise
+    best = train(config, command_line("memenv train", arguments))
     print(f"{best['pulses']:.3f} pulses, success {best['success']:.1%}, after {best['steps']:.0f} steps")
-    print(f"written: {policy_file(config)}, eval.csv, run.json")
+    print(f"in {config.out}: {policy_file(config).name}, eval.csv, {RECORD}")
 
 
 def policy_file(config: TrainConfig) -> Path:
@@ -101,23 +94,18 @@ def train(config: TrainConfig, command: str = "") -> dict[str, float]:
     """
     config = _completed(config)
     torch.set_num_threads(config.threads)
-    record = {
-        "command": command,
-        "config": json.loads(json.dumps(asdict(config), default=str)),
-        "versions": versions("memenv", "gymnasium", "numpy", "torch", "stable-baselines3", "sb3-contrib"),
-    }
     tasks = _tasks(config)
     _check_earlier(config)
-    check_folder(checkpoint_file(config), record["config"], config.resume, CONTINUABLE)
-    write_whole(config.out / RECORD, json.dumps(record, indent=2) + "\n")
-    with _journal(config, tasks) as journal:
-        if config.algo == PULSE:
-            _pulse(config, tasks, journal, {"command": command, "seed": config.seed})
-        else:
-            _reinforce(config, tasks, journal)
-    best = journal.best()
-    write_whole(config.out / RECORD, json.dumps(record | {"best": best, "last": journal.rows[-1]}, indent=2) + "\n")
-    return best
+    place, fixed = config.out / RECORD, {"packages": PACKAGES, "files": FILES, "continuable": CONTINUABLE}
+    with begun(place, config, command=command, checkpoint=checkpoint_file(config).name, **fixed) as run:
+        if not run.again:
+            with _judge(config, tasks) as judge:
+                if config.algo == PULSE:
+                    _pulse(config, tasks, judge, run)
+                else:
+                    _reinforce(config, tasks, judge, run)
+            run.write({}, best=judge.best(), last=judge.curve.rows[-1], complete=True)
+        return run.record["best"]
 
 
 def _completed(config: TrainConfig) -> TrainConfig:
@@ -169,7 +157,7 @@ def _check_earlier(config: TrainConfig) -> None:
         ValueError: with what to do.
     """
     old, new = config.out / "checkpoint.zip", checkpoint_file(config)
-    if old.exists() and not new.exists():
+    if old.exists() and not new.exists() and not config.overwrite:
         raise ValueError(
             f"{old}: of an earlier version, and can run any code when it is opened; to go on with a run of your own, "
             f"make arrays of it: memenv import-policy {old} --trust, then --resume; or choose another --out"
@@ -180,51 +168,49 @@ def _check_earlier(config: TrainConfig) -> None:
 
 
 @dataclass
-class Journal:
+class Judge:
     """Judges the policy on fixed chips now and then; writes checkpoints, the best policy, eval.csv, TensorBoard's."""
 
     config: TrainConfig
     bar: Any
     logger: Logger
-    rows: list[dict[str, float]] = field(default_factory=list)
-    began: float = field(default_factory=time.perf_counter)
+    curve: Curve = field(default_factory=Curve)
 
     def due(self, steps: int) -> bool:
         """Whether it is time to judge."""
         every = self.config.steps / self.config.evaluations
-        return not self.rows or steps // every > self.rows[-1]["steps"] // every
+        return not self.curve.rows or steps // every > self.curve.done // every
 
     def best(self) -> dict[str, float]:
         """The row of the policy that is kept: the latest whose cost is the least but for the noise of judging."""
-        least = min(row["cost"] for row in self.rows)
-        return next(row for row in reversed(self.rows) if row["cost"] <= (1 + ALIKE) * least)
+        least = min(row["cost"] for row in self.curve.rows)
+        return next(row for row in reversed(self.curve.rows) if row["cost"] <= (1 + ALIKE) * least)
 
-    def resume(self, steps: int) -> None:
-        """Take up eval.csv as it was after `steps`."""
+    def resume(self, steps: int, save: Callable[[Path], None]) -> None:
+        """Take up eval.csv as it was after `steps`, and the policy, which a killed run may have left as of later."""
         path = self.config.out / "eval.csv"
         with named(path, "table of this run"):
             lines = csv.DictReader(read_text(path).splitlines())
             rows = [{name: float(value) for name, value in row.items()} for row in lines]
-            self.rows = [row for row in rows if row["steps"] <= steps]
-            self.began -= self.rows[-1]["seconds"] if self.rows else 0.0
+            self.curve.resume([row for row in rows if row["steps"] <= steps])
+            best = self.curve.rows[-1] is self.best()
+        if best:
+            save(policy_file(self.config))
         self.bar.update(steps - self.bar.n)
 
-    def judge(self, steps: int, policies: Sequence[tuple[WriteVerify, Policy]], save: Callable[[Path], None]) -> None:
+    def __call__(
+        self, steps: int, policies: Sequence[tuple[WriteVerify, Policy]], save: Callable[[Path], None]
+    ) -> None:
         """Evaluate on each task, write a row, a checkpoint, and the policy if it is the best so far."""
         outcomes = [
             evaluate(policy, task, self.config.evaluation_cells, EVALUATION_SEED, purpose=TUNING)
             for task, policy in policies
         ]
-        row = {
-            "steps": float(steps),
-            "seconds": time.perf_counter() - self.began,
-            **_figures(outcomes, self.config.max_pulses),
-        }
-        self.rows.append(row)
+        row = self.curve.add(float(steps), _figures(outcomes, self.config.max_pulses))
+        write_whole(self.config.out / "eval.csv", csv_text(self.curve.rows))
+        save(checkpoint_file(self.config))
         if row is self.best():
             save(policy_file(self.config))
-        write_whole(self.config.out / "eval.csv", csv_text(self.rows))
-        save(checkpoint_file(self.config))
         for name, value in row.items():
             self.logger.record(f"eval/{name}", value)
         self.logger.dump(steps)
@@ -248,14 +234,14 @@ def _figures(outcomes: Sequence[Outcomes], max_pulses: int) -> dict[str, float]:
 
 
 @contextmanager
-def _journal(config: TrainConfig, tasks: Sequence[WriteVerify]) -> Iterator[Journal]:
+def _judge(config: TrainConfig, tasks: Sequence[WriteVerify]) -> Iterator[Judge]:
     folder = str(config.out)
     logger = Logger(folder, [TensorBoardOutputFormat(folder)] if importlib.util.find_spec("tensorboard") else [])
     unit = "update" if config.algo == PULSE else "step"
     with tqdm(total=config.steps, unit=unit, unit_scale=True, disable=None, file=sys.stderr) as bar:
         bar.set_description(f"{config.algo} on {'+'.join(task.device.name for task in tasks)}")
         try:
-            yield Journal(config, bar, logger)
+            yield Judge(config, bar, logger)
         finally:
             logger.close()
 
@@ -264,50 +250,51 @@ def _journal(config: TrainConfig, tasks: Sequence[WriteVerify]) -> Iterator[Jour
 
 
 class _Progress(BaseCallback):
-    """The journal's and the progress bar's place in stable-baselines3's loop."""
+    """The judge's and the progress bar's place in stable-baselines3's loop."""
 
-    def __init__(self, journal: Journal, judge: Callable[[], None]) -> None:
+    def __init__(self, judge: Judge, due: Callable[[], None]) -> None:
         super().__init__()
-        self.journal, self.judge = journal, judge
+        self.judge, self.due = judge, due
 
     def _on_rollout_start(self) -> None:
-        if self.journal.due(self.num_timesteps):
-            self.judge()
+        if self.judge.due(self.num_timesteps):
+            self.due()
 
     def _on_step(self) -> bool:
-        self.journal.bar.update(self.training_env.num_envs)
+        self.judge.bar.update(self.training_env.num_envs)
         return True
 
 
-def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal) -> None:
+def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run: Run) -> None:
     """Reinforcement learning by stable-baselines3."""
     (task,) = tasks
     env = GymVecEnv(TaskVectorEnv(task, config.envs, AutoresetMode.SAME_STEP))
     model = make_model(config.algo, env, _fresh_seed(config.seed, 0))
-    if config.resume:
+    if run.resumed:
         resume_model(checkpoint_file(config), model, config.algo)
         model.set_random_seed(_fresh_seed(config.seed, model.num_timesteps))
-        journal.resume(model.num_timesteps)
         if hasattr(model, "learning_starts"):  # the replay buffer is not saved: it is filled again first
             model.learning_starts += model.num_timesteps
-    model.set_logger(journal.logger)
+    model.set_logger(judge.logger)
     policy, head = SB3Policy(config.algo, model.policy, task, task), head_of(config.algo, task)
 
     def save(path: Path) -> None:
         save_model(path, model, head)
 
-    def judge() -> None:
-        journal.judge(model.num_timesteps, [(task, policy)], save)
+    def due() -> None:
+        judge(model.num_timesteps, [(task, policy)], save)
 
+    if run.resumed:
+        judge.resume(model.num_timesteps, save)
     left = config.steps - model.num_timesteps
     if left > 0:
-        model.learn(left, _Progress(journal, judge), log_interval=10, reset_num_timesteps=not config.resume)
-        judge()
+        model.learn(left, _Progress(judge, due), log_interval=10, reset_num_timesteps=not run.resumed)
+        due()
 
 
-def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, card: dict[str, Any]) -> None:
+def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run: Run) -> None:
     """Gradients through the device, by `agents.pulse_training`."""
-    start, done = None, 0
+    start, done, head = None, 0, {"command": run.record["command"], "seed": config.seed}
     defaults = pulse_training.PulseTrainingConfig
     settings = pulse_training.PulseTrainingConfig(
         streams=config.envs,
@@ -323,7 +310,7 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, 
         energy=config.weight_energy / WriteVerify.weight_pulses,
         latency=config.weight_latency / WriteVerify.weight_pulses,
     )
-    if config.resume:
+    if run.resumed:
         before = load_pulse_predictor(checkpoint_file(config), tasks[0])
         with named(checkpoint_file(config), "checkpoint"):
             start, done = before.weights, int(parse_json(before.card)["steps"])
@@ -334,22 +321,22 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], journal: Journal, 
             seed=_fresh_seed(config.seed, done),
             learning_rate=settings.learning_rate * float(rate),
         )
-        journal.resume(done)
+        judge.resume(done, before.save)
 
     def on_step(iteration: int, report: dict[str, float], weights: Weights) -> None:
         steps = done + iteration + 1
-        journal.bar.update()
-        if not journal.due(steps) and steps < config.steps:
+        judge.bar.update()
+        if not judge.due(steps) and steps < config.steps:
             return
         policy = PulsePredictor(weights=weights, device=tasks[0].device, task=tasks[0], memory=not config.memoryless)
 
         def save(path: Path) -> None:
-            figures = {name: float(f"{value:.5g}") for name, value in journal.rows[-1].items() if name != "seconds"}
-            replace(policy, card=json.dumps(card | figures)).save(path)
+            figures = {name: float(f"{value:.5g}") for name, value in judge.curve.rows[-1].items() if name != "seconds"}
+            replace(policy, card=json.dumps(head | figures)).save(path)
 
         for name, value in report.items():
-            journal.logger.record(f"train/{name}", value)
-        journal.judge(steps, [(task, policy.on(task, task.device)) for task in tasks], save)
+            judge.logger.record(f"train/{name}", value)
+        judge(steps, [(task, policy.on(task, task.device)) for task in tasks], save)
 
     if done < config.steps:
         devices = family() if config.device == (FAMILY,) else [task.device for task in tasks]

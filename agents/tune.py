@@ -1,10 +1,11 @@
 """Tune a controller's parameters for a device, on chips that no evaluation ever sees."""
 
 import dataclasses
-import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from agents.controllers import controller, controllers
 from agents.evaluate import TUNING, evaluate
 from memenv.command import option, parse
 from memenv.envs.write_verify import WriteVerify
-from memenv.files import write_whole
+from memenv.runs import Run, RunOptions, begun, command_line
 
 GENERATIONS = 5  # of the cross-entropy search; the first is spread evenly over the ranges
 ELITE = 0.2  # share of a generation that shapes the next
 CELLS, FINAL_CELLS = 512, 4096  # to judge a trial on, and to judge the best few of all on
 FINALISTS = 4
+PACKAGES = ("memenv", "numpy", "scipy")  # that decide the parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,16 @@ Judge = Callable[[Any, int, int], float]  # the cost of a policy, judged on so m
 def on_cells(policy: Any, cells: int, seed: int) -> float:
     """The cost in the policy's own task."""
     return cost(policy, policy.task, cells, seed)
+
+
+def kept(run: Run, name: str) -> Judge:
+    """The same, but what a run has judged already is not judged again; `name` tells its tunings apart."""
+    numbers = count()
+
+    def judged(policy: Any, cells: int, seed: int) -> float:
+        return float(run.once((name, "trial", next(numbers)), lambda: on_cells(policy, cells, seed)))
+
+    return judged
 
 
 def tune(policy: Any, trials: int = 100, seed: int = 0, judged: Judge = on_cells) -> Tuned:
@@ -99,30 +111,13 @@ def tune(policy: Any, trials: int = 100, seed: int = 0, judged: Judge = on_cells
     return Tuned(policy=winner, cost=float(final.min()), trials=len(points), parameters=parameters)
 
 
-def tuned_policy(policy: Any, parameters: Mapping[str, Any]) -> Any:
-    """The policy with parameters that `tune` found for it, as JSON gives them back.
-
-    Raises:
-        ValueError: they are not numbers, or not those that are tuned.
-    """
-    fields = [f.name for f in dataclasses.fields(policy) if "range" in f.metadata]
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in parameters.items()}
-    if sorted(values) != sorted(fields):
-        raise ValueError(f"its parameters are {', '.join(values)}; {', '.join(fields)} are needed")
-    for name, value in values.items():
-        like, parts = getattr(policy, name), np.ravel(value).tolist()
-        if np.shape(value) != np.shape(like) or any(type(part) not in (int, float) for part in parts):
-            raise ValueError(f"{name} is {value!r}, {np.size(like)} numbers are needed")
-    return dataclasses.replace(policy, **values)
-
-
 def _scaled(f: Any, value: Any) -> Any:
     """A value, or a range, on the scale of the search."""
     return np.log(value) if f.metadata.get("log") else np.asarray(value, float)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneConfig:
+class TuneConfig(RunOptions):
     """Tune classical controllers for a device and print their parameters, on chips that no evaluation sees."""
 
     device: str = option("threshold", help="a name, a .json record or a .npz table")
@@ -131,7 +126,7 @@ class TuneConfig:
     trials: int = option(256, help="parameter sets tried for each")
     seed: int = option(0, help="of the tuning chips and the search")
     max_pulses: int = option(50, help="pulse budget for a target")
-    out: Path | None = option(None, help="write the parameters to this JSON file as well")
+    out: Path | None = option(None, help="write the parameters to this JSON file as well, which --resume needs")
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -140,12 +135,21 @@ def run(arguments: Sequence[str]) -> None:
     task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses)
     names = config.controllers or controllers()
     chosen = [(name, controller(name, task)) for name in names]
-    record = {}
-    for name, policy in tqdm(chosen, unit="controller", disable=None, file=sys.stderr):
-        tuned = tune(policy, config.trials, config.seed)
-        record[name] = {"cost": tuned.cost, "trials": tuned.trials, "parameters": tuned.parameters}
-        values = ", ".join(f"{key}={value:.4g}" for key, value in tuned.parameters.items())
-        tqdm.write(f"{name:<16} cost {tuned.cost:7.3f}  {values}")
-    if config.out:
-        head = {"device": task.device.name, "tolerance": config.tolerance, "seed": config.seed}
-        write_whole(config.out, json.dumps(head | {"controllers": record}, indent=2) + "\n")
+    if config.out is None:
+        if config.resume:
+            raise ValueError("--resume needs --out, the file of the run to resume")
+        place: Any = nullcontext()
+    else:
+        if config.out.is_dir():
+            raise ValueError(f"{config.out} is a folder: name a file in it")
+        place = begun(config.out, config, command=command_line("memenv tune", arguments), packages=PACKAGES)
+    found: dict[str, Any] = {}
+    with place as run:
+        for name, policy in tqdm(chosen, unit="controller", disable=None, file=sys.stderr):
+            tuned = tune(policy, config.trials, config.seed, kept(run, name) if run else on_cells)
+            found[name] = {"cost": tuned.cost, "trials": tuned.trials, "parameters": tuned.parameters}
+            values = ", ".join(f"{key}={value:.4g}" for key, value in tuned.parameters.items())
+            tqdm.write(f"{name:<16} cost {tuned.cost:7.3f}  {values}")
+            if run and not run.again:
+                facts = {"device": task.device.name, "tolerance": config.tolerance, "seed": config.seed}
+                run.write({}, **facts, controllers=found, complete=len(found) == len(chosen))

@@ -2,9 +2,13 @@
 
 import importlib
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 COMMANDS = {
     "compare": ("agents.compare", "compare controllers and policies on a device: table, picture, files"),
@@ -19,8 +23,29 @@ COMMANDS = {
 }
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a run as Ctrl-C does: what is finished is kept."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Raise `Terminated` at a SIGTERM; only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(*_: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; 0 when it succeeded, 2 when the input could not be used, 130 when it was interrupted."""
+    """Run a subcommand; 0 when it succeeded, 2 when the input could not be used, 130 or 143 when it was interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help") or words[0] not in COMMANDS:
         known = bool(words) and words[0] in ("-h", "--help")
@@ -34,15 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if known else 2
     warnings.showwarning = lambda message, *_, **__: print(f"memenv: warning: {message}", file=sys.stderr)
     try:
-        importlib.import_module(COMMANDS[words[0]][0]).run(words[1:])
-    except KeyboardInterrupt:
+        with _terminable():
+            importlib.import_module(COMMANDS[words[0]][0]).run(words[1:])
+    except KeyboardInterrupt as error:
         print(f"memenv {words[0]}: interrupted; what was finished is kept", file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, Terminated) else 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ImportError as error:
+        package = (error.name or "a package").partition(".")[0]
         print(
-            f"memenv {words[0]}: {error.name} is missing; install it with the extras: pip install 'memenv[all]'",
+            f"memenv {words[0]}: {package} is missing; install it with the extras: pip install 'memenv[all]'",
             file=sys.stderr,
         )
         return 2

@@ -14,10 +14,11 @@ from memenv.files import write_whole
 from memenv.law import Response, equivalent_pulses, move
 from memenv.presets import label, load_device, presets
 from memenv.records import DeviceError, to_json
+from memenv.runs import OutputOptions, check_picture, new_file, picture_format
 
 
 @dataclass(frozen=True, kw_only=True)
-class DevicesConfig:
+class DevicesConfig(OutputOptions):
     """List the presets; `show NAME` prints one, `plot NAME` draws it."""
 
     action: str = option("list", help="list, show or plot", positional=True, choices=("list", "show", "plot"))
@@ -41,7 +42,9 @@ def run(arguments: Sequence[str]) -> None:
         )
     if config.action == "plot":
         out = config.out or Path(f"{device.name}.png")
-        plot(device, out)
+        check_picture(out)
+        with new_file(out, config.overwrite):
+            plot(device, out)
         print(out)
     else:
         print(to_json(device).rstrip() if config.json else card(device))
@@ -120,7 +123,7 @@ def plot(device: Device, path: Path) -> None:
     _plot_spread(device, spread)
     _plot_retention(device, retention)
     picture = io.BytesIO()
-    figure.savefig(picture, format=path.suffix[1:] or "png")
+    figure.savefig(picture, format=picture_format(path))
     write_whole(path, picture.getvalue())
 
 

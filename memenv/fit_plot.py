@@ -1,15 +1,18 @@
 """The picture of a fit: mean step and spread against conductance, the held-out check, and example trains."""
 
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from memenv.files import write_whole
 from memenv.fit import Fit
 from memenv.fit_checks import POLARITIES, Row
 from memenv.likelihood import step
 from memenv.pulse_data import PulseData
+from memenv.runs import picture_format
 from memenv.tables import TableDevice
 
 COLOURS = {"set": "#c44536", "reset": "#1f6f8b"}
@@ -48,7 +51,9 @@ def plot(fit: Fit, data: PulseData | TableDevice, path: str | Path) -> None:
             axis.set_xlabel(f"conductance before the pulse [{unit}]")
         axes[1, 1].set_ylabel(f"conductance [{unit}]")
         figure.suptitle(f"{fit.device.name}: the law and the data", fontsize=13)
-        figure.savefig(path, dpi=150)
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=150, format=picture_format(Path(path)))
+    write_whole(Path(path), picture.getvalue())
 
 
 def _unit(largest: float) -> tuple[float, str]:

@@ -23,6 +23,14 @@ FINER, COARSER = 10**0.125, 4  # factor between tuned values at last, and how ma
 BATCH = 10  # episodes at once: few, to stay in the caches, and always as many, so that what is drawn is alike
 
 
+Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]  # what work yields, now or as it was kept by its key
+
+
+def at_once(key: tuple[Any, ...], work: Callable[[], Any]) -> Any:
+    """What work yields, kept by nobody."""
+    return work()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
     """What came of episodes."""
@@ -101,6 +109,7 @@ def evaluate(
     seed: int = 0,
     purpose: int = EVALUATION,
     engine: str = "auto",
+    once: Once = at_once,
 ) -> Outcomes:
     """Learn each of `episodes` tasks on a fresh chip and classify its queries.
 
@@ -118,21 +127,23 @@ def evaluate(
         seed: of episodes, chips and noise.
         purpose: EVALUATION or TUNING episodes, chips and noise.
         engine: "numpy", "numba", or "auto": compiled where `memenv.fewshot.compiled.fits` says so.
+        once: keeps what batches of episodes yield, by their number.
 
     Raises:
         ValueError: more ways or shots than the data has, or an engine that does not take the chip.
     """
-    parts = []
-    for number, first in enumerate(range(0, episodes, BATCH)):
+    compiled = hardware is not None and fits(hardware, BATCH, sum(w.size for w in start.weights(ways)), engine)
+
+    def batch(number: int) -> dict[str, np.ndarray]:
         tasks_rng, chip_rng, noise_rng = (np.random.default_rng([seed, number, 3 * purpose + k]) for k in range(3))
-        drawn = draw(inputs, tasks_rng, min(BATCH, episodes - first), ways=ways, shots=shots, queries=queries)
+        tasks = min(BATCH, episodes - number * BATCH)
+        drawn = draw(inputs, tasks_rng, tasks, ways=ways, shots=shots, queries=queries)
         if hardware is None:
-            parts.append(_ideal(start, drawn, ways, len(delays)))
-        else:
-            compiled = fits(hardware, BATCH, sum(w.size for w in start.weights(ways)), engine)
-            parts.append(_on_chip(start, hardware, drawn, ways, delays, chip_rng, noise_rng, compiled))
-    names = ("by_step", "later", "pulses", "energy", "read_energy")
-    return Outcomes(**{name: np.concatenate([getattr(part, name) for part in parts], -1) for name in names})
+            return vars(_ideal(start, drawn, ways, len(delays)))
+        return vars(_on_chip(start, hardware, drawn, ways, delays, chip_rng, noise_rng, compiled))
+
+    parts = [once((number,), partial(batch, number)) for number in range(-(-episodes // BATCH))]
+    return Outcomes(**{name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]})
 
 
 class Tuned(NamedTuple):
@@ -147,7 +158,9 @@ class Tuned(NamedTuple):
         return replace(start, rates=self.rates * start.rates, ranges=self.ranges * start.ranges)
 
 
-def tune(start: Initialisation, hardware: Hardware | None, inputs: np.ndarray, **options: Any) -> Tuned:
+def tune(
+    start: Initialisation, hardware: Hardware | None, inputs: np.ndarray, *, once: Once = at_once, **options: Any
+) -> Tuned:
     """Factors of all rates and of all ranges that classify best, found step by step from one; for tables, too.
 
     Neighbours on a grid of factors are tried until none is better, then those on a finer grid.
@@ -156,6 +169,7 @@ def tune(start: Initialisation, hardware: Hardware | None, inputs: np.ndarray, *
         start: where learning starts.
         hardware: the chip.
         inputs: what the front made of characters to tune on, others than those to evaluate on.
+        once: keeps what factors yield, by their place on the grid.
         options: as of `evaluate`, on TUNING chips; the accuracy is that after the first delay.
     """
     seen: dict[tuple[int, int], float] = {}
@@ -163,7 +177,9 @@ def tune(start: Initialisation, hardware: Hardware | None, inputs: np.ndarray, *
     def accuracy(place: tuple[int, int]) -> float:
         if place not in seen:
             tuned = Tuned(FINER ** place[0], FINER ** place[1], 0.0).of(start)
-            seen[place] = evaluate(tuned, hardware, inputs, purpose=TUNING, **options).accuracy()[0]
+            seen[place] = once(
+                place, lambda: evaluate(tuned, hardware, inputs, purpose=TUNING, **options).accuracy()[0]
+            )
         return seen[place]
 
     best = (0, 0)

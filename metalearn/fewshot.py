@@ -1,8 +1,6 @@
 """`memenv fewshot`: how well initialisations learn from a few examples on chips: table, files, pictures."""
 
-import importlib
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +14,15 @@ from memenv.command import option, parse
 from memenv.fewshot.characters import Split
 from memenv.fewshot.chips import Hardware
 from memenv.fewshot.initialisations import Initialisation, load_initialisation, shipped
-from memenv.files import write_whole
 from memenv.presets import load_device
-from memenv.runs import csv_text, versions
+from memenv.runs import RECORD, Run, RunOptions, begun, check_picture, command_line, csv_text
 from metalearn.chip_options import ChipOptions
 from metalearn.data import SOURCES, load
 from metalearn.evaluate import (
     DELAYS,
     DRIFT_TIME,
     NON_IDEALITIES,
+    Once,
     Outcomes,
     evaluate,
     mean_and_half_width,
@@ -35,11 +33,14 @@ from metalearn.omniglot import SPLITS
 
 FLOAT = "float"  # in place of a device: numbers instead of cells
 TUNING = 200  # training characters to tune on
+FILES = ("fewshot.csv", "fewshot.md", "steps.png", "episode.png")
+VARIED = "robustness.png"
+PACKAGES = ("memenv", "numpy")
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewshotConfig(ChipOptions):
+class FewshotConfig(ChipOptions, RunOptions):
     """Learn from a few examples of new characters on fresh chips, and classify others; nothing is trained."""
 
     init: tuple[str, ...] = option((), positional=True, help="shipped names or .npz files [those for the data]")
@@ -54,27 +55,26 @@ class FewshotConfig(ChipOptions):
     tune: int = option(0, help="training episodes on which to tune a factor of all rates and one of all ranges")
     vary: tuple[str, ...] = option((), help="also in several amounts: " + ", ".join(NON_IDEALITIES))
     seed: int = option(0, help="of episodes, chips and noise")
-    out: Path = option(Path("fewshot"), help="folder of fewshot.csv, .md, steps.png, episode.png, run.json")
+    out: Path = option(Path("fewshot"), help="folder of fewshot.csv, .md, steps.png, episode.png, run.json, journal")
 
 
 def run(arguments: Sequence[str]) -> None:
     """The subcommand."""
     config = parse(FewshotConfig, arguments, "memenv fewshot")
-    rows = fewshot(config, "memenv fewshot " + shlex.join(arguments))
+    rows = fewshot(config, command_line("memenv fewshot", arguments))
     print(text_table(rows))
-    print(f"written: {config.out}/fewshot.csv, fewshot.md, steps.png, episode.png, run.json")
+    print(f"in {config.out}: {', '.join(FILES)}, {RECORD}")
 
 
 def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
     """Judge all initialisations on all devices and write the files into `config.out`; the rows of the table.
 
     Raises:
-        ValueError: unusable options, initialisations, devices or data.
+        ValueError: unusable options, initialisations, devices or data, a folder that holds another run, nothing to
+            resume.
     """
-    from metalearn import pictures
-
     _check(config)
-    importlib.import_module("matplotlib")  # missing, it is missed now and not in the end
+    check_picture()
     names = config.init or tuple(name for name in shipped() if name.startswith(config.data))
     if not names:
         raise ValueError(f"no initialisation for {config.data} is shipped: name a file that memenv pretrain wrote")
@@ -99,47 +99,38 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
     rows: list[Row] = []
     views = {name: View.of(start, characters) for name, start in starts.items()}
     tuned: dict[tuple[str, str], Initialisation] = {}
-    with tqdm(work, unit="evaluation", disable=None, file=sys.stderr) as bar:
+    place = config.out / RECORD
+    with (
+        begun(place, config, command=command, packages=PACKAGES, files=(*FILES, VARIED)) as run,
+        tqdm(work, unit="evaluation", disable=None, file=sys.stderr) as bar,
+    ):
         for name, device, what, amount in bar:
             bar.set_description(f"{name} on {device}")
             view, chosen = views[name], devices[device]
             if (name, device) not in tuned:
-                tuned[name, device] = _tuned(config, starts[name], hardware(config, chosen), view.train)
+                once = _kept(run, "tuning", name, device)
+                tuned[name, device] = _tuned(config, starts[name], hardware(config, chosen), view.train, once)
             chip = hardware(config, with_non_ideality(chosen, what, amount) if what else chosen)
-            options = _numbers(config)
+            options = _numbers(config) | {"once": _kept(run, name, device, what, amount)}
             if what == DRIFT_TIME:
                 options["delays"] = tuple(delay + amount for delay in config.delays)
             outcomes = evaluate(tuned[name, device], chip, view.test, episodes=config.episodes, **options)
             rows.append(_row(config, name, device, what, amount, outcomes))
-            write_whole(config.out / "fewshot.csv", csv_text(rows))
-            write_whole(config.out / "fewshot.md", markdown_table(rows, command))
-    record = {
-        "command": command,
-        "config": {name: value for name, value in vars(config).items() if name != "out"},
-        "versions": versions("memenv", "numpy"),
-        "cards": {name: json.loads(start.card) for name, start in starts.items()},
-    }
-    first, device = next(iter(starts)), config.device[-1]
-    files: dict[str, str | bytes] = {
-        "steps.png": pictures.by_step(rows),
-        "episode.png": pictures.episode(
-            tuned[first, device],
-            hardware(config, devices[device]),
-            characters.test,
-            views[first].test,
-            ways=config.ways,
-            shots=config.shots,
-            queries=config.queries,
-            seed=config.seed,
-            title=f"{first} on {device}",
-        ),
-        "run.json": json.dumps(record, indent=2) + "\n",
-    }
-    if config.vary:
-        files["robustness.png"] = pictures.robustness(rows)
-    for name, content in files.items():
-        write_whole(config.out / name, content)
+            if not run.again:
+                run.write(_tables(rows, command))
+        if not run.again:
+            first, device = next(iter(starts)), config.device[-1]
+            chip = hardware(config, devices[device])
+            title, view = f"{first} on {device}", views[first]
+            drawn = _pictures(config, rows, tuned[first, device], chip, characters, view, title)
+            cards = {name: json.loads(start.card) for name, start in starts.items()}
+            run.write(_tables(rows, command) | drawn, cards=cards, complete=True)
     return rows
+
+
+def _kept(run: Run, *place: Any) -> Once:
+    """Keeps what pieces of the work at a place yield."""
+    return lambda key, work: run.once((*place, *key), work)
 
 
 def _label(name: str, names: Sequence[str]) -> str:
@@ -188,14 +179,40 @@ def _numbers(config: FewshotConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in ("ways", "shots", "queries", "delays", "seed", "engine")}
 
 
-def _tuned(config: FewshotConfig, start: Initialisation, chip: Hardware | None, inputs: np.ndarray) -> Initialisation:
+def _tuned(
+    config: FewshotConfig, start: Initialisation, chip: Hardware | None, inputs: np.ndarray, once: Once
+) -> Initialisation:
     """The initialisation with factors of rates and ranges that suit the chip, if they are to be tuned."""
     if not config.tune:
         return start
-    return tune(start, chip, inputs, episodes=config.tune, **_numbers(config)).of(start)
+    return tune(start, chip, inputs, episodes=config.tune, once=once, **_numbers(config)).of(start)
 
 
 # -- what is written ---------------------------------------------------------------------------------------------------
+
+
+def _tables(rows: Sequence[Row], command: str) -> dict[str, str | bytes]:
+    return {"fewshot.csv": csv_text(rows), "fewshot.md": markdown_table(rows, command)}
+
+
+def _pictures(
+    config: FewshotConfig,
+    rows: Sequence[Row],
+    start: Initialisation,
+    chip: Hardware | None,
+    characters: Split,
+    view: View,
+    title: str,
+) -> dict[str, str | bytes]:
+    """Accuracy by step, one episode of an initialisation on a chip, and what was varied."""
+    from metalearn import pictures
+
+    numbers = {name: getattr(config, name) for name in ("ways", "shots", "queries", "seed")}
+    files: dict[str, str | bytes] = {
+        "steps.png": pictures.by_step(rows),
+        "episode.png": pictures.episode(start, chip, characters.test, view.test, title=title, **numbers),
+    }
+    return files | {VARIED: pictures.robustness(rows)} if config.vary else files
 
 
 def _row(config: FewshotConfig, name: str, device: str, what: str, amount: float, outcomes: Outcomes) -> Row:

@@ -3,12 +3,10 @@
 import io
 import json
 import math
-import shlex
 import sys
-import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from memenv.fewshot.episodes import draw
 from memenv.fewshot.initialisations import HEAD_RATE, Initialisation, load_initialisation, rotations
 from memenv.files import FLOATS, WHOLE, Entry, check_arrays, check_card, named, regular_file, write_whole
 from memenv.presets import load_device
-from memenv.runs import RECORD, check_folder, csv_text, versions
+from memenv.runs import RECORD, Curve, Run, RunOptions, begun, command_line, csv_text
 from metalearn.chip_options import ChipOptions
 from metalearn.data import SOURCES, load
 from metalearn.evaluate import TUNING, evaluate, mean_and_half_width
@@ -41,13 +39,16 @@ JUDGED = 300  # ... by so many 5-way episodes ...
 QUERIES = 15  # ... with at most so many queries a class
 WARM_UP = 100  # steps in which the learning rate rises
 CLIP = 1.0  # largest norm of the outer gradient
-CONTINUABLE = {"out", "resume", "threads", "evaluations"}  # options that a resumed run may change
+CONTINUABLE = ("threads", "evaluations")  # options that a resumed run may change
+CHECKPOINT = "checkpoint.pt"
+FILES = (CHECKPOINT, "initialisation.npz", "eval.csv")
+PACKAGES = ("memenv", "numpy", "torch")
 COLUMNS = ("steps", "seconds", "loss", "training_accuracy", "accuracy", "half_width", "pulses")  # of eval.csv
 ROW = {name: Entry((), (*FLOATS, *WHOLE)) for name in COLUMNS}
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig(ChipOptions):
+class PretrainConfig(ChipOptions, RunOptions):
     """Pretrain a network such that a few examples teach it new classes: ideally, or learning by pulses on chips."""
 
     data: str = option("omniglot", help="characters to learn from", choices=SOURCES)
@@ -80,22 +81,14 @@ class PretrainConfig(ChipOptions):
     evaluations: int = option(40, help="how often the network is judged and a checkpoint written")
     threads: int = option(1, help="of torch")
     out: Path = option(Path("pretrained"), help="folder of initialisation.npz, checkpoint.pt, eval.csv, run.json")
-    resume: bool = option(False, help="continue the run in that folder from its last checkpoint")
 
 
 def run(arguments: Sequence[str]) -> None:
     """The subcommand."""
     config = parse(PretrainConfig, arguments, "memenv pretrain")
-    command = "memenv pretrain " + shlex.join(arguments)
-    try:
-        row = train(config, command)
-    except KeyboardInterrupt:
-        if checkpoint_file(config).exists():
-            again = command if config.resume else f"{command} --resume"
-            print(f"memenv pretrain: the last checkpoint is in {config.out}; continue with: {again}", file=sys.stderr)
-        raise
+    row = train(config, command_line("memenv pretrain", arguments))
     print(f"{row['accuracy']:.2%} on characters set aside, after {row['steps']:.0f} steps")
-    print(f"written: {config.out / 'initialisation.npz'}, eval.csv, run.json")
+    print(f"in {config.out}: initialisation.npz, eval.csv, {RECORD}")
 
 
 def train(config: PretrainConfig, command: str = "") -> dict[str, float]:
@@ -108,37 +101,39 @@ def train(config: PretrainConfig, command: str = "") -> dict[str, float]:
     config = completed(config)
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    record = {
-        "command": command,
-        "config": json.loads(json.dumps(asdict(config), default=str)),
-        "versions": versions("memenv", "numpy", "torch"),
-    }
-    check_folder(checkpoint_file(config), record["config"], config.resume, CONTINUABLE)
+    place, fixed = config.out / RECORD, {"packages": PACKAGES, "files": FILES, "continuable": CONTINUABLE}
+    with begun(place, config, command=command, checkpoint=CHECKPOINT, **fixed) as run:
+        if not run.again:
+            run.write({}, last=_learn(config, run), complete=True)
+        return run.record["last"]
+
+
+def _learn(config: PretrainConfig, run: Run) -> dict[str, float]:
+    """Train from the beginning or the last checkpoint to the end; the last row of eval.csv."""
     characters = load(config.data, config.split).train
     order = np.arange(len(characters))
     data, aside = (characters.select(part) for part in (order[:-VALIDATION], order[-VALIDATION:]))
     learner = Learner(config, data)
-    journal = Journal(config, learner, aside, record)
-    if config.resume:
-        journal.resume()
-    write_whole(config.out / RECORD, json.dumps(record, indent=2) + "\n")
-    with tqdm(total=config.steps, initial=journal.done, unit="step", disable=None, file=sys.stderr) as bar:
+    judge = Judge(config, learner, aside, run.record)
+    if run.resumed:
+        judge.resume()
+    curve = judge.curve
+    with tqdm(total=config.steps, initial=curve.done, unit="step", disable=None, file=sys.stderr) as bar:
         bar.set_description(f"{config.method} on {', '.join(config.device) or 'ideal weights'}")
-        for step in range(journal.done, config.steps):
+        for step in range(curve.done, config.steps):
             share = step / config.steps
             loss, accuracy = learner.step(step, min((step + 1) / WARM_UP, 1.0) * 0.5 * (1 + math.cos(math.pi * share)))
             if not math.isfinite(loss):
                 raise ValueError(
                     f"the loss is {loss} in step {step}: lower --learning-rate; "
-                    f"{config.out} keeps what was there after {journal.done} steps"
+                    f"{config.out} keeps what was there after {curve.done} steps"
                 )
-            journal.note(loss, accuracy)
+            judge.note(loss, accuracy)
             bar.update()
             if (step + 1) % max(config.steps // config.evaluations, 1) == 0 or step + 1 == config.steps:
-                row = journal.judge(step + 1)
+                row = judge(step + 1)
                 bar.set_postfix_str(f"loss {row['loss']:.3f}, accuracy {row['accuracy']:.2%}")
-    write_whole(config.out / RECORD, json.dumps(record | {"last": journal.rows[-1]}, indent=2) + "\n")
-    return journal.rows[-1]
+    return curve.rows[-1]
 
 
 def completed(config: PretrainConfig) -> PretrainConfig:
@@ -198,7 +193,7 @@ def hardware_of(config: PretrainConfig) -> tuple[Hardware, ...]:
 
 def checkpoint_file(config: PretrainConfig) -> Path:
     """From where a run is resumed."""
-    return config.out / "checkpoint.pt"
+    return config.out / CHECKPOINT
 
 
 # -- what learns -------------------------------------------------------------------------------------------------------
@@ -305,27 +300,21 @@ class Learner:
 
 
 @dataclass
-class Journal:
+class Judge:
     """Judges the network now and then; writes checkpoints, the initialisation, and eval.csv."""
 
     config: PretrainConfig
     learner: Learner
     aside: Characters
     record: dict[str, Any]
-    rows: list[dict[str, float]] = field(default_factory=list)
+    curve: Curve = field(default_factory=Curve)
     noted: list[tuple[float, float]] = field(default_factory=list)
-    began: float = field(default_factory=time.perf_counter)
-
-    @property
-    def done(self) -> int:
-        """Steps at the last checkpoint."""
-        return int(self.rows[-1]["steps"]) if self.rows else 0
 
     def note(self, loss: float, accuracy: float) -> None:
         """A step's figures."""
         self.noted.append((loss, accuracy))
 
-    def judge(self, steps: int) -> dict[str, float]:
+    def __call__(self, steps: int) -> dict[str, float]:
         """Evaluate on the characters set aside; a row, a checkpoint, the initialisation."""
         learner, config = self.learner, self.config
         start = learner.initialisation(json.dumps({**self.record, "steps": steps}))
@@ -335,24 +324,22 @@ class Journal:
         outcomes = [evaluate(start, loop.hardware, inputs, episodes=episodes, **how) for loop in learner.loops]
         loss, accuracy = np.mean(self.noted, axis=0)
         mean, half_width = mean_and_half_width(np.concatenate([one.later[0] for one in outcomes]))
-        self.rows.append(
-            {
-                "steps": steps,
-                "seconds": time.perf_counter() - self.began,
-                "loss": float(loss),
-                "training_accuracy": float(accuracy),
-                "accuracy": mean,
-                "half_width": half_width,
-                "pulses": float(np.mean([one.pulses.mean() for one in outcomes])),
-            }
-        )
+        figures = {
+            "loss": float(loss),
+            "training_accuracy": float(accuracy),
+            "accuracy": mean,
+            "half_width": half_width,
+            "pulses": float(np.mean([one.pulses.mean() for one in outcomes])),
+        }
+        row = self.curve.add(steps, figures)
         self.noted.clear()
-        write_whole(config.out / "eval.csv", csv_text(self.rows))
+        write_whole(config.out / "eval.csv", csv_text(self.curve.rows))
         start.save(config.out / "initialisation.npz")
         buffer = io.BytesIO()
-        torch.save({name: part.state_dict() for name, part in self._parts().items()} | {"rows": self.rows}, buffer)
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        torch.save(parts | {"rows": self.curve.rows}, buffer)
         write_whole(checkpoint_file(config), buffer.getvalue())
-        return self.rows[-1]
+        return row
 
     def resume(self) -> None:
         """Take up the run where its last checkpoint left it.
@@ -379,8 +366,7 @@ class Journal:
             optimiser.load_state_dict({"state": moments, "param_groups": groups})
             for row in saved["rows"]:
                 check_arrays({name: np.array(value) for name, value in row.items()}, ROW)
-            self.rows = saved["rows"]
-            self.began -= self.rows[-1]["seconds"]
+            self.curve.resume(saved["rows"])
 
     def _parts(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"network": self.learner.network, "optimiser": self.learner.optimiser}

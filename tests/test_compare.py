@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -192,16 +192,22 @@ def test_an_interrupted_comparison_keeps_the_controllers_that_were_finished(
     monkeypatch.setattr(comparison, "judge", judge)
     words = ["compare", "--device", "ideal", "--controllers", "nominal,ispp", "--cells", "10", "--trials", "1"]
     assert main([*words, "--out", str(tmp_path)]) == 130
-    assert json.loads((tmp_path / "run.json").read_text())["interrupted"]
+    assert not json.loads((tmp_path / "run.json").read_text())["complete"]
     with (tmp_path / "comparison.csv").open() as file:
         assert [row["controller"] for row in csv.DictReader(file)] == ["nominal"]
 
 
-def test_a_comparison_that_fails_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_comparison_that_fails_in_the_end_no_part_appears_and_all_that_was_finished_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any) -> bytes:
         raise OSError("no room for the picture")
 
-    monkeypatch.setattr(comparison, "picture", fail)
-    with pytest.raises(OSError, match="no room"):
-        compare(CompareConfig(device=("ideal",), controllers=("nominal",), cells=10, trials=1, out=tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
+    config = CompareConfig(device=("ideal",), controllers=("nominal",), cells=10, trials=1, out=tmp_path / "out")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no room"):
+        patch.setattr(comparison, "picture", fail)
+        compare(config)
+    assert not list((tmp_path / "out").glob("comparison.*"))
+    monkeypatch.setattr(comparison, "evaluate", lambda *_, **__: pytest.fail("judged again"))
+    assert compare(replace(config, resume=True))
+    assert (tmp_path / "out" / "comparison.png").exists()

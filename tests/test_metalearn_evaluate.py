@@ -163,9 +163,9 @@ def test_the_command_writes_table_csv_and_pictures(start, tmp_path, capsys):
 
 
 def test_time_to_drift_moves_all_queries(start, tmp_path):
-    options = {"init": (start,), "device": ("pcm",), "episodes": 10, "out": tmp_path / "out"}
-    rows = fewshot(FewshotConfig(vary=(DRIFT_TIME,), delays=(0.0, 9e5), **options))
-    later = fewshot(FewshotConfig(delays=(1e6, 1.9e6), **options))[0]
+    options = {"init": (start,), "device": ("pcm",), "episodes": 10}
+    rows = fewshot(FewshotConfig(vary=(DRIFT_TIME,), delays=(0.0, 9e5), out=tmp_path / "varied", **options))
+    later = fewshot(FewshotConfig(delays=(1e6, 1.9e6), out=tmp_path / "later", **options))[0]
     row = next(row for row in rows if row["amount"] == 1e6)
     assert row["accuracy_0s"] == later["accuracy_1e+06s"] and row["accuracy_900000s"] == later["accuracy_1.9e+06s"]
     assert rows[0]["accuracy_0s"] == rows[1]["accuracy_0s"] and rows[1]["amount"] == 0
