@@ -48,6 +48,11 @@ def floor_at(value: Array, least: float) -> Array:
     return np.maximum(value, least) if xp is np else value.clamp(min=least)
 
 
+def at_most(value: Array, most: float) -> Array:
+    """min(value, most), with the derivative of `floor_at` at equality; floats stay Python floats."""
+    return min(value, most) if isinstance(value, float | int) else -floor_at(-value, -most)
+
+
 def clip(value: Array, low: Array, high: Array) -> Array:
     """min(max(value, low), high) for floats or arrays as bounds."""
     xp = namespace(value, low, high)
