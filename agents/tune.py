@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from agents.controllers import controller, controllers
 from agents.evaluate import TUNING, evaluate
-from memenv.command import option, parse, write_whole
+from memenv.bounds import MANY, MOST_SEED
+from memenv.command import Options, option, parse, write_whole
 from memenv.envs.write_verify import WriteVerify
 
 GENERATIONS = 5  # of the cross-entropy search; the first is spread evenly over the ranges
@@ -104,15 +105,15 @@ def _scaled(f: Any, value: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneConfig:
+class TuneConfig(Options):
     """Tune classical controllers for a device and print their parameters, on chips that no evaluation sees."""
 
     device: str = option("threshold", help="a name, a .json record or a .npz table")
-    tolerance: float = option(0.02, help="half-width of the target band, fraction of the range")
+    tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
     controllers: tuple[str, ...] = option((), help="controllers to tune [all]")
-    trials: int = option(256, help="parameter sets tried for each")
-    seed: int = option(0, help="of the tuning chips and the search")
-    max_pulses: int = option(50, help="pulse budget for a target")
+    trials: int = option(256, bounds=(1, MANY), help="parameter sets tried for each")
+    seed: int = option(0, bounds=(0, MOST_SEED), help="of the tuning chips and the search")
+    max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
     out: Path | None = option(None, help="write the parameters to this JSON file as well")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from memenv.command import option, parse, write_whole
+from memenv.command import Options, option, parse, write_whole
 from memenv.device import Device
 from memenv.law import Response, equivalent_pulses, move
 from memenv.presets import label, load_device, presets
@@ -16,7 +16,7 @@ from memenv.records import DeviceError, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
-class DevicesConfig:
+class DevicesConfig(Options):
     """List the presets; `show NAME` prints one, `plot NAME` draws it."""
 
     action: str = option("list", help="list, show or plot", positional=True, choices=("list", "show", "plot"))

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from memenv.command import option, parse, write_whole
+from memenv.command import Options, option, parse, write_whole
 from memenv.fit import fit, read_data
 from memenv.records import to_json
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitConfig:
+class FitConfig(Options):
     """Fit a device record to pulse trains (CSV) or to measured dG tables (.npz)."""
 
     data: tuple[Path, ...] = option(help="CSV files of trains, or one .npz of tables", positional=True)

@@ -189,7 +189,9 @@ def use_chip(chip: Device, cells: int, steps: int, kind: type = np.float64, seed
             driver = chip.driver
             low, high = np.where(up, driver.set_min, driver.reset_min), np.where(up, driver.set_max, driver.reset_max)
             ask = np.clip(dose / law.dose, 1e-4, 1e4)
-            worth = pulse_worth(law, low.astype(kind), high.astype(kind), driver.width_min, driver.width_max, ask, width)
+            worth = pulse_worth(
+                law, low.astype(kind), high.astype(kind), driver.width_min, driver.width_max, ask, width
+            )
             if not finite(dose, worth):
                 return f"inverse {step}"
     return ""

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from extremes import ENDS, at_an_end, dressed, numbers, side_by_side, use_engine
 from scipy.special import ndtri
 from scipy.stats import ks_2samp, kstest
 
-from extremes import ENDS, at_an_end, dressed, numbers, side_by_side, use_engine
 from memenv.arrays import tree_map
 from memenv.device import Device, Mismatch, State
 from memenv.engine import BLOCK, EngineError, Key, load_engine

