@@ -62,8 +62,8 @@ class ProgramConfig(Options):
         (8, 3), bounds=(1, 10_000), help="amplitudes of a polarity, and widths, that a line distinguishes"
     )
     wires: float = option(0.0, bounds=(0.0, 1e300), help="resistance of a line from one cell to the next [ohm]")
-    dac_bits: int = option(0, help="of the voltages of the products that are judged; 0 = not rounded")
-    adc_bits: int = option(0, help="of their currents; 0 = not rounded")
+    dac_bits: int = option(0, bounds=(0, 24), help="of the voltages of the products that are judged; 0 = not rounded")
+    adc_bits: int = option(0, bounds=(0, 24), help="of their currents; 0 = not rounded")
     adc_range: float = option(0.25, help="full scale of that converter, part of the largest current of a column")
     encoding: str = option("pairs", choices=KINDS, help="weights as pairs of cells, or against a reference column")
     span: tuple[float, ...] = option((0.1, 0.9), help="part of the device's range that weights use")

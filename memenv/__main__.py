@@ -63,6 +63,8 @@ def _said(error: Exception) -> str:
         return f"{error.strerror}, while reading or writing"
     if isinstance(error, ValueError | OSError) and text:
         return text
+    if isinstance(error, RecursionError):
+        return "a file is nested too deeply to be read"
     if isinstance(error, MemoryError):
         return f"out of memory{text and f' ({text})'}: ask for fewer cells, smaller arrays or smaller files"
     return (

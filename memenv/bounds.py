@@ -5,6 +5,8 @@ import operator
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
+
 MOST_SEED = 2**63 - 1
 MANY = 10**6  # pulses, steps, cells of a line: more are a slip of the hand
 MOST = 10**9  # of what is limited by the memory in the first place
@@ -29,7 +31,7 @@ def whole(name: str, value: Any, least: int, most: int, error: type[ValueError] 
             return operator.index(value)
     except (TypeError, ValueError, RuntimeError):  # no number, or an array of several
         pass
-    raise error(f"{name} is {_shown(value)}, allowed is a whole number >= {least} and <= {most}{other and f' {other}'}")
+    raise error(f"{name} is {shown(value)}, allowed is a whole number >= {least} and <= {most}{other and f' {other}'}")
 
 
 def real(name: str, value: Any, least: float, most: float, error: type[ValueError] = ValueError) -> float:
@@ -43,7 +45,32 @@ def real(name: str, value: Any, least: float, most: float, error: type[ValueErro
             return value if isinstance(value, int | float) else float(value)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise error(f"{name} is {_shown(value)}, allowed is a number >= {least:g} and <= {most:g}")
+    raise error(f"{name} is {shown(value)}, allowed is a number >= {least:g} and <= {most:g}")
+
+
+def flag(name: str, value: Any, error: type[ValueError] = ValueError) -> bool:
+    """The truth value as Python's own; arguments as of `whole`.
+
+    Raises:
+        error: anything but true and false.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise error(f"{name} is {shown(value)}, allowed is True or False")
+    return bool(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number."""
+    try:
+        real("", value, -1e300, 1e300)
+    except ValueError:
+        return False
+    return True
+
+
+def is_row(value: Any, count: int) -> bool:
+    """Whether it is a tuple, a list or an array (count,)."""
+    return (isinstance(value, tuple | list) or getattr(value, "ndim", 0) == 1) and len(value) == count
 
 
 def is_word(value: Any, words: Collection[str]) -> bool:
@@ -51,7 +78,7 @@ def is_word(value: Any, words: Collection[str]) -> bool:
     return isinstance(value, str) and value in words
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """The beginning of a value's text."""
     try:
         return f"{value!r:.80}"

@@ -65,7 +65,7 @@ def parse(kind: type, arguments: Sequence[str], program: str) -> Any:
         if "bounds" in f.metadata:
             low, high = f.metadata["bounds"]
             text += f" ({low:g} to {high:g})"
-        settings: dict[str, Any] = {"type": _word(item) if several else item, "help": text}
+        settings: dict[str, Any] = {"type": _word(_read(item)) if several else _read(item), "help": text}
         if several:
             settings["nargs"] = "+" if needed or not f.metadata["positional"] else "*"
         elif f.metadata["positional"] and not needed:
@@ -90,6 +90,16 @@ def _item(hint: Any) -> Any:
     """The kind of a field's value, or of each of its values."""
     kinds = [a for a in typing.get_args(hint) if a is not type(None) and a is not Ellipsis]
     return kinds[0] if kinds else hint
+
+
+def _read(kind: Any) -> Callable[[str], Any]:
+    """A parser of one value, which argparse calls by name where it cannot."""
+
+    def read(word: str) -> Any:
+        return kind(word)
+
+    read.__name__ = {int: "whole number", float: "number"}.get(kind, getattr(kind, "__name__", "value"))
+    return read
 
 
 def _word(item: Callable[[str], Any]) -> Callable[[str], list[Any]]:

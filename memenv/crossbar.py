@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from memenv.arrays import Array, floor_at, is_zero, namespace, sqrt, tree_map
-from memenv.bounds import MANY, is_word, real, whole
+from memenv.bounds import MANY, is_word, real, shown, whole
 from memenv.converters import Converter, CrossbarError
 from memenv.correlated import SmoothNormals
 from memenv.device import State
@@ -70,7 +70,7 @@ class Crossbar:
             object.__setattr__(self, name, whole(name, getattr(self, name), 1, MANY, CrossbarError))
         for name, allowed in (("scheme", SCHEMES), ("writing", WRITING)):
             if not is_word(getattr(self, name), allowed):
-                raise CrossbarError(f"{name} is {getattr(self, name)!r}, allowed is {', '.join(allowed)}")
+                raise CrossbarError(f"{name} is {shown(getattr(self, name))}, allowed is {', '.join(allowed)}")
         check_levels(self.levels)
         real("common", self.common, 0.0, 1.0, CrossbarError)
         real("reach", self.reach, 1e-6, MANY, CrossbarError)
@@ -80,7 +80,7 @@ class Crossbar:
             ("wires", Wires | None, "Wires or None"),
         ):
             if not isinstance(getattr(self, name), kinds):
-                raise CrossbarError(f"{name} is {getattr(self, name)!r}, allowed is {words}")
+                raise CrossbarError(f"{name} is {shown(getattr(self, name))}, allowed is {words}")
         self._check_ranges()
         if self._bias.half and self.device.polarity_only:
             raise CrossbarError(

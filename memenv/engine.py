@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from memenv.arrays import Array, take, tree_map
+from memenv.bounds import is_word, shown
 from memenv.crossbar import Crossbar, CrossbarState
 from memenv.device import Device, State
 from memenv.fused.run import Unfit, run
@@ -146,8 +147,8 @@ def load_engine(name: str = "auto", *, cells: int | None = None, threads: int = 
     Raises:
         EngineError: an unknown name, numba asked for and not installed, or threads < 1.
     """
-    if name not in NAMES:
-        raise EngineError(f"engine is {name!r}, allowed are {', '.join(NAMES)}")
+    if not is_word(name, NAMES):
+        raise EngineError(f"engine is {shown(name)}, allowed are {', '.join(NAMES)}")
     if threads < 1:
         raise EngineError(f"threads is {threads}, at least 1 is needed")
     installed = importlib.util.find_spec("numba") is not None

@@ -4,6 +4,10 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
+
+from memenv.arrays import tree_map
+from memenv.bounds import shown
 from memenv.device import Device, Driver, Mismatch, Read, Retention
 from memenv.law import DOSES, GAMMAS, SPREADS, STEEPEST, Response
 
@@ -137,11 +141,12 @@ def _build(kind: type, tree: dict[str, Any], path: str) -> Any:
 
 
 def validate(device: Device) -> Device:
-    """The same nominal device if it is possible.
+    """The same nominal device if it is possible; NumPy's numbers become Python's.
 
     Raises:
         DeviceError: naming field, value and what is allowed.
     """
+    device = tree_map(lambda leaf: leaf.item() if isinstance(leaf, np.generic) else leaf, device)
     _check_types(device, Device(), "")
     for part, record in {"": device, **{f"{name}.": getattr(device, name) for name in PARTS}}.items():
         for name, (low, high) in RANGES.get(type(record), {}).items():
@@ -181,9 +186,9 @@ def _check_types(record: Any, like: Any, path: str) -> None:
 
 def _check_number(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DeviceError(f"{name} is {value!r}, a number is needed")
+        raise DeviceError(f"{name} is {shown(value)}, a number is needed")
     if not abs(value) <= 1e300:  # not true of NaN, nor of a whole number that no float holds
-        raise DeviceError(f"{name} is {value!r}, a finite number is needed")
+        raise DeviceError(f"{name} is {shown(value)}, a finite number is needed")
 
 
 def _check_order(device: Device) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import memenv
-from memenv import Device, DeviceError, Mismatch, Response, Retention, from_json, to_json
+from memenv import Device, DeviceError, Mismatch, Read, Response, Retention, from_json, to_json
 from memenv.records import PARTS, RANGES, validate
 
 
@@ -171,6 +171,11 @@ def test_so_do_the_ends_where_a_device_has_no_other_terms(name):
 @given(records(), st.sampled_from([np.float64, np.float32]))
 def test_no_record_drawn_at_random_gives_anything_but_finite_numbers(device, kind):
     assert use(device, CELLS, STEPS, kind) == ""
+
+
+def test_numbers_of_numpy_are_numbers():
+    device = validate(Device(g_max=np.float64(1e-3), x_hi=np.float32(0.5), read=Read(adc_bits=np.int64(8))))
+    assert device == Device(g_max=1e-3, x_hi=0.5, read=Read(adc_bits=8)) and from_json(to_json(device)) == device
 
 
 def test_a_driver_may_offer_a_single_width():

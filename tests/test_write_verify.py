@@ -575,7 +575,7 @@ class Bad(NamedTuple):
         Bad({"tolerance_unit": "uS"}, 'tolerance_unit is \'uS\', allowed is "range" or "S"'),
         Bad({"action": "menu"}, 'action is \'menu\', allowed is "continuous" or "discrete"'),
         Bad({"levels": (0, 3)}, r"levels is \(0, 3\), allowed is a whole number >= 1"),
-        Bad({"levels": 8}, "levels is 8, allowed is a whole number >= 1"),
+        Bad({"levels": 8}, "levels is 8, allowed is two whole numbers >= 1"),
         Bad({"max_pulses": 0}, "max_pulses is 0, allowed is a whole number >= 1"),
         Bad({"max_pulses": None}, "max_pulses is None, allowed is a whole number >= 1"),
         Bad({"rounds": 1.5}, "rounds is 1.5, allowed is a whole number >= 1"),

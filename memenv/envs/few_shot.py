@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.backprop import cross_entropy
-from memenv.bounds import MANY, is_word, real, whole
+from memenv.bounds import MANY, flag, is_word, real, shown, whole
 from memenv.converters import CrossbarError
 from memenv.envs.actions import TaskError
 from memenv.envs.few_shot_actions import Choice, Float, LearningActions, of_the_worst
@@ -69,6 +69,7 @@ class FewShot:
             most = MOST_DEVICES if name == "devices_per_weight" else MANY
             number = whole(name, getattr(self, name), 2 if name == "ways" else 1, most, TaskError)
             object.__setattr__(self, name, number)
+        object.__setattr__(self, "know_stuck", flag("know_stuck", self.know_stuck, TaskError))
         for one in fields(self):
             if one.name.startswith("weight_"):
                 object.__setattr__(self, one.name, real(one.name, getattr(self, one.name), 0, 1e300, TaskError))
@@ -94,7 +95,7 @@ class FewShot:
 
     def _check(self, name: str, good: bool, allowed: str) -> None:
         if not good:
-            raise TaskError(f"{name} is {getattr(self, name)!r}, allowed is {allowed}")
+            raise TaskError(f"{name} is {shown(getattr(self, name))}, allowed is {allowed}")
 
     # -- what it consists of -------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from memenv.bounds import MOST, MOST_SEED, whole
+from memenv.bounds import MOST, MOST_SEED, is_word, shown, whole
 from memenv.engine import Engine, EngineError, load_engine
 from memenv.envs.actions import TaskError
 from memenv.envs.compiled import CompiledRunner, not_compiled
@@ -25,7 +25,7 @@ def _checked_options(options: dict[str, Any] | None, task: Task, cells: int, *mo
     layout = task.initial_draws[0].layout
     allowed = (*OPTIONS, *more)
     if not isinstance(options, Mapping | None):
-        raise TaskError(f"options is {options!r:.80}, a dictionary of {', '.join(allowed)} is needed")
+        raise TaskError(f"options is {shown(options)}, a dictionary of {', '.join(allowed)} is needed")
     given = {name: value for name, value in (options or {}).items() if value is not None or name not in allowed}
     for name, value in given.items():
         if name not in allowed:
@@ -36,7 +36,7 @@ def _checked_options(options: dict[str, Any] | None, task: Task, cells: int, *mo
             numbers = _array(f"reset option {name}", value)
             if numbers.dtype.kind not in "fiu" or numbers.shape not in ((), layout, (cells, *layout)):
                 if not layout:
-                    raise TaskError(f"reset option {name} is {value!r}, a number or {cells} of them are needed")
+                    raise TaskError(f"reset option {name} is {shown(value)}, a number or {cells} of them are needed")
                 shapes = f"a number, {layout} or {(cells, *layout)} is needed"
                 raise TaskError(f"reset option {name} is {numbers.dtype} of shape {numbers.shape}; {shapes}")
             given[name] = np.broadcast_to(numbers, (cells, *layout))
@@ -108,8 +108,8 @@ class TaskEnv(gym.Env[Any, Any]):
         image: Callable[[Any, list[Any]], np.ndarray] = trace_image,
         text: Callable[[Any, list[Any]], str] = trace_text,
     ) -> None:
-        if not isinstance(render_mode, str | None) or render_mode not in (None, *self.metadata["render_modes"]):
-            raise TaskError(f"render_mode is {render_mode!r}, allowed are None, rgb_array, ansi")
+        if render_mode is not None and not is_word(render_mode, self.metadata["render_modes"]):
+            raise TaskError(f"render_mode is {shown(render_mode)}, allowed are None, rgb_array, ansi")
         self.task, self.render_mode = task, render_mode
         self.observation_space, self.action_space = task.observation_space, task.action_space
         self._pictures: dict[str | None, Callable[[Any, list[Any]], Any]] = {"rgb_array": image, "ansi": text}
@@ -184,8 +184,9 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         num_envs = whole("num_envs", num_envs, 1, MOST, TaskError)
         if max_episode_steps is not None:
             max_episode_steps = whole("max_episode_steps", max_episode_steps, 1, MOST, TaskError, "or None")
-        if autoreset_mode not in (modes := [*AutoresetMode, *(mode.value for mode in AutoresetMode)]):
-            raise TaskError(f"autoreset_mode is {autoreset_mode!r}, allowed is one of {modes}")
+        modes = [*AutoresetMode, *(mode.value for mode in AutoresetMode)]
+        if not isinstance(autoreset_mode, str | AutoresetMode) or autoreset_mode not in modes:
+            raise TaskError(f"autoreset_mode is {shown(autoreset_mode)}, allowed is one of {modes}")
         task.check_memory(num_envs)
         self.task, self.num_envs, self.max_episode_steps = task, num_envs, max_episode_steps
         self.autoreset_mode = AutoresetMode(autoreset_mode)

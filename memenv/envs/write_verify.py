@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.arrays import put, take
-from memenv.bounds import MANY, is_word, real, whole
+from memenv.bounds import MANY, flag, is_number, is_row, is_word, real, shown, whole
 from memenv.converters import CrossbarError
 from memenv.device import Device, Driver
 from memenv.envs.actions import Float, PulseActions, TaskError, volts
@@ -53,11 +53,10 @@ class WriteVerify:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", load_device(self.device))
-        self._check("tolerance", _is_number(self.tolerance) and self.tolerance > 0, "a number > 0")
+        self._check("tolerance", is_number(self.tolerance) and self.tolerance > 0, "a number > 0")
         for name, words in (("tolerance_unit", ("range", "S")), ("action", ("continuous", "discrete"))):
             self._check(name, is_word(getattr(self, name), words), " or ".join(f'"{word}"' for word in words))
-        good = isinstance(self.levels, tuple | list | np.ndarray) and np.shape(self.levels) == (2,)
-        self._check("levels", good, "two whole numbers >= 1")
+        self._check("levels", is_row(self.levels, 2), "two whole numbers >= 1")
         levels = tuple(whole("levels", number, 1, MOST_LEVELS, TaskError) for number in self.levels)
         object.__setattr__(self, "levels", levels)
         for name, least, most in (
@@ -67,6 +66,7 @@ class WriteVerify:
             ("history", 1, MOST_STEPS),
         ):
             object.__setattr__(self, name, whole(name, getattr(self, name), least, most, TaskError))
+        object.__setattr__(self, "give_up", flag("give_up", self.give_up, TaskError))
         for term in ("pulses", "energy", "latency", "acceptance", "false_acceptance"):
             object.__setattr__(
                 self, f"weight_{term}", real(f"weight_{term}", getattr(self, f"weight_{term}"), 0, 1e300, TaskError)
@@ -100,7 +100,7 @@ class WriteVerify:
 
     def _check(self, name: str, good: bool, allowed: str) -> None:
         if not good:
-            raise TaskError(f"{name} is {getattr(self, name)!r}, allowed is {allowed}")
+            raise TaskError(f"{name} is {shown(getattr(self, name))}, allowed is {allowed}")
 
     # -- spaces ------------------------------------------------------------------------------------------------------
 
@@ -416,10 +416,5 @@ def check_target_range(value: Any) -> None:
     Raises:
         TaskError: not two numbers 0 <= low < high <= 1.
     """
-    good = isinstance(value, tuple | list | np.ndarray) and len(value) == 2 and all(map(_is_number, value))
-    if not good or not 0 <= value[0] < value[1] <= 1:
-        raise TaskError(f"target_range is {value!r}, allowed is 0 <= low < high <= 1")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.floating | np.integer) and bool(np.isfinite(value))
+    if not is_row(value, 2) or not all(map(is_number, value)) or not 0 <= value[0] < value[1] <= 1:
+        raise TaskError(f"target_range is {shown(value)}, allowed is 0 <= low < high <= 1")
