@@ -14,6 +14,7 @@ from tqdm import tqdm
 from agents.evaluate import Outcomes, evaluate
 from agents.library import known_policies, load_policy
 from agents.tune import kept, tune
+from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.command import option, parse
 from memenv.envs.write_verify import WriteVerify
 from memenv.runs import RECORD, Run, RunOptions, begun, check_picture, command_line, csv_text
@@ -40,14 +41,14 @@ class CompareConfig(RunOptions):
     """Compare controllers and policies at programming: every one on the same cells, starts and targets."""
 
     device: tuple[str, ...] = option(("threshold", "enode-sandia"), help="names, .json records or .npz tables")
-    tolerance: float = option(0.02, help="half-width of the target band, fraction of the range")
+    tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
     controllers: tuple[str, ...] = option((), help="controllers, shipped policies or paths of policies [all]")
-    cells: int = option(1000, help="fresh cells for each controller")
-    seed: int = option(0, help="of chips, starts, targets and noise")
-    max_pulses: int = option(50, help="pulse budget for a target")
-    rounds: int = option(1, help="targets written one after another to the same cell")
-    confirm_reads: int = option(0, help="further reads that must be inside before a cell is accepted")
-    trials: int = option(60, help="parameter sets that each controller's tuning tries; 1 = no tuning")
+    cells: int = option(1000, bounds=(1, MOST), help="fresh cells for each controller")
+    seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, starts, targets and noise")
+    max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
+    rounds: int = option(1, bounds=(1, MANY), help="targets written one after another to the same cell")
+    confirm_reads: int = option(0, bounds=(0, MANY), help="further reads that must be inside before a cell is accepted")
+    trials: int = option(60, bounds=(1, MANY), help="parameter sets that each controller's tuning tries; 1 = no tuning")
     out: Path = option(Path("comparison"), help="folder of comparison.csv, .md, .png, run.json, journal")
 
 
@@ -67,11 +68,9 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
     """Run the comparison and write its files into `config.out`; the rows of the table.
 
     Raises:
-        ValueError: an unknown device or controller, cells < 1, a folder that holds another run, nothing to resume.
+        ValueError: an unknown device or controller, a folder that holds another run, nothing to resume.
     """
     check_picture()
-    if config.cells < 1:
-        raise ValueError(f"cells is {config.cells}, allowed is a whole number >= 1")
     tasks = [
         WriteVerify(
             device=device,

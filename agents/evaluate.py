@@ -58,6 +58,7 @@ def evaluate(
         examples: traces to be kept of so many first cells.
         on_step: called with the number of unfinished cells after each step.
     """
+    task.check_memory(cells)
     streams = Streams(seeded(seed, purpose))
     chip = task.fabricate(streams.chip, cells) if chip is None else chip
     episode = task.initial(chip, streams.draw(task.initial_draws, cells), {})

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +20,12 @@ from agents.program_report import figures, maps, page
 from agents.tiles import Programmer, TileResult, joined
 from agents.tune import kept, tune
 from agents.weights_file import load_inputs, load_weights
+from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.command import option, parse
 from memenv.converters import Converter
 from memenv.crossbar import WRITING, Crossbar
 from memenv.envs.write_verify import WriteVerify
+from memenv.memory import check_room
 from memenv.pairs import KINDS, Encoding
 from memenv.runs import RECORD, RunOptions, begun, check_picture, command_line
 from memenv.schemes import SCHEMES
@@ -51,25 +52,31 @@ class ProgramConfig(RunOptions):
         help="what is aimed at: each cell, or products with half of --inputs, judged on half",
     )
     device: str = option("threshold", help="a name, a .json record or a .npz table")
-    rows: int = option(64, help="lines of an array that are driven: inputs")
-    cols: int = option(64, help="lines of an array that are sensed: a pair takes two")
+    rows: int = option(64, bounds=(1, MANY), help="lines of an array that are driven: inputs")
+    cols: int = option(64, bounds=(1, MANY), help="lines of an array that are sensed: a pair takes two")
     scheme: str = option("1T1R", choices=tuple(SCHEMES), help="what cells see that are not written")
     writing: str = option("rows", choices=WRITING, help="cells that are written together")
-    levels: tuple[int, int] = option((8, 3), help="amplitudes of a polarity, and widths, that a line distinguishes")
-    wires: float = option(0.0, help="resistance of a line from one cell to the next [ohm]")
-    dac_bits: int = option(0, help="of the voltages of the products that are judged; 0 = not rounded")
-    adc_bits: int = option(0, help="of their currents; 0 = not rounded")
+    levels: tuple[int, int] = option(
+        (8, 3), bounds=(1, 10_000), help="amplitudes of a polarity, and widths, that a line distinguishes"
+    )
+    wires: float = option(0.0, bounds=(0.0, 1e300), help="resistance of a line from one cell to the next [ohm]")
+    dac_bits: int = option(0, bounds=(0, 24), help="of the voltages of the products that are judged; 0 = not rounded")
+    adc_bits: int = option(0, bounds=(0, 24), help="of their currents; 0 = not rounded")
     adc_range: float = option(0.25, help="full scale of that converter, part of the largest current of a column")
     encoding: str = option("pairs", choices=KINDS, help="weights as pairs of cells, or against a reference column")
     span: tuple[float, ...] = option((0.1, 0.9), help="part of the device's range that weights use")
-    spares: int = option(0, help="further pairs (or columns) of an array, for outputs that their own serve badly")
+    spares: int = option(
+        0, bounds=(0, MANY), help="further pairs (or columns) of an array, for outputs that their own serve badly"
+    )
     controller: str = option("generalist", help="a controller, a shipped policy or the path of one")
-    tolerance: float = option(0.02, help="half-width of a cell's target band, fraction of the range")
-    max_pulses: int = option(50, help="pulse budget of a cell each time that it is opened")
-    passes: int = option(PASSES, help="times that cells found out of tolerance are opened again")
-    trials: int = option(60, help="parameter sets that the controller's tuning tries; 1 = no tuning")
-    products: int = option(256, help="random inputs on which products are judged without --inputs")
-    seed: int = option(0, help="of chips, noise, tuning and inputs")
+    tolerance: float = option(
+        0.02, bounds=(1e-9, 1.0), help="half-width of a cell's target band, fraction of the range"
+    )
+    max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget of a cell each time that it is opened")
+    passes: int = option(PASSES, bounds=(0, MANY), help="times that cells found out of tolerance are opened again")
+    trials: int = option(60, bounds=(1, MANY), help="parameter sets that the controller's tuning tries; 1 = no tuning")
+    products: int = option(256, bounds=(1, MOST), help="random inputs on which products are judged without --inputs")
+    seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, noise, tuning and inputs")
     out: Path = option(Path("programmed"), help="folder of conductances.npz, report.json, report.md, maps.png, tiles/")
 
 
@@ -117,11 +124,6 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
     Raises:
         ValueError: an impossible setting.
     """
-    for name, least in (("passes", 0), ("trials", 1), ("products", 1), ("seed", 0)):
-        if getattr(config, name) < least:
-            raise ValueError(f"{name} is {getattr(config, name)}, allowed is a whole number >= {least}")
-    if not 0 <= config.wires < math.inf:
-        raise ValueError(f"wires is {config.wires}, allowed is a finite resistance >= 0 [ohm]")
     if not 0 < config.adc_range <= 1:
         raise ValueError(
             f"adc_range is {config.adc_range}, allowed is a part > 0 and <= 1 of a column's largest current"
@@ -153,6 +155,8 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
     )
     rng = np.random.default_rng((EVALUATION, config.seed))
     if inputs is None:
+        products = 8 * config.products * (2 * len(weights) + 4 * weights.shape[1])
+        check_room(products, f"products is {config.products:,}: so many of them", "judge on fewer")
         voltages = rng.uniform(-volts, volts, (config.products, len(weights)))
     else:
         voltages = volts / np.abs(inputs).max() * (inputs[1::2] if product else inputs)

@@ -26,6 +26,7 @@ from agents.recurrent import Weights
 from agents.sb3 import GymVecEnv
 from agents.sb3_files import head_of, resume_model, save_model
 from agents.sb3_policy import RECIPES, SB3Policy, make_model, recipe
+from memenv.bounds import MANY, MOST
 from memenv.command import option, parse
 from memenv.device import Device
 from memenv.engine import check_threads
@@ -51,24 +52,26 @@ class TrainConfig(RunOptions):
     device: tuple[str, ...] = option(
         ("threshold",), help="names, .json records or .npz tables; several are mixed; family (pulse)"
     )
-    tolerance: float = option(0.02, help="half-width of the target band, fraction of the range")
+    tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
     algo: str = option("ppo", help="algorithm; pulse = gradients through the device", choices=(*RECIPES, PULSE))
-    steps: int = option(0, help="steps of the environments together, for pulse gradient steps [the recipe's]")
-    envs: int = option(0, help="cells side by side [the recipe's]")
-    history: int = option(0, help="steps in the observation [the recipe's]")
-    seed: int = option(0, help="of chips, noise and weights")
-    rounds: int = option(1, help="targets written one after another to the same cell")
-    kinship: float = option(
-        0.0, help="pulse: share of the variance that the cells of a row have in common; with rounds"
+    steps: int = option(
+        0, bounds=(0, 10**12), help="steps of the environments together, for pulse gradient steps [the recipe's]"
     )
-    max_pulses: int = option(50, help="pulse budget for a target")
-    confirm_reads: int = option(0, help="further reads that must be inside before a cell is accepted")
-    weight_energy: float = option(0.0, help="reward for energy: minus this [1/J]")
-    weight_latency: float = option(0.0, help="reward for time: minus this [1/s]")
-    hidden: int = option(0, help="pulse: units of the network [64]; 32 programs twice as fast")
+    envs: int = option(0, bounds=(0, MANY), help="cells side by side [the recipe's]")
+    history: int = option(0, bounds=(0, 10_000), help="steps in the observation [the recipe's]")
+    seed: int = option(0, bounds=(0, 2**32 - 1), help="of chips, noise and weights")
+    rounds: int = option(1, bounds=(1, MANY), help="targets written one after another to the same cell")
+    kinship: float = option(
+        0.0, bounds=(0.0, 1.0), help="pulse: share of the variance that the cells of a row have in common; with rounds"
+    )
+    max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
+    confirm_reads: int = option(0, bounds=(0, MANY), help="further reads that must be inside before a cell is accepted")
+    weight_energy: float = option(0.0, bounds=(0.0, 1e300), help="reward for energy: minus this [1/J]")
+    weight_latency: float = option(0.0, bounds=(0.0, 1e300), help="reward for time: minus this [1/s]")
+    hidden: int = option(0, bounds=(0, 4096), help="pulse: units of the network [64]; 32 programs twice as fast")
     memoryless: bool = option(False, help="pulse: without memory, for the one pulse after the first read")
-    evaluations: int = option(40, help="how often the policy is judged and a checkpoint written")
-    evaluation_cells: int = option(2000, help="cells on which it is judged, always the same")
+    evaluations: int = option(40, bounds=(1, MANY), help="how often the policy is judged and a checkpoint written")
+    evaluation_cells: int = option(2000, bounds=(1, MOST), help="cells on which it is judged, always the same")
     threads: int = option(1, help="of torch: small networks are not faster with more")
     out: Path = option(Path("policy"), help="folder of the policy, checkpoint, eval.csv, run.json, TensorBoard's files")
 
@@ -110,12 +113,6 @@ def train(config: TrainConfig, command: str = "") -> dict[str, float]:
 
 def _completed(config: TrainConfig) -> TrainConfig:
     """The configuration with the recipe's numbers where none were given."""
-    for name in ("steps", "envs", "history", "seed", "hidden"):
-        if getattr(config, name) < 0:
-            raise ValueError(f"{name} is {getattr(config, name)}, allowed is a whole number >= 0")
-    for name in ("evaluations", "evaluation_cells"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} is {getattr(config, name)}, allowed is a whole number >= 1")
     check_threads(config.threads)
     if config.kinship and (config.algo != PULSE or config.rounds < 2):
         raise ValueError(f"kinship is {config.kinship}: it needs --algo {PULSE} and --rounds of at least 2")

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from agents.controllers import controller, controllers
 from agents.evaluate import TUNING, evaluate
+from memenv.bounds import MANY, MOST_SEED
 from memenv.command import option, parse
 from memenv.envs.write_verify import WriteVerify
 from memenv.runs import Run, RunOptions, begun, command_line
@@ -121,11 +122,11 @@ class TuneConfig(RunOptions):
     """Tune classical controllers for a device and print their parameters, on chips that no evaluation sees."""
 
     device: str = option("threshold", help="a name, a .json record or a .npz table")
-    tolerance: float = option(0.02, help="half-width of the target band, fraction of the range")
+    tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
     controllers: tuple[str, ...] = option((), help="controllers to tune [all]")
-    trials: int = option(256, help="parameter sets tried for each")
-    seed: int = option(0, help="of the tuning chips and the search")
-    max_pulses: int = option(50, help="pulse budget for a target")
+    trials: int = option(256, bounds=(1, MANY), help="parameter sets tried for each")
+    seed: int = option(0, bounds=(0, MOST_SEED), help="of the tuning chips and the search")
+    max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
     out: Path | None = option(None, help="write the parameters to this JSON file as well, which --resume needs")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+TRACEBACK = "MEMENV_TRACEBACK"  # set, errors are shown with where they came from
 COMMANDS = {
     "compare": ("agents.compare", "compare controllers and policies on a device: table, picture, files"),
     "train": ("agents.train", "train a policy for a device"),
@@ -45,7 +46,10 @@ def _terminable() -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; 0 when it succeeded, 2 when the input could not be used, 130 or 143 when it was interrupted."""
+    """Run a subcommand; 0 when it succeeded, 2 when the input could not be used, 130 or 143 when it was interrupted.
+
+    Whatever a file or a number raises ends in one line; with the environment variable MEMENV_TRACEBACK it is shown.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help") or words[0] not in COMMANDS:
         known = bool(words) and words[0] in ("-h", "--help")
@@ -67,16 +71,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ImportError as error:
-        package = (error.name or "a package").partition(".")[0]
-        print(
-            f"memenv {words[0]}: {package} is missing; install it with the extras: pip install 'memenv[all]'",
-            file=sys.stderr,
-        )
+        missing = (error.name or str(error)).partition(".")[0]
+        advice = "install it with the extras: pip install 'memenv[all]'"
+        print(f"memenv {words[0]}: {missing} is missing; {advice}", file=sys.stderr)
         return 2
-    except (ValueError, OSError) as error:
-        print(f"memenv {words[0]}: {error}", file=sys.stderr)
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        print(f"memenv {words[0]}: {_said(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _said(error: Exception) -> str:
+    """What went wrong, in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename is None and error.strerror:
+        return f"{error.strerror}, while reading or writing"
+    if isinstance(error, ValueError | OSError) and text:
+        return text
+    if isinstance(error, RecursionError):
+        return "a file is nested too deeply to be read"
+    if isinstance(error, MemoryError):
+        return f"out of memory{text and f' ({text})'}: ask for fewer cells, smaller arrays or smaller files"
+    return (
+        f"{type(error).__name__}: {text or 'without words'}; no option or file should end so: please report it, with "
+        f"what {TRACEBACK}=1 shows"
+    )
 
 
 if __name__ == "__main__":

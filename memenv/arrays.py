@@ -52,6 +52,11 @@ def floor_at(value: Array, least: Array) -> Array:
     return xp.where((value < least) | (least != least), least, value)
 
 
+def at_most(value: Array, most: float) -> Array:
+    """min(value, most), with the derivative of `floor_at` at equality; floats stay Python floats."""
+    return min(value, most) if isinstance(value, float | int) else -floor_at(-value, -most)
+
+
 def clip(value: Array, low: Array, high: Array) -> Array:
     """min(max(value, low), high) for floats or arrays as bounds, with the derivative of `value` at either bound."""
     if namespace(value, low, high) is np:

@@ -6,10 +6,41 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from memenv.bounds import MOST, real, whole
+
 
 def option(default: Any = dataclasses.MISSING, *, help: str, positional: bool = False, **metadata: Any) -> Any:
-    """A field of a configuration with the help that the command line shows."""
+    """A field of a configuration with the help that the command line shows; `bounds` (least, most) of its numbers."""
     return dataclasses.field(default=default, metadata={"help": help, "positional": positional, **metadata})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What configurations have in common: their numbers are of the field's kind and inside its bounds.
+
+    Raises:
+        ValueError: another number.
+    """
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for f in dataclasses.fields(self):
+            value, kind = getattr(self, f.name), _item(hints[f.name])
+            if kind not in (int, float) or value is None:
+                continue
+            check = whole if kind is int else real
+            bounds = f.metadata.get("bounds") or ((0, MOST) if kind is int else (-1e300, 1e300))
+            several = isinstance(value, tuple)
+            numbers = tuple([check(f.name, number, *bounds) for number in (value if several else (value,))])
+            object.__setattr__(self, f.name, numbers if several else numbers[0])
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        """Ends the program."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def parse(kind: type, arguments: Sequence[str], program: str) -> Any:
@@ -17,7 +48,7 @@ def parse(kind: type, arguments: Sequence[str], program: str) -> Any:
 
     bool fields become flags, tuples take comma-separated values or several words, None means left out.
     """
-    parser = argparse.ArgumentParser(prog=program, description=kind.__doc__, allow_abbrev=False)
+    parser = Parser(prog=program, description=kind.__doc__, allow_abbrev=False)
     hints = typing.get_type_hints(kind)
     for f in dataclasses.fields(kind):
         hint, name = hints[f.name], f.name.replace("_", "-")
@@ -27,12 +58,11 @@ def parse(kind: type, arguments: Sequence[str], program: str) -> Any:
             parser.add_argument(f"--{name}", action="store_true", help=text, dest=f.name)
             continue
         several = typing.get_origin(hint) is tuple
-        item = (
-            next(a for a in typing.get_args(hint) if a is not type(None) and a is not Ellipsis)
-            if typing.get_args(hint)
-            else hint
-        )
-        settings: dict[str, Any] = {"type": _word(item) if several else item, "help": text}
+        item = _item(hint)
+        if "bounds" in f.metadata:
+            low, high = f.metadata["bounds"]
+            text += f" ({low:g} to {high:g})"
+        settings: dict[str, Any] = {"type": _word(_read(item)) if several else _read(item), "help": text}
         if several:
             settings["nargs"] = "+" if needed or not f.metadata["positional"] else "*"
         elif f.metadata["positional"] and not needed:
@@ -51,6 +81,22 @@ def parse(kind: type, arguments: Sequence[str], program: str) -> Any:
         if isinstance(value, list):
             values[name] = tuple(part for word in value for part in word)
     return kind(**values)
+
+
+def _item(hint: Any) -> Any:
+    """The kind of a field's value, or of each of its values."""
+    kinds = [a for a in typing.get_args(hint) if a is not type(None) and a is not Ellipsis]
+    return kinds[0] if kinds else hint
+
+
+def _read(kind: Any) -> Callable[[str], Any]:
+    """A parser of one value, which argparse calls by name where it cannot."""
+
+    def read(word: str) -> Any:
+        return kind(word)
+
+    read.__name__ = {int: "whole number", float: "number"}.get(kind, getattr(kind, "__name__", "value"))
+    return read
 
 
 def _word(item: Callable[[str], Any]) -> Callable[[str], list[Any]]:

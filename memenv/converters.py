@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from memenv.arrays import Array, clip, is_zero, namespace
+from memenv.bounds import whole
 
 
 class CrossbarError(ValueError):
@@ -28,11 +29,10 @@ class Converter:
 
     def __post_init__(self) -> None:
         least = 2 if self.signed else 1
-        if not isinstance(self.bits, int) or isinstance(self.bits, bool) or not (self.bits == 0 or self.bits >= least):
+        object.__setattr__(self, "bits", whole("bits", self.bits, 0, 24, CrossbarError))
+        if not (self.bits == 0 or self.bits >= least):
             kind = "both signs" if self.signed else "one sign"
             raise CrossbarError(f"bits is {self.bits!r}, allowed is 0 (ideal) or {least} to 24 for a range of {kind}")
-        if self.bits > 24:
-            raise CrossbarError(f"bits is {self.bits!r}, allowed is at most 24; 0 does not round at all")
         if not _finite(self.full_scale) or self.full_scale <= 0:
             raise CrossbarError(f"full_scale is {self.full_scale!r}, allowed is a number > 0 [V or A]")
         if not _finite(self.noise) or not 0 <= self.noise <= 1:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from memenv.arrays import Array, floor_at, is_zero, namespace, sqrt, tree_map
+from memenv.bounds import MANY, is_word, real, shown, whole
 from memenv.converters import Converter, CrossbarError
 from memenv.correlated import SmoothNormals
 from memenv.device import State
@@ -66,24 +67,20 @@ class Crossbar:
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", load_device(self.device))
         for name in ("rows", "cols"):
-            size = getattr(self, name)
-            if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
-                raise CrossbarError(f"{name} is {size!r}, allowed is a whole number >= 1")
+            object.__setattr__(self, name, whole(name, getattr(self, name), 1, MANY, CrossbarError))
         for name, allowed in (("scheme", SCHEMES), ("writing", WRITING)):
-            if getattr(self, name) not in allowed:
-                raise CrossbarError(f"{name} is {getattr(self, name)!r}, allowed is {', '.join(allowed)}")
+            if not is_word(getattr(self, name), allowed):
+                raise CrossbarError(f"{name} is {shown(getattr(self, name))}, allowed is {', '.join(allowed)}")
         check_levels(self.levels)
-        if not 0 <= self.common <= 1:
-            raise CrossbarError(f"common is {self.common!r}, allowed is a share of 0 to 1")
-        if not (math.isfinite(self.reach) and self.reach > 0):
-            raise CrossbarError(f"reach is {self.reach!r} cells, allowed is a number > 0")
+        real("common", self.common, 0.0, 1.0, CrossbarError)
+        real("reach", self.reach, 1e-6, MANY, CrossbarError)
         for name, kinds, words in (
             ("dac", Converter, "a Converter"),
             ("adc", Converter, "a Converter"),
             ("wires", Wires | None, "Wires or None"),
         ):
             if not isinstance(getattr(self, name), kinds):
-                raise CrossbarError(f"{name} is {getattr(self, name)!r}, allowed is {words}")
+                raise CrossbarError(f"{name} is {shown(getattr(self, name))}, allowed is {words}")
         self._check_ranges()
         if self._bias.half and self.device.polarity_only:
             raise CrossbarError(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from memenv.arrays import Array, clip, expm1, floor_at, is_zero, log1p, namespace, sqrt
-from memenv.law import TINY, Law, Response, equivalent_pulses, move, reachable_kappa
+from memenv.law import DOSES, GAMMAS, SPREADS, TINY, Law, Response, equivalent_pulses, move, reachable_kappa
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +135,9 @@ class Device:
         def lognormal(value: Array, sigma: Array, draw: np.ndarray) -> Array:
             return value if is_zero(sigma) else value * np.exp(sigma * draw)
 
+        def kept(value: Array, low: float, high: float) -> Array:  # large spreads must not leave what the law can stand
+            return value if isinstance(value, float | int) else clip(value, low, high)
+
         def normal(value: Array, sigma: Array, draw: np.ndarray) -> Array:
             return value if is_zero(sigma) else value + sigma * draw
 
@@ -143,12 +146,12 @@ class Device:
             noise = lognormal(1.0, spread.cycle_noise, draws[2])
             return dataclasses.replace(
                 nominal,
-                dose=nominal.dose * rate,
+                dose=kept(nominal.dose * rate, *DOSES),
                 additive_noise=0.0 if is_zero(nominal.additive_noise) else nominal.additive_noise * rate,
-                gamma=lognormal(nominal.gamma, spread.gamma, own[0]),
+                gamma=kept(lognormal(nominal.gamma, spread.gamma, own[0]), *GAMMAS),
                 slope=lognormal(nominal.slope, spread.slope, own[1]),
                 shift=normal(nominal.shift, spread.threshold * nominal.threshold, own[2]),
-                cycle_noise=nominal.cycle_noise * noise,
+                cycle_noise=kept(nominal.cycle_noise * noise, *SPREADS),
             )
 
         x_lo, x_hi = self._bounds(rng, draws[3], draws[4], cells)
@@ -298,10 +301,10 @@ class Device:
         if not is_zero(read.noise_exponent):
             sigma = sigma * floor_at(g / self.g_max, TINY) ** read.noise_exponent
         if not is_zero(read.noise_log_time):
-            t_r = floor_at(read.noise_log_time * 1.0 + 0.0 * g, 1e-30)
+            t_r = floor_at(read.noise_log_time * 1.0 + 0.0 * g, 1e-20)
             elapsed = floor_at(age, 0.0) + read.duration
             growth = xp.sqrt(floor_at(xp.log((elapsed + t_r) / (2 * t_r)), TINY))
-            sigma = sigma * xp.where(t_r > 1e-30, growth, 1.0 + 0.0 * g)
+            sigma = sigma * xp.where(t_r > 1e-20, growth, 1.0 + 0.0 * g)
         return sigma
 
     def _retained(self, g: Array, state: State) -> Array:
@@ -310,7 +313,7 @@ class Device:
         assert kept is not None
         age = floor_at(state.age, 1e-9)
         early, late = kept.early + 0.0 * age, kept.late + 0.0 * age
-        part = clip(xp.log(age / early) / xp.log(late / early), 0.0, 1.0)
+        part = clip(xp.log(age / early) / floor_at(xp.log(late / early), TINY), 0.0, 1.0)
         level = g / self.g_max
 
         def sigma(c: tuple[Array, ...]) -> Array:

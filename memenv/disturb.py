@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memenv.arrays import Array, clip, expm1, floor_at, is_zero, namespace
+from memenv.arrays import Array, at_most, clip, expm1, floor_at, is_zero, namespace
 from memenv.device import State
 from memenv.law import TINY
 from memenv.operations import Operations, picked, summed
@@ -46,8 +46,8 @@ class Levels(NamedTuple):
         return floor_at(self.high - self.low, TINY) / (LEVELS - 1)
 
     def growth(self, voltage: Array) -> Array:
-        """E(v) of voltages (...)."""
-        return namespace(voltage).exp((voltage - self.high) / self.slope)
+        """E(v) of voltages (...), 1 above the last level, where nothing is counted."""
+        return namespace(voltage).exp(at_most((voltage - self.high) / self.slope, 0.0))
 
     def place(self, voltage: Array) -> tuple[Array, Array]:
         """The level at or below voltages (..., lines, n), and the share of the next one that keeps E(v)."""

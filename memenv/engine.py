@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from memenv.arrays import Array, take, tree_map
+from memenv.bounds import is_word, shown
 from memenv.crossbar import Crossbar, CrossbarState
 from memenv.device import Device, State
 from memenv.fused.run import Unfit, run
@@ -162,8 +163,8 @@ def load_engine(name: str = "auto", *, cells: int | None = None, threads: int = 
     Raises:
         EngineError: an unknown name, numba asked for and not installed, or a number of threads that is not allowed.
     """
-    if name not in NAMES:
-        raise EngineError(f"engine is {name!r}, allowed are {', '.join(NAMES)}")
+    if not is_word(name, NAMES):
+        raise EngineError(f"engine is {shown(name)}, allowed are {', '.join(NAMES)}")
     installed = importlib.util.find_spec("numba") is not None
     if name == "numba" and not installed:
         raise EngineError('engine "numba" needs numba: pip install "memenv[numba]", or choose engine "numpy"')

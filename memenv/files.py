@@ -57,8 +57,10 @@ def write_whole(path: Path, content: str | bytes, mode: int = 0o666) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):  # of a full disk say, which names no file
+            error.filename, error.filename2 = str(path), None
         raise
 
 

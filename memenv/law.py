@@ -22,9 +22,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memenv.arrays import Array, clip, expm1, floor_at, is_zero, namespace
+from memenv.arrays import Array, at_most, clip, expm1, floor_at, is_zero, namespace
 
 TINY = 1e-12  # the least distance to a pole [range]: keeps r^(gamma - 1) and its derivatives finite there
+STEEPEST = 80.0  # the largest exponent of a rate, which single precision holds
+MOST_PULSES = 1e18  # what one pulse is worth at most [reference pulses]
+DOSES = (1e-9, 1e12)  # of a reference pulse; times MOST_PULSES and the noise of a cycle single precision holds it
+GAMMAS = (0.0, 8.0)
+SPREADS = (0.0, 5.0)  # standard deviations of logarithms, or in units of the range
 FLOOR = 1e-7  # the least 1 + (gamma - 1) r^(gamma - 1) s: the flow has arrived (or has run away, and meets the bound)
 
 
@@ -50,7 +55,7 @@ class Response:
         return Law(
             onset=self.threshold + self.shift,
             slope=self.slope,
-            unit=self.width * expm1((self.amplitude - self.threshold) / self.slope),
+            unit=self.width * _drive(self.amplitude - self.threshold, self.slope),
             dose=self.dose,
             gamma=self.gamma,
             margin=self.margin,
@@ -78,7 +83,13 @@ class Law(NamedTuple):
 
 def equivalent_pulses(law: Law, magnitude: Array, width: Array) -> Array:
     """Equation (3): a pulse of `magnitude` [V] and `width` [s], (cells,), in reference pulses, 0 below threshold."""
-    return width / law.unit * expm1(floor_at(magnitude - law.onset, 0.0) / law.slope)
+    pulses = width / law.unit * _drive(floor_at(magnitude - law.onset, 0.0), law.slope)
+    return at_most(pulses, MOST_PULSES)
+
+
+def _drive(volts: Array, slope: Array) -> Array:
+    """Growth of the rate `volts` (cells,) [V] above threshold; slopes with mismatch must not take it to infinity."""
+    return expm1(at_most(volts / slope, STEEPEST))
 
 
 def flow(r: Array, gamma: Array, s: Array) -> Array:
@@ -166,7 +177,7 @@ def pulse_worth(
     xp = namespace(count, width)
     ideal = law.onset + law.slope * xp.log1p(count * law.unit / width)
     amplitude = clip(ideal, low, high)
-    drive = expm1(floor_at(amplitude - law.onset, 1e-9) / law.slope)
+    drive = _drive(floor_at(amplitude - law.onset, 1e-9), law.slope)
     filled = clip(count * law.unit / drive, width_min, width_max)
     return amplitude, xp.where((ideal >= low) & (ideal <= high), width + 0.0 * count, filled)
 
@@ -175,4 +186,4 @@ def reachable_kappa(law: Law | Response, size: Array) -> Array:
     """kappa, at most such that the second pole lies outside a range of `size` (cells,) [range]."""
     if is_zero(law.kappa):
         return law.kappa
-    return np.minimum(law.kappa, 0.999 / (size + law.margin))
+    return np.minimum(law.kappa, 0.999 / floor_at(size + law.margin, TINY))

@@ -10,6 +10,7 @@ from memenv.converters import CrossbarError
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
+FEW = 10_000  # cells that are too few to ask
 FABRICATION = 17  # arrays of cells that `Device.fabricate` has in hand besides the chip: normals and uniforms
 WRITING = 5  # the same of a step of writing, besides the state and the counters after it ...
 CHANNEL = 4  # ... for each channel of its noise, which is one of them

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from memenv.arrays import Array, clip, floor_at, namespace
+from memenv.bounds import MANY, shown, whole
 from memenv.converters import CrossbarError
 from memenv.device import Driver
 
@@ -138,6 +139,7 @@ def picked(values: Array, slot: Array) -> Array:
 
 def check_levels(levels: tuple[int, int]) -> None:
     """Refuses anything but two whole numbers >= 1."""
-    good = isinstance(levels, tuple) and len(levels) == 2
-    if not good or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in levels):
-        raise CrossbarError(f"levels is {levels!r}, allowed are two whole numbers >= 1: of amplitudes and of widths")
+    if not isinstance(levels, tuple) or len(levels) != 2:
+        raise CrossbarError(f"levels is {shown(levels)}, allowed are two whole numbers >= 1: amplitudes and widths")
+    for number in levels:
+        whole("levels", number, 1, MANY, CrossbarError, "for amplitudes and for widths")

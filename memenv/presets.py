@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from memenv.bounds import shown
 from memenv.device import Device, Driver, Mismatch, Read, Retention
 from memenv.files import read_text
 from memenv.law import Response, dose_to_reach, move
@@ -41,7 +42,7 @@ def load_device(spec: Any) -> Any:
         return Mixture(devices=tuple(load_device(part) for part in spec)) if len(spec) > 1 else load_device(*spec)
     if callable(getattr(spec, "fabricate", None)):
         return spec
-    raise DeviceError(f"device is {spec!r}: a preset's name, a path, a Device record or a list of those is needed")
+    raise DeviceError(f"device is {shown(spec)}: a preset's name, a path, a Device record or a list of those is needed")
 
 
 def _from_text(text: str) -> Any:

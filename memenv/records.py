@@ -4,54 +4,63 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
+
+from memenv.arrays import tree_map
+from memenv.bounds import shown
 from memenv.device import Device, Driver, Mismatch, Read, Retention
 from memenv.files import parse_json
-from memenv.law import Response
+from memenv.law import DOSES, GAMMAS, SPREADS, STEEPEST, Response
 
 
 class DeviceError(ValueError):
     """A device that is unknown, malformed or impossible; the message names the field, the value and the range."""
 
 
-POSITIVE = (5e-324, 1e300)
-NOT_NEGATIVE = (0.0, 1e300)
+SIEMENS = (1e-18, 1e3)
+VOLTS = (1e-6, 1e6)
+PULSE_SECONDS = (1e-15, 1e3)
+SECONDS = (1e-15, 1e12)
 SHARE = (0.0, 1.0)
-SPREAD = (0.0, 5.0)
-ANY = (-1e300, 1e300)
+COEFFICIENT = (-1e3, 1e3)
+LEAST_DRIVE = 1e-6  # [slope] of the reference pulse above threshold: below, its unit vanishes in single precision
+LEAST_WINDOW = 1e-6  # [g_min] between g_min and g_max
+MOST_GROWTH = 1e20  # of r^(gamma - 1) from one end of the range to the other
 
-# Allowed ranges, both ends included. What is not named here is checked by its type alone.
+# Allowed ranges, both ends included: those in which the law gives finite numbers in single precision too. Of tuples
+# that of each number. What is not named here is checked by its type alone.
 RANGES: dict[type, dict[str, tuple[float, float]]] = {
-    Device: {"g_min": POSITIVE, "g_max": POSITIVE, "x_lo": (-10.0, 10.0), "x_hi": (-10.0, 10.0)},
+    Device: {"g_min": SIEMENS, "g_max": SIEMENS, "x_lo": (-10.0, 10.0), "x_hi": (-10.0, 10.0)},
     Response: {
-        "amplitude": POSITIVE,
-        "width": POSITIVE,
-        "threshold": NOT_NEGATIVE,
-        "slope": POSITIVE,
-        "shift": ANY,
-        "dose": POSITIVE,
-        "gamma": (0.0, 20.0),
-        "margin": NOT_NEGATIVE,
-        "kappa": NOT_NEGATIVE,
-        "cycle_noise": SPREAD,
-        "additive_noise": SPREAD,
+        "amplitude": VOLTS,
+        "width": PULSE_SECONDS,
+        "threshold": (0.0, 1e6),
+        "slope": VOLTS,
+        "shift": (-1e6, 1e6),
+        "dose": DOSES,
+        "gamma": GAMMAS,
+        "margin": (0.0, 1e4),
+        "kappa": (0.0, 1e3),
+        "cycle_noise": SPREADS,
+        "additive_noise": SPREADS,
     },
     Driver: {
-        "set_min": NOT_NEGATIVE,
-        "set_max": POSITIVE,
-        "reset_min": NOT_NEGATIVE,
-        "reset_max": POSITIVE,
-        "width_min": POSITIVE,
-        "width_max": POSITIVE,
+        "set_min": (0.0, 1e6),
+        "set_max": VOLTS,
+        "reset_min": (0.0, 1e6),
+        "reset_max": VOLTS,
+        "width_min": PULSE_SECONDS,
+        "width_max": PULSE_SECONDS,
     },
     Mismatch: {
-        "rate": SPREAD,
-        "asymmetry": SPREAD,
-        "gamma": SPREAD,
-        "slope": SPREAD,
-        "cycle_noise": SPREAD,
+        "rate": SPREADS,
+        "asymmetry": SPREADS,
+        "gamma": SPREADS,
+        "slope": SPREADS,
+        "cycle_noise": SPREADS,
         "threshold": SHARE,
-        "x_lo": SPREAD,
-        "x_hi": SPREAD,
+        "x_lo": SPREADS,
+        "x_hi": SPREADS,
         "stuck_low": SHARE,
         "stuck_high": SHARE,
         "stuck_anywhere": SHARE,
@@ -59,17 +68,27 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
         "collapsed_range": SHARE,
     },
     Read: {
-        "voltage": POSITIVE,
-        "duration": POSITIVE,
-        "noise": SPREAD,
-        "noise_exponent": NOT_NEGATIVE,
-        "noise_log_time": NOT_NEGATIVE,
-        "telegraph": SPREAD,
+        "voltage": VOLTS,
+        "duration": PULSE_SECONDS,
+        "noise": SPREADS,
+        "noise_exponent": (0.0, 5.0),
+        "noise_log_time": (0.0, 1e6),
+        "telegraph": SPREADS,
         "telegraph_occupancy": SHARE,
-        "telegraph_time": POSITIVE,
+        "telegraph_time": SECONDS,
         "adc_bits": (0, 32),
     },
-    Retention: {"early": POSITIVE, "late": POSITIVE, "shift_early": ANY, "shift_late": ANY, "drift_t0": POSITIVE},
+    Retention: {
+        "early": SECONDS,
+        "late": SECONDS,
+        "shift_early": COEFFICIENT,
+        "shift_late": COEFFICIENT,
+        "sigma_early": COEFFICIENT,
+        "sigma_late": COEFFICIENT,
+        "drift_t0": SECONDS,
+        "drift_mean": COEFFICIENT,
+        "drift_spread": COEFFICIENT,
+    },
 }
 PARTS = {
     "set": Response,
@@ -123,17 +142,18 @@ def _build(kind: type, tree: dict[str, Any], path: str) -> Any:
 
 
 def validate(device: Device) -> Device:
-    """The same nominal device if it is possible.
+    """The same nominal device if it is possible; NumPy's numbers become Python's.
 
     Raises:
         DeviceError: naming field, value and what is allowed.
     """
+    device = tree_map(lambda leaf: leaf.item() if isinstance(leaf, np.generic) else leaf, device)
     _check_types(device, Device(), "")
     for part, record in {"": device, **{f"{name}.": getattr(device, name) for name in PARTS}}.items():
         for name, (low, high) in RANGES.get(type(record), {}).items():
             value = getattr(record, name)
-            if not low <= value <= high:
-                raise DeviceError(f"{part}{name} is {value!r}, allowed is {_range(low, high)}")
+            if not all(low <= number <= high for number in (value if isinstance(value, tuple) else (value,))):
+                raise DeviceError(f"{part}{name} is {value!r}, allowed is {low:g} to {high:g}")
     _check_order(device)
     return device
 
@@ -167,9 +187,9 @@ def _check_types(record: Any, like: Any, path: str) -> None:
 
 def _check_number(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DeviceError(f"{name} is {value!r}, a number is needed")
+        raise DeviceError(f"{name} is {shown(value)}, a number is needed")
     if not abs(value) <= 1e300:  # not true of NaN, nor of a whole number that no float holds
-        raise DeviceError(f"{name} is {value!r}, a finite number is needed")
+        raise DeviceError(f"{name} is {shown(value)}, a finite number is needed")
 
 
 def _check_order(device: Device) -> None:
@@ -188,6 +208,11 @@ def _check_order(device: Device) -> None:
         fixed = low_name == "driver.width_min" and low == high  # a driver may offer one width
         if not low < high and not fixed:
             raise DeviceError(f"{low_name} is {low!r} and {high_name} is {high!r}: {low_name} must be the smaller")
+    if device.g_max < (1 + LEAST_WINDOW) * device.g_min:
+        raise DeviceError(
+            f"g_min is {device.g_min!r} and g_max is {device.g_max!r}: single precision needs them {LEAST_WINDOW:g} of "
+            "g_min apart"
+        )
     shares = mismatch.stuck_low + mismatch.stuck_high + mismatch.stuck_anywhere + mismatch.collapsed
     if shares > 1:
         raise DeviceError(f"mismatch: stuck and collapsed shares add up to {shares:.3g}, allowed is at most 1")
@@ -196,10 +221,15 @@ def _check_order(device: Device) -> None:
             raise DeviceError(
                 f"{name}.threshold is {response.threshold!r}: it must be below {name}.amplitude, {response.amplitude!r}"
             )
-        if max(largest, response.amplitude) - response.threshold > 200 * response.slope:
+        if response.amplitude - response.threshold < LEAST_DRIVE * response.slope:
+            raise DeviceError(
+                f"{name}.slope is {response.slope!r}: it must be at most 1 / {LEAST_DRIVE:g} of what {name}.amplitude "
+                f"is above {name}.threshold, {response.amplitude - response.threshold:g} V"
+            )
+        if max(largest, response.amplitude) - response.threshold > STEEPEST * response.slope:
             raise DeviceError(
                 f"{name}.slope is {response.slope!r}: amplitudes up to {largest!r} V would change the rate by more "
-                "than e^200"
+                f"than e^{STEEPEST:g}"
             )
         if response.growing and response.margin <= 0:
             raise DeviceError(
@@ -212,11 +242,9 @@ def _check_order(device: Device) -> None:
                 f"{name}.kappa is {response.kappa!r}: the second pole would lie inside the range; allowed is below "
                 f"{1 / reach:.6g}"
             )
-
-
-def _range(low: float, high: float) -> str:
-    if (low, high) == POSITIVE:
-        return "a number > 0"
-    if (low, high) == NOT_NEGATIVE:
-        return "a number >= 0"
-    return f"{low:g} to {high:g}"
+        far = reach / (1 - response.kappa * reach)
+        if max(far, 1.0) ** (response.gamma - 1) > MOST_GROWTH:
+            raise DeviceError(
+                f"{name}.gamma is {response.gamma!r}: with the poles {reach:g} and more apart steps would differ by "
+                f"more than a factor of {MOST_GROWTH:g}"
+            )

@@ -25,7 +25,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from memenv.command import option
+from memenv.command import Options, option
 from memenv.files import UNREADABLE, load_json
 
 RECORD = "run.json"
@@ -34,7 +34,7 @@ UNNAMED = ("out", "resume", "overwrite")  # options that no result depends on
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputOptions:
+class OutputOptions(Options):
     """What every command that writes files has in common."""
 
     overwrite: bool = option(False, help="replace an earlier result that stands in the way")

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from memenv.arrays import Array, clip, floor_at, is_zero, namespace, tree_map
+from memenv.bounds import MOST, whole
 from memenv.device import ReadMoments, State
 from memenv.law import move
+from memenv.memory import FEW, check_memory
 from memenv.mixture import Mixture
 
 PASSES = 4  # over the devices of a weight, in which those that can move make up for those that cannot
@@ -105,8 +107,7 @@ def fabricate_layer(
             without pairs or without a mixture.
     """
     for name, size in (("inputs", inputs), ("outputs", outputs), ("devices_per_weight", devices_per_weight)):
-        if size != int(size) or size < 1:
-            raise ValueError(f"{name} is {size!r}: a whole number of at least 1 is needed")
+        whole(name, size, 1, MOST)
     if not (w_max > 0 and math.isfinite(w_max)):
         raise ValueError(f"w_max is {w_max!r}: a positive number is needed")
     devices = devices_per_weight * (2 if pair else 1)
@@ -114,6 +115,8 @@ def fabricate_layer(
     cells = math.prod(shape)
     if kinds is not None and not (pair and isinstance(device, Mixture)):
         raise ValueError("kinds say which device of a mixture a chip of pairs is of: give a list of devices")
+    if cells > FEW:
+        check_memory(device if kinds is None else device.devices[0], cells)
     if kinds is None:
         fabricated = device.fabricate(rng, cells)
     else:

@@ -3,19 +3,20 @@
 from dataclasses import dataclass
 from typing import Any
 
-from memenv.command import option
+from memenv.bounds import MANY
+from memenv.command import Options, option
 from memenv.fewshot.chips import Hardware
 from memenv.updates import ASSUMED
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChipOptions:
+class ChipOptions(Options):
     """What `Hardware` is made of, but for the device, and what runs it."""
 
-    devices_per_weight: int = option(1, help="plus devices of a weight, and as many minus devices")
+    devices_per_weight: int = option(1, bounds=(1, 1000), help="plus devices of a weight, and as many minus devices")
     pulsed: str = option("both", help="which devices learn", choices=("both", "set", "reset", "plus"))
-    max_pulses: int = option(10, help="at most per device and step")
-    reads: int = option(4, help="averaged in each product")
+    max_pulses: int = option(10, bounds=(1, MANY), help="at most per device and step")
+    reads: int = option(4, bounds=(1, MANY), help="averaged in each product")
     ignorant: bool = option(False, help="no test has found the stuck cells")
     accumulate: bool = option(False, help="mixed precision: what whole pulses leave of a change is owed")
     lines: bool = option(False, help="row-parallel pulses: rows and columns fire at random")

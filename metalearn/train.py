@@ -15,6 +15,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
+from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.command import option, parse
 from memenv.engine import check_threads
 from memenv.fewshot.bank import NETWORKS
@@ -56,7 +57,7 @@ class PretrainConfig(ChipOptions, RunOptions):
     network: str = option(
         "", help="conv: encoder and a head; mlp: every layer on the chip [that of --start, else conv]", choices=NETWORKS
     )
-    hidden: tuple[int, ...] = option((128, 64), help="mlp: outputs of its layers before the head")
+    hidden: tuple[int, ...] = option((128, 64), bounds=(1, 100_000), help="mlp: outputs of its layers before the head")
     pooled: bool = option(False, help="conv: 64 features, the channels' means, instead of 256")
     start: str = option("", help="begin with this initialisation: its name or .npz")
     method: str = option("maml", help="how the outer loop learns", choices=(*METHODS, CONVENTIONAL))
@@ -66,19 +67,21 @@ class PretrainConfig(ChipOptions, RunOptions):
     device: tuple[str, ...] = option(
         (), help="learn by pulses on fresh chips, in each step of one of these devices; without it ideally"
     )
-    rest: float = option(0.0, help="drift between learning and use [s]")
-    steps: int = option(20000, help="outer steps")
-    tasks: int = option(0, help="in an outer step [conv 1, else 32]")
-    ways: int = option(0, help="classes of a task [conv 60, which makes better features than fewer; else 5]")
-    shots: int = option(1, help="support examples of a class")
-    queries: int = option(5, help="query examples of a class")
-    inner_steps: int = option(0, help="steps of learning from the support [conv 1, else 5]")
-    augment: float = option(1.0, help="strength of random moves of training images")
-    learning_rate: float = option(2e-3, help="of Adam; falls to zero along a cosine")
-    rates_learning_rate: float = option(5e-2, help="the same for logarithms of rates and ranges")
+    rest: float = option(0.0, bounds=(0.0, 1e12), help="drift between learning and use [s]")
+    steps: int = option(20000, bounds=(1, MOST), help="outer steps")
+    tasks: int = option(0, bounds=(0, 100_000), help="in an outer step [conv 1, else 32]")
+    ways: int = option(
+        0, bounds=(0, 10_000), help="classes of a task [conv 60, which makes better features than fewer; else 5]"
+    )
+    shots: int = option(1, bounds=(1, 10_000), help="support examples of a class")
+    queries: int = option(5, bounds=(1, 10_000), help="query examples of a class")
+    inner_steps: int = option(0, bounds=(0, 10_000), help="steps of learning from the support [conv 1, else 5]")
+    augment: float = option(1.0, bounds=(0.0, 1e3), help="strength of random moves of training images")
+    learning_rate: float = option(2e-3, bounds=(1e-300, 1e6), help="of Adam; falls to zero along a cosine")
+    rates_learning_rate: float = option(5e-2, bounds=(1e-300, 1e6), help="the same for logarithms of rates and ranges")
     float32: bool = option(False, help="convolutions in float32 even where the CPU multiplies in bfloat16")
-    seed: int = option(0, help="of weights, tasks, chips and noise")
-    evaluations: int = option(40, help="how often the network is judged and a checkpoint written")
+    seed: int = option(0, bounds=(0, MOST_SEED), help="of weights, tasks, chips and noise")
+    evaluations: int = option(40, bounds=(1, MANY), help="how often the network is judged and a checkpoint written")
     threads: int = option(1, help="of torch")
     out: Path = option(Path("pretrained"), help="folder of initialisation.npz, checkpoint.pt, eval.csv, run.json")
 
@@ -152,19 +155,7 @@ def completed(config: PretrainConfig) -> PretrainConfig:
         config = replace(config, network="conv", hidden=())
     plain = config.network == "conv" and not config.device and config.train == "all"
     usual = {"tasks": 1 if plain else 32, "ways": 60 if plain else 5, "inner_steps": 1 if plain else 5}
-    for name in (*usual, "steps", "shots", "queries", "evaluations"):
-        least = 0 if name in usual else 1
-        if getattr(config, name) < least:
-            raise ValueError(f"{name} is {getattr(config, name)}, allowed is a whole number >= {least}")
     check_threads(config.threads)
-    if not all(outputs >= 1 for outputs in config.hidden):
-        raise ValueError(f"hidden is {config.hidden}, allowed are whole numbers >= 1")
-    for name in ("learning_rate", "rates_learning_rate"):
-        if not 0 < getattr(config, name) < math.inf:
-            raise ValueError(f"{name} is {getattr(config, name)}, allowed is a number > 0")
-    for name in ("augment", "rest", "seed"):
-        if not 0 <= getattr(config, name) < math.inf:
-            raise ValueError(f"{name} is {getattr(config, name)}, allowed is a number >= 0")
     given: dict[str, Any] = {name: getattr(config, name) or number for name, number in usual.items()}
     config = replace(config, **given)
     if config.train == "rates" and config.method in ("reptile", CONVENTIONAL):

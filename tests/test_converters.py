@@ -44,7 +44,7 @@ def test_backends_agree(rng):
     [
         ({"bits": 1}, r"bits is 1, allowed is 0 \(ideal\) or 2 to 24"),
         ({"bits": -3}, "bits is -3"),
-        ({"bits": 40}, "bits is 40, allowed is at most 24"),
+        ({"bits": 40}, "bits is 40, allowed is a whole number >= 0 and <= 24"),
         ({"bits": 4.0}, "bits is 4.0"),
         ({"bits": True, "signed": False}, "bits is True"),
         ({"full_scale": 0.0}, "full_scale is 0.0, allowed is a number > 0"),

@@ -521,7 +521,7 @@ def test_pictures_show_the_episode():
         ({"target_range": (0.9, 0.1)}, r"target_range is \(0.9, 0.1\), allowed is 0 <= low < high <= 1"),
         ({"weight_product": -1.0}, "weight_product is -1.0, allowed is a number >= 0"),
         ({"width": 1.0}, "width is 1.0, allowed is None or 1e-07 to 1e-05 s"),
-        ({"inputs": 0}, "inputs is 0, allowed is a whole number >= 1 or a matrix"),
+        ({"inputs": 0}, "inputs is 0, allowed is a whole number >= 1 and <= 1000000 or a matrix"),
         ({"inputs": np.ones((3, 4))}, r"inputs have the shape \(3, 4\), a whole number or a matrix \(n, 8\) is needed"),
         ({"inputs": np.full((3, 8), np.nan)}, "inputs are all zero, or some are NaN or infinite"),
         ({"crossbar": "64x64"}, "crossbar is '64x64', allowed is a memenv.crossbar.Crossbar, or None"),

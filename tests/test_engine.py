@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from extremes import ENDS, at_an_end, dressed, numbers, side_by_side, use_engine
 from scipy.special import ndtri
 from scipy.stats import ks_2samp, kstest
 
@@ -439,10 +440,19 @@ def test_arrays_that_do_not_fit_are_refused(compiled):
 
 
 @numba
+def test_the_ends_of_every_range_give_finite_numbers(compiled, everything):
+    devices = []
+    for name in presets():
+        device = dressed(load_device(name), everything)
+        devices += [at_an_end(device, *number, end) for number in numbers() for end in ENDS]
+    chip = tree_map(lambda leaf: leaf if isinstance(leaf, str) else np.float32(leaf), side_by_side(devices, 4))
+    assert use_engine(compiled, chip, 4 * len(devices), 10) == ""
+
+
 def test_numbers_beyond_single_precision_are_refused(compiled):
-    steep = load_device("threshold")
-    steep = steep.replace(set=replace(steep.set, slope=1e-3), reset=replace(steep.reset, slope=1e-3))
-    chip = steep.replace(mismatch=Mismatch())
+    faint = load_device("threshold")
+    faint = faint.replace(set=replace(faint.set, dose=1e-60), reset=replace(faint.reset, dose=1e-60))
+    chip = faint.replace(mismatch=Mismatch())
     state = State(np.zeros(4, np.float32), np.zeros(4, np.float32))
     with pytest.raises(EngineError, match="single precision"):
         compiled.pulse(chip, state, np.full(4, 1.0), 1e-6, Key(0))

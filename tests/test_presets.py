@@ -176,7 +176,7 @@ def test_a_file_that_is_missing_or_malformed_is_named(tmp_path):
         load_device(tmp_path / "gone.json")
     broken = tmp_path / "broken.json"
     broken.write_text('{"g_min": -1}')
-    with pytest.raises(DeviceError, match=r"broken.json: g_min is -1, allowed is a number > 0"):
+    with pytest.raises(DeviceError, match=r"broken.json: g_min is -1, allowed is 1e-18 to 1000"):
         load_device(broken)
     broken.write_bytes(b"\xff\xfe{}")
     with pytest.raises(DeviceError, match=r"cannot read the device file .*broken.json"):

@@ -3,14 +3,16 @@
 import dataclasses
 import json
 import math
+import os
 
 import numpy as np
 import pytest
+from extremes import ENDS, at_an_end, changed, dressed, numbers, records, side_by_side, use, use_chip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import memenv
-from memenv import Device, DeviceError, Mismatch, Response, from_json, to_json
+from memenv import Device, DeviceError, Mismatch, Read, Response, Retention, from_json, to_json
 from memenv.records import PARTS, RANGES, validate
 
 
@@ -31,7 +33,7 @@ def test_a_record_that_uses_every_field_round_trips(everything):
 
 
 @settings(max_examples=50)
-@given(st.floats(min_value=1e-12, max_value=1e-3), st.floats(min_value=0.0, max_value=20.0), st.text(max_size=20))
+@given(st.floats(min_value=1e-12, max_value=1e-3), st.floats(min_value=0.0, max_value=8.0), st.text(max_size=20))
 def test_every_digit_and_letter_survives(g_min, gamma, name):
     device = Device(name=name, g_min=g_min, g_max=g_min * 3.7, set=Response(gamma=gamma))
     assert from_json(to_json(device)) == device
@@ -53,7 +55,7 @@ def test_every_numeric_field_has_a_range_or_is_named_by_its_type():
         numeric = {
             f.name
             for f in dataclasses.fields(kind)
-            if isinstance(f.default, int | float) and not isinstance(f.default, bool)
+            if isinstance(f.default, int | float | tuple) and not isinstance(f.default, bool)
         }
         assert RANGES[kind].keys() == numeric
 
@@ -85,11 +87,15 @@ def test_every_numeric_field_has_a_range_or_is_named_by_its_type():
         ('{"retention": {"sigma_late": [1, 2]}}', r"retention.sigma_late is \(1, 2\), 5 numbers are needed"),
         ('{"retention": {"drift_mean": [0, 0, 0, NaN]}}', "retention.drift_mean is nan, a finite number is needed"),
         ('{"g_min": 1e-4, "g_max": 1e-4}', "g_min is 0.0001 and g_max is 0.0001: g_min must be the smaller"),
+        (
+            '{"g_min": 0.99999999e-4}',
+            "g_min is 9.9999999e-05 and g_max is 0.0001: single precision needs them",
+        ),
         ('{"g_min": 2e-4}', "g_min is 0.0002 and g_max is 0.0001: g_min must be the smaller"),
-        ('{"g_min": 0}', "g_min is 0, allowed is a number > 0"),
+        ('{"g_min": 0}', "g_min is 0, allowed is 1e-18 to 1000"),
         ('{"x_lo": 1.5}', "x_lo is 1.5 and x_hi is 1.0: x_lo must be the smaller"),
-        ('{"set": {"width": -1e-6}}', "set.width is -1e-06, allowed is a number > 0"),
-        ('{"driver": {"width_min": -1e-6}}', "driver.width_min is -1e-06, allowed is a number > 0"),
+        ('{"set": {"width": -1e-6}}', "set.width is -1e-06, allowed is 1e-15 to 1000"),
+        ('{"driver": {"width_min": -1e-6}}', "driver.width_min is -1e-06, allowed is 1e-15 to 1000"),
         (
             '{"driver": {"width_min": 1}}',
             "driver.width_min is 1 and driver.width_max is 1e-05: driver.width_min must be",
@@ -101,7 +107,19 @@ def test_every_numeric_field_has_a_range_or_is_named_by_its_type():
         ('{"reset": {"threshold": 1.0}}', "reset.threshold is 1.0: it must be below reset.amplitude, 1.0"),
         (
             '{"set": {"slope": 0.001}}',
-            r"set.slope is 0.001: amplitudes up to 1.5 V would change the rate by more than e\^200",
+            r"set.slope is 0.001: amplitudes up to 1.5 V would change the rate by more than e\^80",
+        ),
+        (
+            '{"set": {"slope": 6e5}}',
+            "set.slope is 600000.0: it must be at most 1 / 1e-06 of what set",
+        ),
+        (
+            '{"set": {"gamma": 8, "margin": 1e4}}',
+            "set.gamma is 8: with the poles 10001 and more apart",
+        ),
+        (
+            '{"retention": {"sigma_late": [0, 0, 0, 0, 1e9]}}',
+            r"retention.sigma_late is \(.*\), allowed is -1000 to 1000",
         ),
         ('{"set": {"kappa": 1.0}}', "set.kappa is 1.0: the second pole would lie inside the range; allowed is below 1"),
         ('{"set": {"growing": true}}', "set.margin is 0.0: where steps grow it must be > 0"),
@@ -118,12 +136,49 @@ def test_an_impossible_record_is_refused_by_field_value_and_what_is_allowed(text
 
 @pytest.mark.parametrize("kind", RANGES)
 def test_values_just_outside_every_range_are_refused(kind):
-    part = next((name for name, of in PARTS.items() if of is kind), None)
-    for name, (low, high) in RANGES[kind].items():
-        for value in (math.nextafter(low, -math.inf), math.nextafter(high, math.inf)):
-            changed = {name: value} if part is None else {part: {name: value}}
-            with pytest.raises(DeviceError, match=name):
-                from_json(json.dumps(changed))
+    for part, name, place, low, high in numbers():
+        if (PARTS[part] if part else Device) is kind:
+            for value in (math.nextafter(low, -math.inf), math.nextafter(high, math.inf)):
+                with pytest.raises(DeviceError, match=name):
+                    validate(changed(Device(retention=Retention()), part, name, place, value))
+
+
+FUZZ = "MEMENV_FUZZ" in os.environ  # at length: hours
+CELLS, STEPS = (20_000, 50) if FUZZ else (20, 6)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("name", memenv.presets())
+def test_both_ends_and_the_middle_of_every_range_give_finite_numbers(name, kind, everything):
+    device = dressed(memenv.load_device(name), everything)
+    devices = [at_an_end(device, *number, end) for number in numbers() for end in ENDS]
+    if FUZZ:
+        assert [use(one, CELLS, STEPS, kind) for one in devices] == [""] * len(devices)
+    else:
+        assert use_chip(side_by_side(devices, CELLS), CELLS * len(devices), STEPS, kind) == ""
+
+
+@pytest.mark.parametrize("name", memenv.presets() if FUZZ else ["ideal", "threshold"])
+def test_so_do_the_ends_where_a_device_has_no_other_terms(name):
+    device = memenv.load_device(name)
+    devices = [
+        at_an_end(device, *number, end)
+        for number in numbers()
+        for end in ENDS
+        if device.retention or number[0] != "retention"
+    ]
+    assert [use(one, CELLS, STEPS) for one in devices] == [""] * len(devices)
+
+
+@settings(max_examples=10_000 if FUZZ else 100)
+@given(records(), st.sampled_from([np.float64, np.float32]))
+def test_no_record_drawn_at_random_gives_anything_but_finite_numbers(device, kind):
+    assert use(device, CELLS, STEPS, kind) == ""
+
+
+def test_numbers_of_numpy_are_numbers():
+    device = validate(Device(g_max=np.float64(1e-3), x_hi=np.float32(0.5), read=Read(adc_bits=np.int64(8))))
+    assert device == Device(g_max=1e-3, x_hi=0.5, read=Read(adc_bits=8)) and from_json(to_json(device)) == device
 
 
 def test_a_driver_may_offer_a_single_width():

@@ -408,8 +408,8 @@ def test_a_masked_reset_with_a_seed_is_reproducible():
     "options, message",
     [
         ({"chipseed": 3}, "reset option 'chipseed' is unknown; known are chip_seed, start, target"),
-        ({"chip_seed": -1}, "reset option chip_seed is -1, a whole number >= 0 is needed"),
-        ({"chip_seed": "a"}, "reset option chip_seed is 'a', a whole number >= 0 is needed"),
+        ({"chip_seed": -1}, "reset option chip_seed is -1, allowed is a whole number >= 0"),
+        ({"chip_seed": "a"}, "reset option chip_seed is 'a', allowed is a whole number >= 0"),
         ({"start": "low"}, "reset option start is 'low', a number or 1 of them are needed"),
         ({"target": [1e-5, 2e-5]}, "reset option target is .*, a number or 1 of them are needed"),
         ({"target": 2e-4}, "target is 0.0002 S, outside the reachable range 1e-06 to 0.0001 S"),
@@ -487,7 +487,7 @@ def test_a_batch_of_actions_needs_one_for_each_cell():
     "arguments, message",
     [
         ({"num_envs": 0}, "num_envs is 0, allowed is a whole number >= 1"),
-        ({"max_episode_steps": 0}, "max_episode_steps is 0, allowed is a whole number >= 1 or None"),
+        ({"max_episode_steps": 0}, "max_episode_steps is 0, allowed is a whole number >= 1 and <= 1000000000 or None"),
         ({"autoreset_mode": "Sometimes"}, "autoreset_mode is 'Sometimes', allowed is one of"),
     ],
 )

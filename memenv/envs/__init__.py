@@ -298,9 +298,7 @@ class CrossbarProgramVectorEnv(TaskVectorEnv):
         engine: str | Engine = "numpy",
         **task: Any,
     ) -> None:
-        whole = CrossbarProgram(**task)
-        whole.check_memory(num_envs)
-        super().__init__(whole, num_envs, autoreset_mode, max_episode_steps, engine)
+        super().__init__(CrossbarProgram(**task), num_envs, autoreset_mode, max_episode_steps, engine)
 
 
 class FewShotEnv(TaskEnv):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from memenv.bounds import MANY, whole
 from memenv.crossbar import Crossbar, CrossbarState
 from memenv.envs.actions import TaskError
 from memenv.envs.task import Draw, NormalDraw, UniformDraw
@@ -35,11 +36,14 @@ class ProductTest:
     inputs: Any  # so many, uniform in what reads apply (of both signs if the DAC has them), or (n, rows) [V]
 
     def __post_init__(self) -> None:
-        if isinstance(self.inputs, int | np.integer) and not isinstance(self.inputs, bool):
-            if self.inputs < 1:
-                raise TaskError(f"inputs is {self.inputs!r}, allowed is a whole number >= 1 or a matrix [V]")
+        if not isinstance(self.inputs, tuple | list | np.ndarray):
+            whole("inputs", self.inputs, 1, MANY, TaskError, "or a matrix [V]")
             return
-        matrix, rows = np.asarray(self.inputs), self.array.rows
+        rows = self.array.rows
+        try:
+            matrix = np.asarray(self.inputs)
+        except ValueError:
+            raise TaskError(f"inputs is no matrix: its rows differ in length, each needs {rows} numbers") from None
         if matrix.dtype.kind not in "fiu" or matrix.ndim != 2 or matrix.shape[1] != rows or not len(matrix):
             raise TaskError(f"inputs have the shape {matrix.shape}, a whole number or a matrix (n, {rows}) is needed")
         if not np.isfinite(matrix).all() or not matrix.any():

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from memenv.bounds import MANY, is_number, is_word, real, shown, whole
 from memenv.converters import Converter, CrossbarError
 from memenv.crossbar import Crossbar, CrossbarState
 from memenv.device import Device
@@ -16,6 +17,7 @@ from memenv.envs.array_actions import CellActions, LineActions, Maps
 from memenv.envs.array_observation import ArrayObservation, ArrayView
 from memenv.envs.array_product import ProductError, ProductTest
 from memenv.envs.task import Draw, NormalDraw, UniformDraw
+from memenv.envs.write_verify import check_target_range
 from memenv.memory import check_memory
 from memenv.operations import Operations
 from memenv.wires import Wires
@@ -90,23 +92,19 @@ class CrossbarProgram:
     def __post_init__(self) -> None:
         self._check_crossbar()
         for name, allowed in (("objective", ("cells", "product")), ("action", ("cells", "lines"))):
-            self._check(name, getattr(self, name) in allowed, " or ".join(f'"{word}"' for word in allowed))
-        self._check("tolerance", _is_number(self.tolerance) and self.tolerance > 0, "a number > 0")
-        whole = isinstance(self.max_pulses, int | np.integer) and not isinstance(self.max_pulses, bool)
-        self._check("max_pulses", whole and bool(self.max_pulses >= 1), "a whole number >= 1")
+            self._check(name, is_word(getattr(self, name), allowed), " or ".join(f'"{word}"' for word in allowed))
+        self._check("tolerance", is_number(self.tolerance) and self.tolerance > 0, "a number > 0")
+        object.__setattr__(self, "max_pulses", whole("max_pulses", self.max_pulses, 1, MANY, TaskError))
         words = ("pulsed", "all", "none") if self.objective == "product" else ("pulsed", "all")
-        self._check("verify", self.verify in words, f"{', '.join(words)} for objective={self.objective!r}")
-        self._check("target_range", np.shape(self.target_range) == (2,), "two numbers")
-        low, high = self.target_range
-        self._check("target_range", 0 <= low < high <= 1, "0 <= low < high <= 1")
+        self._check("verify", is_word(self.verify, words), f"{', '.join(words)} for objective={self.objective!r}")
+        check_target_range(self.target_range)
         for field in fields(self):
             if field.name.startswith("weight_"):
-                value = getattr(self, field.name)
-                self._check(field.name, _is_number(value) and value >= 0, "a number >= 0")
+                object.__setattr__(self, field.name, real(field.name, getattr(self, field.name), 0, 1e300, TaskError))
         if self.width is not None:
             drivers = [device.driver for device in self._devices]
             least, most = max(d.width_min for d in drivers), min(d.width_max for d in drivers)
-            good = _is_number(self.width) and least <= self.width <= most
+            good = is_number(self.width) and least <= self.width <= most
             self._check("width", good, f"None or {least:.3g} to {most:.3g} s")
         _ = self.product_test
         if not isinstance(self.inputs, int | np.integer):  # tuples, as records hold them
@@ -116,7 +114,7 @@ class CrossbarProgram:
 
     def _check(self, name: str, good: bool, allowed: str) -> None:
         if not good:
-            raise TaskError(f"{name} is {getattr(self, name)!r}, allowed is {allowed}")
+            raise TaskError(f"{name} is {shown(getattr(self, name))}, allowed is {allowed}")
 
     def _check_crossbar(self) -> None:
         if isinstance(self.crossbar, dict):  # as Gymnasium's specifications hold it in JSON
@@ -417,16 +415,15 @@ class CrossbarProgram:
 
 def _from_tree(tree: dict[str, Any]) -> Crossbar:
     """The array that `dataclasses.asdict` took apart."""
-    device = tree["device"]
-    parts = {
-        "device": list(device["devices"]) if isinstance(device, dict) and "devices" in device else device,
-        "levels": tuple(tree["levels"]),
-        "wires": tree["wires"] and Wires(**tree["wires"]),
-        "dac": Converter(**tree["dac"]),
-        "adc": Converter(**tree["adc"]),
-    }
-    return Crossbar(**(tree | parts))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and bool(np.isfinite(value))
+    try:
+        device = tree["device"]
+        parts = {
+            "device": list(device["devices"]) if isinstance(device, dict) and "devices" in device else device,
+            "levels": tuple(tree["levels"]),
+            "wires": tree["wires"] and Wires(**tree["wires"]),
+            "dac": Converter(**tree["dac"]),
+            "adc": Converter(**tree["adc"]),
+        }
+        return Crossbar(**(tree | parts))
+    except (KeyError, TypeError) as error:
+        raise TaskError(f"crossbar is no record that dataclasses.asdict made of a Crossbar: {error}") from None

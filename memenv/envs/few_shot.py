@@ -9,6 +9,8 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.backprop import cross_entropy
+from memenv.bounds import MANY, flag, is_word, real, shown, whole
+from memenv.converters import CrossbarError
 from memenv.envs.actions import TaskError
 from memenv.envs.few_shot_actions import Choice, Float, LearningActions, of_the_worst
 from memenv.envs.few_shot_episode import OF_LAYERS, LearningEpisode, Seen, Step
@@ -18,11 +20,13 @@ from memenv.fewshot import bank
 from memenv.fewshot.characters import Characters
 from memenv.fewshot.chips import Draws, Hardware, chip_outputs, fresh_chip, total, write
 from memenv.fewshot.initialisations import Initialisation
+from memenv.memory import check_room, memory_needed
 from memenv.mixture import Mixture
 from memenv.onchip import Layer, adapt_step, draw_noise
 from memenv.presets import load_device
 
 DEVICES = ("alox-hfo2", "hfo2-array-om", "enode-sandia", "threshold")  # a pulse changes from 0.3 to 70 % of the way
+MOST_DEVICES = 1000  # of one sign in a weight
 OF_HARDWARE = ("devices_per_weight", "pulsed", "max_pulses", "reads", "know_stuck")
 
 
@@ -56,24 +60,19 @@ class FewShot:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", load_device(self.device))
-        self._check("split", self.split in bank.SPLITS, " or ".join(f'"{name}"' for name in bank.SPLITS))
-        self._check("network", self.network in bank.NETWORKS, " or ".join(f'"{name}"' for name in bank.NETWORKS))
+        for name, words in (("split", bank.SPLITS), ("network", bank.NETWORKS)):
+            self._check(name, is_word(getattr(self, name), words), " or ".join(f'"{word}"' for word in words))
         good = self.characters is None or isinstance(self.characters, Characters)
         self._check("characters", good, "None or memenv.fewshot.characters.Characters")
         self._check("init", isinstance(self.init, str), "a name, or a path")
-        self._check("know_stuck", isinstance(self.know_stuck, bool | np.bool_), "True or False")
-        for name, least in (
-            ("ways", 2),
-            *dict.fromkeys(("shots", "queries", "max_steps", "max_pulses", "reads"), 1).items(),
-        ):
-            value = getattr(self, name)
-            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            self._check(name, whole and bool(value >= least), f"a whole number >= {least}")
+        for name in ("ways", "shots", "queries", "max_steps", "max_pulses", "reads", "devices_per_weight"):
+            most = MOST_DEVICES if name == "devices_per_weight" else MANY
+            number = whole(name, getattr(self, name), 2 if name == "ways" else 1, most, TaskError)
+            object.__setattr__(self, name, number)
+        object.__setattr__(self, "know_stuck", flag("know_stuck", self.know_stuck, TaskError))
         for one in fields(self):
             if one.name.startswith("weight_"):
-                value = getattr(self, one.name)
-                good = isinstance(value, int | float | np.number) and bool(0 <= value < np.inf)
-                self._check(one.name, good, "a number >= 0")
+                object.__setattr__(self, one.name, real(one.name, getattr(self, one.name), 0, 1e300, TaskError))
         _ = self.start
         classes, instances = self._shape
         self._check("ways", self.ways <= classes, f"at most the {classes} classes that there are")
@@ -81,12 +80,22 @@ class FewShot:
         self._check("queries", room, f"with the shots at most the {instances} drawings of a class")
         try:
             self.hardware.adaptation((1.0,))
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
+            raise TaskError(str(error)) from None
+        self.check_memory(1)
+
+    def check_memory(self, tasks: int) -> None:
+        """Refuses more chips than fit into the memory that is free, before anything is allocated."""
+        devices = getattr(self.device, "devices", (self.device,))
+        needed = max(memory_needed(device, tasks * self.cells) for device in devices)
+        try:
+            check_room(needed, f"{tasks:,} chips of {self.cells:,} cells", "take fewer at a time, or fewer devices")
+        except CrossbarError as error:
             raise TaskError(str(error)) from None
 
     def _check(self, name: str, good: bool, allowed: str) -> None:
         if not good:
-            raise TaskError(f"{name} is {getattr(self, name)!r}, allowed is {allowed}")
+            raise TaskError(f"{name} is {shown(getattr(self, name))}, allowed is {allowed}")
 
     # -- what it consists of -------------------------------------------------------------------------------------------
 

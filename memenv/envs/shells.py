@@ -1,7 +1,7 @@
 """The two Gymnasium shells: they own the only mutable state, seeds and autoreset, and know no physics."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from memenv.bounds import MOST, MOST_SEED, is_word, shown, whole
 from memenv.engine import Engine, EngineError, load_engine
 from memenv.envs.actions import TaskError
 from memenv.envs.compiled import CompiledRunner, not_compiled
@@ -23,17 +24,19 @@ def _checked_options(options: dict[str, Any] | None, task: Task, cells: int, *mo
     """The reset options that were given, those of `PER_CELL` as arrays (cells, *layout)."""
     layout = task.initial_draws[0].layout
     allowed = (*OPTIONS, *more)
+    if not isinstance(options, Mapping | None):
+        raise TaskError(f"options is {shown(options)}, a dictionary of {', '.join(allowed)} is needed")
     given = {name: value for name, value in (options or {}).items() if value is not None or name not in allowed}
     for name, value in given.items():
         if name not in allowed:
             raise TaskError(f"reset option {name!r} is unknown; known are {', '.join(allowed)}")
-        if name == "chip_seed" and not (isinstance(value, int | np.integer) and value >= 0):
-            raise TaskError(f"reset option chip_seed is {value!r}, a whole number >= 0 is needed")
+        if name == "chip_seed":
+            given[name] = whole("reset option chip_seed", value, 0, MOST_SEED, TaskError)
         if name in PER_CELL:
-            numbers = np.asarray(value)
+            numbers = _array(f"reset option {name}", value)
             if numbers.dtype.kind not in "fiu" or numbers.shape not in ((), layout, (cells, *layout)):
                 if not layout:
-                    raise TaskError(f"reset option {name} is {value!r}, a number or {cells} of them are needed")
+                    raise TaskError(f"reset option {name} is {shown(value)}, a number or {cells} of them are needed")
                 shapes = f"a number, {layout} or {(cells, *layout)} is needed"
                 raise TaskError(f"reset option {name} is {numbers.dtype} of shape {numbers.shape}; {shapes}")
             given[name] = np.broadcast_to(numbers, (cells, *layout))
@@ -42,10 +45,23 @@ def _checked_options(options: dict[str, Any] | None, task: Task, cells: int, *mo
 
 def _checked_action(action: Any, space: gym.Space[Any]) -> np.ndarray:
     """The action as an array of the shape of its space; the task looks at the values."""
-    action = np.asarray(action)
+    action = _array("action", action)
     if action.shape != space.shape:
         raise TaskError(f"action has the shape {action.shape}, {space.shape} is needed")
     return action
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    """As an array, whatever it is."""
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise TaskError(f"{name} cannot be made an array: {error}") from None
+
+
+def _checked_seed(seed: Any) -> int | None:
+    """The seed as Gymnasium wants it."""
+    return None if seed is None else whole("seed", seed, 0, MOST_SEED, TaskError)
 
 
 def _with_terms(info: dict[str, np.ndarray], terms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -92,8 +108,8 @@ class TaskEnv(gym.Env[Any, Any]):
         image: Callable[[Any, list[Any]], np.ndarray] = trace_image,
         text: Callable[[Any, list[Any]], str] = trace_text,
     ) -> None:
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise TaskError(f"render_mode is {render_mode!r}, allowed are None, rgb_array, ansi")
+        if render_mode is not None and not is_word(render_mode, self.metadata["render_modes"]):
+            raise TaskError(f"render_mode is {shown(render_mode)}, allowed are None, rgb_array, ansi")
         self.task, self.render_mode = task, render_mode
         self.observation_space, self.action_space = task.observation_space, task.action_space
         self._pictures: dict[str | None, Callable[[Any, list[Any]], Any]] = {"rgb_array": image, "ansi": text}
@@ -102,10 +118,11 @@ class TaskEnv(gym.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """A fresh cell; see the class for `options`."""
-        super().reset(seed=seed)
+        known = _checked_options(options, self.task, 1)
+        super().reset(seed=(seed := _checked_seed(seed)))
         if seed is not None or not self._runner.seeded:
             self._runner.seed(self.np_random)
-        self._runner.reset(_checked_options(options, self.task, 1))
+        self._runner.reset(known)
         self._trace = [self._runner.episode]
         return self._observation(), self._single(self._runner.info())
 
@@ -164,12 +181,13 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         max_episode_steps: int | None = None,
         engine: str | Engine = "numpy",
     ) -> None:
-        if not isinstance(num_envs, int) or num_envs < 1:
-            raise TaskError(f"num_envs is {num_envs!r}, allowed is a whole number >= 1")
-        if max_episode_steps is not None and max_episode_steps < 1:
-            raise TaskError(f"max_episode_steps is {max_episode_steps!r}, allowed is a whole number >= 1 or None")
-        if autoreset_mode not in (modes := [*AutoresetMode, *(mode.value for mode in AutoresetMode)]):
-            raise TaskError(f"autoreset_mode is {autoreset_mode!r}, allowed is one of {modes}")
+        num_envs = whole("num_envs", num_envs, 1, MOST, TaskError)
+        if max_episode_steps is not None:
+            max_episode_steps = whole("max_episode_steps", max_episode_steps, 1, MOST, TaskError, "or None")
+        modes = [*AutoresetMode, *(mode.value for mode in AutoresetMode)]
+        if not isinstance(autoreset_mode, str | AutoresetMode) or autoreset_mode not in modes:
+            raise TaskError(f"autoreset_mode is {shown(autoreset_mode)}, allowed is one of {modes}")
+        task.check_memory(num_envs)
         self.task, self.num_envs, self.max_episode_steps = task, num_envs, max_episode_steps
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode}
@@ -182,17 +200,19 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Fresh cells everywhere, or where `options["reset_mask"]` (cells,) bool is true; options as in `TaskEnv`."""
-        super().reset(seed=seed)
-        if seed is not None or not self._runner.seeded:
-            self._runner.seed(self.np_random)
         known = _checked_options(options, self.task, self.num_envs, "reset_mask")
         mask = known.pop("reset_mask", None)
+        if mask is not None:
+            self._check_mask(mask := _array("reset_mask", mask))
+        super().reset(seed=(seed := _checked_seed(seed)))
+        if seed is not None or not self._runner.seeded:
+            self._runner.seed(self.np_random)
         if mask is None:
             self._runner.reset(known)
             self._steps[:] = 0
             self._done[:] = False
         else:
-            self._reset_where(np.asarray(mask), known)
+            self._reset_where(mask, known)
         return self._runner.observation(), _with_masks(self._runner.info())
 
     def step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -239,11 +259,13 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         info |= self._runner.info()
         return info | {"final_obs": last, "_final_obs": done, "final_info": final, "_final_info": done}
 
-    def _reset_where(self, mask: np.ndarray, options: dict[str, Any]) -> None:
+    def _check_mask(self, mask: np.ndarray) -> None:
         if mask.shape != (self.num_envs,) or mask.dtype != bool:
             raise TaskError(f"reset_mask is {mask.dtype} of shape {mask.shape}, ({self.num_envs},) bool is needed")
         if self._runner.episode is None:
             raise TaskError("reset_mask before a full reset(): call reset() first")
+
+    def _reset_where(self, mask: np.ndarray, options: dict[str, Any]) -> None:
         if mask.any():
             self._runner.reset_rows(np.flatnonzero(mask), options)
         self._steps[mask] = 0

@@ -68,6 +68,9 @@ class Task(Protocol):
     def step_draws(self) -> tuple[Draw, ...]:
         """The noise of `transition`."""
 
+    def check_memory(self, cells: int) -> None:
+        """Raises a TaskError if so many do not fit into the memory."""
+
     def fabricate(self, rng: np.random.Generator, cells: int) -> Any:
         """A chip."""
 

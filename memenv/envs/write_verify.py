@@ -10,13 +10,18 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.arrays import put, take
+from memenv.bounds import MANY, flag, is_number, is_row, is_word, real, shown, whole
+from memenv.converters import CrossbarError
 from memenv.device import Device, Driver
 from memenv.envs.actions import Float, PulseActions, TaskError, volts
 from memenv.envs.cell_episode import OF_ONE_STEP, Episode
 from memenv.envs.cell_observation import CellObservation, View
 from memenv.envs.task import Draw, NormalDraw, UniformDraw
+from memenv.memory import FEW, check_room, memory_needed
 from memenv.presets import load_device
 
+MOST_LEVELS = 1000  # of amplitudes, and of widths, of a menu
+MOST_STEPS = 10_000  # in an observation
 CLEARANCE = 2.0  # [tolerances] a new target is at least this far from the last read
 
 
@@ -48,22 +53,26 @@ class WriteVerify:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", load_device(self.device))
-        self._check("tolerance", _is_number(self.tolerance) and self.tolerance > 0, "a number > 0")
-        self._check("tolerance_unit", self.tolerance_unit in ("range", "S"), '"range" or "S"')
-        self._check("action", self.action in ("continuous", "discrete"), '"continuous" or "discrete"')
-        levels = np.asarray(self.levels)
-        whole = levels.shape == (2,) and levels.dtype.kind in "iu"
-        self._check("levels", whole and bool(levels.min() >= 1), "two whole numbers >= 1")
-        for name, least in (("max_pulses", 1), ("confirm_reads", 0), ("rounds", 1), ("history", 1)):
-            value = getattr(self, name)
-            whole = isinstance(value, int | np.integer)
-            self._check(name, whole and bool(value >= least), f"a whole number >= {least}")
+        self._check("tolerance", is_number(self.tolerance) and self.tolerance > 0, "a number > 0")
+        for name, words in (("tolerance_unit", ("range", "S")), ("action", ("continuous", "discrete"))):
+            self._check(name, is_word(getattr(self, name), words), " or ".join(f'"{word}"' for word in words))
+        self._check("levels", is_row(self.levels, 2), "two whole numbers >= 1")
+        levels = tuple(whole("levels", number, 1, MOST_LEVELS, TaskError) for number in self.levels)
+        object.__setattr__(self, "levels", levels)
+        for name, least, most in (
+            ("max_pulses", 1, MANY),
+            ("confirm_reads", 0, MANY),
+            ("rounds", 1, MANY),
+            ("history", 1, MOST_STEPS),
+        ):
+            object.__setattr__(self, name, whole(name, getattr(self, name), least, most, TaskError))
+        object.__setattr__(self, "give_up", flag("give_up", self.give_up, TaskError))
         for term in ("pulses", "energy", "latency", "acceptance", "false_acceptance"):
-            value = getattr(self, f"weight_{term}")
-            self._check(f"weight_{term}", _is_number(value) and value >= 0, "a number >= 0")
-        self._check("target_range", np.shape(self.target_range) == (2,), "two numbers")
+            object.__setattr__(
+                self, f"weight_{term}", real(f"weight_{term}", getattr(self, f"weight_{term}"), 0, 1e300, TaskError)
+            )
+        check_target_range(self.target_range)
         low, high = self.target_range
-        self._check("target_range", 0 <= low < high <= 1, "0 <= low < high <= 1")
         widest = float(np.max(self.tolerance_x))
         if 2 * CLEARANCE * widest >= high - low:
             raise TaskError(
@@ -78,9 +87,20 @@ class WriteVerify:
                 stacklevel=3,
             )
 
+    def check_memory(self, cells: int) -> None:
+        """Refuses more cells than fit into the memory that is free, before anything is allocated."""
+        if cells > FEW:
+            steps = 8 * cells * (self.rounds + 2 * self.history * self.observations.features)
+            advice = "take fewer cells at a time"
+            needed = max(memory_needed(device, cells) for device in self._devices) + steps
+            try:
+                check_room(needed, f"{cells:,} cells of {self.device.name}", advice)
+            except CrossbarError as error:
+                raise TaskError(str(error)) from None
+
     def _check(self, name: str, good: bool, allowed: str) -> None:
         if not good:
-            raise TaskError(f"{name} is {getattr(self, name)!r}, allowed is {allowed}")
+            raise TaskError(f"{name} is {shown(getattr(self, name))}, allowed is {allowed}")
 
     # -- spaces ------------------------------------------------------------------------------------------------------
 
@@ -390,5 +410,11 @@ class WriteVerify:
         return self.fraction(chip, g)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and bool(np.isfinite(value))
+def check_target_range(value: Any) -> None:
+    """Refuses what is no range of targets.
+
+    Raises:
+        TaskError: not two numbers 0 <= low < high <= 1.
+    """
+    if not is_row(value, 2) or not all(map(is_number, value)) or not 0 <= value[0] < value[1] <= 1:
+        raise TaskError(f"target_range is {shown(value)}, allowed is 0 <= low < high <= 1")

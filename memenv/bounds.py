@@ -1,0 +1,86 @@
+"""Numbers that a user gives and what they may be: said by name, value and bounds, before anything is made of them."""
+
+import math
+import operator
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+MOST_SEED = 2**63 - 1
+MANY = 10**6  # pulses, steps, cells of a line: more are a slip of the hand
+MOST = 10**9  # of what is limited by the memory in the first place
+
+
+def whole(name: str, value: Any, least: int, most: int, error: type[ValueError] = ValueError, other: str = "") -> int:
+    """The number as Python's own; NumPy's whole numbers are whole numbers, truth values are not.
+
+    Args:
+        name: what it is called where it was given.
+        value: given.
+        least: allowed.
+        most: allowed.
+        error: to be raised.
+        other: what else is allowed, for the message.
+
+    Raises:
+        error: anything else.
+    """
+    try:
+        if not isinstance(value, bool) and least <= operator.index(value) <= most:
+            return operator.index(value)
+    except (TypeError, ValueError, RuntimeError):  # no number, or an array of several
+        pass
+    raise error(f"{name} is {shown(value)}, allowed is a whole number >= {least} and <= {most}{other and f' {other}'}")
+
+
+def real(name: str, value: Any, least: float, most: float, error: type[ValueError] = ValueError) -> float:
+    """The number as Python's own; other arguments as of `whole`.
+
+    Raises:
+        error: no finite number between the bounds.
+    """
+    try:
+        if not isinstance(value, str | bytes | bool) and math.isfinite(value) and least <= value <= most:
+            return value if isinstance(value, int | float) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise error(f"{name} is {shown(value)}, allowed is a number >= {least:g} and <= {most:g}")
+
+
+def flag(name: str, value: Any, error: type[ValueError] = ValueError) -> bool:
+    """The truth value as Python's own; arguments as of `whole`.
+
+    Raises:
+        error: anything but true and false.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise error(f"{name} is {shown(value)}, allowed is True or False")
+    return bool(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number."""
+    try:
+        real("", value, -1e300, 1e300)
+    except ValueError:
+        return False
+    return True
+
+
+def is_row(value: Any, count: int) -> bool:
+    """Whether it is a tuple, a list or an array (count,)."""
+    return (isinstance(value, tuple | list) or getattr(value, "ndim", 0) == 1) and len(value) == count
+
+
+def is_word(value: Any, words: Collection[str]) -> bool:
+    """Whether it is one of these; arrays, which compare by their elements, are not."""
+    return isinstance(value, str) and value in words
+
+
+def shown(value: Any) -> str:
+    """The beginning of a value's text."""
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # Python does not print whole numbers of more than 4,300 digits
+        return "a number of thousands of digits"
