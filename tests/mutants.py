@@ -79,7 +79,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
             "default_rng([seed, number, 3 * purpose + k])",
             "default_rng([seed, 3 * purpose + k])",
         ),
-        Fault("metalearn/evaluate.py", "min(BATCH, episodes - first)", "BATCH"),
+        Fault("metalearn/evaluate.py", "min(BATCH, episodes - number * BATCH)", "BATCH"),
     ),
     FEW_SHOT + "::test_tuning_sees_neither_chips_nor_noise_nor_tasks_of_the_evaluation": (
         Fault(
@@ -310,8 +310,8 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     "tests/test_metalearn_train.py::test_an_interrupted_run_resumes_to_where_an_uninterrupted_one_ends": (
         Fault(
             "metalearn/train.py",
-            "for step in range(journal.done, config.steps):",
-            "for step in range(journal.done + bool(journal.done), config.steps):",
+            "for step in range(curve.done, config.steps):",
+            "for step in range(curve.done + bool(curve.done), config.steps):",
         ),
         Fault("metalearn/train.py", '"optimiser": self.learner.optimiser}', '"optimiser": torch.nn.Identity()}'),
     ),
@@ -340,7 +340,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         Fault("agents/program.py", "full_scale=config.adc_range * largest", "full_scale=largest"),
     ),
     PROGRAM + "::test_what_programs_has_the_parameters_that_tuning_found": (
-        Fault("agents/program.py", 'dataclasses.replace(policy, **saved["parameters"])', "policy"),
+        Fault("agents/program.py", ", policy=tuned.policy", ""),
     ),
     PROGRAM + "::test_products_are_judged_with_the_noise_of_reads_and_cells_by_the_truth": (
         Fault(

@@ -11,7 +11,8 @@ import pytest
 from odd import WORDS
 
 from memenv.__main__ import COMMANDS, TRACEBACK, main
-from memenv.command import Options, option, parse, write_whole
+from memenv.command import Options, option, parse
+from memenv.files import write_whole
 
 NEEDED = {"program": ["--weights", "w.npy"], "fit": ["data.csv"]}
 
