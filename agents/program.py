@@ -25,7 +25,7 @@ from memenv.command import option, parse
 from memenv.converters import Converter
 from memenv.crossbar import WRITING, Crossbar
 from memenv.envs.write_verify import WriteVerify
-from memenv.memory import check_room
+from memenv.memory import FEW, check_room
 from memenv.pairs import KINDS, Encoding
 from memenv.runs import RECORD, RunOptions, begun, check_picture, command_line
 from memenv.schemes import SCHEMES
@@ -155,8 +155,9 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
     )
     rng = np.random.default_rng((EVALUATION, config.seed))
     if inputs is None:
-        products = 8 * config.products * (2 * len(weights) + 4 * weights.shape[1])
-        check_room(products, f"products is {config.products:,}: so many of them", "judge on fewer")
+        if config.products > FEW:
+            needed = 8 * config.products * (2 * len(weights) + 4 * weights.shape[1])
+            check_room(needed, f"products is {config.products:,}: so many of them", "judge on fewer")
         voltages = rng.uniform(-volts, volts, (config.products, len(weights)))
     else:
         voltages = volts / np.abs(inputs).max() * (inputs[1::2] if product else inputs)

@@ -101,7 +101,8 @@ def tree_map(function: Callable[..., Any], *trees: Any) -> Any:
             return first
         return type(first)(**dict(zip(names, new, strict=True)))
     if isinstance(first, tuple):
-        return tuple(tree_map(function, *part) for part in zip(*trees, strict=True))
+        items = tuple(tree_map(function, *part) for part in zip(*trees, strict=True))
+        return first if all(map(operator.is_, items, first)) else items
     if isinstance(first, dict):
         return {name: tree_map(function, *[tree[name] for tree in trees]) for name in first}
     return function(*trees)

@@ -33,15 +33,5 @@ OTHERS: tuple[Any, ...] = (
     np.zeros((0, 3)),
 )
 VALUES = (*NUMBERS, *OTHERS)
-WORDS = (
-    "-1",
-    "1.5",
-    "1e9",
-    "nan",
-    "inf",
-    "abc",
-    "",
-    "9999999999999",
-    "9" * 5000,
-    "a\0b",
-)  # no whole numbers of options
+# What is no whole number of an option:
+WORDS = ("-1", "1.5", "1e9", "nan", "inf", "abc", "", "9999999999999", "9" * 5000, "a\0b")

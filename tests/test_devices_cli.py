@@ -83,7 +83,7 @@ def test_options_that_do_not_exist_exit_2(arguments, capsys):
     with pytest.raises(SystemExit) as exit_of:
         main(["devices", *arguments])
     assert exit_of.value.code == 2
-    assert "usage: memenv devices" in capsys.readouterr().err
+    assert "see memenv devices --help" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["threshold", "fefet", "pcm"])

@@ -574,7 +574,7 @@ class Bad(NamedTuple):
         Bad({"tolerance": 1e-4, "tolerance_unit": "S"}, "tolerance is 0.0001: 1.02 of the range leaves no room"),
         Bad({"tolerance_unit": "uS"}, 'tolerance_unit is \'uS\', allowed is "range" or "S"'),
         Bad({"action": "menu"}, 'action is \'menu\', allowed is "continuous" or "discrete"'),
-        Bad({"levels": (0, 3)}, r"levels is \(0, 3\), allowed is a whole number >= 1"),
+        Bad({"levels": (0, 3)}, "levels is 0, allowed is a whole number >= 1"),
         Bad({"levels": 8}, "levels is 8, allowed is two whole numbers >= 1"),
         Bad({"max_pulses": 0}, "max_pulses is 0, allowed is a whole number >= 1"),
         Bad({"max_pulses": None}, "max_pulses is None, allowed is a whole number >= 1"),
