@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from agents.bayes import Bayesian, Clairvoyant
-from agents.classical import (
+from agents.classical.bayes import Bayesian, Clairvoyant
+from agents.classical.write_verify import (
     ISPP,
     ConstantPulse,
     HistoryInverse,
@@ -12,7 +12,7 @@ from agents.classical import (
     ShrinkingISPP,
     VoltageIncrementalPI,
 )
-from memenv.envs.write_verify import WriteVerify
+from memenv.envs.write_verify.task import WriteVerify
 
 CONTROLLERS: dict[str, Callable[..., Any]] = {
     "constant": ConstantPulse,

@@ -5,12 +5,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from agents.classical.optimum import TableOptimum
 from agents.controllers import CONTROLLERS, controllers
-from agents.policies import SB3_FORMAT, Policy
-from agents.pulse_predictor import load_pulse_predictor
-from agents.table_optimum import TableOptimum
-from memenv.device import Device
-from memenv.envs.write_verify import WriteVerify
+from agents.policy import SB3_FORMAT, Policy
+from agents.predictor.policy import load_pulse_predictor
+from memenv.devices.device import Device
+from memenv.envs.write_verify.task import WriteVerify
 from memenv.files import load_card
 
 GENERALIST = "generalist"
@@ -59,7 +59,7 @@ def load_policy(name: str | Path, task: WriteVerify) -> Policy:
             "or give a path to a .npz that memenv train saved"
         )
     if load_card(path, "policy that memenv train saved").get("format") == SB3_FORMAT:
-        from agents.sb3_files import load_sb3
+        from agents.sb3.files import load_sb3
 
         return load_sb3(path, task)
     predictor = load_pulse_predictor(path, task)

@@ -41,7 +41,7 @@ from aihwkit.simulator.tiles import AnalogTile
 from scipy.optimize import least_squares
 
 from memenv import Device, Mismatch, Response, load_device
-from memenv.law import move
+from memenv.devices.law import move
 
 CELLS_PER_TILE = 10
 POINTS = 8

@@ -21,16 +21,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from intervals import Interval, interval, markdown, mean_interval, shown
 
-from agents.compare import Row
-from agents.evaluate import TUNING, evaluate
-from agents.program import ProgramConfig, build
-from agents.program_report import figures
-from agents.tiles import Programmer, TileResult
-from agents.tune import Judge, on_cells, tune
-from agents.weights_file import load_inputs, load_weights
-from memenv.command import option, parse
+from agents.arrays.matrix_files import load_inputs, load_weights
+from agents.arrays.programming import ProgramConfig, build
+from agents.arrays.report import figures
+from agents.arrays.tiles import Programmer, TileResult
+from agents.comparison import Row
+from agents.evaluation import TUNING, evaluate
+from agents.tuning import Judge, on_cells, tune
+from memenv.experiments.options import option, parse
+from memenv.experiments.runs import csv_text
 from memenv.files import write_whole
-from memenv.runs import csv_text
 
 REFERENCE = "ispp"
 CONTROLLERS = (REFERENCE, "ispp-shrinking", "vipi", "nominal", "history", "specialist", "generalist")

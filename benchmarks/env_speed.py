@@ -25,7 +25,7 @@ import numpy as np
 
 import memenv
 from memenv.envs import CrossbarProgram, TaskVectorEnv
-from memenv.envs.compiled import not_compiled
+from memenv.envs.compiled_runner import not_compiled
 
 REPEATS = 5
 SECONDS = 0.4  # of one measurement

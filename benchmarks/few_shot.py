@@ -22,15 +22,15 @@ from typing import Any
 from intervals import markdown
 from tqdm import tqdm
 
-from memenv.command import option, parse
-from memenv.fewshot.chips import Hardware
-from memenv.fewshot.initialisations import load_initialisation
+from memenv.devices.catalogue import load_device
+from memenv.experiments.options import option, parse
+from memenv.experiments.runs import RECORD, csv_text
+from memenv.few_shot.chips import Hardware
+from memenv.few_shot.initialisations import load_initialisation
 from memenv.files import write_whole
-from memenv.presets import load_device
-from memenv.runs import RECORD, csv_text
-from metalearn.data import load
-from metalearn.evaluate import DELAYS, evaluate, tune
-from metalearn.train import PretrainConfig, checkpoint_file, train
+from metalearn.datasets import load
+from metalearn.evaluation import DELAYS, evaluate, tune
+from metalearn.pretraining import PretrainConfig, checkpoint_file, train
 
 COMMAND = shlex.join(["benchmarks/few_shot.py", *sys.argv[1:]])
 KINDS = ("random", "conventional", "ideal", "aware", "ideal-several", "aware-several")

@@ -28,8 +28,9 @@ import numpy as np
 from intervals import markdown, mean_interval, shown
 from tqdm import tqdm
 
-from agents.evaluate import EVALUATION, TUNING
-from agents.few_shot import (
+from agents.evaluation import EVALUATION, TUNING
+from agents.few_shot.agent import FewShotAgent, shipped_agent
+from agents.few_shot.schedules import (
     ConstantRate,
     Controller,
     DecayingRate,
@@ -39,10 +40,9 @@ from agents.few_shot import (
     learn,
     own_schedule,
 )
-from agents.few_shot_agent import FewShotAgent, shipped_agent
-from agents.tune import tune
-from memenv.command import option, parse
-from memenv.envs.few_shot import DEVICES, FewShot
+from agents.tuning import tune
+from memenv.envs.few_shot.task import DEVICES, FewShot
+from memenv.experiments.options import option, parse
 from memenv.files import write_whole
 
 BUDGETED = 3.0  # loss of accuracy for twice the pulses that are allowed: more than they can ever bring
@@ -104,7 +104,7 @@ def chosen_agent(config: FewShotAgentsConfig, task: FewShot, command: str) -> Fe
     """The agent of a file, or one that is trained now."""
     if config.agent:
         return shipped_agent(task) if config.agent == "shipped" else FewShotAgent.load(config.agent).fits(task)
-    from agents.few_shot_training import train
+    from agents.few_shot.training import train
 
     def judge(steps: int, agent: FewShotAgent) -> None:
         learnt = learn(agent, task, 512, config.seed, TUNING)

@@ -23,18 +23,18 @@ from typing import Any
 import numpy as np
 from intervals import Interval, interval, markdown, shown
 
-from agents.compare import Row
-from agents.evaluate import EVALUATION, seeded
+from agents.comparison import Row
+from agents.evaluation import EVALUATION, seeded
 from agents.library import load_policy
-from agents.policies import Policy
-from agents.tune import tune
+from agents.policy import Policy
+from agents.tuning import tune
 from memenv.arrays import put, take
-from memenv.command import option, parse
-from memenv.crossbar import Crossbar, shaped
+from memenv.crossbars.crossbar import Crossbar, shaped
 from memenv.envs.task import Streams
-from memenv.envs.write_verify import WriteVerify
+from memenv.envs.write_verify.task import WriteVerify
+from memenv.experiments.options import option, parse
+from memenv.experiments.runs import csv_text
 from memenv.files import write_whole
-from memenv.runs import csv_text
 
 DEVICES = ("threshold", "hfo2-array-om", "alox-hfo2", "fefet", "enode-sandia")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from agents.compare import RESAMPLES
+from agents.comparison import RESAMPLES
 
 Interval = tuple[float, float, float]  # value, low and high of 95 %
 

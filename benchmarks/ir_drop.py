@@ -5,7 +5,7 @@
 First table: cells of 10 to 100 kohm, 1 ohm a segment, random voltages; the best of `repeats` calls, arguments checked
 and lines inverted in each. `error` is the largest of a column current relative to the largest current, `each` relative
 to that column's own current. `restarted` starts from the solution. `64 inputs` are 64 voltage vectors on one array
-(with numba by compiled sweeps, see `memenv.many_inputs`), `effective` is the matrix that gives all its reads.
+(with numba by compiled sweeps, see `memenv.circuits.batched`), `effective` is the matrix that gives all its reads.
 badcrossbar, another exact solver, takes part if it is installed.
 
 Second table: random arrays of 4 x 4 to 256 x 256 cells (sides uniform in the logarithm), segments of 0.1 to 10 ohm,
@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from intervals import markdown
 
-from memenv.command import option, parse
-from memenv.nodal import exact
-from memenv.wires import Wires, effective, fast
+from memenv.circuits.nodal import exact
+from memenv.circuits.solver import Wires, effective, fast
+from memenv.experiments.options import option, parse
 
 INPUTS = 64
 PERCENTILES = (50, 90, 99, 100)

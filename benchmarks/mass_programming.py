@@ -25,17 +25,17 @@ import numpy as np
 from intervals import markdown
 from matplotlib import pyplot as plt
 
-from agents.evaluate import evaluate
+from agents.bulk.writer import MassWriter, mass_writer
+from agents.evaluation import evaluate
 from agents.library import load_policy
-from agents.mass_writing import MassWriter, mass_writer
-from agents.tune import tune
-from memenv.envs.write_verify import WriteVerify
+from agents.tuning import tune
+from memenv.envs.write_verify.task import WriteVerify
 
 SIDES = (64, 128, 256, 512, 1024, 2048, 4096)
 REPEAT_BELOW = 1.0  # [s]
 REPEATS = 7
 TRIALS = 100  # of tuning
-CHECKED = 4000  # cells on which `agents.evaluate` says what the pulses should be
+CHECKED = 4000  # cells on which `agents.evaluation` says what the pulses should be
 
 
 def measured(writer: MassWriter, side: int, workers: int) -> dict[str, float]:

@@ -20,18 +20,18 @@ from typing import Any
 import numpy as np
 from intervals import markdown, mean_interval, shown
 
-from agents.compare import Row, markdown_table, metrics, text_table
-from agents.evaluate import EVALUATION, evaluate, seeded
+from agents.classical.optimum import TableOptimum
+from agents.comparison import Row, markdown_table, metrics, text_table
+from agents.evaluation import EVALUATION, evaluate, seeded
 from agents.library import load_policy
-from agents.pulse_predictor import PulsePredictor
-from agents.table_optimum import TableOptimum
-from agents.tune import tune
+from agents.predictor.policy import PulsePredictor
+from agents.tuning import tune
 from memenv.arrays import take
-from memenv.command import option, parse
-from memenv.envs.write_verify import WriteVerify
+from memenv.devices.catalogue import load_device
+from memenv.envs.write_verify.task import WriteVerify
+from memenv.experiments.options import option, parse
+from memenv.experiments.runs import csv_text
 from memenv.files import write_whole
-from memenv.presets import load_device
-from memenv.runs import csv_text
 
 
 @dataclass(frozen=True, kw_only=True)

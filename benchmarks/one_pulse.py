@@ -17,16 +17,16 @@ from typing import NamedTuple
 import numpy as np
 from intervals import markdown, mean_interval, shown
 
-from agents.classical import NominalInverse
-from agents.compare import Row
-from agents.evaluate import EVALUATION, TUNING, seeded
+from agents.classical.write_verify import NominalInverse
+from agents.comparison import Row
+from agents.evaluation import EVALUATION, TUNING, seeded
 from agents.library import load_policy
-from agents.policies import Policy
-from memenv.command import option, parse
+from agents.policy import Policy
 from memenv.envs.task import Streams
-from memenv.envs.write_verify import WriteVerify
+from memenv.envs.write_verify.task import WriteVerify
+from memenv.experiments.options import option, parse
+from memenv.experiments.runs import csv_text
 from memenv.files import write_whole
-from memenv.runs import csv_text
 
 WITHIN = (0.5, 0.1, 0.05)  # relative error of the conductance
 FACTORS = np.geomspace(0.25, 2.5, 24)  # on the nominal dose

@@ -22,13 +22,13 @@ from matplotlib.figure import Figure
 from scipy.stats import trim_mean
 
 from agents.controllers import controller
-from agents.evaluate import TUNING, evaluate
-from agents.train import EVALUATION_SEED, TrainConfig, checkpoint_file, train
-from agents.tune import tune
+from agents.evaluation import TUNING, evaluate
+from agents.training import EVALUATION_SEED, TrainConfig, checkpoint_file, train
+from agents.tuning import tune
 from memenv import WriteVerify
-from memenv.command import option, parse
+from memenv.experiments.options import option, parse
+from memenv.experiments.runs import csv_text
 from memenv.files import write_whole
-from memenv.runs import csv_text
 
 LINES = ("ispp", "history")  # controllers drawn for comparison
 RESAMPLES = 10_000  # of the bootstrap over seeds

@@ -19,7 +19,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 import memenv
-from agents.sb3 import GymVecEnv
+from agents.sb3.vec_env import GymVecEnv
 
 ENVS, TURNS, ROLLOUTS = 1024, 7, 4
 SETTINGS: dict[str, Any] = {"n_steps": 16, "batch_size": 4096, "n_epochs": 4, "policy_kwargs": {"net_arch": [64, 64]}}

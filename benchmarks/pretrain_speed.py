@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from intervals import markdown
 
-from memenv.command import option, parse
-from memenv.fewshot.glyphs import glyphs
-from metalearn.train import Learner, PretrainConfig, completed
+from memenv.experiments.options import option, parse
+from memenv.few_shot.glyphs import glyphs
+from metalearn.pretraining import Learner, PretrainConfig, completed
 
 
 @dataclass(frozen=True, kw_only=True)

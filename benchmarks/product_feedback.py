@@ -7,7 +7,7 @@ The same policy for single cells programs every array, rows at a time, behind tr
     cells        every cell to its own target, all with one tolerance
     differences  one cell of a pair stays where it is if the other can make the difference
     passed on    and rows take over, through the second moment of the inputs, what is left of the errors of others
-    feedback     and each row gets the precision that its inputs ask for (`agents.array_feedback` as it is used)
+    feedback     and each row gets the precision that its inputs ask for (`agents.arrays.product_feedback` as it is used)
 
 Inputs and weights: `digits`, the first layer of a network trained on scikit-learn's digits with its real inputs;
 `correlated`, random weights and normal inputs that resemble their neighbours' and have different sizes; `white`, random
@@ -21,7 +21,7 @@ resample: where stuck cells rule, tolerances hardly matter to it.
 
 With `--trials` the settings of the feedback are learned first, by the cross-entropy method, on other chips, on smaller
 arrays with random weights and correlated inputs, so that `price` times the pulses of a cell plus the product error is
-least. Without, those of `agents.array_feedback.Feedback` are used, which were found so.
+least. Without, those of `agents.arrays.product_feedback.Feedback` are used, which were found so.
 """
 
 import dataclasses
@@ -37,19 +37,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from intervals import Interval, interval, markdown, shown
 
-from agents.array_feedback import Feedback, write_product
-from agents.array_writing import Written, for_weights, fresh_array, write_array
-from agents.compare import Row
-from agents.evaluate import EVALUATION, TUNING
+from agents.arrays.product_feedback import Feedback, write_product
+from agents.arrays.writing import Written, for_weights, fresh_array, write_array
+from agents.comparison import Row
+from agents.evaluation import EVALUATION, TUNING
 from agents.library import load_policy
-from agents.tune import tune
-from memenv.command import option, parse
-from memenv.crossbar import Crossbar
+from agents.tuning import tune
+from memenv.crossbars.crossbar import Crossbar
+from memenv.crossbars.encoding import Encoding
 from memenv.envs.task import Streams
-from memenv.envs.write_verify import WriteVerify
+from memenv.envs.write_verify.task import WriteVerify
+from memenv.experiments.options import option, parse
+from memenv.experiments.runs import csv_text
 from memenv.files import write_whole
-from memenv.pairs import Encoding
-from memenv.runs import csv_text
 
 WORKLOADS = ("digits", "correlated", "white")
 METHODS = ("cells", "differences", "passed on", "feedback")

@@ -21,18 +21,18 @@ from pathlib import Path
 import numpy as np
 from intervals import Interval, interval, markdown, ratio_interval, shown
 
-from agents.compare import Row
-from agents.evaluate import EVALUATION, evaluate, seeded
+from agents.comparison import Row
+from agents.evaluation import EVALUATION, evaluate, seeded
 from agents.library import load_policy
-from agents.policies import Policy
-from agents.tune import tune
+from agents.policy import Policy
+from agents.tuning import tune
 from memenv.arrays import put, take
-from memenv.command import option, parse
-from memenv.correlated import SmoothNormals
+from memenv.devices.spatial import SmoothNormals
 from memenv.envs.task import Streams
-from memenv.envs.write_verify import WriteVerify
+from memenv.envs.write_verify.task import WriteVerify
+from memenv.experiments.options import option, parse
+from memenv.experiments.runs import csv_text
 from memenv.files import write_whole
-from memenv.runs import csv_text
 
 ORACLE = "clairvoyant"
 SETTLED = 2  # targets, or cells of an array, after which a policy is compared with the clairvoyant

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from agents.evaluate import evaluate
-from agents.sb3 import GymVecEnv
-from agents.sb3_policy import SB3Policy, make_model
+from agents.evaluation import evaluate
+from agents.sb3.policy import SB3Policy, make_model
+from agents.sb3.vec_env import GymVecEnv
 from memenv import WriteVerify
 from memenv.envs import TaskVectorEnv
 

@@ -12,13 +12,13 @@ import sys
 import numpy as np
 
 from agents import load_policy
-from agents.array_writing import for_weights, fresh_array, write_array
-from agents.policies import Policy
-from agents.tune import tune
+from agents.arrays.writing import for_weights, fresh_array, write_array
+from agents.policy import Policy
+from agents.tuning import tune
 from memenv import WriteVerify
-from memenv.crossbar import Crossbar
+from memenv.crossbars.crossbar import Crossbar
+from memenv.crossbars.encoding import Encoding
 from memenv.envs.task import Streams
-from memenv.pairs import Encoding
 
 if importlib.util.find_spec("sklearn") is None:
     print("skipped: scikit-learn is missing; pip install 'memenv[digits]'")

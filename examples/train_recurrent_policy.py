@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 import agents
-from agents.evaluate import evaluate
-from agents.train import TrainConfig, train
+from agents.evaluation import evaluate
+from agents.training import TrainConfig, train
 from memenv import WriteVerify
 
 QUICK = "MEMENV_QUICK" in os.environ

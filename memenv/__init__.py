@@ -1,14 +1,14 @@
 """memenv: reinforcement-learning environments for programming memristor crossbars and for learning on them."""
 
-from memenv.converters import Converter, CrossbarError
-from memenv.crossbar import Crossbar
-from memenv.device import Device, Driver, Mismatch, Read, Retention, State
+from memenv.circuits.solver import Wires
+from memenv.crossbars.converters import Converter, CrossbarError
+from memenv.crossbars.crossbar import Crossbar
+from memenv.devices.catalogue import load_device, presets
+from memenv.devices.device import Device, Driver, Mismatch, Read, Retention, State
+from memenv.devices.law import Response
+from memenv.devices.mixture import Mixture
+from memenv.devices.records import DeviceError, from_json, to_json
 from memenv.envs import CrossbarProgram, WriteVerify, register
-from memenv.law import Response
-from memenv.mixture import Mixture
-from memenv.presets import load_device, presets
-from memenv.records import DeviceError, from_json, to_json
-from memenv.wires import Wires
 
 __version__ = "0.1.0"
 __all__ = [

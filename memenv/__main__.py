@@ -12,15 +12,15 @@ from typing import Any
 
 TRACEBACK = "MEMENV_TRACEBACK"  # set, errors are shown with where they came from
 COMMANDS = {
-    "compare": ("agents.compare", "compare controllers and policies on a device: table, picture, files"),
-    "train": ("agents.train", "train a policy for a device"),
-    "import-policy": ("agents.import_policy", "make arrays of a stable-baselines3 .zip that you trust"),
-    "program": ("agents.program", "program a matrix of weights into crossbars"),
-    "tune": ("agents.tune", "tune classical controllers for a device"),
-    "pretrain": ("metalearn.train", "pretrain a network to learn from a few examples, on a device too"),
-    "fewshot": ("metalearn.fewshot", "learn from a few examples on a device: table, picture, files"),
-    "devices": ("memenv.devices", "list, show or plot devices"),
-    "fit": ("memenv.fit_command", "fit a device record to pulse measurements"),
+    "compare": ("agents.comparison", "compare controllers and policies on a device: table, picture, files"),
+    "train": ("agents.training", "train a policy for a device"),
+    "import-policy": ("agents.sb3.importing", "make arrays of a stable-baselines3 .zip that you trust"),
+    "program": ("agents.arrays.programming", "program a matrix of weights into crossbars"),
+    "tune": ("agents.tuning", "tune classical controllers for a device"),
+    "pretrain": ("metalearn.pretraining", "pretrain a network to learn from a few examples, on a device too"),
+    "fewshot": ("metalearn.few_shot", "learn from a few examples on a device: table, picture, files"),
+    "devices": ("memenv.devices.command", "list, show or plot devices"),
+    "fit": ("memenv.fitting.command", "fit a device record to pulse measurements"),
 }
 
 

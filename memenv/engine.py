@@ -24,11 +24,11 @@ import numpy as np
 
 from memenv.arrays import Array, take, tree_map
 from memenv.bounds import is_word, shown
-from memenv.crossbar import Crossbar, CrossbarState
-from memenv.device import Device, State
-from memenv.fused.run import Unfit, run
-from memenv.noise import FRESH_LANES, PULSE_LANES, READ_LANES, WRITE_LANES, Draws, Key, Lanes, Noise
-from memenv.operations import Operations
+from memenv.compiler.counter_rng import FRESH_LANES, PULSE_LANES, READ_LANES, WRITE_LANES, Draws, Key, Lanes, Noise
+from memenv.compiler.runtime import Unfit, run
+from memenv.crossbars.crossbar import Crossbar, CrossbarState
+from memenv.crossbars.operations import Operations
+from memenv.devices.device import Device, State
 
 NAMES = ("auto", "numpy", "numba")
 WORTHWHILE = 4096  # cells, above which the seconds of compilation are soon regained

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from memenv.bounds import MANY
-from memenv.command import Options, option
-from memenv.fewshot.chips import Hardware
-from memenv.updates import ASSUMED
+from memenv.experiments.options import Options, option
+from memenv.few_shot.chips import Hardware
+from memenv.learning.updates import ASSUMED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memenv.fewshot.characters import SIDE, Characters, Split
+from memenv.few_shot.characters import SIDE, Characters, Split
 from memenv.files import TRUTH, UNREADABLE, WHOLE, Entry, load_archive, read_regular
 
 VARIABLE = "MEMENV_OMNIGLOT"  # the folder, where none is passed

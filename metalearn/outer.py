@@ -8,13 +8,13 @@ import torch
 from torch.nn.functional import cross_entropy, one_hot
 
 from memenv.arrays import tree_map
-from memenv.fewshot.chips import Draws, Hardware, chip_outputs, fresh_chip, write
-from memenv.fewshot.compiled import fits
-from memenv.fewshot.episodes import Episodes
-from memenv.onchip import matrix, rest
-from metalearn.adapt import ideal, ideal_outputs, last, on_chip
-from metalearn.compiled import chips_of, learning
-from metalearn.network import Network
+from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, write
+from memenv.few_shot.compiled_chips import fits
+from memenv.few_shot.episodes import Episodes
+from memenv.learning.step import matrix, rest
+from metalearn.adaptation import ideal, ideal_outputs, last, on_chip
+from metalearn.compiled_chips import chips_of, learning
+from metalearn.models import Network
 
 METHODS = ("maml", "fomaml", "anil", "reptile")
 
@@ -27,7 +27,7 @@ class InnerLoop:
     # reptile: no derivatives, the start follows where learning went
     hardware: Hardware | None = None  # None: ideal updates
     rest: float = 0.0  # [s] from the last step to the queries
-    engine: str = "auto"  # "numpy", "numba", or where `memenv.fewshot.compiled.fits` says so
+    engine: str = "auto"  # "numpy", "numba", or where `memenv.few_shot.compiled_chips.fits` says so
 
     @property
     def first_order(self) -> bool:

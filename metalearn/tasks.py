@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from memenv.fewshot.characters import SIDE, Characters
-from memenv.fewshot.episodes import Episodes, draw_without_repeats
+from memenv.few_shot.characters import SIDE, Characters
+from memenv.few_shot.episodes import Episodes, draw_without_repeats
 
 AMPLITUDE = (0.1, 5.0)  # sine regression as in Finn, Abbeel, Levine, ICML 2017, section 5.1 (arXiv 1703.03400)
 PHASE = (0.0, np.pi)  # [rad]

@@ -9,11 +9,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from memenv.arrays import tree_map
-from memenv.device import Device, Retention
+from memenv.compiler.counter_rng import Key
+from memenv.devices.device import Device, Retention
+from memenv.devices.law import dose_to_reach, pulse_worth
+from memenv.devices.records import PARTS, RANGES, DeviceError, validate
 from memenv.engine import Engine
-from memenv.law import dose_to_reach, pulse_worth
-from memenv.noise import Key
-from memenv.records import PARTS, RANGES, DeviceError, validate
 
 ENDS = ("low", "middle", "high")
 

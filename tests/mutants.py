@@ -43,27 +43,27 @@ class Fault(NamedTuple):
 
 FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose name is the fact that is no longer true
     PROTOCOL + "::test_training_tuning_and_evaluation_never_see_each_others_cells": (
-        Fault("agents/tune.py", "cells, seed, purpose=TUNING)", "cells, seed)"),
-        Fault("agents/evaluate.py", "default_rng((purpose, seed))", "default_rng(seed)"),
-        Fault("agents/train.py", "EVALUATION_SEED, purpose=TUNING)", "EVALUATION_SEED)"),
-        Fault("agents/train.py", "_fresh_seed(config.seed, 0)", "config.seed"),
+        Fault("agents/tuning.py", "cells, seed, purpose=TUNING)", "cells, seed)"),
+        Fault("agents/evaluation.py", "default_rng((purpose, seed))", "default_rng(seed)"),
+        Fault("agents/training.py", "EVALUATION_SEED, purpose=TUNING)", "EVALUATION_SEED)"),
+        Fault("agents/training.py", "_fresh_seed(config.seed, 0)", "config.seed"),
     ),
     PROTOCOL + "::test_training_through_the_device_draws_from_seeds_of_its_own": (
-        Fault("agents/pulse_training.py", "seeded(config.seed, TRAINING)", "seeded(config.seed, 0)"),
-        Fault("agents/pulse_training.py", "seeded(config.seed, TRAINING)", "seeded(config.seed, 1)"),
+        Fault("agents/predictor/training.py", "seeded(config.seed, TRAINING)", "seeded(config.seed, 0)"),
+        Fault("agents/predictor/training.py", "seeded(config.seed, TRAINING)", "seeded(config.seed, 1)"),
     ),
     PROTOCOL + "::test_a_resumed_training_goes_on_with_other_cells_and_ends_where_it_was_to_end": (
-        Fault("agents/train.py", "model.set_random_seed(_fresh_seed(config.seed, model.num_timesteps))", "pass"),
+        Fault("agents/training.py", "model.set_random_seed(_fresh_seed(config.seed, model.num_timesteps))", "pass"),
     ),
     PROTOCOL + "::test_a_resumed_training_through_the_device_goes_on_with_other_noise_at_the_rate_where_it_was": (
-        Fault("agents/train.py", "seed=_fresh_seed(config.seed, done),", "seed=config.seed,"),
-        Fault("agents/train.py", "iterations=config.steps - done,", "iterations=config.steps,"),
-        Fault("agents/train.py", "learning_rate=settings.learning_rate * float(rate),", ""),
+        Fault("agents/training.py", "seed=_fresh_seed(config.seed, done),", "seed=config.seed,"),
+        Fault("agents/training.py", "iterations=config.steps - done,", "iterations=config.steps,"),
+        Fault("agents/training.py", "learning_rate=settings.learning_rate * float(rate),", ""),
     ),
     FEW_SHOT + "::test_agents_meet_other_chips_in_each_batch_and_for_each_purpose": (
-        Fault("agents/few_shot.py", "purpose: int = EVALUATION, batch", "purpose: int = 1, batch"),
-        Fault("agents/few_shot.py", "rng = seeded(seed, purpose)", "rng = seeded(seed, EVALUATION)"),
-        Fault("agents/few_shot.py", "Streams(rng.spawn(1)[0])", "Streams(seeded(seed, purpose))"),
+        Fault("agents/few_shot/schedules.py", "purpose: int = EVALUATION, batch", "purpose: int = 1, batch"),
+        Fault("agents/few_shot/schedules.py", "rng = seeded(seed, purpose)", "rng = seeded(seed, EVALUATION)"),
+        Fault("agents/few_shot/schedules.py", "Streams(rng.spawn(1)[0])", "Streams(seeded(seed, purpose))"),
     ),
     FEW_SHOT + "::test_the_benchmark_tunes_agents_on_the_split_and_the_seeds_that_its_table_does_not_see": (
         Fault(
@@ -75,29 +75,29 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     ),
     FEW_SHOT + "::test_every_batch_of_an_evaluation_has_chips_noise_and_tasks_of_its_own": (
         Fault(
-            "metalearn/evaluate.py",
+            "metalearn/evaluation.py",
             "default_rng([seed, number, 3 * purpose + k])",
             "default_rng([seed, 3 * purpose + k])",
         ),
-        Fault("metalearn/evaluate.py", "min(BATCH, episodes - number * BATCH)", "BATCH"),
+        Fault("metalearn/evaluation.py", "min(BATCH, episodes - number * BATCH)", "BATCH"),
     ),
     FEW_SHOT + "::test_tuning_sees_neither_chips_nor_noise_nor_tasks_of_the_evaluation": (
         Fault(
-            "metalearn/evaluate.py", "default_rng([seed, number, 3 * purpose + k])", "default_rng([seed, number, k])"
+            "metalearn/evaluation.py", "default_rng([seed, number, 3 * purpose + k])", "default_rng([seed, number, k])"
         ),
-        Fault("metalearn/evaluate.py", "purpose=TUNING, **options", "**options"),
+        Fault("metalearn/evaluation.py", "purpose=TUNING, **options", "**options"),
     ),
     FEW_SHOT + "::test_every_batch_of_compiled_chips_has_chips_of_its_own": (
-        Fault("metalearn/evaluate.py", "Chips(hardware, int(chip_rng.integers(2**62)))", "Chips(hardware, 0)"),
+        Fault("metalearn/evaluation.py", "Chips(hardware, int(chip_rng.integers(2**62)))", "Chips(hardware, 0)"),
     ),
     FEW_SHOT + "::test_pretraining_is_judged_on_characters_chips_and_noise_that_do_not_train_it": (
-        Fault("metalearn/train.py", '"purpose": TUNING}', '"purpose": 0}'),
-        Fault("metalearn/train.py", "(order[:-VALIDATION], order[-VALIDATION:])", "(order, order[-VALIDATION:])"),
-        Fault("metalearn/train.py", "default_rng([self.config.seed, number])", "default_rng(self.config.seed)"),
-        Fault("metalearn/train.py", "seed, loop = int(rng.integers(2**62))", "seed, loop = self.config.seed"),
+        Fault("metalearn/pretraining.py", '"purpose": TUNING}', '"purpose": 0}'),
+        Fault("metalearn/pretraining.py", "(order[:-VALIDATION], order[-VALIDATION:])", "(order, order[-VALIDATION:])"),
+        Fault("metalearn/pretraining.py", "default_rng([self.config.seed, number])", "default_rng(self.config.seed)"),
+        Fault("metalearn/pretraining.py", "seed, loop = int(rng.integers(2**62))", "seed, loop = self.config.seed"),
     ),
     FEW_SHOT + "::test_the_command_tunes_on_training_characters_and_judges_on_others": (
-        Fault("metalearn/fewshot.py", "characters.train.images[:TUNING]", "characters.test.images[:TUNING]"),
+        Fault("metalearn/few_shot.py", "characters.train.images[:TUNING]", "characters.test.images[:TUNING]"),
     ),
     FEW_SHOT + "::test_no_character_of_omniglot_trains_and_judges": (
         Fault(
@@ -111,12 +111,12 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     ),
     FEW_SHOT + "::test_no_drawing_is_learned_from_and_asked_and_labels_mean_the_same_class": (
         Fault(
-            "memenv/fewshot/episodes.py",
+            "memenv/few_shot/episodes.py",
             "np.split(inputs[kind, instance], [shots], axis=1)",
             "inputs[kind, instance[:, :shots]], inputs[kind, instance[:, :-shots]]",
         ),
         Fault(
-            "memenv/fewshot/episodes.py",
+            "memenv/few_shot/episodes.py",
             "np.tile(label, (tasks, shots)), query",
             "np.tile(label[::-1], (tasks, shots)), query",
         ),
@@ -141,61 +141,61 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     ),
     PROTOCOL + "::test_a_cell_stays_the_same_as_long_as_it_is_programmed": (
         Fault(
-            "agents/evaluate.py",
+            "agents/evaluation.py",
             "episode = task.transition(episode, action,",
             "episode = task.transition(task.with_chip(episode, task.fabricate(streams.chip, len(rows))), action,",
         ),
     ),
     PROTOCOL + "::test_only_an_oracle_looks_at_the_chip": (
         Fault(
-            "agents/bayes.py",
+            "agents/classical/bayes.py",
             "return Belief(take(self._prior, np.zeros(shape, int))",
             "return Belief(take(chip, np.arange(cells)[:, None] + np.zeros(shape, int))",
         ),
     ),
     PROTOCOL + "::test_several_devices_are_trained_on_in_turn": (
-        Fault("agents/pulse_training.py", "devices[iteration % len(devices)]", "devices[0]"),
+        Fault("agents/predictor/training.py", "devices[iteration % len(devices)]", "devices[0]"),
     ),
     PROTOCOL + "::test_tuning_pays_for_failures_what_evaluation_counts": (
-        Fault("agents/tune.py", "outcomes.pulses + task.max_pulses * ~outcomes.accepted", "outcomes.pulses"),
+        Fault("agents/tuning.py", "outcomes.pulses + task.max_pulses * ~outcomes.accepted", "outcomes.pulses"),
         Fault(
-            "agents/tune.py", "task.max_pulses * ~outcomes.accepted", "task.max_pulses * (outcomes.acceptances == 0)"
+            "agents/tuning.py", "task.max_pulses * ~outcomes.accepted", "task.max_pulses * (outcomes.acceptances == 0)"
         ),
     ),
     PROTOCOL + "::test_training_keeps_the_policy_whose_failures_are_paid_as_in_tuning": (
-        Fault("agents/train.py", "one.pulses + max_pulses * ~one.accepted", "one.pulses[one.accepted]"),
+        Fault("agents/training.py", "one.pulses + max_pulses * ~one.accepted", "one.pulses[one.accepted]"),
     ),
     PROTOCOL + "::test_what_reinforcement_learning_earns_is_minus_the_cost_of_tuning": (
-        Fault("agents/train.py", 'own["weight_acceptance"] = WriteVerify.weight_pulses * config.max_pulses', "pass"),
+        Fault("agents/training.py", 'own["weight_acceptance"] = WriteVerify.weight_pulses * config.max_pulses', "pass"),
     ),
     "tests/test_train.py::test_of_policies_that_judging_cannot_tell_apart_the_latest_is_kept": (
-        Fault("agents/train.py", "1 + ALIKE) * least", "1 + ALIKE) * max(row['cost'] for row in self.rows)"),
+        Fault("agents/training.py", "1 + ALIKE) * least", "1 + ALIKE) * max(row['cost'] for row in self.rows)"),
     ),
     "tests/test_train.py::test_an_interrupted_run_resumes_from_its_last_checkpoint": (
-        Fault("agents/train.py", 'row["steps"] <= steps]', 'row["steps"] < steps]'),
+        Fault("agents/training.py", 'row["steps"] <= steps]', 'row["steps"] < steps]'),
     ),
     PROTOCOL + "::test_every_trial_is_judged_on_the_same_cells_and_the_best_of_the_last_judgement_wins": (
         Fault(
-            "agents/tune.py",
+            "agents/tuning.py",
             "judged(build(point), cells, seed) for point in points",
             "judged(build(point), cells, seed + n) for n, point in enumerate(points)",
         ),
-        Fault("agents/tune.py", "while len(points) < trials:", "while len(points) < trials - 1:"),
-        Fault("agents/tune.py", "build(finalists[np.argmin(final)])", "build(finalists[0])"),
-        Fault("agents/tune.py", "points[np.argsort(scores)[:FINALISTS]]", "points[:FINALISTS]"),
+        Fault("agents/tuning.py", "while len(points) < trials:", "while len(points) < trials - 1:"),
+        Fault("agents/tuning.py", "build(finalists[np.argmin(final)])", "build(finalists[0])"),
+        Fault("agents/tuning.py", "points[np.argsort(scores)[:FINALISTS]]", "points[:FINALISTS]"),
     ),
     PROTOCOL + "::test_a_comparison_judges_the_policy_that_was_tuned_in_the_task_that_was_asked_for": (
-        Fault("agents/compare.py", "outcomes = evaluate(tuned.policy, task", "outcomes = evaluate(policy, task"),
-        Fault("agents/compare.py", "confirm_reads=config.confirm_reads,", ""),
+        Fault("agents/comparison.py", "outcomes = evaluate(tuned.policy, task", "outcomes = evaluate(policy, task"),
+        Fault("agents/comparison.py", "confirm_reads=config.confirm_reads,", ""),
     ),
     PROTOCOL + "::test_intervals_of_a_comparison_cover_the_truth_in_95_of_100_experiments": (
-        Fault("agents/compare.py", "[2.5, 97.5]) if len(draws)", "[10.0, 90.0]) if len(draws)"),
-        Fault("agents/compare.py", "rng.integers(cells, size=(50, cells))", "rng.integers(cells, size=(cells, 50))"),
+        Fault("agents/comparison.py", "[2.5, 97.5]) if len(draws)", "[10.0, 90.0]) if len(draws)"),
+        Fault("agents/comparison.py", "rng.integers(cells, size=(50, cells))", "rng.integers(cells, size=(cells, 50))"),
     ),
     PROTOCOL + "::test_intervals_of_a_programmed_matrix_cover_the_truth_in_95_of_100_experiments": (
-        Fault("agents/program_report.py", "1.96 * values.std()", "1.28 * values.std()"),
+        Fault("agents/arrays/report.py", "1.96 * values.std()", "1.28 * values.std()"),
         Fault(
-            "agents/program_report.py",
+            "agents/arrays/report.py",
             "values.std() / np.sqrt(len(values))",
             "values.std() / np.sqrt(len(values) - 75)",
         ),
@@ -212,76 +212,78 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         ),
     ),
     "tests/test_metalearn_evaluate.py::test_intervals_cover_the_mean_in_95_of_100_cases": (
-        Fault("metalearn/evaluate.py", "Z = 1.96", "Z = 1.28"),
+        Fault("metalearn/evaluation.py", "Z = 1.96", "Z = 1.28"),
     ),
     PROTOCOL + "::test_percentiles_and_means_are_over_all_cells_and_errors_over_the_accepted": (
         Fault(
-            "agents/compare.py",
+            "agents/comparison.py",
             "np.percentile(pulses, share, axis=-1)",
             "np.percentile(pulses[accepted], share, axis=-1)",
         ),
-        Fault("agents/compare.py", '("p95", 95)', '("p95", 90)'),
-        Fault("agents/compare.py", "(outcomes.error[rows] ** 2 * accepted)", "(outcomes.error[rows] ** 2)"),
+        Fault("agents/comparison.py", '("p95", 95)', '("p95", 90)'),
+        Fault("agents/comparison.py", "(outcomes.error[rows] ** 2 * accepted)", "(outcomes.error[rows] ** 2)"),
         Fault(
-            "agents/compare.py",
+            "agents/comparison.py",
             "outcomes.false_acceptances[rows].sum(axis=-1) / wins",
             "outcomes.false_acceptances[rows].mean(axis=-1)",
         ),
     ),
     PROTOCOL + "::test_outcomes_are_those_of_the_last_step_and_of_the_truth": (
-        Fault("agents/evaluate.py", "error=error / size,", "error=error,"),
+        Fault("agents/evaluation.py", "error=error / size,", "error=error,"),
         Fault(
-            "memenv/envs/write_verify.py",
+            "memenv/envs/write_verify/task.py",
             "(np.abs(true_error) > tolerance * (chip.g_max - chip.g_min))",
             "(np.abs(reading - episode.target) > tolerance)",
         ),
     ),
     PROTOCOL + "::test_a_cell_that_is_never_accepted_takes_its_whole_budget_and_no_more": (
-        Fault("agents/evaluate.py", "range(1, task.max_episode_pulses + 2)", "range(1, task.max_episode_pulses)"),
+        Fault("agents/evaluation.py", "range(1, task.max_episode_pulses + 2)", "range(1, task.max_episode_pulses)"),
     ),
     "tests/test_compare.py::test_figures_of_a_controller_that_accepts_nothing_are_stated_without_a_warning": (
         Fault(
-            "agents/evaluate.py",
+            "agents/evaluation.py",
             "(accepted, episode.rounds_left < 0),",
             "(accepted, (episode.rounds_left < 0) | episode.gave_up),",
         ),
     ),
     "tests/test_compare.py::test_rounds_are_counted_one_by_one": (
-        Fault("agents/evaluate.py", "spent[here] + 1", "spent[here]"),
+        Fault("agents/evaluation.py", "spent[here] + 1", "spent[here]"),
     ),
     "tests/test_write_verify.py::test_an_acceptance_needs_every_confirming_read": (
         Fault(
-            "memenv/envs/write_verify.py",
+            "memenv/envs/write_verify/task.py",
             "accepted = accepted & (np.abs(reading - episode.target) <= tolerance)",
             "pass",
         ),
     ),
     PROTOCOL + "::test_energy_and_latency_are_paid_step_by_step": (
         Fault(
-            "memenv/envs/write_verify.py",
+            "memenv/envs/write_verify/task.py",
             "self.weight_latency * episode.step_latency",
             "self.weight_latency * episode.latency",
         ),
         Fault(
-            "memenv/envs/write_verify.py",
+            "memenv/envs/write_verify/task.py",
             "self.weight_energy * episode.step_energy",
             "self.weight_energy * episode.energy",
         ),
     ),
     PROTOCOL + "::test_arrays_pay_for_energy_and_latency_step_by_step": (
-        Fault("memenv/envs/crossbar_program.py", "latency=state.latency - before.latency,", "latency=state.latency,"),
+        Fault(
+            "memenv/envs/crossbar_program/task.py", "latency=state.latency - before.latency,", "latency=state.latency,"
+        ),
     ),
     PROTOCOL + "::test_the_acceptance_that_training_maximises_is_that_of_noisy_reads": (
-        Fault("agents/pulse_training.py", "variance + read_noise**2 +", "variance +"),
+        Fault("agents/predictor/training.py", "variance + read_noise**2 +", "variance +"),
     ),
     PROTOCOL + "::test_training_tells_the_acceptance_the_noise_of_the_devices_reads": (
-        Fault("agents/pulse_training.py", "tolerance, device.read.noise)", "tolerance, 0.0)"),
+        Fault("agents/predictor/training.py", "tolerance, device.read.noise)", "tolerance, 0.0)"),
     ),
     FEW_SHOT + "::test_mixed_precision_owes_what_a_limit_of_pulses_cuts_off": (
-        Fault("memenv/updates.py", "residual = want - pulses * step", "residual = (given - pulses) * step"),
+        Fault("memenv/learning/updates.py", "residual = want - pulses * step", "residual = (given - pulses) * step"),
     ),
     "tests/test_adapt.py::test_the_ideal_loop_and_its_derivative_equal_a_hand_unrolled_one": (
-        Fault("metalearn/adapt.py", "w - rate * weight_gradient", "w + rate * weight_gradient"),
+        Fault("metalearn/adaptation.py", "w - rate * weight_gradient", "w + rate * weight_gradient"),
     ),
     FEW_SHOT + "::test_pretraining_does_not_learn_a_task_from_its_queries": (
         Fault(
@@ -290,73 +292,77 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     ),
     FEW_SHOT + "::test_an_answer_does_not_depend_on_what_else_is_asked": (
         Fault(
-            "metalearn/evaluate.py",
+            "metalearn/evaluation.py",
             "ideal_outputs(step.layers, drawn.query_x)",
             "ideal_outputs(step.layers, drawn.query_x - drawn.query_x.mean(1, keepdims=True))",
         ),
         Fault(
-            "metalearn/evaluate.py",
+            "metalearn/evaluation.py",
             "_share(outputs(layers, drawn.query_x, draws)",
             "_share(outputs(layers, drawn.query_x / drawn.query_x.std(1, keepdims=True), draws)",
         ),
     ),
     FEW_SHOT + "::test_delays_count_from_the_last_step": (
         Fault(
-            "metalearn/evaluate.py",
+            "metalearn/evaluation.py",
             "[share(rested(layers, seconds)) for seconds in delays]",
             "[share(layers := rested(layers, seconds)) for seconds in delays]",
         ),
     ),
     "tests/test_metalearn_train.py::test_an_interrupted_run_resumes_to_where_an_uninterrupted_one_ends": (
         Fault(
-            "metalearn/train.py",
+            "metalearn/pretraining.py",
             "for step in range(curve.done, config.steps):",
             "for step in range(curve.done + bool(curve.done), config.steps):",
         ),
-        Fault("metalearn/train.py", '"optimiser": self.learner.optimiser}', '"optimiser": torch.nn.Identity()}'),
+        Fault("metalearn/pretraining.py", '"optimiser": self.learner.optimiser}', '"optimiser": torch.nn.Identity()}'),
     ),
     PROGRAM + "::test_a_product_is_judged_on_inputs_that_it_was_not_programmed_for": (
-        Fault("agents/program.py", "(inputs[1::2] if product else inputs)", "(inputs[::2] if product else inputs)"),
+        Fault(
+            "agents/arrays/programming.py",
+            "(inputs[1::2] if product else inputs)",
+            "(inputs[::2] if product else inputs)",
+        ),
     ),
     PROGRAM + "::test_feedback_is_given_the_examples_and_never_what_is_judged": (
-        Fault("agents/program.py", "examples=inputs[::2] if product", "examples=inputs if product"),
+        Fault("agents/arrays/programming.py", "examples=inputs[::2] if product", "examples=inputs if product"),
     ),
     PROGRAM + "::test_every_tile_has_a_chip_starts_and_noise_of_its_own": (
         Fault(
-            "agents/tiles.py",
+            "agents/arrays/tiles.py",
             "default_rng((EVALUATION, self.seed, tile.row, tile.col))",
             "default_rng((EVALUATION, self.seed))",
         ),
-        Fault("agents/tiles.py", "self.seed, tile.row, tile.col))", "self.seed, tile.row + tile.col))"),
+        Fault("agents/arrays/tiles.py", "self.seed, tile.row, tile.col))", "self.seed, tile.row + tile.col))"),
     ),
     PROGRAM + "::test_a_converter_that_has_the_levels_of_the_inputs_changes_nothing": (
         Fault(
-            "agents/program.py",
+            "agents/arrays/programming.py",
             "dac=Converter(bits=config.dac_bits, full_scale=volts)",
             "dac=Converter(bits=config.dac_bits, full_scale=2 * volts)",
         ),
     ),
     PROGRAM + "::test_the_converters_end_where_the_largest_signals_do": (
-        Fault("agents/program.py", "full_scale=config.adc_range * largest", "full_scale=largest"),
+        Fault("agents/arrays/programming.py", "full_scale=config.adc_range * largest", "full_scale=largest"),
     ),
     PROGRAM + "::test_what_programs_has_the_parameters_that_tuning_found": (
-        Fault("agents/program.py", ", policy=tuned.policy", ""),
+        Fault("agents/arrays/programming.py", ", policy=tuned.policy", ""),
     ),
     PROGRAM + "::test_products_are_judged_with_the_noise_of_reads_and_cells_by_the_truth": (
         Fault(
-            "agents/program_report.py",
+            "agents/arrays/report.py",
             '"false_acceptances": int((accepted & ~inside).sum())',
             '"false_acceptances": int((~inside).sum())',
         ),
         Fault(
-            "agents/tiles.py",
+            "agents/arrays/tiles.py",
             "crossbar.product(state, voltages, noise)",
             "crossbar.product(state, voltages, (0 * noise[0], 0 * noise[1]))",
         ),
     ),
     PROGRAM + "::test_feedback_hears_reads_and_not_the_truth": (
         Fault(
-            "agents/array_feedback.py",
+            "agents/arrays/product_feedback.py",
             "encoding.decode(written.reading) - wanted",
             "encoding.decode(line.conductance(written.state)) - wanted",
         ),

@@ -9,11 +9,11 @@ import torch
 from torch.func import vmap
 
 from memenv.arrays import tree_map
-from memenv.fewshot.chips import Draws, Hardware, chip_outputs, fresh_chip, total, write
-from memenv.fewshot.episodes import Episodes
-from memenv.presets import load_device
-from metalearn.adapt import by_first_pulse, ideal, ideal_outputs, last, on_chip, straight_through
-from metalearn.network import Network, Pixels
+from memenv.devices.catalogue import load_device
+from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, total, write
+from memenv.few_shot.episodes import Episodes
+from metalearn.adaptation import by_first_pulse, ideal, ideal_outputs, last, on_chip, straight_through
+from metalearn.models import Network, Pixels
 from metalearn.outer import METHODS, InnerLoop, outer_loss
 
 TASKS, WAYS, SIZES = 3, 4, (6, 7, 5, 4)
@@ -166,7 +166,7 @@ def test_rounding_counts_as_the_identity(rng):
 
 
 def test_the_derivative_of_a_train_is_the_step_of_one_pulse(rng):
-    from memenv.pulse_trains import Train, after
+    from memenv.learning.pulse_trains import Train, after
 
     device = load_device("taox-sandia")
     chip = tensors(device.fabricate(rng, 5))

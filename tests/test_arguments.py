@@ -11,7 +11,7 @@ from odd import VALUES
 
 import memenv
 from memenv.bounds import MANY, MOST, MOST_SEED, is_word, real, whole
-from memenv.crossbar import Crossbar
+from memenv.crossbars.crossbar import Crossbar
 from memenv.envs import CrossbarProgram, FewShot, TaskError, WriteVerify
 
 SMALL = {

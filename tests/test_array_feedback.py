@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.array_feedback import NARROWEST, WIDEST, Feedback, for_difference, rows_of, write_product
-from agents.array_writing import Written, for_weights, fresh_array, write_array
-from agents.classical import HistoryInverse
-from agents.evaluate import EVALUATION, seeded
+from agents.arrays.product_feedback import NARROWEST, WIDEST, Feedback, for_difference, rows_of, write_product
+from agents.arrays.writing import Written, for_weights, fresh_array, write_array
+from agents.classical.write_verify import HistoryInverse
+from agents.evaluation import EVALUATION, seeded
 from memenv import Mismatch, WriteVerify, load_device
-from memenv.crossbar import Crossbar
+from memenv.crossbars.crossbar import Crossbar
+from memenv.crossbars.encoding import Encoding
 from memenv.envs.task import Streams
-from memenv.pairs import Encoding
 
 ROWS, OUTPUTS = 12, 8
 UNIFORM = Feedback(tolerance=0.03, exponent=0.0, ridge=1e-3)

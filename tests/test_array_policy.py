@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import memenv  # noqa: F401, registers the environments
-from agents.array_policy import EachCell
-from memenv.envs.crossbar_program import CrossbarProgram
+from agents.arrays.each_cell import EachCell
+from memenv.envs.crossbar_program.task import CrossbarProgram
 
 
 def programmed(name, **options):

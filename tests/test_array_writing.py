@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.array_writing import Written, at, for_weights, fresh_array, write_array
-from agents.classical import ISPP, HistoryInverse
-from agents.evaluate import EVALUATION, evaluate, seeded
+from agents.arrays.writing import Written, at, for_weights, fresh_array, write_array
+from agents.classical.write_verify import ISPP, HistoryInverse
+from agents.evaluation import EVALUATION, evaluate, seeded
 from agents.library import load_policy
 from memenv import Mismatch, WriteVerify, load_device
-from memenv.crossbar import Crossbar, CrossbarState, shaped
+from memenv.crossbars.crossbar import Crossbar, CrossbarState, shaped
+from memenv.crossbars.encoding import Encoding, reach
 from memenv.envs.task import Streams
-from memenv.pairs import Encoding, reach
 
 ROWS, COLS = 16, 20
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from memenv import arrays
-from memenv.device import Device, Response, State
+from memenv.devices.device import Device, Response, State
 
 
 class Pair(NamedTuple):

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.bayes import Bayesian, Clairvoyant
-from agents.classical import ISPP, HistoryInverse
-from agents.cost_to_go import CostToGo
-from agents.evaluate import evaluate
-from memenv.device import Mismatch
+from agents.classical.bayes import Bayesian, Clairvoyant
+from agents.classical.cost_to_go import CostToGo
+from agents.classical.write_verify import ISPP, HistoryInverse
+from agents.evaluation import evaluate
+from memenv.devices.catalogue import load_device
+from memenv.devices.device import Mismatch
 from memenv.envs.task import Streams
-from memenv.envs.write_verify import WriteVerify
-from memenv.presets import load_device
+from memenv.envs.write_verify.task import WriteVerify
 
 THRESHOLD = WriteVerify(device="threshold")
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.bayes import Bayesian, Clairvoyant
-from agents.classical import (
+from agents.classical.bayes import Bayesian, Clairvoyant
+from agents.classical.write_verify import (
     ISPP,
     ConstantPulse,
     Controller,
@@ -18,12 +18,12 @@ from agents.classical import (
     VoltageIncrementalPI,
     pulse_for,
 )
-from agents.evaluate import Outcomes, evaluate
+from agents.evaluation import Outcomes, evaluate
 from memenv.arrays import take
-from memenv.device import Device, Mismatch
-from memenv.envs.write_verify import WriteVerify
-from memenv.law import equivalent_pulses
-from memenv.presets import load_device
+from memenv.devices.catalogue import load_device
+from memenv.devices.device import Device, Mismatch
+from memenv.devices.law import equivalent_pulses
+from memenv.envs.write_verify.task import WriteVerify
 
 FEEDBACK = (ISPP, ShrinkingISPP, VoltageIncrementalPI, NominalInverse, HistoryInverse)
 ALL = (ConstantPulse, *FEEDBACK)

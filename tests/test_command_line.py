@@ -11,7 +11,7 @@ import pytest
 from odd import WORDS
 
 from memenv.__main__ import COMMANDS, TRACEBACK, main
-from memenv.command import Options, option, parse
+from memenv.experiments.options import Options, option, parse
 from memenv.files import write_whole
 
 NEEDED = {"program": ["--weights", "w.npy"], "fit": ["data.csv"]}
@@ -124,7 +124,7 @@ def test_whatever_is_raised_ends_in_one_line_unless_a_traceback_is_asked_for(err
     def run(_):
         raise error
 
-    monkeypatch.setattr("memenv.devices.run", run)
+    monkeypatch.setattr("memenv.devices.command.run", run)
     monkeypatch.delenv(TRACEBACK, raising=False)
     line = one_line(capsys, "devices")
     assert re.search(said, line), line

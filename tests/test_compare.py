@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents import compare as comparison
-from agents.classical import ISPP, HistoryInverse, NominalInverse
-from agents.compare import METRICS, CompareConfig, compare, metrics, summary
-from agents.evaluate import EVALUATION, TUNING, Outcomes, evaluate, seeded
-from agents.tune import cost, tune
+from agents import comparison as comparison
+from agents.classical.write_verify import ISPP, HistoryInverse, NominalInverse
+from agents.comparison import METRICS, CompareConfig, compare, metrics, summary
+from agents.evaluation import EVALUATION, TUNING, Outcomes, evaluate, seeded
+from agents.tuning import cost, tune
 from memenv import WriteVerify
 from memenv.__main__ import main
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from memenv.devices.catalogue import load_device
 from memenv.engine import EngineError
-from memenv.fewshot.chips import Hardware
-from memenv.fewshot.compiled import Chips, fits
-from memenv.fewshot.episodes import Episodes
-from memenv.fewshot.initialisations import untrained
-from memenv.presets import load_device
-from metalearn.evaluate import evaluate
-from metalearn.network import Network, Pixels
+from memenv.few_shot.chips import Hardware
+from memenv.few_shot.compiled_chips import Chips, fits
+from memenv.few_shot.episodes import Episodes
+from memenv.few_shot.initialisations import untrained
+from metalearn.evaluation import evaluate
+from metalearn.models import Network, Pixels
 from metalearn.outer import InnerLoop, outer_loss
 
 if importlib.util.find_spec("numba") is None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from memenv.converters import Converter, CrossbarError
+from memenv.crossbars.converters import Converter, CrossbarError
 
 
 def test_an_ideal_converter_changes_nothing():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from memenv.correlated import SmoothNormals
-from memenv.device import Device, Mismatch
+from memenv.devices.device import Device, Mismatch
+from memenv.devices.spatial import SmoothNormals
 
 
 def drawn(rng, arrays=4, rows=48, cols=32, reach=2.0, common=0.8, draws=40) -> np.ndarray:

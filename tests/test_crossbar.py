@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from memenv.arrays import put, take, tree_map
-from memenv.converters import Converter, CrossbarError
-from memenv.crossbar import Crossbar, CrossbarState, shaped
-from memenv.device import Device, Mismatch, Read
-from memenv.operations import one_line
-from memenv.presets import load_device
-from memenv.records import DeviceError
-from memenv.schemes import SCHEMES
-from memenv.tables import TableDevice
-from memenv.wires import Wires
+from memenv.circuits.solver import Wires
+from memenv.crossbars.converters import Converter, CrossbarError
+from memenv.crossbars.crossbar import Crossbar, CrossbarState, shaped
+from memenv.crossbars.operations import one_line
+from memenv.crossbars.schemes import SCHEMES
+from memenv.devices.catalogue import load_device
+from memenv.devices.device import Device, Mismatch, Read
+from memenv.devices.measured import TableDevice
+from memenv.devices.records import DeviceError
 
 SHAPE = (3, 6, 5)
 WIRES = Wires(row_segment=5.0, col_segment=8.0, row_terminal=50.0)
@@ -203,10 +203,10 @@ def test_wires_take_current_and_few_inputs_see_what_many_see(rng, inputs):
 
 
 def test_reads_that_do_not_converge_say_so(rng, monkeypatch):
-    import memenv.crossbar
+    import memenv.crossbars.crossbar
 
-    solve = memenv.crossbar.fast
-    monkeypatch.setattr(memenv.crossbar, "fast", lambda *a: solve(*a, tolerance=1e-30, max_iterations=1))
+    solve = memenv.crossbars.crossbar.fast
+    monkeypatch.setattr(memenv.crossbars.crossbar, "fast", lambda *a: solve(*a, tolerance=1e-30, max_iterations=1))
     crossbar = quiet(wires=WIRES)
     with pytest.warns(RuntimeWarning, match=r"2 of 2 reads did not converge"):
         crossbar.product(fresh(crossbar, rng, (2,)), np.ones((2, 1, 7)), silence(crossbar, 1))

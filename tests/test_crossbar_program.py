@@ -13,13 +13,13 @@ from gymnasium.vector import AutoresetMode
 from nested import same
 
 from memenv import Device, DeviceError, Mismatch, Read, Response, load_device
-from memenv.converters import Converter
-from memenv.crossbar import Crossbar
+from memenv.circuits.solver import Wires
+from memenv.crossbars.converters import Converter
+from memenv.crossbars.crossbar import Crossbar
+from memenv.devices.law import dose_to_reach
 from memenv.envs import CrossbarProgram, CrossbarProgramEnv, TaskError
-from memenv.envs.array_actions import REST
+from memenv.envs.crossbar_program.actions import REST
 from memenv.envs.task import Streams
-from memenv.law import dose_to_reach
-from memenv.wires import Wires
 
 ID = "memenv/CrossbarProgram-v0"
 MODES = {mode.name: mode for mode in AutoresetMode}
@@ -234,7 +234,7 @@ def test_no_observation_element_is_constant(variant):
 
 def test_ppo_takes_the_dictionary_and_maskable_ppo_the_masks():
     contrib = pytest.importorskip("sb3_contrib")
-    from agents.sb3 import GymVecEnv
+    from agents.sb3.vec_env import GymVecEnv
 
     env = GymVecEnv(vector(2, "SAME_STEP", **arguments("lines")))
     agent = contrib.MaskablePPO("MultiInputPolicy", env, n_steps=8, batch_size=8, n_epochs=1, device="cpu", seed=0)
@@ -524,7 +524,7 @@ def test_pictures_show_the_episode():
         ({"inputs": 0}, "inputs is 0, allowed is a whole number >= 1 and <= 1000000 or a matrix"),
         ({"inputs": np.ones((3, 4))}, r"inputs have the shape \(3, 4\), a whole number or a matrix \(n, 8\) is needed"),
         ({"inputs": np.full((3, 8), np.nan)}, "inputs are all zero, or some are NaN or infinite"),
-        ({"crossbar": "64x64"}, "crossbar is '64x64', allowed is a memenv.crossbar.Crossbar, or None"),
+        ({"crossbar": "64x64"}, "crossbar is '64x64', allowed is a memenv.crossbars.crossbar.Crossbar, or None"),
         (
             {"crossbar": Crossbar(), "rows": 4},
             r"rows is given twice, by crossbar too: use crossbar.replace\(rows=...\)",

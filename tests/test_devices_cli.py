@@ -9,8 +9,8 @@ import pytest
 import memenv
 from memenv import Device, Response, from_json, load_device, to_json
 from memenv.__main__ import main
-from memenv.devices import pulses_across, response_curve, step_noise
-from memenv.presets import label
+from memenv.devices.command import pulses_across, response_curve, step_noise
+from memenv.devices.neurosim import label
 
 
 def test_the_list_has_a_line_for_every_preset(capsys):

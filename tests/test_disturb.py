@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from memenv.arrays import tree_map
-from memenv.crossbar import shaped
-from memenv.device import Device, Mismatch, Response, State
-from memenv.disturb import disturbed
-from memenv.operations import Operations, cell_by_cell, line_by_line, one_line
-from memenv.schemes import SCHEMES, Scheme, exposure, seen_voltages
+from memenv.crossbars.crossbar import shaped
+from memenv.crossbars.disturb import disturbed
+from memenv.crossbars.operations import Operations, cell_by_cell, line_by_line, one_line
+from memenv.crossbars.schemes import SCHEMES, Scheme, exposure, seen_voltages
+from memenv.devices.device import Device, Mismatch, Response, State
 
 SHAPE = (2, 5, 4)
 PLANS = ("cells", "rows", "columns")

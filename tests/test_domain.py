@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from agents.domain import HELD_OUT, QUIET, family
-from memenv.device import Mismatch
-from memenv.presets import presets
-from memenv.records import validate
+from agents.predictor.device_family import HELD_OUT, QUIET, family
+from memenv.devices.catalogue import presets
+from memenv.devices.device import Mismatch
+from memenv.devices.records import validate
 
 
 def test_the_family_holds_valid_devices_of_every_preset_that_is_not_held_out():

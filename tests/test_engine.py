@@ -11,12 +11,13 @@ from scipy.special import ndtri
 from scipy.stats import ks_2samp, kstest
 
 from memenv.arrays import tree_map
-from memenv.device import Device, Mismatch, State
+from memenv.compiler import elementary, trace
+from memenv.compiler import runtime as run
+from memenv.compiler.counter_rng import Noise, threefry
+from memenv.devices.catalogue import load_device, presets
+from memenv.devices.device import Device, Mismatch, State
+from memenv.devices.measured import TableDevice
 from memenv.engine import BLOCK, MOST_THREADS, Engine, EngineError, Key, load_engine
-from memenv.fused import elementary, run, trace
-from memenv.noise import Noise, threefry
-from memenv.presets import load_device, presets
-from memenv.tables import TableDevice
 
 NUMPY = load_engine("numpy")
 numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed: memenv[numba]")
@@ -369,8 +370,8 @@ def test_devices_that_differ_in_numbers_only_share_a_loop():
     def text(device):
         term = trace.Term("float32", "array", 0)
         response = device.set.law()
-        from memenv.fused.text import write
-        from memenv.law import move
+        from memenv.compiler.codegen import write
+        from memenv.devices.law import move
 
         return write([move(response, term, 0.0, 1.0, term > 0.5, response.dose * term)])
 

@@ -13,14 +13,14 @@ from gymnasium.vector import AutoresetMode
 from nested import same
 
 from memenv import Device, DeviceError, Mismatch, Read, Response
-from memenv.backprop import cross_entropy
 from memenv.envs import FewShot, FewShotEnv, TaskError
-from memenv.envs.few_shot import of_the_worst
-from memenv.envs.few_shot_actions import MOST_THRESHOLD, SPAN, LearningActions
+from memenv.envs.few_shot.actions import MOST_THRESHOLD, SPAN, LearningActions
+from memenv.envs.few_shot.task import of_the_worst
 from memenv.envs.task import Streams
-from memenv.fewshot import bank
-from memenv.fewshot.characters import Characters
-from memenv.fewshot.glyphs import TRAINING_GLYPHS
+from memenv.few_shot import bank
+from memenv.few_shot.characters import Characters
+from memenv.few_shot.glyphs import TRAINING_GLYPHS
+from memenv.learning.backprop import cross_entropy
 
 ID = "memenv/FewShot-v0"
 MODES = {mode.name: mode for mode in AutoresetMode}
@@ -171,7 +171,7 @@ def test_no_observation_element_is_constant_and_none_leaves_the_space(network, f
 
 def test_ppo_learns_a_step_and_its_shape_is_that_of_the_task(few):
     ppo = pytest.importorskip("stable_baselines3").PPO
-    from agents.sb3 import GymVecEnv
+    from agents.sb3.vec_env import GymVecEnv
 
     env = GymVecEnv(vector(4, "SAME_STEP", **arguments("devices", few)))
     model = ppo("MlpPolicy", env, n_steps=4, batch_size=8, seed=0, device="cpu").learn(16)

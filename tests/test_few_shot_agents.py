@@ -6,20 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agents.evaluate import TUNING
-from agents.few_shot import (
-    ConstantRate,
-    DecayingRate,
-    Schedule,
-    UntilLoss,
-    learn,
-    own_schedule,
-)
-from agents.few_shot_agent import FewShotAgent, shipped_agent
-from agents.tune import tune
+from agents.evaluation import TUNING
+from agents.few_shot.agent import FewShotAgent, shipped_agent
+from agents.few_shot.schedules import ConstantRate, DecayingRate, Schedule, UntilLoss, learn, own_schedule
+from agents.tuning import tune
 from memenv.envs import FewShot
-from memenv.envs.few_shot_actions import SPAN
-from memenv.fewshot import bank
+from memenv.envs.few_shot.actions import SPAN
+from memenv.few_shot import bank
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +149,8 @@ def test_nothing_of_an_agent_is_taken_in_part(changes, message, tmp_path):
 
 def test_training_is_reproducible_and_the_export_decides_as_the_model_does(task, monkeypatch):
     pytest.importorskip("stable_baselines3")
-    from agents import few_shot_training
-    from agents.few_shot_training import exported, ppo, train
+    from agents.few_shot import training as few_shot_training
+    from agents.few_shot.training import exported, ppo, train
 
     monkeypatch.setattr(few_shot_training, "ENVS", 8)
     monkeypatch.setattr(few_shot_training, "ROLLOUT", 8)

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from memenv.arrays import take
-from memenv.device import Device, Mismatch, Read
-from memenv.fit import Fit, fit, read_data
-from memenv.fit_plot import plot
-from memenv.law import Response, equivalent_pulses
-from memenv.presets import label, load_device
-from memenv.pulse_data import PulseData, read_csv
-from memenv.records import DeviceError, from_json, to_json
-from memenv.search import values
+from memenv.devices.catalogue import load_device
+from memenv.devices.device import Device, Mismatch, Read
+from memenv.devices.law import Response, equivalent_pulses
+from memenv.devices.neurosim import label
+from memenv.devices.records import DeviceError, from_json, to_json
+from memenv.fitting.estimation import values
+from memenv.fitting.plot import plot
+from memenv.fitting.pulse_data import PulseData, read_csv
+from memenv.fitting.trains import Fit, fit, read_data
 
 PULSE = {"amplitude": 1.0, "width": 1e-6, "threshold": 0.5, "slope": 0.1}
 DEVICE = Device(

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from memenv.arrays import clip, floor_at, namespace
-from memenv.fused.adjoint import SLOPES, derivatives
-from memenv.fused.cells import Cells
-from memenv.fused.run import run
-from memenv.fused.trace import Routine, Term
-from memenv.noise import Key
+from memenv.compiler.adjoint import SLOPES, derivatives
+from memenv.compiler.counter_rng import Key
+from memenv.compiler.device_axis import Cells
+from memenv.compiler.runtime import run
+from memenv.compiler.trace import Routine, Term
 
 if importlib.util.find_spec("numba") is None:
     pytest.skip("numba is not installed: memenv[numba]", allow_module_level=True)
@@ -82,7 +82,7 @@ def test_every_rule_is_one_of_an_operation_in_use():
 def test_what_has_no_derivative_is_refused():
     x = Term("float32", "array", 0)
     with pytest.raises(TypeError, match="cannot differentiate ndtri"):
-        from memenv.fused.elementary import ndtri
+        from memenv.compiler.elementary import ndtri
 
         derivatives([ndtri(x)], [x], [x])
 

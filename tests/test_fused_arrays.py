@@ -13,13 +13,13 @@ from scipy.stats import ks_2samp
 
 from memenv import Device, load_device
 from memenv.arrays import tree_map
-from memenv.crossbar import Crossbar
+from memenv.circuits.solver import Wires
+from memenv.compiler.counter_rng import READ_LANES, WRITE_LANES, Draws, Key, Lanes, Noise
+from memenv.crossbars.crossbar import Crossbar
 from memenv.engine import load_engine
 from memenv.envs import CrossbarProgram, TaskError, TaskVectorEnv
-from memenv.envs.compiled import CompiledRunner, drawn
+from memenv.envs.compiled_runner import CompiledRunner, drawn
 from memenv.envs.runners import NumpyRunner
-from memenv.noise import READ_LANES, WRITE_LANES, Draws, Key, Lanes, Noise
-from memenv.wires import Wires
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("numba") is None, reason="numba is not installed: memenv[numba]"

@@ -14,11 +14,11 @@ from nested import same
 from scipy.stats import ks_2samp
 
 from memenv import Device, Response, load_device
+from memenv.compiler.counter_rng import Key, Noise
 from memenv.engine import load_engine
 from memenv.envs import TaskError, TaskVectorEnv, WriteVerify
-from memenv.envs.compiled import drawn
+from memenv.envs.compiled_runner import drawn
 from memenv.envs.task import NormalDraw, UniformDraw
-from memenv.noise import Key, Noise
 
 ID = "memenv/WriteVerify-v0"
 STEP = Response(amplitude=1.0, width=1e-6, threshold=0.5, slope=0.1, dose=0.2, gamma=0.0)

@@ -5,10 +5,10 @@ import importlib.util
 import numpy as np
 import pytest
 
-from memenv.fused import run
-from memenv.fused.run import Traced, prepare
-from memenv.fused.trace import Term
-from memenv.noise import Key
+from memenv.compiler import runtime as run
+from memenv.compiler.counter_rng import Key
+from memenv.compiler.runtime import Traced, prepare
+from memenv.compiler.trace import Term
 
 numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed: memenv[numba]")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from memenv.law import Law, Response, dose_to_reach, equivalent_pulses, move
+from memenv.devices.law import Law, Response, dose_to_reach, equivalent_pulses, move
 
 GAMMAS = (0.0, 0.5, 1.0, 1.5, 2.0)
 SHAPES = tuple(itertools.product(GAMMAS, (False, True), (0.0, 0.4)))  # gamma, growing, kappa

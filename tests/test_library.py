@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.classical import ISPP
-from agents.evaluate import evaluate
+from agents.classical.write_verify import ISPP
+from agents.evaluation import evaluate
 from agents.library import known_policies, load_policy, shipped
-from agents.pulse_predictor import PulsePredictor
-from agents.tune import tune
+from agents.predictor.policy import PulsePredictor
+from agents.tuning import tune
 from memenv import WriteVerify, presets
 
 SPECIALISTS = [name for name in shipped() if name in presets()]
@@ -71,7 +71,7 @@ def test_an_unknown_policy_is_refused_with_what_is_known() -> None:
 
 def test_programming_with_a_shipped_policy_needs_no_torch() -> None:
     code = (
-        "import sys; from memenv import WriteVerify; from agents.evaluate import evaluate; "
+        "import sys; from memenv import WriteVerify; from agents.evaluation import evaluate; "
         "from agents.library import load_policy; task = WriteVerify(); "
         "evaluate(load_policy('generalist', task), task, 10, 0); assert 'torch' not in sys.modules"
     )

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from memenv.device import Driver
-from memenv.line_drop import apparent, remaining
-from memenv.nodal import exact
-from memenv.operations import cell_by_cell, line_by_line
-from memenv.schemes import SCHEMES
-from memenv.wires import Wires
+from memenv.circuits.nodal import exact
+from memenv.circuits.solver import Wires
+from memenv.crossbars.ir_drop import apparent, remaining
+from memenv.crossbars.operations import cell_by_cell, line_by_line
+from memenv.crossbars.schemes import SCHEMES
+from memenv.devices.device import Driver
 
 SHAPE = (6, 5)
 WIRES = Wires(row_segment=4.0, col_segment=7.0, row_terminal=20.0, col_terminal=30.0)

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memenv.fused import disk
+from memenv.compiler import cache as disk
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("numba") is None, reason="numba is not installed: memenv[numba]"
 )
 TEXT = """
-from memenv.fused.jit import loop
+from memenv.compiler.jit import loop
 
 SIGNATURE = "void(float32[::1])"
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from memenv import many_inputs as module
-from memenv import wires
-from memenv.network import network
-from memenv.nodal import exact
-from memenv.wires import Wires, fast
+from memenv.circuits import batched as module
+from memenv.circuits import solver as wires
+from memenv.circuits.network import network
+from memenv.circuits.nodal import exact
+from memenv.circuits.solver import Wires, fast
 
 pytest.importorskip("numba")
 
@@ -138,6 +138,6 @@ def test_few_inputs_and_fine_tolerances_are_left_to_the_other_solver(rng, solved
 
 
 def test_the_loop_and_its_caller_agree_about_groups():
-    from memenv import sweeps
+    from memenv.circuits import batched_kernel as sweeps
 
     assert module.GROUP == sweeps.GROUP

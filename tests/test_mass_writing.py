@@ -1,4 +1,4 @@
-"""Cells in great number: what a policy does to them is what it does in `agents.evaluate`, whoever takes which chunk."""
+"""Cells in great number: what a policy does to them is what it does in `agents.evaluation`, whoever takes which chunk."""
 
 import dataclasses
 import importlib.util
@@ -6,17 +6,17 @@ import importlib.util
 import numpy as np
 import pytest
 
-from agents.bayes import Bayesian
-from agents.classical import ISPP, NominalInverse, VoltageIncrementalPI
-from agents.evaluate import evaluate
+from agents.bulk.writer import mass_writer
+from agents.classical.bayes import Bayesian
+from agents.classical.write_verify import ISPP, NominalInverse, VoltageIncrementalPI
+from agents.evaluation import evaluate
 from agents.library import load_policy
-from agents.mass_writing import mass_writer
-from memenv import memory
-from memenv.envs.write_verify import WriteVerify
-from memenv.fused.elementary import tanh
-from memenv.fused.run import prepare
-from memenv.noise import Key
-from memenv.presets import load_device
+from memenv.compiler.counter_rng import Key
+from memenv.compiler.elementary import tanh
+from memenv.compiler.runtime import prepare
+from memenv.crossbars import memory_budget as memory
+from memenv.devices.catalogue import load_device
+from memenv.envs.write_verify.task import WriteVerify
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed")
 

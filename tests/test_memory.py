@@ -5,11 +5,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from memenv import memory
-from memenv.converters import CrossbarError
-from memenv.crossbar import Crossbar
-from memenv.presets import load_device
-from memenv.wires import Wires
+from memenv.circuits.solver import Wires
+from memenv.crossbars import memory_budget as memory
+from memenv.crossbars.converters import CrossbarError
+from memenv.crossbars.crossbar import Crossbar
+from memenv.devices.catalogue import load_device
 
 
 @pytest.mark.parametrize("device", ["threshold", "pcm", "hfo2-array-om"])

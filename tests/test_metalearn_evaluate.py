@@ -7,17 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import metalearn.fewshot as command
+import metalearn.few_shot as command
 from memenv.__main__ import main
-from memenv.device import Device
-from memenv.fewshot.characters import Split
-from memenv.fewshot.chips import Hardware
-from memenv.fewshot.episodes import draw
-from memenv.fewshot.glyphs import glyphs
-from memenv.fewshot.initialisations import Initialisation
-from memenv.presets import load_device
-from metalearn.evaluate import BATCH, DRIFT_TIME, NON_IDEALITIES, evaluate, mean_and_half_width, tune, with_non_ideality
-from metalearn.fewshot import FewshotConfig, fewshot
+from memenv.devices.catalogue import load_device
+from memenv.devices.device import Device
+from memenv.few_shot.characters import Split
+from memenv.few_shot.chips import Hardware
+from memenv.few_shot.episodes import draw
+from memenv.few_shot.glyphs import glyphs
+from memenv.few_shot.initialisations import Initialisation
+from metalearn.evaluation import (
+    BATCH,
+    DRIFT_TIME,
+    NON_IDEALITIES,
+    evaluate,
+    mean_and_half_width,
+    tune,
+    with_non_ideality,
+)
+from metalearn.few_shot import FewshotConfig, fewshot
 
 START = Initialisation(rates=np.array([[0.3], [0.2]]), ranges=np.array([0.3]))
 CLASSES, NOISE = 30, 0.7
@@ -201,7 +209,7 @@ def test_the_command_needs_no_torch(start, tmp_path, monkeypatch):
 
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "import metalearn.fewshot, metalearn.evaluate, memenv.fewshot.initialisations, metalearn.pictures"
+        "import metalearn.few_shot, metalearn.evaluation, memenv.few_shot.initialisations, metalearn.plots"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-import metalearn.train as training
+import metalearn.pretraining as training
 from memenv.__main__ import main
-from memenv.fewshot.characters import Split
-from memenv.fewshot.glyphs import glyphs
-from memenv.fewshot.initialisations import HEAD_RATE, load_initialisation
-from memenv.presets import load_device
-from metalearn.evaluate import evaluate
-from metalearn.train import PretrainConfig, train
+from memenv.devices.catalogue import load_device
+from memenv.few_shot.characters import Split
+from memenv.few_shot.glyphs import glyphs
+from memenv.few_shot.initialisations import HEAD_RATE, load_initialisation
+from metalearn.evaluation import evaluate
+from metalearn.pretraining import PretrainConfig, train
 
 TINY = PretrainConfig(
     data="glyphs", network="mlp", hidden=(12, 8), steps=4, tasks=2, ways=3, queries=2, inner_steps=2, evaluations=2

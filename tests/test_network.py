@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from memenv.fewshot.characters import Characters
-from memenv.fewshot.episodes import draw
-from memenv.fewshot.initialisations import Block, Initialisation, load_initialisation, rotations, shipped
-from metalearn.network import Encoder, Network, Pixels, random_move
+from memenv.few_shot.characters import Characters
+from memenv.few_shot.episodes import draw
+from memenv.few_shot.initialisations import Block, Initialisation, load_initialisation, rotations, shipped
+from metalearn.models import Encoder, Network, Pixels, random_move
 from metalearn.tasks import classification
 
 

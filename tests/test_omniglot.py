@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memenv.fewshot.characters import Characters, Split
+from memenv.few_shot.characters import Characters, Split
 from metalearn.omniglot import BACKGROUND, SMALL1, Part, load_omniglot, load_part, shrink
 
 PART = Part("images_background", (3, 4, 8))

@@ -11,10 +11,14 @@ from scipy.stats import binomtest, kstest
 from torch.func import grad, vmap
 
 from memenv.arrays import is_zero, tree_map
-from memenv.device import Device, Mismatch, Read
-from memenv.law import Response
-from memenv.mixture import Mixture
-from memenv.onchip import (
+from memenv.devices.catalogue import load_device, presets
+from memenv.devices.device import Device, Mismatch, Read
+from memenv.devices.law import Response
+from memenv.devices.measured import TableDevice
+from memenv.devices.mixture import Mixture
+from memenv.learning.layers import product, transposed
+from memenv.learning.pulse_trains import Train, after, costs
+from memenv.learning.step import (
     Adaptation,
     adapt_step,
     backward,
@@ -31,10 +35,6 @@ from memenv.onchip import (
     unrounded,
     whole,
 )
-from memenv.presets import load_device, presets
-from memenv.pulse_trains import Train, after, costs
-from memenv.synapses import product, transposed
-from memenv.tables import TableDevice
 
 SIZES = (4, 6, 3)
 TASKS, EXAMPLES = 3, 5

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from memenv.converters import CrossbarError
-from memenv.device import Driver
-from memenv.operations import cell_by_cell, check_levels, line_by_line, one_line
+from memenv.crossbars.converters import CrossbarError
+from memenv.crossbars.operations import cell_by_cell, check_levels, line_by_line, one_line
+from memenv.devices.device import Driver
 
 DRIVER = Driver(set_min=0.5, set_max=1.5, reset_min=0.6, reset_max=1.4, width_min=1e-7, width_max=1e-5)
 SHAPE = (2, 6, 5)

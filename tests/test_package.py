@@ -38,12 +38,12 @@ def test_arrows_point_down(package):
 
 
 def test_the_arrow_test_sees_imports_inside_functions(tmp_path):
-    (tmp_path / "x.py").write_text("def f():\n    from torch.nn import Linear\n    import agents.train\n")
+    (tmp_path / "x.py").write_text("def f():\n    from torch.nn import Linear\n    import agents.training\n")
     assert set(imports(tmp_path / "x.py")) == {"torch", "agents"}
 
 
 @pytest.mark.parametrize(
-    "module", ["memenv", "memenv.device", "memenv.presets", "memenv.fewshot.bank", "memenv.__main__"]
+    "module", ["memenv", "memenv.devices.device", "memenv.devices.catalogue", "memenv.few_shot.bank", "memenv.__main__"]
 )
 def test_core_imports_no_heavy_package(module):
     code = f"import sys, {module}; print(*(sys.modules.keys() & {HEAVY!r}))"

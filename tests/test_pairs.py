@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from memenv.converters import CrossbarError
-from memenv.crossbar import Crossbar
-from memenv.device import Device, Mismatch
-from memenv.pairs import Encoding, reach
-from memenv.presets import load_device
+from memenv.crossbars.converters import CrossbarError
+from memenv.crossbars.crossbar import Crossbar
+from memenv.crossbars.encoding import Encoding, reach
+from memenv.devices.catalogue import load_device
+from memenv.devices.device import Device, Mismatch
 
 DEVICE = load_device("ideal")
 kinds = pytest.mark.parametrize("kind", ["pairs", "reference"])

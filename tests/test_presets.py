@@ -9,9 +9,9 @@ import pytest
 
 import memenv
 from memenv import Device, DeviceError, Mixture, load_device, to_json
-from memenv.law import equivalent_pulses, move
-from memenv.presets import ASSUMED_AMPLITUDE, neurosim_a, neurosim_label
-from memenv.records import validate
+from memenv.devices.law import equivalent_pulses, move
+from memenv.devices.neurosim import ASSUMED_AMPLITUDE, neurosim_a, neurosim_label
+from memenv.devices.records import validate
 
 
 class Row(NamedTuple):

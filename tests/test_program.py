@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from agents import program as command
-from agents import tiles
-from agents import tune as tuning
-from agents.program import ProgramConfig, build, program
-from memenv import load_device, memory, to_json
+from agents import tuning as tuning
+from agents.arrays import programming as command
+from agents.arrays import tiles
+from agents.arrays.programming import ProgramConfig, build, program
+from memenv import load_device, to_json
 from memenv.__main__ import main
+from memenv.crossbars import memory_budget as memory
 
 FILES = ("conductances.npz", "report.json", "report.md", "maps.png")
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from scipy.stats import gamma
 
-from agents import compare as comparison
-from agents import tune as tuning
-from agents.classical import ISPP, HistoryInverse, parameter
-from agents.compare import CompareConfig, compare, metrics, summary
-from agents.evaluate import EVALUATION, TRAINING, TUNING, Outcomes, evaluate, seeded
+from agents import comparison as comparison
+from agents import tuning as tuning
+from agents.arrays.report import mean_interval
+from agents.classical.write_verify import ISPP, HistoryInverse, parameter
+from agents.comparison import CompareConfig, compare, metrics, summary
+from agents.evaluation import EVALUATION, TRAINING, TUNING, Outcomes, evaluate, seeded
 from agents.library import known_policies, load_policy
-from agents.program_report import mean_interval
-from agents.tune import Tuned, cost, tune
+from agents.tuning import Tuned, cost, tune
 from memenv import WriteVerify
-from memenv.device import Device
+from memenv.devices.device import Device
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CELLS = 64  # of every purpose: equal streams would then give equal cells
@@ -89,7 +89,7 @@ class Resigned:
         return ISPP(task=self.task).begin(chip, cells)
 
     def predict(self, observation: np.ndarray, state: Any = None, *more: Any) -> tuple[np.ndarray, Any]:
-        """See `agents.policies.Policy`."""
+        """See `agents.policy.Policy`."""
         action, state = ISPP(task=self.task).predict(observation, state, *more)
         view = self.task.view(observation)
         one = np.ones(len(view.read))
@@ -105,7 +105,7 @@ def test_training_tuning_and_evaluation_never_see_each_others_cells(
     algo: str, watch: Watch, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("stable_baselines3")
-    from agents import train as training
+    from agents import training as training
 
     monkeypatch.setattr(comparison, "tune", watch.named("tuning", comparison.tune))
     monkeypatch.setattr(comparison, "evaluate", watch.named("evaluation", comparison.evaluate))
@@ -127,7 +127,7 @@ def test_a_resumed_training_goes_on_with_other_cells_and_ends_where_it_was_to_en
     algo: str, watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("stable_baselines3")
-    from agents import train as training
+    from agents import training as training
 
     monkeypatch.setattr(training, "evaluate", watch.named("judging", training.evaluate))
     steps = 3 if algo == "pulse" else 16 * CELLS
@@ -143,7 +143,7 @@ def test_a_resumed_training_goes_on_with_other_cells_and_ends_where_it_was_to_en
 
 def test_training_through_the_device_draws_from_seeds_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    from agents import pulse_training
+    from agents.predictor import training as pulse_training
 
     met: list[np.random.Generator] = []
     roll = pulse_training.rollout
@@ -163,7 +163,7 @@ def test_a_resumed_training_through_the_device_goes_on_with_other_noise_at_the_r
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("stable_baselines3")
-    from agents import train as training
+    from agents import training as training
 
     met: list[Any] = []
     learn = training.pulse_training.train
@@ -184,7 +184,7 @@ def test_a_resumed_training_through_the_device_goes_on_with_other_noise_at_the_r
 def test_programming_tunes_on_cells_that_it_does_not_program(
     watch: Watch, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agents import program as command
+    from agents.arrays import programming as command
 
     monkeypatch.setattr(command, "tune", watch.named("tuning", command.tune))
     monkeypatch.setattr(command, "maps", lambda *_: b"")
@@ -284,7 +284,7 @@ def test_only_an_oracle_looks_at_the_chip() -> None:
 
 def test_several_devices_are_trained_on_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    from agents import pulse_training
+    from agents.predictor import training as pulse_training
     from memenv import load_device
 
     met: list[str] = []
@@ -314,7 +314,7 @@ def test_tuning_pays_for_failures_what_evaluation_counts() -> None:
 
 def test_training_keeps_the_policy_whose_failures_are_paid_as_in_tuning() -> None:
     pytest.importorskip("stable_baselines3")
-    from agents import train as training
+    from agents import training as training
 
     task = WriteVerify(device="threshold", max_pulses=7)
     outcomes = evaluate(Resigned(task, effort=0.5), task, 200, 3, purpose=TUNING)
@@ -325,7 +325,7 @@ def test_training_keeps_the_policy_whose_failures_are_paid_as_in_tuning() -> Non
 
 def test_what_reinforcement_learning_earns_is_minus_the_cost_of_tuning() -> None:
     pytest.importorskip("stable_baselines3")
-    from agents import train as training
+    from agents import training as training
 
     (task,) = training._tasks(training._completed(training.TrainConfig(max_pulses=30)))
     assert task.weight_acceptance == pytest.approx(task.weight_pulses * 30)
@@ -495,8 +495,8 @@ def test_outcomes_are_those_of_the_last_step_and_of_the_truth() -> None:
 
 def test_the_acceptance_that_training_maximises_is_that_of_noisy_reads() -> None:
     torch = pytest.importorskip("torch")
-    from agents.pulse_predictor import Decision
-    from agents.pulse_training import acceptance
+    from agents.predictor.policy import Decision
+    from agents.predictor.training import acceptance
 
     device = load_quiet(read_noise=0.02)
     cells = 4000
@@ -517,9 +517,9 @@ def test_the_acceptance_that_training_maximises_is_that_of_noisy_reads() -> None
 
 def test_training_tells_the_acceptance_the_noise_of_the_devices_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
-    from agents import pulse_training
-    from agents.pulse_predictor import FEATURES, OUTPUTS
-    from agents.recurrent import Weights, initial_weights
+    from agents.predictor import training as pulse_training
+    from agents.predictor.gru import Weights, initial_weights
+    from agents.predictor.policy import FEATURES, OUTPUTS
 
     told: list[float] = []
     accept = pulse_training.acceptance
@@ -539,7 +539,7 @@ def test_training_tells_the_acceptance_the_noise_of_the_devices_reads(monkeypatc
 def load_quiet(read_noise: float) -> Device:
     """A device whose reads are noisy and whose pulses hardly are."""
     from memenv import load_device
-    from memenv.device import Mismatch, Read
+    from memenv.devices.device import Mismatch, Read
 
     device = load_device("threshold")
     return device.replace(mismatch=Mismatch(), read=Read(noise=read_noise))

@@ -9,20 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-import metalearn.evaluate as judging
-import metalearn.fewshot as command
-from agents.evaluate import EVALUATION, TRAINING, TUNING, seeded
-from agents.few_shot import ConstantRate, Learnt, learn
-from memenv.device import Device
+import metalearn.evaluation as judging
+import metalearn.few_shot as command
+from agents.evaluation import EVALUATION, TRAINING, TUNING, seeded
+from agents.few_shot.schedules import ConstantRate, Learnt, learn
+from memenv.devices.catalogue import load_device
+from memenv.devices.device import Device
 from memenv.envs import FewShot
 from memenv.envs.task import Streams
-from memenv.fewshot import bank
-from memenv.fewshot.characters import Split
-from memenv.fewshot.chips import Hardware
-from memenv.fewshot.episodes import draw
-from memenv.fewshot.glyphs import TEST_GLYPHS, TRAINING_GLYPHS, glyphs
-from memenv.fewshot.initialisations import Initialisation, load_initialisation
-from memenv.onchip import (
+from memenv.few_shot import bank
+from memenv.few_shot.characters import Split
+from memenv.few_shot.chips import Hardware
+from memenv.few_shot.episodes import draw
+from memenv.few_shot.glyphs import TEST_GLYPHS, TRAINING_GLYPHS, glyphs
+from memenv.few_shot.initialisations import Initialisation, load_initialisation
+from memenv.learning.step import (
     Adaptation,
     adapt_step,
     draw_noise,
@@ -33,10 +34,9 @@ from memenv.onchip import (
     squared_error,
     whole,
 )
-from memenv.presets import load_device
 from metalearn import omniglot
-from metalearn.evaluate import BATCH, evaluate, tune
-from metalearn.fewshot import FewshotConfig, fewshot
+from metalearn.evaluation import BATCH, evaluate, tune
+from metalearn.few_shot import FewshotConfig, fewshot
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 START = Initialisation(rates=np.array([[0.3], [0.2]]), ranges=np.array([0.3]))
@@ -145,8 +145,8 @@ def test_the_command_tunes_on_training_characters_and_judges_on_others(
 ) -> None:
     data = Split(glyphs(0, 6, 20), glyphs(1, 7, 20))
     monkeypatch.setattr(command, "load", lambda source, split: data)
-    monkeypatch.setattr("metalearn.pictures.episode", lambda *_, **__: b"")
-    monkeypatch.setattr("metalearn.pictures.by_step", lambda _: b"")
+    monkeypatch.setattr("metalearn.plots.episode", lambda *_, **__: b"")
+    monkeypatch.setattr("metalearn.plots.by_step", lambda _: b"")
     tunes, judges = noted(monkeypatch, command, "tune"), noted(monkeypatch, command, "evaluate")
     START.save(tmp_path / "mine.npz")
     options = {"device": ("threshold",), "episodes": 3, "tune": 2, "seed": 5, "shots": 2, "queries": 4}
@@ -164,7 +164,7 @@ def test_pretraining_is_judged_on_characters_chips_and_noise_that_do_not_train_i
     tmp_path: Path, doses: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch")
-    import metalearn.train as training
+    import metalearn.pretraining as training
 
     data = Split(glyphs(0, 12, 20), glyphs(1, 6, 20))
     monkeypatch.setattr(training, "load", lambda source, split: data)
@@ -214,7 +214,7 @@ def test_agents_meet_other_chips_in_each_batch_and_for_each_purpose(task: FewSho
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_agents_learn_on_chips_that_do_not_judge_them(seed: int, task: FewShot, doses: list[np.ndarray]) -> None:
     pytest.importorskip("stable_baselines3")
-    from agents import few_shot_training
+    from agents.few_shot import training as few_shot_training
 
     learn(ConstantRate(task=task, steps=1.0), task, few_shot_training.ENVS, 0)
     learn(ConstantRate(task=task, steps=1.0), task, few_shot_training.ENVS, 0, TUNING)
@@ -336,7 +336,7 @@ def test_an_answer_does_not_depend_on_what_else_is_asked(
 
 def test_pretraining_does_not_learn_a_task_from_its_queries() -> None:
     torch = pytest.importorskip("torch")
-    from metalearn.network import Network, Pixels
+    from metalearn.models import Network, Pixels
     from metalearn.outer import InnerLoop, outer_loss
 
     torch.manual_seed(0)

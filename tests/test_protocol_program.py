@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents import program as command
-from agents import tiles
-from agents.program import ProgramConfig, build, program
-from agents.program_report import figures
-from agents.tiles import Programmer
-from agents.tune import Tuned
+from agents.arrays import programming as command
+from agents.arrays import tiles
+from agents.arrays.programming import ProgramConfig, build, program
+from agents.arrays.report import figures
+from agents.arrays.tiles import Programmer
+from agents.tuning import Tuned
 
 SAMPLES, INPUTS, OUTPUTS = 20, 8, 3
 
@@ -143,8 +143,8 @@ def test_what_programs_has_the_parameters_that_tuning_found(
 
 
 def test_feedback_hears_reads_and_not_the_truth(weights: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agents import array_feedback
-    from agents.array_writing import Written
+    from agents.arrays import product_feedback as array_feedback
+    from agents.arrays.writing import Written
 
     reads: list[np.ndarray] = []
     aims: list[np.ndarray] = []

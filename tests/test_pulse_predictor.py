@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.evaluate import evaluate
+from agents.evaluation import evaluate
 from agents.library import load_policy
-from agents.pulse_predictor import FEATURES, OUTPUTS, PulsePredictor, Sight, decide, features, load_pulse_predictor
-from agents.recurrent import Weights, forward, initial_weights
+from agents.predictor.gru import Weights, forward, initial_weights
+from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor, Sight, decide, features, load_pulse_predictor
 from memenv import WriteVerify, load_device
 from memenv.files import load_card, save_archive
 
@@ -72,7 +72,7 @@ def test_a_batch_equals_batches_of_one() -> None:
 @pytest.mark.parametrize("memory", [True, False])
 def test_training_through_the_device_programs_cells_in_fewer_pulses(memory: bool) -> None:
     pytest.importorskip("torch")
-    from agents.pulse_training import PulseTrainingConfig, train
+    from agents.predictor.training import PulseTrainingConfig, train
 
     before = untrained(memory=memory)
     config = PulseTrainingConfig(hidden=16, memory=memory, iterations=80, streams=256, steps=6, learning_rate=1e-2)
@@ -84,7 +84,7 @@ def test_training_through_the_device_programs_cells_in_fewer_pulses(memory: bool
 @pytest.mark.parametrize("settings", [{}, {"kinship": 0.9, "visits": 4}, {"memory": False, "latency": 1e5}])
 def test_training_repeats_itself_from_a_seed(settings: dict[str, Any]) -> None:
     pytest.importorskip("torch")
-    from agents.pulse_training import PulseTrainingConfig, train
+    from agents.predictor.training import PulseTrainingConfig, train
 
     config = PulseTrainingConfig(hidden=8, iterations=2, streams=32, steps=6, stay=0.5, **settings)
     first, second = (train([TASK.device], config) for _ in range(2))
@@ -94,7 +94,7 @@ def test_training_repeats_itself_from_a_seed(settings: dict[str, Any]) -> None:
 
 def test_training_for_short_pulses_makes_them_shorter() -> None:
     pytest.importorskip("torch")
-    from agents.pulse_training import PulseTrainingConfig, train
+    from agents.predictor.training import PulseTrainingConfig, train
 
     policy, outcomes = untrained(), []
     for latency in (0.0, 1e7):

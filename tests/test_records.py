@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import memenv
 from memenv import Device, DeviceError, Mismatch, Read, Response, Retention, from_json, to_json
-from memenv.records import PARTS, RANGES, validate
+from memenv.devices.records import PARTS, RANGES, validate
 
 
 def record(**fields) -> str:

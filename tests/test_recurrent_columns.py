@@ -1,10 +1,10 @@
-"""The network on columns: what it answers and remembers is what the text of `agents.recurrent` does."""
+"""The network on columns: what it answers and remembers is what the text of `agents.predictor.gru` does."""
 
 import numpy as np
 import pytest
 
-from agents.recurrent import Weights, forward, initial_weights
-from agents.recurrent_columns import BLOCK, ColumnNetwork
+from agents.predictor.gru import Weights, forward, initial_weights
+from agents.predictor.gru_columns import BLOCK, ColumnNetwork
 
 FEATURES, HIDDEN, OUTPUTS = 5, 12, 3
 

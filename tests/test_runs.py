@@ -13,22 +13,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import metalearn.fewshot as fewshot_command
-from agents import compare as compare_command
-from agents import program as program_command
-from agents import tune as tuning
-from memenv import fit_command, fit_plot, load_device, runs
+import metalearn.few_shot as fewshot_command
+from agents import comparison as compare_command
+from agents import tuning as tuning
+from agents.arrays import programming as program_command
+from memenv import load_device
 from memenv.__main__ import main
-from memenv.command import option
-from memenv.fewshot.characters import Split
-from memenv.fewshot.glyphs import glyphs
-from memenv.fewshot.initialisations import Initialisation
-from memenv.runs import RECORD, RunOptions, begun, journal_file, new_file
+from memenv.experiments import runs
+from memenv.experiments.options import option
+from memenv.experiments.runs import RECORD, RunOptions, begun, journal_file, new_file
+from memenv.few_shot.characters import Split
+from memenv.few_shot.glyphs import glyphs
+from memenv.few_shot.initialisations import Initialisation
+from memenv.fitting import command as fit_command
+from memenv.fitting import plot as fit_plot
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("stable_baselines3")
 
-import metalearn.train as pretraining
+import metalearn.pretraining as pretraining
 
 ROOT = Path(__file__).parents[1]
 SIZES = {name: getattr(tuning, name) for name in ("CELLS", "FINAL_CELLS")}
@@ -237,7 +240,7 @@ def test_a_place_that_cannot_be_written_is_found_out_before_the_work(config):
 
 def test_a_full_disk_is_found_out_before_the_work_and_leaves_no_trace(config):
     program = (
-        "import resource, sys\nfrom pathlib import Path\nfrom memenv.runs import locked\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom memenv.experiments.runs import locked\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"  # as good as full: no file grows beyond this
         "try:\n    with locked(Path(sys.argv[1])): pass\nexcept ValueError as error: print(error)\n"
@@ -307,7 +310,7 @@ def test_the_second_of_two_runs_in_one_place_is_refused_at_once(config):
 
 def test_a_lock_is_not_left_behind_by_a_run_that_is_killed(config):
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom memenv.runs import locked\n"
+        "import sys, time\nfrom pathlib import Path\nfrom memenv.experiments.runs import locked\n"
         "with locked(Path(sys.argv[1])):\n    print('locked', flush=True)\n    time.sleep(60)\n"
     )
     call = [sys.executable, "-c", program, str(config.out / RECORD)]

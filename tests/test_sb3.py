@@ -12,7 +12,7 @@ pytest.importorskip("stable_baselines3")
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
-from agents.sb3 import GymVecEnv
+from agents.sb3.vec_env import GymVecEnv
 
 SAME_STEP = AutoresetMode.SAME_STEP
 

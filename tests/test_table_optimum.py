@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.classical import ISPP, ConstantPulse, HistoryInverse
-from agents.evaluate import evaluate
-from agents.table_optimum import TableOptimum
-from memenv.device import Read
+from agents.classical.optimum import TableOptimum
+from agents.classical.write_verify import ISPP, ConstantPulse, HistoryInverse
+from agents.evaluation import evaluate
+from memenv.devices.device import Read
+from memenv.devices.measured import TableDevice, Tables
 from memenv.envs.task import Streams
-from memenv.envs.write_verify import WriteVerify
-from memenv.tables import TableDevice, Tables
+from memenv.envs.write_verify.task import WriteVerify
 
 PLACES = np.linspace(0.0, 1.0, 101)
 EVEN = np.array([0.0, 0.5 - 1e-9, 0.5 + 1e-9, 1.0])  # cumulative probabilities of two equally likely outcomes

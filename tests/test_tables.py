@@ -9,9 +9,9 @@ from scipy.special import ndtri
 from scipy.stats import kstest
 
 from memenv.arrays import put, take
-from memenv.presets import load_device
-from memenv.records import DeviceError
-from memenv.tables import TableDevice
+from memenv.devices.catalogue import load_device
+from memenv.devices.measured import TableDevice
+from memenv.devices.records import DeviceError
 
 GRIDS = np.array([np.linspace(1e-5, 3e-5, 11), np.linspace(2e-5, 6e-5, 11)])
 CDF = np.linspace(0.0, 1.0, 21)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare, kstest
 
-from memenv.fewshot.characters import Characters
-from memenv.fewshot.episodes import Episodes, draw_without_repeats
+from memenv.few_shot.characters import Characters
+from memenv.few_shot.episodes import Episodes, draw_without_repeats
 from metalearn.tasks import classification, sine_regression
 
 

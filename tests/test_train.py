@@ -26,13 +26,13 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.logger import Logger
 
 import agents
-from agents import train as training
-from agents.evaluate import TUNING, evaluate
-from agents.sb3 import GymVecEnv
-from agents.sb3_files import head_of, resume_model
-from agents.sb3_policy import RECIPES, PulseFeatures, make_model
-from agents.train import TrainConfig, train
-from memenv.runs import Curve
+from agents import training as training
+from agents.evaluation import TUNING, evaluate
+from agents.sb3.files import head_of, resume_model
+from agents.sb3.policy import RECIPES, PulseFeatures, make_model
+from agents.sb3.vec_env import GymVecEnv
+from agents.training import TrainConfig, train
+from memenv.experiments.runs import Curve
 
 TINY = {"steps": 400, "envs": 8, "evaluations": 2, "evaluation_cells": 40, "max_pulses": 6}
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from memenv.arrays import tree_map
-from memenv.device import State
+from memenv.compiler.counter_rng import Key, Noise
+from memenv.compiler.runtime import run
+from memenv.devices.catalogue import load_device
+from memenv.devices.device import State
 from memenv.engine import Engine
-from memenv.fused.run import run
-from memenv.noise import Key, Noise
-from memenv.onchip import Adaptation
-from memenv.presets import load_device
-from memenv.synapses import blank_layer
-from memenv.weight_cells import Shown, lay, pull, teaching, wait
-from metalearn.adapt import by_first_pulse, straight_through
+from memenv.learning.kernels import Shown, lay, pull, teaching, wait
+from memenv.learning.layers import blank_layer
+from memenv.learning.step import Adaptation
+from metalearn.adaptation import by_first_pulse, straight_through
 
 if importlib.util.find_spec("numba") is None:
     pytest.skip("numba is not installed: memenv[numba]", allow_module_level=True)

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from memenv import wires as module
-from memenv.ladders import COLS, ROWS, inward, outward
-from memenv.nodal import exact
-from memenv.wires import Wires, effective, fast
+from memenv.circuits import solver as module
+from memenv.circuits.ladders import COLS, ROWS, inward, outward
+from memenv.circuits.nodal import exact
+from memenv.circuits.solver import Wires, effective, fast
 
 SOLVERS = {"exact": exact, "fast": fast}
 UNEVEN = Wires(row_segment=2.0, col_segment=0.7, row_terminal=50.0, col_terminal=3.0)

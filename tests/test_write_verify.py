@@ -10,9 +10,9 @@ from scipy import stats
 
 from memenv import Device, DeviceError, Mismatch, Mixture, Read, Response, WriteVerify, load_device
 from memenv.arrays import take, tree_map
+from memenv.devices.law import dose_to_reach
 from memenv.envs import TaskError
 from memenv.envs.task import Streams
-from memenv.law import dose_to_reach
 
 CELLS = 200
 

@@ -11,11 +11,10 @@ from gymnasium.vector.utils import batch_space
 
 from memenv.bounds import MOST, MOST_SEED, is_word, shown, whole
 from memenv.engine import Engine, EngineError, load_engine
-from memenv.envs.actions import TaskError
-from memenv.envs.compiled import CompiledRunner, not_compiled
+from memenv.envs.compiled_runner import CompiledRunner, not_compiled
 from memenv.envs.runners import PER_CELL, NumpyRunner, Runner, parts
-from memenv.envs.task import Observation, Task
-from memenv.render import trace_image, trace_text
+from memenv.envs.task import Observation, Task, TaskError
+from memenv.envs.write_verify.render import trace_image, trace_text
 
 OPTIONS = ("chip_seed", *PER_CELL)
 

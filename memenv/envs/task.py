@@ -7,6 +7,10 @@ import numpy as np
 from gymnasium import spaces
 
 
+class TaskError(ValueError):
+    """An argument, an option or an action that the task does not allow; the message says what is."""
+
+
 class NormalDraw(NamedTuple):
     """Standard normals of shape (*shape, cells, *layout) from a named stream."""
 

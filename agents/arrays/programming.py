@@ -1,0 +1,211 @@
+"""`memenv program`: a matrix of weights into crossbars, tile by tile; what is finished survives an interruption."""
+
+import dataclasses
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from agents.arrays import tiles
+from agents.arrays.matrix_files import load_inputs, load_weights
+from agents.arrays.report import figures, maps, page
+from agents.arrays.tiles import Programmer, TileResult, joined
+from agents.arrays.writing import PASSES
+from agents.evaluation import EVALUATION
+from agents.library import load_policy
+from agents.tuning import kept, tune
+from memenv.bounds import MANY, MOST, MOST_SEED
+from memenv.circuits.solver import Wires
+from memenv.crossbars.converters import Converter
+from memenv.crossbars.crossbar import WRITING, Crossbar
+from memenv.crossbars.encoding import KINDS, Encoding
+from memenv.crossbars.memory_budget import FEW, check_room
+from memenv.crossbars.schemes import SCHEMES
+from memenv.envs.write_verify.task import WriteVerify
+from memenv.experiments.options import option, parse
+from memenv.experiments.runs import RECORD, RunOptions, begun, check_picture, command_line
+
+MAPS = ("target", "conductance", "pulses", "energy", "accepted", "failed", "outside", "openings")
+OBJECTIVES = ("cells", "product")
+FILES = ("conductances.npz", "report.json", "report.md", "maps.png")
+TILES = "tiles/tile_*.npz"
+PACKAGES = ("memenv", "numpy", "scipy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramConfig(RunOptions):
+    """Program a matrix of weights into crossbars, as many as it takes."""
+
+    weights: Path = option(help="(inputs, outputs): an .npy file, or a .pt file with a tensor or a state dict")
+    key: str | None = option(None, help="which entry of the state dict [its only matrix]")
+    transpose: bool = option(False, help="the matrix is (outputs, inputs), as torch.nn.Linear keeps it")
+    inputs: Path | None = option(None, help="(samples, inputs) in any unit, .npy: products are judged on these")
+    objective: str = option(
+        "cells",
+        choices=OBJECTIVES,
+        help="what is aimed at: each cell, or products with half of --inputs, judged on half",
+    )
+    device: str = option("threshold", help="a name, a .json record or a .npz table")
+    rows: int = option(64, bounds=(1, MANY), help="lines of an array that are driven: inputs")
+    cols: int = option(64, bounds=(1, MANY), help="lines of an array that are sensed: a pair takes two")
+    scheme: str = option("1T1R", choices=tuple(SCHEMES), help="what cells see that are not written")
+    writing: str = option("rows", choices=WRITING, help="cells that are written together")
+    levels: tuple[int, int] = option(
+        (8, 3), bounds=(1, 10_000), help="amplitudes of a polarity, and widths, that a line distinguishes"
+    )
+    wires: float = option(0.0, bounds=(0.0, 1e300), help="resistance of a line from one cell to the next [ohm]")
+    dac_bits: int = option(0, bounds=(0, 24), help="of the voltages of the products that are judged; 0 = not rounded")
+    adc_bits: int = option(0, bounds=(0, 24), help="of their currents; 0 = not rounded")
+    adc_range: float = option(0.25, help="full scale of that converter, part of the largest current of a column")
+    encoding: str = option("pairs", choices=KINDS, help="weights as pairs of cells, or against a reference column")
+    span: tuple[float, ...] = option((0.1, 0.9), help="part of the device's range that weights use")
+    spares: int = option(
+        0, bounds=(0, MANY), help="further pairs (or columns) of an array, for outputs that their own serve badly"
+    )
+    controller: str = option("generalist", help="a controller, a shipped policy or the path of one")
+    tolerance: float = option(
+        0.02, bounds=(1e-9, 1.0), help="half-width of a cell's target band, fraction of the range"
+    )
+    max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget of a cell each time that it is opened")
+    passes: int = option(PASSES, bounds=(0, MANY), help="times that cells found out of tolerance are opened again")
+    trials: int = option(60, bounds=(1, MANY), help="parameter sets that the controller's tuning tries; 1 = no tuning")
+    products: int = option(256, bounds=(1, MOST), help="random inputs on which products are judged without --inputs")
+    seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, noise, tuning and inputs")
+    out: Path = option(Path("programmed"), help="folder of conductances.npz, report.json, report.md, maps.png, tiles/")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """The subcommand."""
+    config = parse(ProgramConfig, arguments, "memenv program")
+    program(config, command_line("memenv program", arguments))
+    print((config.out / "report.md").read_text(encoding="utf-8"))
+    print(f"in {config.out}: {', '.join(FILES)}")
+
+
+def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
+    """Program the weights of a file and write the files of `config.out`; the figures of report.json.
+
+    Raises:
+        ValueError: weights, settings or a folder that cannot be used; nothing is written then.
+    """
+    check_picture()
+    weights = load_weights(config.weights, config.key)
+    matrix = weights.T if config.transpose else weights
+    inputs = None if config.inputs is None else load_inputs(config.inputs, len(matrix))
+    programmer = build(config, matrix, inputs)
+    programmer.check_memory()
+    place = config.out / RECORD
+    with begun(place, config, command=command, packages=PACKAGES, files=(*FILES, TILES), checkpoint=TILES) as run:
+        tuned = tune(programmer.policy, config.trials, config.seed, kept(run, "tuning"))
+        programmer, parameters = dataclasses.replace(programmer, policy=tuned.policy), tuned.parameters
+        results = _program_tiles(programmer, config)
+        found = figures(programmer, results)
+        if not run.again:
+            record = run.record | {"parameters": parameters}
+            contents = (
+                _arrays(programmer, results),
+                json.dumps(record | {"report": found}, indent=2) + "\n",
+                page(found, record["config"], command),
+                maps(programmer, results),
+            )
+            run.write(dict(zip(FILES, contents, strict=True)), parameters=parameters, complete=True)
+    return found
+
+
+def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None = None) -> Programmer:
+    """What programs weights (inputs, outputs), not tuned; `inputs` (samples, inputs) are those of `config.inputs`.
+
+    Raises:
+        ValueError: an impossible setting.
+    """
+    if not 0 < config.adc_range <= 1:
+        raise ValueError(
+            f"adc_range is {config.adc_range}, allowed is a part > 0 and <= 1 of a column's largest current"
+        )
+    if len(config.span) != 2:
+        raise ValueError(f"span is {','.join(map(str, config.span))}, two numbers are needed")
+    product = config.objective == "product"
+    if product and (inputs is None or len(inputs) < 2):
+        raise ValueError(
+            f"objective is 'product' with {0 if inputs is None else len(inputs)} inputs: give --inputs with two "
+            "samples or more, every other one to learn from"
+        )
+    if product and inputs is not None and not (inputs[::2].any() and inputs[1::2].any()):
+        raise ValueError(f"{config.inputs}: every other input is zero; each half is needed, to learn from and to judge")
+    task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses)
+    low, high = config.span
+    volts = task.device.read.voltage
+    largest = config.rows * task.device.g_max * volts
+    crossbar = Crossbar(
+        device=task.device,
+        rows=config.rows,
+        cols=config.cols,
+        scheme=config.scheme,
+        writing=config.writing,
+        levels=config.levels,
+        wires=Wires(row_segment=config.wires, col_segment=config.wires) if config.wires else None,
+        dac=Converter(bits=config.dac_bits, full_scale=volts),
+        adc=Converter(bits=config.adc_bits, full_scale=config.adc_range * largest if config.adc_bits else 1.0),
+    )
+    rng = np.random.default_rng((EVALUATION, config.seed))
+    if inputs is None:
+        if config.products > FEW:
+            needed = 8 * config.products * (2 * len(weights) + 4 * weights.shape[1])
+            check_room(needed, f"products is {config.products:,}: so many of them", "judge on fewer")
+        voltages = rng.uniform(-volts, volts, (config.products, len(weights)))
+    else:
+        voltages = volts / np.abs(inputs).max() * (inputs[1::2] if product else inputs)
+    return Programmer(
+        weights=weights,
+        encoding=Encoding.of(weights, task.device, kind=config.encoding, span=(low, high), spares=config.spares),
+        crossbar=crossbar,
+        task=task,
+        policy=load_policy(config.controller, task),
+        passes=config.passes,
+        voltages=voltages,
+        examples=inputs[::2] if product and inputs is not None else None,
+        seed=config.seed,
+    )
+
+
+def _program_tiles(programmer: Programmer, config: ProgramConfig) -> list[TileResult]:
+    """All tiles in order, from their files where they are finished."""
+    results, done = [], 0
+    sizes = [crossbar.rows * crossbar.cols for crossbar in map(programmer.array, programmer.tiles)]
+    with tqdm(total=sum(sizes), unit="cell", unit_scale=True, disable=None, file=sys.stderr) as bar:
+        for number, (tile, cells) in enumerate(zip(programmer.tiles, sizes, strict=True), 1):
+            path = config.out / "tiles" / tile.name
+            bar.set_description(f"array {number} of {len(sizes)}")
+            if not path.is_file():
+
+                def on_step(left: int, end: int = done + cells) -> None:
+                    bar.update(max(end - left - bar.n, 0))
+
+                tiles.save(path, programmer.program(tile, on_step))
+            results.append(tiles.load(path, programmer.sizes(tile)))
+            done += cells
+            bar.update(done - bar.n)
+    return results
+
+
+def _arrays(programmer: Programmer, results: list[TileResult]) -> bytes:
+    """The .npz of what every cell and every weight became."""
+    parts: dict[str, Any] = {
+        name: joined(programmer.tiles, [getattr(result, name) for result in results]) for name in (*MAPS, "realised")
+    }
+    encoding, buffer = programmer.encoding, io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        **parts,
+        weights=programmer.weights,
+        scale=encoding.scale,
+        low=encoding.low,
+        high=encoding.high,
+    )
+    return buffer.getvalue()

@@ -1,0 +1,135 @@
+"""What `memenv program` says in the end: figures, a page, and maps of the cells."""
+
+import io
+from typing import Any
+
+import numpy as np
+
+from agents.arrays.tiles import Programmer, TileResult, joined
+
+DOTS = 110  # per inch
+MISSED = 2.0  # [tolerances of a cell] a weight farther off than this is missed: a pair of good cells never is
+
+
+def figures(programmer: Programmer, results: list[TileResult]) -> dict[str, Any]:
+    """The figures of all tiles together."""
+    device, tiles, encoding = programmer.crossbar.device, programmer.tiles, programmer.encoding
+
+    def cells(name: str) -> np.ndarray:
+        return np.concatenate([getattr(result, name).ravel() for result in results])
+
+    size = device.g_max - device.g_min
+    error = (cells("conductance") - cells("target")) / size
+    pulses, accepted, inside = cells("pulses"), cells("accepted"), np.abs(error) <= cells("tolerance")
+    missing = joined(tiles, [result.realised for result in results]) - programmer.weights
+    allowed = joined(tiles, [result.tolerance[:, :1] + 0.0 * result.realised for result in results])
+    exact = programmer.voltages @ programmer.weights
+    seen = np.zeros(exact.shape)
+    for tile, result in zip(tiles, results, strict=True):
+        seen[:, tile.outputs] += result.product
+    return {
+        "weights": list(programmer.weights.shape),
+        "arrays": len(tiles),
+        "cells": len(pulses),
+        "pulses_per_cell": mean_interval(pulses),
+        "pulses_p99": float(np.percentile(pulses, 99)),
+        "reads_per_cell": float(cells("reads").mean()),
+        "success": float(inside.mean()),
+        "accepted": int(accepted.sum()),
+        "false_acceptances": int((accepted & ~inside).sum()),
+        "failed": int(cells("failed").sum()),
+        "out_of_reach": int(cells("outside").sum()),
+        "reopened": int((cells("openings") > 1).sum()),
+        "missed_weights": int((np.abs(missing) > MISSED * allowed * size * encoding.scale).sum()),
+        "energy_J": float(cells("energy").sum()),
+        "latency_sequential_s": float(sum(result.sequential for result in results)),
+        "latency_s": float(sum(result.latency for result in results)),
+        "cell_error": float(np.sqrt(np.mean(error**2))),
+        "weight_error": relative(missing, programmer.weights),
+        "product_error": relative(seen - exact, exact),
+    }
+
+
+def mean_interval(values: np.ndarray) -> list[float]:
+    """Mean of values (cells,), low and high of its 95 % interval (normal: cells are many)."""
+    mean, half = values.mean(), 1.96 * values.std() / np.sqrt(len(values))
+    return [float(mean), float(mean - half), float(mean + half)]
+
+
+def relative(error: np.ndarray, of: np.ndarray) -> float:
+    """Root mean square error as a part of the root mean square."""
+    return float(np.sqrt(np.mean(error**2) / np.mean(of**2)))
+
+
+def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
+    """The figures as Markdown, under the command that made them."""
+    mean, low, high = found["pulses_per_cell"]
+    cells, accepted = found["cells"], max(found["accepted"], 1)
+    rows, outputs = found["weights"]
+    wide = {"cells": "one cell at a time", "rows": "a row at a time", "columns": "a column at a time"}
+    wanted = {"cells": "the target of each cell", "product": "the products of the array"}
+    held = {"cells": "", "product": ", those that feedback did not use"}
+    of = "uniform random inputs" if config["inputs"] is None else f"the inputs of {config['inputs']}"
+    lines = [
+        ("pulses per cell", f"{mean:.3f} [{low:.3f}, {high:.3f}], 99th percentile {found['pulses_p99']:.0f}"),
+        ("reads per cell", f"{found['reads_per_cell']:.2f}"),
+        ("cells within tolerance in truth", f"{found['success']:.2%}"),
+        (
+            "false acceptances",
+            f"{found['false_acceptances']} ({found['false_acceptances'] / accepted:.2%} of the accepted)",
+        ),
+        ("cells that failed", f"{found['failed']} ({found['failed'] / cells:.2%})"),
+        ("targets out of reach", f"{found['out_of_reach']} ({found['out_of_reach'] / cells:.2%})"),
+        ("cells opened again", f"{found['reopened']} ({found['reopened'] / cells:.2%})"),
+        ("weights missed", f"{found['missed_weights']} ({found['missed_weights'] / (rows * outputs):.2%})"),
+        ("energy", f"{found['energy_J']:.4g} J"),
+        ("latency, cell by cell", f"{found['latency_sequential_s']:.4g} s"),
+        (f"latency, {wide[config['writing']]}", f"{found['latency_s']:.4g} s"),
+        ("cell error, rms", f"{found['cell_error']:.3%} of the range"),
+        ("weight error, rms", f"{found['weight_error']:.2%} of the weights' rms"),
+        ("product error, rms", f"{found['product_error']:.2%} of the products' rms"),
+    ]
+    head = (
+        f"{rows} x {outputs} weights as {config['encoding']} on {found['arrays']} arrays, {cells} cells of "
+        f"{config['device']}, {config['scheme']}, written by {config['controller']}, for {wanted[config['objective']]}."
+    )
+    table = "\n".join(f"| {name} | {value} |" for name, value in lines)
+    notes = (
+        "Brackets: 95 % interval over cells. Failed: given up, or out of budget, for a target at some time. Out of "
+        "reach: targets of perfect cells that failures have shown to be beyond a cell; its partner, the cells of its "
+        f"row or a spare take the difference where they can. Missed: off by more than {MISSED:g} tolerances of a cell. "
+        f"Products: of {of}{held[config['objective']]}, read noise included. Latencies are those of all arrays one "
+        "after another."
+    )
+    return f"`{command}`\n\n{head}\n\n| | |\n| --- | --- |\n{table}\n\n{notes}\n"
+
+
+def maps(programmer: Programmer, results: list[TileResult]) -> bytes:
+    """PNG: target, conductance, error and pulses of every cell."""
+    from matplotlib.figure import Figure
+
+    device = programmer.crossbar.device
+
+    def whole(name: str) -> np.ndarray:
+        return joined(programmer.tiles, [getattr(result, name) for result in results])
+
+    target, g = 1e6 * whole("target"), 1e6 * whole("conductance")
+    error = 100 * (g - target) / (1e6 * (device.g_max - device.g_min))
+    limit = 200 * float(np.max(programmer.task.tolerance_x))
+    ends: dict[str, Any] = {"vmin": float(min(target.min(), g.min())), "vmax": float(max(target.max(), g.max()))}
+    pulses = whole("pulses")
+    most = {"cmap": "magma", "vmin": 0.0, "vmax": max(float(np.percentile(pulses, 99.5)), 1.0)}
+    figure = Figure(figsize=(11, 9), dpi=DOTS, layout="constrained")
+    for axes, title, values, style in zip(
+        figure.subplots(2, 2).ravel(),
+        ("target [uS]", "conductance [uS]", "error [% of range]", "pulses (brightest: and more)"),
+        (target, g, error, pulses),
+        (ends, ends, {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}, most),
+        strict=True,
+    ):
+        image = axes.imshow(values, aspect="auto", interpolation="nearest", **style)
+        axes.set(title=title, xlabel="column", ylabel="row")
+        figure.colorbar(image, ax=axes)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

@@ -1,0 +1,229 @@
+"""A matrix of weights on as many arrays as it takes: each tile has its own chip and its own seed, and is one file."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from agents.arrays.product_feedback import Feedback, check_product, write_product
+from agents.arrays.writing import Written, for_weights, fresh_array, write_array
+from agents.evaluation import EVALUATION
+from agents.policy import Policy
+from memenv.arrays import tree_map
+from memenv.crossbars.crossbar import Crossbar
+from memenv.crossbars.encoding import Encoding
+from memenv.crossbars.memory_budget import check_room, memory_needed
+from memenv.envs.task import Streams
+from memenv.envs.write_verify.task import WriteVerify
+from memenv.files import FLOATS, TRUTH, WHOLE, Entry, load_archive, save_archive
+
+COPIES = 3  # of what a policy knows of the cells of an array, while it learns more
+KEPT = 12  # numbers kept for each cell of the whole matrix
+
+
+class Tile(NamedTuple):
+    """A part of the matrix on one array."""
+
+    row: int  # of the grid of tiles
+    col: int
+    inputs: slice  # rows of the matrix
+    outputs: slice  # columns of the matrix
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"tile_{self.row:04d}_{self.col:04d}.npz"
+
+
+class TileResult(NamedTuple):
+    """What became of a tile; arrays (rows, cols) of its cells unless said otherwise."""
+
+    target: np.ndarray  # [S] at the end
+    conductance: np.ndarray  # [S] in truth
+    pulses: np.ndarray
+    reads: np.ndarray
+    energy: np.ndarray  # [J]
+    accepted: np.ndarray  # bool
+    failed: np.ndarray  # bool
+    outside: np.ndarray  # bool, the target on perfect cells is beyond what the cell has shown to reach
+    openings: np.ndarray
+    tolerance: np.ndarray  # [range] infinite where the cell was left as it was
+    realised: np.ndarray  # (inputs, outputs) the weights that the true conductances stand for
+    product: np.ndarray  # (n, outputs) noisy products with the tile's part of the inputs
+    latency: np.ndarray  # () [s]
+    sequential: np.ndarray  # () [s]
+
+
+NUMBERS, CELLS = (*FLOATS, *WHOLE), ("rows", "cols")
+ENTRIES = (
+    {name: Entry(CELLS, NUMBERS) for name in TileResult._fields}
+    | {name: Entry(CELLS, TRUTH) for name in ("accepted", "failed", "outside")}
+    | {name: Entry((), NUMBERS) for name in ("latency", "sequential")}
+    | {
+        "tolerance": Entry(CELLS, most=np.inf),
+        "realised": Entry(("inputs", "outputs")),
+        "product": Entry(("samples", "outputs")),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Programmer:
+    """How a matrix is programmed.
+
+    Raises:
+        ValueError: an array that has no room for one weight, or that cannot be programmed for its product.
+    """
+
+    weights: np.ndarray  # (rows, outputs) finite
+    encoding: Encoding  # of all of them
+    crossbar: Crossbar  # of which each tile takes what it needs
+    task: WriteVerify
+    policy: Policy
+    passes: int  # openings of a cell after the first
+    voltages: np.ndarray  # (n, rows) [V] inputs on which products are judged
+    examples: np.ndarray | None = None  # (n, rows) inputs for whose products it is programmed, else cell by cell
+    seed: int
+
+    def __post_init__(self) -> None:
+        least = self.encoding.columns(1)
+        if self.crossbar.cols < least:
+            raise ValueError(
+                f"cols is {self.crossbar.cols}, at least {least} are needed: {self.encoding.kind} with "
+                f"{self.encoding.spares} spares"
+            )
+        if self.examples is not None:
+            for tile in self.tiles:
+                check_product(self.array(tile), self.encoding, self.weights[tile.inputs, tile.outputs], self._fed(tile))
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        """All tiles, along the rows of their grid."""
+        rows, outputs = self.weights.shape
+        room = self.crossbar.cols - self.encoding.columns(1) + 1  # further columns, and one output
+        room = (room + 1) // 2 if self.encoding.kind == "pairs" else room
+        return tuple(
+            Tile(i, j, inputs, part)
+            for i, inputs in enumerate(_cut(rows, self.crossbar.rows))
+            for j, part in enumerate(_cut(outputs, room))
+        )
+
+    def array(self, tile: Tile) -> Crossbar:
+        """The part of an array that a tile takes."""
+        rows, outputs = self.weights[tile.inputs, tile.outputs].shape
+        return self.crossbar.replace(rows=rows, cols=self.encoding.columns(outputs))
+
+    def sizes(self, tile: Tile) -> dict[str, int]:
+        """Those of the arrays of a tile's result, by their names in `ENTRIES`."""
+        crossbar, (inputs, outputs) = self.array(tile), self.weights[tile.inputs, tile.outputs].shape
+        samples = len(self.voltages)
+        return {
+            "rows": crossbar.rows,
+            "cols": crossbar.cols,
+            "inputs": inputs,
+            "outputs": outputs,
+            "samples": samples,
+        }
+
+    def program(self, tile: Tile, on_step: Callable[[int], None] | None = None) -> TileResult:
+        """Program a tile on a fresh chip; the same whatever was done before."""
+        crossbar = self.array(tile)
+        streams = Streams(np.random.default_rng((EVALUATION, self.seed, tile.row, tile.col)))
+        written, tolerance = self._written(tile, crossbar, streams, on_step)
+        state, order = written.state, written.mapping.order
+        voltages, normals = self.voltages[:, tile.inputs], streams.read.standard_normal
+        noise = normals(voltages.shape), normals((len(voltages), crossbar.cols))
+        return TileResult(
+            target=written.mapping.targets,
+            conductance=crossbar.conductance(state),
+            pulses=state.pulses,
+            reads=state.reads,
+            energy=state.energy,
+            accepted=written.accepted,
+            failed=written.failed,
+            outside=written.mapping.outside,
+            openings=written.openings,
+            tolerance=np.broadcast_to(tolerance, crossbar.shape),
+            realised=self.encoding.decode(crossbar.conductance(state), order),
+            product=self.encoding.decode(crossbar.product(state, voltages, noise), order),
+            latency=np.asarray(state.latency),
+            sequential=np.asarray(state.sequential),
+        )
+
+    def _written(
+        self, tile: Tile, crossbar: Crossbar, streams: Streams, on_step: Callable[[int], None] | None
+    ) -> tuple[Written, np.ndarray]:
+        """A fresh array after it was programmed, and tolerances (rows, 1) or what broadcasts to it [range]."""
+        state, weights = fresh_array(crossbar, streams), self.weights[tile.inputs, tile.outputs]
+        given, tolerance = (crossbar, self.task, self.policy, state), float(np.max(self.task.tolerance_x))
+        more: dict[str, Any] = {"passes": self.passes, "on_step": on_step}
+        if self.examples is None:
+            return write_array(*given, for_weights(weights, self.encoding), streams, **more), np.array(tolerance)
+        inputs, feedback = self._fed(tile), Feedback(tolerance=tolerance)
+        written = write_product(*given, weights, self.encoding, inputs, streams, feedback=feedback, **more)
+        return written, feedback.by_row(inputs)[:, None]
+
+    def _fed(self, tile: Tile) -> np.ndarray:
+        """The tile's part of the examples."""
+        assert self.examples is not None
+        return self.examples[:, tile.inputs]
+
+    def check_memory(self) -> None:
+        """Refuses a matrix that does not fit.
+
+        Raises:
+            ValueError: with the bytes that are needed and those that are free.
+        """
+        device, largest = self.crossbar.device, self.array(self.tiles[0])
+        cells = largest.rows * largest.cols
+        knowledge = self.policy.begin(device.fabricate(np.random.default_rng(0), 1), 1)
+        needed = memory_needed(device, cells, largest.write_channels) + COPIES * cells * _bytes(knowledge)
+        rows, outputs = self.weights.shape
+        needed += 8 * KEPT * rows * self.encoding.columns(outputs)
+        what = f"{rows} x {outputs} weights on arrays of {largest.rows} x {largest.cols} cells of {device.name}"
+        check_room(needed, what, "take smaller arrays, or program parts of the matrix")
+
+
+def save(path: Path, result: TileResult) -> None:
+    """Write a tile's file, whole or not at all."""
+    save_archive(path, {}, result._asdict())
+
+
+def load(path: Path, sizes: Mapping[str, int] | None = None) -> TileResult:
+    """A tile's file; `sizes` are those of the tile, as `Programmer.sizes` has them.
+
+    Raises:
+        ValueError: it is damaged, or that of another tile.
+    """
+    try:
+        _, arrays = load_archive(path, "result of a tile", ENTRIES, sizes)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove it, and the tile is programmed again") from None
+    return TileResult(**arrays)
+
+
+def joined(tiles: tuple[Tile, ...], parts: list[np.ndarray]) -> np.ndarray:
+    """The whole of arrays (rows, columns), one for each tile."""
+    rows: dict[int, list[np.ndarray]] = {}
+    for tile, part in zip(tiles, parts, strict=True):
+        rows.setdefault(tile.row, []).append(part)
+    return np.concatenate([np.concatenate(line, axis=1) for line in rows.values()])
+
+
+def _cut(length: int, size: int) -> Iterator[slice]:
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))
+
+
+def _bytes(tree: Any) -> int:
+    """Of all arrays in a record."""
+    sizes = []
+
+    def count(leaf: Any) -> Any:
+        sizes.append(getattr(leaf, "nbytes", 8))
+        return leaf
+
+    tree_map(count, tree)
+    return sum(sizes)

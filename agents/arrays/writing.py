@@ -1,0 +1,217 @@
+"""Programming an array with a policy for single cells: all open cells at once, under the array's constraints.
+
+A cell that does not read as it should is open: it gets pulses, each followed by a read, until it is accepted, given up,
+or has spent the budget of this opening. Then cells are read again, all of them where writing one disturbs others, and
+those that are out of tolerance are opened anew, for a limited number of passes. A cell that failed tells how far it
+goes: what it read last is taken for the end of its range on that side, and where targets stand for weights, the partner
+of its pair takes the difference. Many policies give up long before that end, so where transistors shield the others, a
+cell that is given up gets one strong parting pulse towards its target, but for the last pass; should that take it
+across, it has not failed, and is opened again.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from agents.classical.write_verify import driven, width_at
+from agents.policy import Policy
+from memenv.arrays import put, take, tree_map
+from memenv.crossbars.crossbar import Crossbar, CrossbarState, shaped
+from memenv.crossbars.encoding import Encoding, Mapping
+from memenv.crossbars.schemes import SCHEMES
+from memenv.envs.task import Streams
+from memenv.envs.write_verify.task import WriteVerify
+
+PASSES = 3  # openings after the first
+PARTING = 0.3  # [of the driver's logarithmic range] width of the parting pulse, its amplitude is the largest
+
+Aim = Callable[[tuple[np.ndarray, np.ndarray]], Mapping]  # of the least and largest conductance (rows, cols) [S]
+
+
+class Written(NamedTuple):
+    """What became of an array; arrays (rows, cols)."""
+
+    state: CrossbarState
+    mapping: Mapping  # the targets of the end, and where weights lie
+    reading: np.ndarray  # [S] the last read
+    accepted: np.ndarray  # bool, the last read was inside
+    failed: np.ndarray  # bool, was given up or spent the budget of an opening, for this target or an earlier one
+    openings: np.ndarray  # how often the cell was opened
+
+
+def at(targets: np.ndarray) -> Aim:
+    """Targets (rows, cols) [S] that stay, whatever cells can reach."""
+    nothing = np.zeros(targets.shape, bool)
+    return lambda reach: Mapping(targets, 0.0 * targets, nothing, None)
+
+
+def for_weights(weights: np.ndarray, encoding: Encoding) -> Aim:
+    """The targets that come nearest to weights (rows, outputs) with what cells have shown that they can reach."""
+    return lambda reach: encoding.mapped(weights, reach)
+
+
+def fresh_array(crossbar: Crossbar, streams: Streams) -> CrossbarState:
+    """A new chip of one array whose cells lie anywhere in their own ranges, as those of `WriteVerify` do."""
+    chip = crossbar.fabricate(streams.chip)
+    x = chip.x_lo + (chip.x_hi - chip.x_lo) * streams.task.random(crossbar.shape)
+    return crossbar.fresh(chip, x, streams.cycle.standard_normal((2, *crossbar.shape)))
+
+
+def write_array(
+    crossbar: Crossbar,
+    task: WriteVerify,
+    policy: Policy,
+    state: CrossbarState,
+    aim: Aim,
+    streams: Streams,
+    *,
+    passes: int = PASSES,
+    on_step: Callable[[int], None] | None = None,
+) -> Written:
+    """Program one array, whatever it holds.
+
+    Args:
+        crossbar: the array, and how it is written.
+        task: tolerance, budget of an opening and confirming reads; one round, no history.
+        policy: answers the task's observations. What it has learnt of a cell it keeps when the cell is opened again.
+        state: of the array, without batch axes.
+        aim: the targets, asked before each opening.
+        streams: of noise.
+        passes: openings after the first; with 0 cells are not read again. In the last, cells get no parting pulse.
+        on_step: called with the number of open cells after each step.
+
+    Raises:
+        ValueError: a task of several rounds or with a history.
+    """
+    if task.rounds != 1 or task.history != 1:
+        raise ValueError(f"rounds is {task.rounds} and history is {task.history}: an array takes tasks with 1 of each")
+    chip, device, shape = shaped(state.chip, (-1,)), crossbar.device, crossbar.shape
+    disturbing = bool(SCHEMES[crossbar.scheme].half)
+    run = _Run(crossbar, task, policy, chip, streams, not disturbing, on_step or (lambda _: None))
+    knowledge = _Knowledge(policy.begin(chip, crossbar.rows * crossbar.cols), np.zeros(shape, bool))
+    failed, openings = np.zeros(shape, bool), np.zeros(shape, int)
+    low, high = (task.siemens(device, x + np.zeros(shape)) for x in (device.x_lo, device.x_hi))
+    tolerance = task.siemens(device, task.tolerance_of(device)) - device.g_min
+    reading, state = run.look(state)
+    for number in range(1 + passes):
+        mapping = aim((low, high))
+        target = mapping.targets
+        within = (target >= low - tolerance) & (target <= high + tolerance)
+        opened = (np.abs(reading - target) > tolerance) & within
+        if not opened.any():
+            break
+        openings += opened
+        opening = run._replace(parting=run.parting and number < passes)
+        state, reading, lost, knowledge = opening.write(state, reading, target, opened, knowledge)
+        failed = failed | lost
+        low = np.where(lost & (reading > target), reading, low)
+        high = np.maximum(np.where(lost & (reading < target), reading, high), np.where(reading > target, low, 0.0))
+        low = np.minimum(low, high)
+        if passes:
+            again, state = run.look(state, None if disturbing else opened)
+            reading = np.where(np.isnan(again), reading, again)
+    return Written(state, mapping, reading, np.abs(reading - mapping.targets) <= tolerance, failed, openings)
+
+
+class _Knowledge(NamedTuple):
+    """What the policy carries for each cell of the array."""
+
+    memory: Any  # its state, arrays with a leading axis (cells,); None before a policy without `begin` has been asked
+    met: np.ndarray  # (rows, cols) bool, cells it has been asked about
+
+    def of(self, rows: np.ndarray) -> Any:
+        """The policy's state of some cells, flat indices."""
+        return None if self.memory is None else take(self.memory, rows)
+
+    def after(self, rows: np.ndarray, memory: Any) -> "_Knowledge":
+        """With the policy's new state of some cells."""
+        met, whole = self.met.copy(), self.memory
+        met.flat[rows] = True
+        if whole is None:
+            whole = tree_map(lambda leaf: np.zeros((met.size, *leaf.shape[1:]), leaf.dtype), memory)
+        return _Knowledge(put(whole, rows, memory), met)
+
+
+class _Run(NamedTuple):
+    """What stays the same while an array is programmed."""
+
+    crossbar: Crossbar
+    task: WriteVerify
+    policy: Policy
+    chip: Any  # arrays (cells,)
+    streams: Streams
+    parting: bool  # cells that are given up get a parting pulse
+    on_step: Callable[[int], None]
+
+    def look(self, state: CrossbarState, enabled: np.ndarray | None = None) -> tuple[np.ndarray, CrossbarState]:
+        """One read of the cells."""
+        channels = self.crossbar.device.read_channels
+        noise = self.streams.read.standard_normal((channels, *self.crossbar.shape))
+        return self.crossbar.sense(state, noise, enabled)
+
+    def write(
+        self,
+        state: CrossbarState,
+        reading: np.ndarray,
+        target: np.ndarray,
+        opened: np.ndarray,
+        knowledge: _Knowledge,
+    ) -> tuple[CrossbarState, np.ndarray, np.ndarray, _Knowledge]:
+        """One opening, until no cell is open: the state, the last reads, the cells that failed (bool), what is known.
+
+        Args:
+            state: of the array.
+            reading: (rows, cols) [S] the last reads.
+            target: (rows, cols) [S].
+            opened: (rows, cols) bool.
+            knowledge: of the policy.
+        """
+        task, crossbar, shape = self.task, self.crossbar, self.crossbar.shape
+        failed, reading, rows = np.zeros(shape, bool), reading.copy(), np.flatnonzero(opened)
+        start, amplitude, width, spent = ~knowledge.met.flat[rows], *np.zeros((3, len(rows)))
+        while len(rows):
+            chip = take(self.chip, rows)
+            x, goal = (task.fraction(chip, part.flat[rows]) for part in (reading, target))
+            seen = task.observations.show(x, goal, task.tolerance_of(chip), (amplitude, width), spent, chip.driver)
+            action, memory = self.policy.predict(seen, knowledge.of(rows), start, True)
+            knowledge = knowledge.after(rows, memory)
+            *pulse, gave_up = task.decode(action, chip.driver)
+            up, spent = x < goal, spent + 1
+            if self.parting:
+                pulse = [np.where(gave_up, last, own) for last, own in zip(self._parting(up), pulse, strict=True)]
+            else:
+                failed.flat[rows[gave_up]] = True
+                rows, up, spent, *pulse, gave_up = (part[~gave_up] for part in (rows, up, spent, *pulse, gave_up))
+            enabled = _placed(np.ones(len(rows), bool), rows, shape)
+            amplitude, width = (_placed(part, rows, shape) for part in pulse)
+            operations = crossbar.plan(amplitude, width, enabled)
+            noise = self.streams.cycle.standard_normal((crossbar.write_channels, *shape))
+            state, inside = crossbar.write(state, operations, noise), np.ones(len(rows), bool)
+            for _ in range(1 + task.confirm_reads):
+                asked = rows[inside]
+                again, state = self.look(state, _placed(inside, rows, shape))
+                reading.flat[asked] = again.flat[asked]
+                chip = take(self.chip, rows)
+                x, goal = (task.fraction(chip, part.flat[rows]) for part in (reading, target))
+                inside = inside & (np.abs(x - goal) <= task.tolerance_of(chip))
+            over = inside | gave_up | (spent >= task.max_pulses)
+            failed.flat[rows[over & ~inside & ~(gave_up & (up != (x < goal)))]] = True
+            rows, spent = rows[~over], spent[~over]
+            start = np.zeros(len(rows), bool)
+            amplitude, width = operations.amplitude.flat[rows], operations.width.flat[rows]
+            self.on_step(len(rows))
+        return state, reading, failed, knowledge
+
+    def _parting(self, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Signed amplitudes [V] and widths [s] (cells,) of parting pulses."""
+        driver = self.crossbar.device.driver
+        amplitude = driven(driver, up, 1.0)
+        return np.where(up, amplitude, -amplitude), width_at(driver, PARTING) + 0.0 * amplitude
+
+
+def _placed(values: np.ndarray, rows: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(rows, cols) with `values` at some flat indices, 0 elsewhere."""
+    whole = np.zeros(shape, values.dtype)
+    whole.flat[rows] = values
+    return whole

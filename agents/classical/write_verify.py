@@ -1,0 +1,372 @@
+"""Classical write-verify: hand-written controllers that see reads and their last pulses, and know the nominal device.
+
+Amplitudes are fractions of the driver's range and widths fractions of its logarithmic range, so that one default works
+for any device; the fields made by `parameter` carry the range in which an automatic tuner searches them. A controller
+is a pure function: what it remembers of each cell travels in the state. An observation whose last pulse is zero is the
+first of an episode, which is all that `episode_start` could say, so that argument is not used.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from memenv.arrays import tree_map
+from memenv.devices.device import Driver
+from memenv.devices.law import Law, dose_to_reach, equivalent_pulses, move, pulse_worth
+from memenv.devices.mixture import Mixture
+from memenv.envs.pulse_actions import amplitude_range
+from memenv.envs.write_verify.observation import View
+from memenv.envs.write_verify.task import WriteVerify
+
+Float = np.ndarray  # (cells,) float64
+Bool = np.ndarray  # (cells,) bool
+
+
+def parameter(default: Any, low: float, high: float, *, log: bool = False) -> Any:
+    """A dataclass field that a tuner may set between `low` and `high`, on a logarithmic scale where `log`."""
+    return field(default=default, metadata={"range": (low, high), "log": log})
+
+
+def one_device(task: WriteVerify) -> None:
+    """Refuses a task whose device is a mixture."""
+    if isinstance(task.device, Mixture):
+        raise ValueError(f"device is {task.device.name}, several; a classical controller is written for one of them")
+
+
+def driven(driver: Driver, up: Bool, level: Any) -> Float:
+    """Magnitudes [V] at a fraction `level` of the driver's range, which it does not leave."""
+    low, high = amplitude_range(up, driver)
+    return low + np.clip(level, 0.0, 1.0) * (high - low)
+
+
+def width_at(driver: Driver, level: float) -> float:
+    """Width [s] at a fraction `level` of the driver's logarithmic range."""
+    return float(driver.width_min * (driver.width_max / driver.width_min) ** level)
+
+
+def pulse_for(law: Law, driver: Driver, up: Bool, count: Float, width: Any) -> tuple[Float, Float]:
+    """Magnitude [V] and width [s] worth `count` reference pulses, of the driver; see `pulse_worth`."""
+    return pulse_worth(law, *amplitude_range(up, driver), driver.width_min, driver.width_max, count, width)
+
+
+class Memory(NamedTuple):
+    """What every controller remembers of a cell, arrays (cells,); `own` is the particular controller's."""
+
+    read: Float  # [range] the last read
+    target: Float  # [range] the last target
+    nearest: Float  # [range] the least distance to the target since the last progress
+    idle: Float  # pulses since then that should have brought some
+    own: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controller(ABC):
+    """A hand-written controller of one device: the subclass chooses the pulse, giving up is common to all.
+
+    A cell is given up after `patience` successive pulses that would have moved the nominal device measurably, and after
+    which this one is no nearer to its target and still on the same side; infinite patience never gives up.
+    Where the device knows no amplitude (`polarity_only`), the sign of the error is all there is to choose.
+    """
+
+    tuning_effort: ClassVar[float] = 1.0  # share of the trials and cells that tuning spends on it
+
+    task: WriteVerify
+    patience: float = parameter(8.0, 2.0, 50.0, log=True)
+
+    def __post_init__(self) -> None:
+        one_device(self.task)
+
+    @abstractmethod
+    def fresh(self, cells: int) -> Any:
+        """The controller's own memory of unknown cells: None, or tuples of arrays with a leading axis (cells,)."""
+
+    @abstractmethod
+    def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, Any]:
+        """Magnitudes (cells,) [V], widths (cells,) [s], own memory; `memory` is that from before the last pulse."""
+
+    def begin(self, chip: Any, cells: int) -> Memory:
+        """The memory before the first observation."""
+        del chip
+        nothing = np.zeros(cells)
+        return Memory(nothing, nothing, nothing, nothing, None if self.task.device.polarity_only else self.fresh(cells))
+
+    def predict(
+        self,
+        observation: np.ndarray,
+        state: Memory | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = True,
+    ) -> tuple[np.ndarray, Memory]:
+        """Actions of the task and the memory after them; see `agents.policy.Policy`."""
+        del episode_start, deterministic
+        view = self.task.view(observation)
+        unknown = self.unknown(view)
+        decision, memory = self.act(view, unknown if state is None else choose(view.amplitude == 0, unknown, state))
+        return self.task.encode(*decision), memory
+
+    def unknown(self, view: View) -> Memory:
+        """The memory of cells at the first observation."""
+        far = np.full(len(view.read), np.inf)
+        return self.begin(None, len(far))._replace(read=view.read, target=view.target, nearest=far)
+
+    def act(self, view: View, memory: Memory) -> tuple[tuple[Float, Float, Bool], Memory]:
+        """Signed amplitudes [V], widths [s] and giving up, and the memory after them: element-wise if `decide` is."""
+        nearest, idle = self._stalled(view, memory)
+        up = view.read < view.target
+        if self.task.device.polarity_only:
+            amplitude, own = driven(self.task.device.driver, up, 1.0), None
+            width = self.width(1.0) + 0.0 * view.read
+        else:
+            amplitude, width, own = self.decide(view, memory, up)
+        decision = np.where(up, amplitude, -amplitude), width, idle >= self.patience
+        return decision, Memory(view.read, view.target, nearest, idle, own)
+
+    def width(self, level: float) -> float:
+        """Width [s] at a fraction `level` of the driver's logarithmic range."""
+        return width_at(self.task.device.driver, level)
+
+    def _stalled(self, view: View, memory: Memory) -> tuple[Float, Float]:
+        """Least distance to the target and idle pulses, after the last pulse and its read."""
+        device, up = self.task.device, view.amplitude > 0
+        least = max(0.5 * self.task.tolerance_x, 4.0 * device.read.noise)
+        expected = 1.0 * (view.amplitude != 0)
+        if not device.polarity_only:
+            law = device.law(up)
+            dose = law.dose * equivalent_pulses(law, np.abs(view.amplitude), view.width)
+            place = np.clip(memory.read, device.x_lo, device.x_hi)
+            expected = np.minimum(np.abs(move(law, place, device.x_lo, device.x_hi, up, dose) - place) / least, 1.0)
+        distance, other = np.abs(view.read - view.target), view.target != memory.target
+        crossed = (view.read < view.target) != (memory.read < memory.target)
+        progress = (distance < memory.nearest - least) | crossed | other
+        return np.where(progress, distance, memory.nearest), np.where(progress, 0.0, memory.idle + expected)
+
+
+def choose(where: Bool, rows: Any, others: Any) -> Any:
+    """The record `rows` where `where` (cells,), the record `others` elsewhere."""
+
+    def pick(new: Any, old: Any) -> Any:
+        return np.where(where.reshape(-1, *(1,) * (new.ndim - 1)), new, old) if getattr(new, "ndim", 0) else new
+
+    return tree_map(pick, rows, others)
+
+
+def turned(view: View, memory: Memory, up: Bool) -> Bool:
+    """Where a ramp starts anew: at the first pulse, at a change of polarity, at a new target."""
+    return (view.amplitude == 0) | (up != (view.amplitude > 0)) | (view.target != memory.target)
+
+
+# -- controllers that know nothing of the device but its driver --------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantPulse(Controller):
+    """The same SET pulse and the same RESET pulse, again and again."""
+
+    set_level: float = parameter(0.5, 0.0, 1.0)  # [of the driver's range] SET amplitude
+    reset_level: float = parameter(0.5, 0.0, 1.0)  # [of the driver's range] RESET amplitude
+    width_level: float = parameter(0.5, 0.0, 1.0)  # [of the driver's log range] width
+
+    def fresh(self, cells: int) -> None:
+        """Nothing to remember."""
+
+    def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, None]:
+        """One pulse a polarity."""
+        amplitude = driven(self.task.device.driver, up, np.where(up, self.set_level, self.reset_level))
+        return amplitude, self.width(self.width_level) + 0.0 * amplitude, None
+
+
+class Ramp(NamedTuple):
+    """Where a climbing amplitude stands, arrays (cells,) [of the driver's range]."""
+
+    level: Float  # of the last pulse
+    step: Float  # by which it climbs (ShrinkingISPP), or the integral of the error [range] (VoltageIncrementalPI)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ISPP(Controller):
+    """Incremental step pulse programming: the amplitude climbs pulse by pulse and restarts at each change of polarity.
+
+    As on NeuRRAM (Wan et al., Nature 608, 504 (2022), 10.1038/s41586-022-04992-8): from 1.2 V by 0.1 V a pulse of 1 us.
+    """
+
+    set_start: float = parameter(0.3, 0.0, 1.0)  # [of the driver's range] first SET amplitude
+    reset_start: float = parameter(0.3, 0.0, 1.0)  # [of the driver's range] first RESET amplitude
+    step: float = parameter(0.06, 0.005, 0.5, log=True)  # [of the driver's range]
+    width_level: float = parameter(0.5, 0.0, 1.0)  # [of the driver's log range] width
+
+    def fresh(self, cells: int) -> Ramp:
+        """No pulse yet."""
+        return Ramp(np.zeros(cells), np.zeros(cells))
+
+    def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, Ramp]:
+        """One step up the ramp, or its start."""
+        start = np.where(up, self.set_start, self.reset_start)
+        level = np.where(turned(view, memory, up), start, np.minimum(memory.own.level + self.step, 1.0))
+        amplitude = driven(self.task.device.driver, up, level)
+        return amplitude, self.width(self.width_level) + 0.0 * amplitude, memory.own._replace(level=level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShrinkingISPP(Controller):
+    """ISPP whose step shrinks at each overshoot, and which then resumes below the last amplitude of that polarity."""
+
+    set_start: float = parameter(0.3, 0.0, 1.0)  # [of the driver's range] first SET amplitude
+    reset_start: float = parameter(0.3, 0.0, 1.0)  # [of the driver's range] first RESET amplitude
+    step: float = parameter(0.08, 0.005, 0.5, log=True)  # [of the driver's range] before the first overshoot
+    shrink: float = parameter(0.6, 0.1, 1.0)  # [1] factor on the step at each overshoot
+    resume: float = parameter(0.5, 0.0, 1.0)  # [1] where to resume, from the start (0) to the last amplitude (1)
+    width_level: float = parameter(0.5, 0.0, 1.0)  # [of the driver's log range] width
+
+    def fresh(self, cells: int) -> tuple[Ramp, Float]:
+        """No pulse yet, the step at its largest, and the level at which the other polarity turned."""
+        starts = np.stack([np.full(cells, self.set_start), np.full(cells, self.reset_start)], axis=1)
+        return Ramp(np.zeros(cells), np.full(cells, self.step)), starts
+
+    def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, tuple[Ramp, Float]]:
+        """One step up the ramp, or where it resumes."""
+        ramp, reached = memory.own
+        new_target = (view.target != memory.target) | (view.amplitude == 0)
+        turn = turned(view, memory, up)
+        step = np.where(new_target, self.step, np.where(turn, np.maximum(self.shrink * ramp.step, 0.002), ramp.step))
+        start = np.where(up, self.set_start, self.reset_start)
+        last = np.where(up, reached[:, 0], reached[:, 1])
+        level = np.where(turn, start + self.resume * (last - start), np.minimum(ramp.level + step, 1.0))
+        reached = np.where(up[:, None] == np.array([True, False]), level[:, None], reached)
+        amplitude = driven(self.task.device.driver, up, level)
+        return amplitude, self.width(self.width_level) + 0.0 * amplitude, (Ramp(level, step), reached)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoltageIncrementalPI(Controller):
+    """Voltage-incremental PI (VIPI): the amplitude climbs by a proportional and an integral part of the error.
+
+    After OpenMENA (arXiv:2511.03747); the integral starts anew at each change of polarity, as the ramp does.
+    """
+
+    set_start: float = parameter(0.3, 0.0, 1.0)  # [of the driver's range] first SET amplitude
+    reset_start: float = parameter(0.3, 0.0, 1.0)  # [of the driver's range] first RESET amplitude
+    proportional: float = parameter(0.1, 0.003, 3.0, log=True)  # [of the driver's range / range] climb by error
+    integral: float = parameter(0.03, 0.001, 1.0, log=True)  # [of the driver's range / range] climb by summed error
+    width_level: float = parameter(0.5, 0.0, 1.0)  # [of the driver's log range] width
+
+    def fresh(self, cells: int) -> Ramp:
+        """No pulse yet."""
+        return Ramp(np.zeros(cells), np.zeros(cells))
+
+    def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, Ramp]:
+        """One step up the ramp, or its start."""
+        turn, error = turned(view, memory, up), np.abs(view.target - view.read)
+        total = np.where(turn, error, memory.own.step + error)
+        climbed = np.minimum(memory.own.level + self.proportional * error + self.integral * total, 1.0)
+        level = np.where(turn, np.where(up, self.set_start, self.reset_start), climbed)
+        amplitude = driven(self.task.device.driver, up, level)
+        return amplitude, self.width(self.width_level) + 0.0 * amplitude, Ramp(level, total)
+
+
+# -- controllers that invert the nominal device ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class NominalInverse(Controller):
+    """The pulse that would take the nominal device from the read to the target, damped; knows nothing of the cell."""
+
+    gain: float = parameter(1.0, 0.1, 1.2)  # [1] of the dose
+    width_level: float = parameter(0.25, 0.0, 1.0)  # [of the driver's log range] of widths, where they suffice
+
+    def fresh(self, cells: int) -> None:
+        """Nothing to remember."""
+
+    def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, None]:
+        """The inverse of the nominal law."""
+        device = self.task.device
+        law = device.law(up)
+        dose = dose_to_reach(law, view.read, view.target, device.x_lo, device.x_hi, up)
+        return *pulse_for(law, device.driver, up, self.gain * dose / law.dose, self.width(self.width_level)), None
+
+
+class Learnt(NamedTuple):
+    """What the responses told about each polarity of a cell; (cells, 2), SET and RESET."""
+
+    excess: np.ndarray  # [ln] dose of the cell above the nominal one
+    variance: np.ndarray  # [ln^2] what is not known of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryInverse(Controller):
+    """The inverse of the nominal model, corrected for each cell and polarity by its responses so far.
+
+    The excess of a cell's log dose over the nominal one is filtered (Kalman, one number a polarity): a response far
+    above the noise counts fully, one in the noise hardly, and no response at all says that the cell is weaker than
+    believed, not by how much. The device's mismatch says how much to expect, how much of it is a shift of the
+    threshold, and what one polarity tells about the other. As long as a polarity is badly known its pulses are weaker,
+    by `caution` standard deviations of the log dose, since an overshoot costs more than an undershoot.
+    """
+
+    spread: float = parameter(1.0, 0.2, 3.0, log=True)  # [1] factor on the mismatch of the record
+    error: float = parameter(0.05, 0.02, 1.0, log=True)  # [ln] of the model, besides cycle noise, mismatch and reads
+    caution: float = parameter(0.5, 0.0, 2.0)  # [standard deviations]
+    width_level: float = parameter(0.25, 0.0, 1.0)  # [of the driver's log range] of widths, where they suffice
+
+    def fresh(self, cells: int) -> Learnt:
+        """A nominal cell, known to the spread of its polarities."""
+        own = np.array([sum(self._shares(up)) for up in (True, False)]) + self.error**2
+        return Learnt(np.zeros((cells, 2)), np.tile(own, (cells, 1)))
+
+    def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, Learnt]:
+        """The inverse of the corrected law."""
+        learnt = self._learn(view, memory)
+        excess, variance = (np.where(up, part[:, 0], part[:, 1]) for part in learnt)
+        law = self._corrected(up, excess)
+        dose = dose_to_reach(law, view.read, view.target, *self._bounds(view, memory), up)
+        count = dose / law.dose * np.exp(-self.caution * np.sqrt(variance))
+        return *pulse_for(law, self.task.device.driver, up, count, self.width(self.width_level)), learnt
+
+    def _shares(self, up: bool) -> tuple[float, float, float]:
+        """Variance [ln^2] of a polarity's log dose from cell to cell: common to both, its own, by the threshold."""
+        spread, response = self.task.device.mismatch, self.task.device.set if up else self.task.device.reset
+        threshold = spread.threshold * response.threshold / response.slope
+        slope = spread.slope * (response.amplitude - response.threshold) / response.slope
+        own = spread.asymmetry**2 + slope**2
+        return self.spread**2 * spread.rate**2, self.spread**2 * own, self.spread**2 * threshold**2
+
+    def _learn(self, view: View, memory: Memory) -> Learnt:
+        """The Kalman step after the last pulse, whose response is the dose that the nominal law needs for it."""
+        learnt, up = memory.own, view.amplitude > 0
+        excess, variance = (np.where(up, part[:, 0], part[:, 1]) for part in learnt)
+        law, bounds, sign = self._corrected(up, excess), self._bounds(view, memory), np.where(up, 1.0, -1.0)
+        drive = np.maximum(np.abs(view.amplitude) - law.onset, 0.05 * law.slope) / law.slope
+        count = view.width / law.unit * np.expm1(drive)
+        blur = np.sqrt((1.5 * self.task.device.read.noise) ** 2 + law.additive_noise**2 * count + 1e-8)
+        seen, far = (dose_to_reach(law, memory.read, view.read + more, *bounds, up) for more in (0.0, sign * blur))
+        least = np.maximum(far - seen, 1e-12)
+        seen, expected = np.maximum(seen, least), law.dose * count + 1e-12
+        shift = self._shift(up)
+        steepness = (1.0 - shift) + shift / -np.expm1(-drive)  # d ln(dose) / d excess
+        doubt = law.cycle_noise**2 + self.error**2 + (least / np.minimum(seen, expected)) ** 2
+        gain = variance * steepness / (variance * steepness**2 + doubt) * (view.amplitude != 0)
+        change = gain * np.log(seen / expected)
+        common = sum(self._shares(True)[:1]) / np.array([sum(self._shares(s)) + self.error**2 for s in (True, False)])
+        both = np.where(up[:, None] == np.array([True, False]), 1.0, common)
+        return Learnt(
+            learnt.excess + both * change[:, None],
+            learnt.variance * (1.0 - both**2 * (gain * steepness)[:, None]),
+        )
+
+    def _shift(self, up: Bool) -> Float:
+        """The part of the excess that is a shift of the threshold."""
+        part = [shares[2] / max(sum(shares), 1e-12) for shares in map(self._shares, (True, False))]
+        return np.where(up, *part)
+
+    def _corrected(self, up: Bool, excess: Float) -> Law:
+        """The nominal law of each cell's polarity with its excess."""
+        law, shift = self.task.device.law(up), self._shift(up)
+        return law._replace(onset=law.onset - shift * excess * law.slope, dose=law.dose * np.exp((1 - shift) * excess))
+
+    def _bounds(self, view: View, memory: Memory) -> tuple[Float, Float]:
+        """The nominal bounds, moved out to where the reads and the target say that they must be [range]."""
+        device, spare = self.task.device, 0.5 * self.task.tolerance_x
+        seen = (memory.read, view.read, view.target)
+        low, high = np.minimum.reduce(seen) - spare, np.maximum.reduce(seen) + spare
+        return np.minimum(device.x_lo, low), np.maximum(device.x_hi, high)

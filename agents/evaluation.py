@@ -1,0 +1,130 @@
+"""Judge a policy on fresh chips: the same cells, starts, targets and noise for everyone, and what came of it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from agents.policy import Policy
+from memenv.arrays import take
+from memenv.envs.task import Streams
+from memenv.envs.write_verify.task import WriteVerify
+
+EVALUATION, TUNING, TRAINING = 0, 1, 2  # what a seed is for: the three never share a chip
+
+
+class Outcomes(NamedTuple):
+    """One episode on each cell; arrays (cells,) unless said otherwise."""
+
+    pulses: np.ndarray
+    accepted: np.ndarray  # bool: every target of the episode
+    acceptances: np.ndarray  # targets accepted
+    false_acceptances: np.ndarray  # of those, out of tolerance in truth
+    error: np.ndarray  # [range] true error at the end
+    energy: np.ndarray  # [J]
+    latency: np.ndarray  # [s]
+    round_pulses: np.ndarray  # (cells, rounds) pulses for each target, NaN where it was not accepted
+    error_by_pulse: np.ndarray  # (max_pulses + 1,) [range] median |true error| after so many pulses, one round only
+    examples: tuple[
+        tuple[np.ndarray, np.ndarray, float], ...
+    ]  # reads [S], signed amplitudes [V], target [S] of some cells
+
+
+def seeded(seed: int, purpose: int) -> np.random.Generator:
+    """The random generator of a seed for evaluation, tuning or training."""
+    return np.random.default_rng((purpose, seed))
+
+
+def evaluate(
+    policy: Policy,
+    task: WriteVerify,
+    cells: int,
+    seed: int,
+    *,
+    purpose: int = EVALUATION,
+    chip: Any = None,
+    examples: int = 0,
+    on_step: Callable[[int], None] | None = None,
+) -> Outcomes:
+    """Run one episode of `task` on each of `cells` cells, all at once.
+
+    Args:
+        policy: answers `predict`.
+        task: what is to be done.
+        cells: how many, >= 1.
+        seed: of chips, starts, targets and noise; equal for every policy.
+        purpose: EVALUATION, TUNING or TRAINING chips.
+        chip: cells to be used instead of freshly fabricated ones.
+        examples: traces to be kept of so many first cells.
+        on_step: called with the number of unfinished cells after each step.
+    """
+    task.check_memory(cells)
+    streams = Streams(seeded(seed, purpose))
+    chip = task.fabricate(streams.chip, cells) if chip is None else chip
+    episode = task.initial(chip, streams.draw(task.initial_draws, cells), {})
+    state = policy.begin(chip, cells)
+    size = chip.g_max - chip.g_min + np.zeros(cells)
+    pulses, energy, latency, error = (np.zeros(cells) for _ in range(4))
+    accepted = np.zeros(cells, bool)
+    false_acceptances = np.zeros(cells)
+    round_pulses = np.full((cells, task.rounds), np.nan)
+    error_by_pulse = np.zeros(task.max_pulses + 1)
+    latest = np.abs(episode.true_error / size)
+    error_by_pulse[0] = np.median(latest)
+    traces: list[tuple[list[float], list[float], float]] = [
+        ([float(task.siemens(chip, episode.reading)[i])], [], float(task.siemens(chip, episode.target)[i]))
+        for i in range(examples)
+    ]
+    rows = np.arange(cells)
+    start = np.ones(cells, bool)
+    for step in range(1, task.max_episode_pulses + 2):
+        action, state = policy.predict(task.observe(episode), state, start, True)
+        noise = streams.draw(task.step_draws, cells)
+        spent, left = episode.spent, episode.rounds_left
+        episode = task.transition(episode, action, tuple(part[..., rows] for part in noise))
+        start = np.zeros(len(rows), bool)
+        here = np.flatnonzero(episode.accepted)
+        round_pulses[rows[here], task.rounds - 1 - left[here].astype(int)] = spent[here] + 1
+        if task.rounds == 1 and step <= task.max_pulses:
+            latest[rows] = np.abs(episode.true_error / size[rows])
+            error_by_pulse[step] = np.median(latest)
+        for place, row in enumerate(rows[: np.searchsorted(rows, examples)]):
+            amplitude, _, gave_up = task.decode(
+                action[place : place + 1], take(episode.chip, slice(place, place + 1)).driver
+            )
+            if not gave_up[0]:
+                traces[row][0].append(float(task.siemens(episode.chip, episode.reading)[place]))
+                traces[row][1].append(float(amplitude[0]))
+        done = task.terminated(episode)
+        if done.any():
+            ended = rows[done]
+            for whole, part in (
+                (pulses, episode.pulses),
+                (energy, episode.energy),
+                (latency, episode.latency),
+                (false_acceptances, episode.false_acceptances),
+                (error, episode.true_error),
+                (accepted, episode.rounds_left < 0),
+            ):
+                whole[ended] = part[done]
+            keep = np.flatnonzero(~done)
+            rows, start = rows[keep], start[keep]
+            episode, state = take(episode, keep), take(state, keep)
+        if on_step:
+            on_step(len(rows))
+        if not len(rows):
+            break
+    if task.rounds == 1:
+        error_by_pulse[step + 1 :] = error_by_pulse[min(step, task.max_pulses)]
+    return Outcomes(
+        pulses=pulses,
+        accepted=accepted,
+        acceptances=np.isfinite(round_pulses).sum(axis=1),
+        false_acceptances=false_acceptances,
+        error=error / size,
+        energy=energy,
+        latency=latency,
+        round_pulses=round_pulses,
+        error_by_pulse=error_by_pulse,
+        examples=tuple((np.array(reads), np.array(amplitudes), target) for reads, amplitudes, target in traces),
+    )

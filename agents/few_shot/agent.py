@@ -1,0 +1,82 @@
+"""The learned policy of `memenv/FewShot-v0`: a small network in NumPy, its training by PPO, and its file."""
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from memenv.envs.few_shot.task import FewShot
+from memenv.files import WHOLE, Entry, load_archive, named, parse_json, save_archive
+
+FORMAT = 1
+WHAT = "few-shot agent"
+ENTRIES = {"format": Entry((), WHOLE), "weight*": Entry(("", ""), most=1e6)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShotAgent:
+    """Tanh layers from the observation to the action; no memory beyond what the environment shows."""
+
+    weights: tuple[np.ndarray, ...]  # float32 (rows, outputs); last rows are biases
+    card: str = "{}"  # JSON: command, seed, task
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: no layers, or some that do not fit each other."""
+        shapes = [weight.shape for weight in self.weights]
+        if not shapes or any(rows != before + 1 for (_, before), (rows, _) in pairwise(shapes)):
+            raise ValueError(f"weights of the shapes {shapes} are no layers, each with the outputs before it and a one")
+
+    def begin(self, chip: Any, cells: int) -> None:
+        """Nothing is carried from step to step."""
+
+    def predict(
+        self,
+        observation: np.ndarray,
+        state: Any = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = True,
+    ) -> tuple[np.ndarray, Any]:
+        """Actions (tasks, layers + 3); see `agents.policy.Policy`."""
+        signal = observation
+        for number, weight in enumerate(self.weights):
+            signal = (np.tanh(signal) if number else signal) @ weight[:-1] + weight[-1]
+        return np.clip(signal, -1.0, 1.0), None
+
+    def fits(self, task: FewShot) -> Self:
+        """The agent, if its shape is that of a task.
+
+        Raises:
+            ValueError: it observes or decides something else.
+        """
+        own = len(self.weights[0]) - 1, self.weights[-1].shape[1]
+        wanted = task.observation_space.shape[0], task.action_space.shape[0]
+        if own != wanted:
+            raise ValueError(f"the agent is made for {own} observations and actions, the task has {wanted}")
+        return self
+
+    def save(self, path: Path) -> None:
+        """Write as .npz, whole or not at all."""
+        weights = {f"weight{number}": weight for number, weight in enumerate(self.weights)}
+        save_archive(path, parse_json(self.card), weights | {"format": np.array(FORMAT)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """An agent that `save` wrote.
+
+        Raises:
+            ValueError: no such file, or not such a file.
+        """
+        card, arrays = load_archive(path, WHAT, ENTRIES)
+        with named(path, WHAT):
+            if (version := int(arrays.pop("format"))) != FORMAT:
+                raise ValueError(f"it has the format {version}, this program reads {FORMAT}")
+            return cls(weights=tuple(arrays[f"weight{number}"] for number in range(len(arrays))), card=json.dumps(card))
+
+
+def shipped_agent(task: FewShot) -> FewShotAgent:
+    """The agent that comes with the package, trained in the environment as it is by default."""
+    return FewShotAgent.load(Path(str(resources.files("agents") / "shipped" / "few-shot" / "default.npz"))).fits(task)

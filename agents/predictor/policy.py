@@ -1,0 +1,244 @@
+"""The pulse predictor: a small network that corrects the nominal pulse by what the cell has shown.
+
+It sees reads, target and its own last pulse through the nominal law: the dose that the nominal device would need, and
+how the last response compares with the one expected. It answers with a factor on that dose, the width of the pulse, and
+the probability that the target can be reached at all (below `give_up_below` the cell is given up). The network runs on
+NumPy; `agents.predictor.training` trains it by gradients through the differentiable device.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from agents.classical.write_verify import parameter
+from agents.predictor.gru import Weights, forward
+from memenv.arrays import Array, clip, floor_at, namespace
+from memenv.devices.device import Device
+from memenv.devices.law import dose_to_reach, equivalent_pulses, move, pulse_worth
+from memenv.devices.records import from_tree, to_json
+from memenv.envs.write_verify.observation import View
+from memenv.envs.write_verify.task import WriteVerify
+from memenv.files import Entry, check_card, load_archive, named, parse_json, save_archive
+
+FEATURES = 22
+OUTPUTS = 3
+FORMAT = "memenv pulse predictor 1"
+WHAT = "pulse predictor"
+CARD = {"format": str, "device": dict, "memory": bool, "give_up_below": float, "card": str}
+SHAPES: dict[str, tuple[int | str, ...]] = {
+    "b_in": ("hidden",),
+    "w_in": (FEATURES, "hidden"),
+    "w_gates": ("2 hidden", "2 hidden"),
+    "b_gates": ("2 hidden",),
+    "w_new": ("2 hidden", "hidden"),
+    "b_new": ("hidden",),
+    "w_mix": ("2 hidden", "hidden"),
+    "b_mix": ("hidden",),
+    "w_out": ("hidden", OUTPUTS),
+    "b_out": (OUTPUTS,),
+}
+ENTRIES = {name: Entry(shape, most=1e6) for name, shape in SHAPES.items()}
+
+
+class Sight(NamedTuple):
+    """What the network is told about each cell, arrays (cells,); amplitude 0 = no pulse yet."""
+
+    read: Array  # [range]
+    target: Array  # [range]
+    previous: Array  # [range] the read before the last pulse
+    amplitude: Array  # [V] signed, of the last pulse
+    width: Array  # [s] of the last pulse
+    tolerance: Array  # [range]
+
+
+def features(device: Device, sight: Sight) -> Array:
+    """(cells, FEATURES): the sight of a cell through the nominal `device`."""
+    xp = namespace(sight.read)
+    r, t, tolerance = sight.read, sight.target, sight.tolerance + 0.0 * sight.read
+    up, last_up = t > r, sight.amplitude > 0
+    pulsed = (sight.amplitude != 0) * 1.0
+    needed = needed_count(device, r, t, up)
+    last = device.law(last_up)
+    count = equivalent_pulses(last, xp.abs(sight.amplitude), sight.width)
+    expected = move(
+        last, clip(sight.previous, device.x_lo, device.x_hi), device.x_lo, device.x_hi, last_up, last.dose * count
+    )
+    direction = xp.where(last_up, 1.0, -1.0)
+    moved, due = (r - sight.previous) * direction, (expected - sight.previous) * direction
+    shown = dose_to_reach(last, sight.previous, r, device.x_lo, device.x_hi, last_up) / last.dose
+    response = clip(xp.log((shown + 1e-3) / (count + 1e-3)), -4.0, 4.0)
+    noise = device.read.noise / tolerance
+    law, spread = device.law(up), device.mismatch
+    scatter = xp.sqrt((law.cycle_noise * xp.abs(t - r)) ** 2 + law.additive_noise**2 * needed + 1e-12) / tolerance
+    ones = 1.0 + 0.0 * r
+    columns = (
+        2.0 * r - 1.0,
+        2.0 * t - 1.0,
+        4.0 * (t - r),
+        xp.where(up, 1.0, -1.0),
+        xp.log(floor_at(xp.abs(t - r), 1e-4) / tolerance) / 2.0,
+        xp.log(needed) / 3.0,
+        pulsed,
+        pulsed * direction,
+        pulsed * xp.log(count + 1e-4) / 4.0,
+        pulsed * response,
+        pulsed * 4.0 * moved,
+        pulsed * 4.0 * due,
+        pulsed * clip((moved - due) / tolerance / 4.0, -4.0, 4.0),
+        pulsed * xp.where(up == last_up, 1.0, -1.0),
+        xp.log(tolerance / 0.02) + 0.0 * r,
+        noise * ones,
+        xp.log(scatter + 0.1) / 2.0,
+        law.cycle_noise * 3.0 * ones,
+        2.0 * (spread.rate + spread.asymmetry) * ones,
+        spread.threshold * device.set.threshold / device.set.slope * ones,
+        8.0 * (spread.x_lo + spread.x_hi) * ones,
+        4.0 * (spread.stuck_low + spread.stuck_high + spread.stuck_anywhere + spread.collapsed) * ones,
+    )
+    return xp.stack(columns, -1)
+
+
+def needed_count(device: Device, read: Array, target: Array, up: Array) -> Array:
+    """Reference pulses (cells,) that take the nominal device from read to target, kept within 1e-4..1e4."""
+    law = device.law(up)
+    return clip(dose_to_reach(law, read, target, device.x_lo, device.x_hi, up) / law.dose, 1e-4, 1e4)
+
+
+class Decision(NamedTuple):
+    """The network's answer for each cell, arrays (cells,)."""
+
+    amplitude: Array  # [V] signed
+    width: Array  # [s]
+    reachable: Array  # logit of the probability that the target can be reached
+
+
+def decide(device: Device, sight: Sight, outputs: Array) -> Decision:
+    """The pulse of the network's outputs (cells, OUTPUTS) on the nominal `device`."""
+    xp = namespace(sight.read)
+    up, driver = sight.target > sight.read, device.driver
+    count = needed_count(device, sight.read, sight.target, up) * xp.exp(5.0 * xp.tanh(outputs[:, 0] / 5.0))
+    level = 0.5 + 0.5 * xp.tanh(outputs[:, 1])
+    width = driver.width_min * xp.exp(level * float(np.log(driver.width_max / driver.width_min)))
+    low, high = xp.where(up, driver.set_min, driver.reset_min), xp.where(up, driver.set_max, driver.reset_max)
+    amplitude, width = pulse_worth(device.law(up), low, high, driver.width_min, driver.width_max, count, width)
+    return Decision(xp.where(up, amplitude, -amplitude), width, outputs[:, 2])
+
+
+class Memory(NamedTuple):
+    """What the predictor carries from step to step, arrays with a leading axis (cells,)."""
+
+    hidden: np.ndarray | None  # (cells, hidden)
+    previous: np.ndarray  # [range] the last read
+
+
+@dataclass(frozen=True, kw_only=True)
+class PulsePredictor:
+    """A trained pulse predictor as a policy of the write-verify task.
+
+    `device` is the nominal device through which it sees: that of its training, or, for a generalist, any other.
+    """
+
+    tuning_effort: ClassVar[float] = 0.6  # share of the trials and cells that tuning spends on it: one parameter
+
+    weights: Weights
+    device: Device
+    task: WriteVerify
+    memory: bool = True
+    give_up_below: float = parameter(0.05, 0.001, 0.5, log=True)  # [probability] of reaching the target
+    card: str = ""  # JSON: command, seed, figures on the chips on which its training was judged
+
+    def begin(self, chip: Any, cells: int) -> Memory:
+        """An empty memory."""
+        del chip
+        hidden = np.zeros((cells, len(self.weights.b_in))) if self.memory else None
+        return Memory(hidden, np.zeros(cells))
+
+    def predict(
+        self,
+        observation: np.ndarray,
+        state: Memory | None = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+    ) -> tuple[np.ndarray, Memory]:
+        """Actions of the task and the memory after them; see `agents.policy.Policy`.
+
+        What was learnt is forgotten where `episode_start` says so, by default before a cell's first pulse: a caller
+        that goes on to a neighbouring cell may pass False and keep it.
+        """
+        del deterministic
+        view = self.task.view(observation)
+        state = self.begin(None, len(view.read)) if state is None else state
+        first = view.amplitude == 0
+        forget = first if episode_start is None else np.asarray(episode_start, bool)
+        hidden = None if state.hidden is None else np.where(forget[:, None], 0.0, state.hidden)
+        sight = self.sight(view, state.previous)
+        outputs, hidden = forward(self.weights, features(self.device, sight), hidden)
+        return self.task.encode(*self.act(sight, outputs)), Memory(hidden, view.read)
+
+    def sight(self, view: View, previous: Array) -> Sight:
+        """What the network is told of each cell; `previous` (cells,) [range] is the read before the last pulse."""
+        first = view.amplitude == 0
+        return Sight(
+            read=view.read,
+            target=view.target,
+            previous=np.where(first, view.read, previous),
+            amplitude=view.amplitude,
+            width=np.where(first, self.device.driver.width_min, view.width),
+            tolerance=self.task.tolerance_x + 0.0 * view.read,
+        )
+
+    def act(self, sight: Sight, outputs: Array) -> tuple[Array, Array, Array]:
+        """Signed amplitudes [V], widths [s] and giving up of the network's outputs (cells, OUTPUTS)."""
+        decision = decide(self.device, sight, outputs)
+        hopeless = decision.reachable < float(np.log(self.give_up_below / (1 - self.give_up_below)))
+        return decision.amplitude, decision.width, (sight.amplitude != 0) & hopeless
+
+    def on(self, task: WriteVerify, device: Device | None = None) -> "PulsePredictor":
+        """The same network for another task, seeing through `device` (default: its own)."""
+        return replace(self, task=task, device=device or self.device)
+
+    def save(self, path: Path) -> None:
+        """Write plain arrays, as float32, and a card."""
+        card = {
+            "format": FORMAT,
+            "device": parse_json(to_json(self.device)),
+            "memory": self.memory,
+            "give_up_below": self.give_up_below,
+            "card": self.card,
+        }
+        save_archive(path, card, {name: np.asarray(w, np.float32) for name, w in self.weights._asdict().items()})
+
+
+def load_pulse_predictor(path: Path, task: WriteVerify) -> PulsePredictor:
+    """A saved predictor for a task.
+
+    Raises:
+        ValueError: the file is missing, damaged or not a pulse predictor.
+    """
+    card, arrays = load_archive(path, WHAT, _entries)
+    with named(path, WHAT):
+        return PulsePredictor(
+            weights=Weights(**{name: array.astype(np.float64) for name, array in arrays.items()}),
+            device=from_tree(card["device"]),
+            task=task,
+            memory=card["memory"],
+            give_up_below=card["give_up_below"],
+            card=card["card"],
+        )
+
+
+def _entries(card: dict[str, Any], headers: Any) -> dict[str, Entry]:
+    """The arrays of a predictor.
+
+    Raises:
+        ValueError: the card is not that of one.
+    """
+    del headers
+    if card.get("format") != FORMAT:
+        raise ValueError(f"its format is {card.get('format')!r}, {FORMAT!r} is needed; train it again")
+    check_card(card, CARD)
+    if not 0 < card["give_up_below"] < 1:
+        raise ValueError(f"give_up_below is {card['give_up_below']!r}, a probability above 0 and below 1 is needed")
+    return ENTRIES

@@ -1,0 +1,288 @@
+"""From terms to text: a loop over cells in Python as numba takes it, with the functions that it calls.
+
+Where the terms of crossbars are reduced over their cells, it becomes several passes: over cells until the sums are
+known that others wait for, over crossbars, over cells again. What a later pass needs stands in arrays kept meanwhile.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+from memenv.compiler.device_axis import Cells
+from memenv.compiler.trace import OVER, SPREAD, Routine, Term, term_of
+
+HEAD = '''"""A loop over cells, written by memenv/compiler/codegen.py."""
+
+from math import sqrt
+
+from numpy import float32, int32, uint32, uint64
+
+from memenv.compiler.jit import loop, routine, select
+
+'''
+
+
+NUMBA = {"bool": "boolean"}  # what numba calls otherwise
+START = {"sum": "0.0", "mean": "0.0", "any": "False", "all": "True", "first": "{0}[a * size]"}
+JOIN = {"sum": "+", "mean": "+", "any": "|", "all": "&"}
+END = {"sum": "float32({0})", "mean": "float32({0} / size)", "any": "{0}", "all": "{0}", "first": "{0}"}
+
+
+class Loop(NamedTuple):
+    """A loop and what it is called with.
+
+    First cell, with several passes the cells of a crossbar, words of the key, numbers, arrays that it reads, that it
+    writes, that it keeps.
+    """
+
+    text: str
+    constants: tuple[float, ...]  # numbers of the device ...
+    scalars: tuple[int, ...]  # ... and the leaves of the call that follow them
+    arrays: tuple[int, ...]  # leaves of the call that are read
+    kept: tuple[str, ...] | None  # kinds of the arrays (cells,) that are kept; None with one pass
+
+
+class _Shared:
+    """What the functions of a loop have in common."""
+
+    def __init__(self) -> None:
+        self.routines: dict[str, str] = {}
+        self.literals: dict[str, str] = {}
+        self.inputs: dict[str, dict[Any, str]] = {"array": {}, "scalar": {}, "constant": {}}
+        self.kinds: list[str] = []  # of the arrays that are read
+        self.kept: list[str] = []  # kinds of the arrays that are kept
+
+
+class _Writer:
+    """The text of a function while it grows: its lines, and what it needs."""
+
+    def __init__(self, shared: _Shared) -> None:
+        self.lines: list[str] = []
+        self.names: dict[int, str] = {}  # of terms
+        self.shared = shared
+
+    def name(self, term: Term) -> str:
+        """The name of a term, after the lines that compute it."""
+        if id(term) not in self.names:
+            self.names[id(term)] = self._leaf(term) or self._line(self._expression(term))
+        return self.names[id(term)]
+
+    def _line(self, expression: str) -> str:
+        self.lines.append(f"t{len(self.lines)} = {expression}")
+        return f"t{len(self.lines) - 1}"
+
+    def _expression(self, term: Term) -> str:
+        if isinstance(term.operation, Routine) and term.operation.name not in self.shared.routines:
+            self.shared.routines[term.operation.name] = self._routine(term.operation)
+        return str(term.operation.format(*[self.name(operand) for operand in term.operands]))
+
+    def _leaf(self, term: Term) -> str:
+        which = term.operands[0] if term.operands else None
+        match term.operation:
+            case "name":
+                return str(which)
+            case "literal":
+                number = str(which) if which == which else '"nan"'
+                return self.shared.literals.setdefault(f"{term.kind}({number})", f"literal{len(self.shared.literals)}")
+            case "scalar" | "constant" as form:
+                known = self.shared.inputs[form]
+                return known.setdefault(which, f"{form}{len(known)}")
+        return ""
+
+    def _routine(self, called: Routine) -> str:
+        inner = _Writer(self.shared)
+        names = [f"x{number}" for number in range(len(called.takes))]
+        results = called.function(*[Term(kind, "name", name) for kind, name in zip(called.takes, names, strict=True)])
+        results = results if isinstance(results, tuple) else (results,)
+        given = ", ".join([inner.name(result) for result in results])
+        body = [*inner.lines, f"return {given}"]
+        return "\n    ".join([f"@routine\ndef {called.name}({', '.join(names)}):", *body])
+
+
+class _Pass(_Writer):
+    """The text of one pass: over cells if its number is odd, over crossbars if it is even."""
+
+    def __init__(self, passes: "_Passes", number: int) -> None:
+        super().__init__(passes.shared)
+        self.passes, self.number = passes, number
+        self.index = "i" if number % 2 else "a"
+        self.reductions: dict[tuple[str, str], str] = {}  # names, by operation and array
+        self.stores: list[str] = []
+        self.spreads: list[str] = []  # stores for each cell of a crossbar
+
+    def _leaf(self, term: Term) -> str:
+        if term.operation == "array":
+            return self._line(f"{self.input(term)}[{place(self.index, *term.operands[1:])}]")
+        if term.operation == SPREAD:
+            (number,) = term.operands
+            return self._line(f"{self._kept(number, spread=True)}[i]") if number.rank else self.name(number)
+        computed = isinstance(term.operands[0], Term)
+        if computed and self.passes.number(term) not in (None, self.number):
+            return self._line(f"{self._kept(term)}[{self.index}]")
+        return super()._leaf(term)
+
+    def _kept(self, term: Term, spread: bool = False) -> str:
+        """The name of the array in which an earlier pass has kept a term."""
+        return self.passes[self.passes.home(term)].keep(term, spread)
+
+    def _expression(self, term: Term) -> str:
+        if term.operation not in OVER:
+            return super()._expression(term)
+        (cells,) = term.operands
+        source = self.input(cells) if cells.operation == "array" else self._kept(cells)
+        name = self.reductions.setdefault((term.operation, source), f"r{len(self.reductions)}")
+        return END[term.operation].format(name)
+
+    def input(self, term: Term) -> str:
+        """The name of an array that this pass reads."""
+        known, which = self.shared.inputs["array"], term.operands[0]
+        if which not in known:
+            self.shared.kinds.append(term.kind)
+        self.passes.reads.setdefault(which, set()).add(self.number)
+        return known.setdefault(which, f"array{len(known)}")
+
+    def keep(self, term: Term, spread: bool = False) -> str:
+        """The name of the array that holds a term for later passes, a crossbar's number for each cell if `spread`."""
+        key = id(term), spread
+        if key not in self.passes.keeps:
+            value = self.name(term)
+            self.passes.keeps[key] = f"kept{len(self.shared.kept)}"
+            self.shared.kept.append(term.kind)
+            stores = self.spreads if spread else self.stores
+            stores.append(f"{self.passes.keeps[key]}[{'i' if spread else self.index}] = {value}")
+        return self.passes.keeps[key]
+
+    def body(self, cells: str) -> Iterator[str]:
+        """Its lines; `cells` is the text of the number of cells."""
+        if self.number % 2:
+            yield f"for i in range({cells}):"
+            yield from (f"    {line}" for line in self.lines + self.stores)
+            return
+        yield f"for a in range({cells} // size):"
+        found = [(name, how, source) for (how, source), name in self.reductions.items()]
+        yield from (f"    {name} = {START[how].format(source)}" for name, how, source in found)
+        yield from self._each(
+            [f"{name} = {name} {JOIN[how]} {source}[i]" for name, how, source in found if how in JOIN]
+        )
+        yield from (f"    {line}" for line in self.lines + self.stores)
+        yield from self._each(self.spreads)
+
+    @staticmethod
+    def _each(lines: list[str]) -> Iterator[str]:
+        """A loop over the cells of a crossbar."""
+        if lines:
+            yield "    for i in range(a * size, a * size + size):"
+            yield from (f"        {line}" for line in lines)
+
+
+class _Passes(dict[int, _Pass]):
+    """The passes of a loop by their numbers, made when they are asked for."""
+
+    def __init__(self, whole: int) -> None:
+        super().__init__()
+        self.whole = whole  # axes of an array with a number for each cell
+        self.shared = _Shared()
+        self.keeps: dict[tuple[int, bool], str] = {}  # terms that are kept, and where
+        self.reads: dict[int | None, set[int]] = {}  # the passes in which each array is read
+        self.stages: dict[int, int] = {}  # of terms: how many reductions it takes at most to know them
+
+    def __missing__(self, number: int) -> _Pass:
+        self[number] = _Pass(self, number)
+        return self[number]
+
+    def stage(self, term: Term) -> int:
+        """How many reductions, one after the other, a term depends on."""
+        if id(term) not in self.stages:
+            most = max([self.stage(operand) for operand in term.operands if isinstance(operand, Term)], default=0)
+            self.stages[id(term)] = most + (term.operation in OVER)
+        return self.stages[id(term)]
+
+    def number(self, term: Term) -> int | None:
+        """The pass that computes a term; None where all cells have it in common: every pass that needs it."""
+        return None if not term.rank else 2 * self.stage(term) + (term.rank == self.whole)
+
+    def home(self, term: Term) -> int:
+        """The pass that computes a result."""
+        number = self.number(term)
+        return 1 if number is None else number
+
+    def last(self, term: Term, replaced: int | None) -> int:
+        """The pass that writes a result: when the number is no longer read that it replaces.
+
+        Arrays are promised to lie apart. In place, one pass may therefore read and write a number only if what it
+        writes depends on what it has read.
+        """
+        home, read = self.home(term), max(self.reads.get(replaced, ()), default=-1)
+        if read < home or (read == home and replaced in self._read_for(term, home)):
+            return home
+        return read + (2 if read % 2 == home % 2 else 1)
+
+    def _read_for(self, term: Term, home: int) -> set[Any]:
+        """The leaves that a pass reads to compute a term."""
+        known, waiting = {id(term)}, [term]
+        found = set()
+        while waiting:
+            one = waiting.pop()
+            if one.operation == "array":
+                found.add(one.operands[0])
+            for operand in one.operands:
+                if isinstance(operand, Term) and id(operand) not in known and self.number(operand) in (None, home):
+                    known.add(id(operand))
+                    waiting.append(operand)
+        return found
+
+
+def _share(size: str, count: int) -> str:
+    return size if count == 1 else f"({size} // {count})"
+
+
+def place(index: str, number: int = 0, count: int = 1) -> str:
+    """Where the number of one of `count` cells of a weight stands; numba looks for negative places unless told."""
+    return index if count == 1 else f"uint64({index} * {count} + {number})"
+
+
+def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None] | None = None) -> Loop:
+    """The loop that computes `results` (terms or numbers, each an array in the end) from what they depend on.
+
+    Args:
+        results: of cells or, with fewer axes than `whole`, of crossbars; or the `Cells` of weights.
+        whole: axes of an array with a number for each cell.
+        replaced: for each result the leaf in whose place it is written, None for another array.
+    """
+    parts_of = [[*result] if isinstance(result, Cells) else [result] for result in results]
+    terms = [[part if isinstance(part, Term) else term_of(part) for part in parts] for parts in parts_of]
+    passes = _Passes(whole)
+    shared = passes.shared
+    for term in chain(*terms):
+        passes[passes.home(term)].name(term)
+    for number, parts in enumerate(terms):
+        for part, term in enumerate(parts):
+            one = passes[passes.last(term, replaced[number] if replaced else None)]
+            one.stores.append(f"result{number}[{place(one.index, part, len(parts))}] = {one.name(term)}")
+    constants, scalars, arrays = (shared.inputs[kind] for kind in ("constant", "scalar", "array"))
+    several, kept = len(passes) > 1, len(shared.kept)
+    arguments = [f"array{number}" for number in range(len(arrays))]
+    arguments += [f"result{number}" for number in range(len(results))]
+    of_cells = ((number, parts) for number, parts in enumerate(terms) if parts[0].rank in (0, whole))
+    cells = next((_share(f"result{number}.size", len(parts)) for number, parts in of_cells), "")
+    kinds = ["uint32", "float32", *shared.kinds, *(parts[0].kind for parts in terms), *shared.kept]
+    kinds = ["int64"] * (1 + several) + [f"{NUMBA.get(kind, kind)}[::1]" for kind in kinds]
+    names = ["first", *["size"] * several, "words", "numbers", *arguments, *(f"kept{number}" for number in range(kept))]
+    body = [
+        f"def cells({', '.join(names)}):",
+        *(f"{name} = numbers[{number}]" for number, name in enumerate((*constants.values(), *scalars.values()))),
+        *(line for _, each in sorted(passes.items()) for line in each.body(cells)),
+    ]
+    text = [
+        "\n".join(f"{name} = {value}" for value, name in shared.literals.items()),
+        *shared.routines.values(),
+        f'SIGNATURE = "void({", ".join(kinds)})"',
+        "@loop(cache=False)\n" + "\n    ".join(body) + "\n",  # memenv.compiler.cache keeps it
+    ]
+    return Loop(
+        HEAD + "\n\n\n".join(text),
+        tuple(constants),
+        tuple(scalars),
+        tuple(arrays),
+        tuple(shared.kept) if several else None,
+    )

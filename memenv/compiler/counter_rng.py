@@ -1,0 +1,148 @@
+"""Noise as a function: every number is a hash of key, cell and channel, so that order and threads do not matter.
+
+The generator is Threefry-2x32 with 13 rounds, the fewest that pass BigCrush (Salmon et al., SC 2011,
+10.1145/2063384.2063405); normals are Box and Muller's, two of each pair of words. Generic over NumPy arrays and the
+traced terms of the compiled engine, which therefore draw the same numbers.
+"""
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from memenv.compiler.elementary import cos_sin_turn
+from memenv.compiler.trace import routine
+
+Words = tuple[Any, Any]  # two uint32 arrays (cells,), or traced terms
+
+ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
+ROUNDS = 13
+PARITY = np.uint32(0x1BD11BDA)
+
+# The lanes of the channels; two neighbours (even, odd) cost hardly more than one.
+PULSE_LANES = (0, 2, 3)  # cycle noise, additive noise, relaxation
+READ_LANES = (1, 4)  # thermal noise, telegraph trap
+FRESH_LANES = (6, 7)  # drift, trap
+WRITE_LANES = (*PULSE_LANES, *range(8, 14))  # a pulse, and both half-select trains
+CHIP_LANES = 16  # the first normal of fabrication
+LOT_LANES = 64  # the first uniform number of fabrication
+CHOICE_LANE = 72  # uniform, the device of a mixture
+TASK_LANES = 128  # the first uniform number of a task; its normals begin at 0
+
+
+class Key(NamedTuple):
+    """What noise depends on: equal keys give equal noise."""
+
+    seed: int  # 0 <= seed < 2^64
+    step: int = 0  # 0 <= step < 2^64, say the number of the pulse
+
+    def next(self) -> "Key":
+        """The key of the next step."""
+        return Key(self.seed, self.step + 1)
+
+    def words(self) -> np.ndarray:
+        """(4,) uint32.
+
+        Raises:
+            ValueError: a seed or step outside its range.
+        """
+        if not all(0 <= number < 2**64 for number in self):
+            raise ValueError(f"{self}: seed and step are whole numbers from 0 to 2^64 - 1")
+        return np.array([*self], np.uint64).view(np.uint32)
+
+
+@routine("uint32 uint32 uint32 uint32", "uint32 uint32")
+def threefry(key: Any, other_key: Any, counter: Any, other_counter: Any) -> Words:
+    """Two words from a counter of two words under a key of two words."""
+    schedule = (key, other_key, key ^ other_key ^ PARITY)
+    x, y = counter + key, other_counter + other_key
+    for number in range(ROUNDS):
+        turn = ROTATIONS[number % len(ROTATIONS)]
+        x = x + y
+        y = ((y << np.uint32(turn)) | (y >> np.uint32(32 - turn))) ^ x
+        if number % 4 == 3:
+            group = number // 4 + 1
+            x = x + schedule[group % 3]
+            y = y + (schedule[(group + 1) % 3] + np.uint32(group))
+    return x, y
+
+
+class Noise:
+    """The noise of cells under a key: standard normals and uniform numbers, computed when they are asked for."""
+
+    def __init__(self, words: Any, cells: Any) -> None:
+        """`words` (4,) of the key, `cells` (cells,) uint32 their numbers; arrays or terms."""
+        self.key = threefry(*words)
+        self.cells = cells
+        self.drawn: dict[int, Words] = {}  # words of a pair of lanes
+        self.pairs: dict[int, Words] = {}  # normals of it
+
+    def among(self, cells: Any) -> "Noise":
+        """The noise of the cells of these numbers (cells,) uint32."""
+        other = copy(self)
+        other.cells, other.drawn, other.pairs = cells, {}, {}
+        return other
+
+    def words(self, pair: int) -> Words:
+        """Two random words for each cell."""
+        if pair not in self.drawn:
+            self.drawn[pair] = threefry(*self.key, self.cells, np.uint32(pair))
+        return self.drawn[pair]
+
+    def normal(self, lane: int) -> Any:
+        """Standard normals (cells,) float32."""
+        pair = lane // 2
+        if pair not in self.pairs:
+            self.pairs[pair] = two_normals(*self.words(pair))
+        return self.pairs[pair][lane % 2]
+
+    def uniform(self, lane: int) -> Any:
+        """Numbers (cells,) float32, uniform in 0 <= u < 1."""
+        return _uniform(self.words(lane // 2)[lane % 2])
+
+
+@routine("uint32 uint32", "float32 float32")
+def two_normals(first: Any, second: Any) -> tuple[Any, Any]:
+    """Two independent standard normals (cells,) from two words, beyond 5.9 never."""
+    radius = np.sqrt(np.log(_uniform(first) + np.float32(2**-25)) * np.float32(-2.0))
+    cosine, sine = cos_sin_turn(second)
+    return radius * cosine, radius * sine
+
+
+def _uniform(word: Any) -> Any:
+    return (word >> np.uint32(8)).view(np.int32).astype(np.float32) * np.float32(2**-24)
+
+
+class Lanes:
+    """Channels of noise as the physics asks for them: `lanes[k]` is an array (cells,), a slice is fewer channels."""
+
+    def __init__(self, draw: Callable[[int], Any], lanes: Sequence[int]) -> None:
+        """`draw` a lane's numbers."""
+        self.draw, self.lanes = draw, lanes
+
+    def __getitem__(self, channel: Any) -> Any:
+        """The numbers of a channel, or some of the channels."""
+        if isinstance(channel, slice):
+            return Lanes(self.draw, self.lanes[channel])
+        return self.draw(self.lanes[channel])
+
+
+class Draws:
+    """What fabrication needs of a random generator, drawn by key."""
+
+    def __init__(self, noise: Noise) -> None:
+        """`noise` of the cells."""
+        self.noise = noise
+
+    def standard_normal(self, shape: tuple[int, int]) -> Lanes:
+        """`shape` (channels, cells)."""
+        return Lanes(self.noise.normal, range(CHIP_LANES, CHIP_LANES + shape[0]))
+
+    def random(self, shape: tuple[int, int]) -> Lanes:
+        """`shape` (channels, cells)."""
+        return Lanes(self.noise.uniform, range(LOT_LANES, LOT_LANES + shape[0]))
+
+    def integers(self, high: int, size: int) -> Any:
+        """Whole numbers `size` = (cells,), 0 <= n < high."""
+        return (self.noise.uniform(CHOICE_LANE) * np.float32(high)).astype(np.int32)

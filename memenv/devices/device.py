@@ -1,0 +1,349 @@
+"""The device as a lab describes it: records of its parameters, fabrication of chips, pulses, reads, retention, energy.
+
+Pure functions on frozen records, generic over NumPy and torch; noise is an argument. The law of a pulse is in `law.py`.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from memenv.arrays import Array, clip, expm1, floor_at, is_zero, log1p, namespace, sqrt
+from memenv.devices.law import DOSES, GAMMAS, SPREADS, TINY, Law, Response, equivalent_pulses, move, reachable_kappa
+
+
+@dataclass(frozen=True, kw_only=True)
+class Driver:
+    """The pulses that can be applied; magnitudes, whatever their sign at the device's terminals."""
+
+    set_min: Array = 0.5  # [V] least SET amplitude
+    set_max: Array = 1.5  # [V] largest SET amplitude
+    reset_min: Array = 0.5  # [V] least RESET amplitude
+    reset_max: Array = 1.5  # [V] largest RESET amplitude
+    width_min: Array = 1e-7  # [s] shortest pulse
+    width_max: Array = 1e-5  # [s] longest pulse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mismatch:
+    """Device-to-device spread: log-normal (standard deviation of the logarithm) or normal, and shares of bad cells."""
+
+    rate: Array = 0.0  # [ln] doses of both polarities together
+    asymmetry: Array = 0.0  # [ln] doses, SET up by as much as RESET goes down
+    gamma: Array = 0.0  # [ln] exponents, each polarity on its own
+    slope: Array = 0.0  # [ln] amplitude slopes, each polarity on its own
+    cycle_noise: Array = 0.0  # [ln] cycle noise, both polarities together
+    threshold: Array = 0.0  # [of the threshold] thresholds, each polarity on its own
+    x_lo: Array = 0.0  # [range] lower bound
+    x_hi: Array = 0.0  # [range] upper bound
+    stuck_low: Array = 0.0  # [share] cells stuck at their lower bound
+    stuck_high: Array = 0.0  # [share] cells stuck at their upper bound
+    stuck_anywhere: Array = 0.0  # [share] cells stuck at a random state
+    collapsed: Array = 0.0  # [share] cells whose range has collapsed ...
+    collapsed_range: Array = 0.2  # ... to this fraction of it, around a random state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """How the conductance is read."""
+
+    voltage: Array = 0.1  # [V]
+    duration: Array = 1e-6  # [s]
+    noise: Array = 0.0  # [range] Gaussian standard deviation at g_max
+    noise_exponent: Array = 0.0  # [1] the standard deviation grows with (G / g_max) to this power
+    noise_log_time: Array = 0.0  # [s] t_r of 1/f noise: times sqrt(ln((t + t_r) / (2 t_r))), 0 = no growth
+    telegraph: Array = 0.0  # [range] amplitude of a two-level trap
+    telegraph_occupancy: Array = 0.5  # [share] of the time in which the trap lowers the conductance
+    telegraph_time: Array = 1e-3  # [s] correlation time of the trap
+    adc_bits: Array = 0  # [bit] over g_min..g_max, 0 = no rounding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """What becomes of a written conductance, with g = G / g_max and t the time since the last pulse.
+
+    Relaxation adds (shift(t) + sigma(g, t) z) g_max with one standard normal z a pulse; shift and the polynomial
+    sigma(g) are given at two times and linear in ln t between them (constant outside). Drift multiplies by
+    (t / drift_t0)^(-nu), nu = |mu + s z|, mu and s = clip(a + b ln g, low, high) for t > drift_t0.
+    """
+
+    early: Array = 1e-6  # [s] the first of the two times
+    late: Array = 1.0  # [s] the second
+    shift_early: Array = 0.0  # [g_max]
+    shift_late: Array = 0.0  # [g_max]
+    sigma_early: tuple[Array, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)  # [g_max] coefficients of 1, g, g^2, g^3, g^4
+    sigma_late: tuple[Array, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)  # [g_max]
+    drift_t0: Array = 1.0  # [s]
+    drift_mean: tuple[Array, ...] = (0.0, 0.0, 0.0, 0.0)  # [1] a, b, low, high
+    drift_spread: tuple[Array, ...] = (0.0, 0.0, 0.0, 0.0)  # [1] a, b, low, high
+
+
+class State(NamedTuple):
+    """What a cell remembers, arrays (cells,); None where the device has no use for it."""
+
+    x: Array  # [range] state written by the pulses
+    age: Array  # [s] since the last pulse
+    relaxation: Array | None = None  # standard normal, drawn at the last pulse
+    drift: Array | None = None  # standard normal of the cell's drift exponent
+    trap: Array | None = None  # [1] probability that the telegraph trap is occupied, 0 or 1 right after a read
+
+
+class ReadMoments(NamedTuple):
+    """What a read of each cell says, arrays (cells,)."""
+
+    mean: Array  # [S]
+    variance: Array  # [S^2], the float 0 without read noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """A device as a lab describes it (floats), or a fabricated chip of it (arrays (cells,)): the same record."""
+
+    name: str = "unnamed"
+    source: str = ""  # where the numbers come from, and which are assumptions
+    g_min: Array = 1e-6  # [S] conductance at x = 0
+    g_max: Array = 1e-4  # [S] conductance at x = 1
+    x_lo: Array = 0.0  # [range] lower bound of the state
+    x_hi: Array = 1.0  # [range] upper bound of the state
+    set: Response = field(default_factory=Response)
+    reset: Response = field(default_factory=Response)
+    driver: Driver = field(default_factory=Driver)
+    mismatch: Mismatch = field(default_factory=Mismatch)
+    read: Read = field(default_factory=Read)
+    retention: Retention | None = None
+
+    polarity_only = False  # an amplitude and a width can be chosen (a measured table knows neither)
+    pulse_channels = 3  # standard normals that a pulse takes: cycle noise, additive noise, relaxation
+    read_channels = 2  # standard normals that a read takes: thermal noise, telegraph trap
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    # -- fabrication -------------------------------------------------------------------------------------------------
+
+    def fabricate(self, rng: np.random.Generator, cells: int) -> Self:
+        """A chip of `cells` cells (int >= 1) of this nominal device; parameters without mismatch stay floats.
+
+        Bounds are kept at positive conductance and in order, as aihwkit's `enforce_consistency` keeps them.
+        """
+        spread = self.mismatch
+        draws = rng.standard_normal((11, cells))
+
+        def lognormal(value: Array, sigma: Array, draw: np.ndarray) -> Array:
+            return value if is_zero(sigma) else value * np.exp(sigma * draw)
+
+        def kept(value: Array, low: float, high: float) -> Array:  # large spreads must not leave what the law can stand
+            return value if isinstance(value, float | int) else clip(value, low, high)
+
+        def normal(value: Array, sigma: Array, draw: np.ndarray) -> Array:
+            return value if is_zero(sigma) else value + sigma * draw
+
+        def response(nominal: Response, sign: float, own: np.ndarray) -> Response:
+            rate = lognormal(1.0, spread.rate, draws[0]) * lognormal(1.0, spread.asymmetry, sign * draws[1])
+            noise = lognormal(1.0, spread.cycle_noise, draws[2])
+            return dataclasses.replace(
+                nominal,
+                dose=kept(nominal.dose * rate, *DOSES),
+                additive_noise=0.0 if is_zero(nominal.additive_noise) else nominal.additive_noise * rate,
+                gamma=kept(lognormal(nominal.gamma, spread.gamma, own[0]), *GAMMAS),
+                slope=lognormal(nominal.slope, spread.slope, own[1]),
+                shift=normal(nominal.shift, spread.threshold * nominal.threshold, own[2]),
+                cycle_noise=kept(nominal.cycle_noise * noise, *SPREADS),
+            )
+
+        x_lo, x_hi = self._bounds(rng, draws[3], draws[4], cells)
+        widest = x_hi - x_lo
+        up, down = response(self.set, 1.0, draws[5:8]), response(self.reset, -1.0, draws[8:11])
+        return self.replace(
+            x_lo=x_lo,
+            x_hi=x_hi,
+            set=dataclasses.replace(up, kappa=reachable_kappa(up, widest)),
+            reset=dataclasses.replace(down, kappa=reachable_kappa(down, widest)),
+        )
+
+    def _bounds(self, rng: np.random.Generator, low: np.ndarray, high: np.ndarray, cells: int) -> tuple[Array, Array]:
+        """Bounds of each cell, with the stuck and the collapsed cells among them."""
+        spread = self.mismatch
+        x_lo, x_hi = self.x_lo, self.x_hi
+        if not is_zero(spread.x_lo) or not is_zero(spread.x_hi):
+            dark = -0.99 * self.g_min / (self.g_max - self.g_min)  # x of a conductance just above zero
+            a, b = np.maximum(x_lo + spread.x_lo * low, dark), np.maximum(x_hi + spread.x_hi * high, dark)
+            x_lo, x_hi = np.minimum(a, b), np.maximum(a, b)
+        shares = (spread.stuck_low, spread.stuck_high, spread.stuck_anywhere, spread.collapsed)
+        if all(is_zero(share) for share in shares):
+            return x_lo, x_hi
+        lot, place = rng.random((2, cells))
+        edges = np.cumsum(np.broadcast_arrays(*shares), axis=0)
+        size = x_hi - x_lo
+        kept = np.where(lot < edges[2], 0.0, np.where(lot < edges[3], spread.collapsed_range, 1.0))
+        where = np.select([lot < edges[0], lot < edges[1]], [0.0, 1.0], place) * (1 - kept)
+        start = x_lo + size * where
+        return start, np.where(kept == 1.0, x_hi, start + size * kept)
+
+    def fresh(self, x: Array, noise: Array) -> State:
+        """The state of cells at `x` (cells,) [range] that rest; noise (2, cells) standard normal: drift, trap."""
+        age = x * 0.0 + self.read.duration
+        trap = (
+            None
+            if is_zero(self.read.telegraph)
+            else (noise[1] < _normal_quantile(self.read.telegraph_occupancy)) + 0.0 * x
+        )
+        if self.retention is None:
+            return State(x=x, age=age, trap=trap)
+        return State(x=x, age=age, relaxation=x * 0.0, drift=noise[0] * 1.0, trap=trap)
+
+    # -- pulses ------------------------------------------------------------------------------------------------------
+
+    def pulse(self, state: State, amplitude: Array, width: Array, noise: Array, count: Array = 1.0) -> State:
+        """The state after a train of `count` equal pulses.
+
+        Args:
+            state: of the cells, arrays (cells,).
+            amplitude: (cells,) [V]; positive SETs, negative RESETs, whatever the sign at the device's terminals.
+            width: (cells,) [s].
+            noise: (3, cells) standard normal: cycle noise, additive noise, relaxation.
+            count: pulses in the train, a number or (cells,); its noise sums so many draws, at least one.
+        """
+        xp = namespace(state.x, amplitude, width)
+        up = amplitude > 0
+        law = self.law(up, state.x)
+        n = equivalent_pulses(law, xp.abs(amplitude), width) * count
+        s = law.dose * n
+        if not is_zero(law.cycle_noise):
+            sigma = law.cycle_noise
+            if not (isinstance(count, float | int) and count == 1):
+                sigma = sqrt(log1p(expm1(sigma**2) / floor_at(count, 1.0)) + TINY**2)
+            s = s * xp.exp(sigma * noise[0] - 0.5 * sigma**2)
+        added: Array = 0.0
+        touched = n > 0
+        if not is_zero(law.additive_noise):  # the derivative of sqrt(n) is infinite at n = 0: no noise there
+            added = law.additive_noise * noise[1] * touched * n / sqrt(n + TINY**2)
+        return state._replace(
+            x=move(law, state.x, self.x_lo, self.x_hi, up, s, added),
+            age=xp.where(touched, 0.0 * state.age, state.age + width * count),
+            relaxation=None if state.relaxation is None else xp.where(touched, noise[2], state.relaxation),
+            trap=self._trap_after(state.trap, width * count),
+        )
+
+    def rest(self, state: State, seconds: Array) -> State:
+        """The state after `seconds` (float or (cells,)) [s] without a pulse."""
+        return state._replace(age=state.age + seconds, trap=self._trap_after(state.trap, seconds))
+
+    def _trap_after(self, trap: Array | None, seconds: Array) -> Array | None:
+        """Probability that the trap is occupied `seconds` after it was `trap`: it forgets exponentially."""
+        if trap is None:
+            return None
+        occupancy = self.read.telegraph_occupancy
+        return occupancy + (trap - occupancy) * math.exp(-1.0) ** (seconds / self.read.telegraph_time)
+
+    def law(self, up: Array, like: Array | None = None) -> Law:
+        """Each cell's response to its own polarity (SET where `up`); parameters alike in both stay as they are.
+
+        `like` lends its type to floats that differ: torch would round them to its default type.
+        """
+        xp = namespace(up)
+
+        def choose(high: Array, low: Array) -> Array:
+            if high is low or (not getattr(high, "ndim", 0) and not getattr(low, "ndim", 0) and high == low):
+                return high
+            if xp is not np and like is not None:
+                high, low = (xp.as_tensor(value, dtype=like.dtype) for value in (high, low))
+            return xp.where(up, high, low)
+
+        return Law(*map(choose, self.set.law(), self.reset.law()))
+
+    # -- reads -------------------------------------------------------------------------------------------------------
+
+    def conductance(self, state: State) -> Array:
+        """True conductance [S], (cells,), `state.age` after the last pulse."""
+        g = self.g_min + state.x * (self.g_max - self.g_min)
+        return g if self.retention is None else self._retained(g, state)
+
+    def sense(self, state: State, noise: Array) -> tuple[Array, State]:
+        """One read [S], (cells,), and the state after it; noise (2, cells) standard normal: thermal, trap."""
+        xp = namespace(state.x, noise)
+        g = self.conductance(state)
+        size, read = self.g_max - self.g_min, self.read
+        seen = g
+        if not is_zero(read.noise):
+            seen = seen + self.read_deviation(g, state.age) * noise[0]
+        trap = state.trap
+        if trap is not None:
+            trap = (noise[1] < _normal_quantile(self._trap_after(trap, read.duration))) + 0.0 * g
+            seen = seen - read.telegraph * size * trap
+        if not is_zero(read.adc_bits):
+            steps = floor_at(2.0**read.adc_bits - 1, 1.0)
+            lsb = size / steps
+            rounded = self.g_min + lsb * clip(xp.round((seen - self.g_min) / lsb), 0.0, steps)
+            seen = rounded if isinstance(read.adc_bits, int) else xp.where(read.adc_bits > 0, rounded, seen)
+        return seen, state._replace(trap=trap, age=state.age + read.duration)
+
+    def read_moments(self, state: State) -> ReadMoments:
+        """Mean and variance of one read of each cell where no converter rounds it, as in a sum along a line."""
+        g, read = self.conductance(state), self.read
+        mean, variance = g, 0.0
+        if not is_zero(read.noise):
+            variance = self.read_deviation(g, state.age) ** 2 + 0.0 * g
+        if state.trap is not None:
+            height = read.telegraph * (self.g_max - self.g_min)
+            occupied: Array = self._trap_after(state.trap, read.duration)
+            mean = g - height * occupied
+            variance = variance + height**2 * occupied * (1 - occupied) + 0.0 * g
+        return ReadMoments(mean, variance)
+
+    def read_deviation(self, g: Array, age: Array) -> Array:
+        """Standard deviation [S] of the thermal noise of a read of `g` (cells,) [S], `age` [s] after the last pulse."""
+        xp, read = namespace(g), self.read
+        sigma = read.noise * (self.g_max - self.g_min)
+        if not is_zero(read.noise_exponent):
+            sigma = sigma * floor_at(g / self.g_max, TINY) ** read.noise_exponent
+        if not is_zero(read.noise_log_time):
+            t_r = floor_at(read.noise_log_time * 1.0 + 0.0 * g, 1e-20)
+            elapsed = floor_at(age, 0.0) + read.duration
+            growth = xp.sqrt(floor_at(xp.log((elapsed + t_r) / (2 * t_r)), TINY))
+            sigma = sigma * xp.where(t_r > 1e-20, growth, 1.0 + 0.0 * g)
+        return sigma
+
+    def _retained(self, g: Array, state: State) -> Array:
+        """Conductance [S] after relaxation and drift."""
+        xp, kept = namespace(g), self.retention
+        assert kept is not None
+        age = floor_at(state.age, 1e-9)
+        early, late = kept.early + 0.0 * age, kept.late + 0.0 * age
+        part = clip(xp.log(age / early) / floor_at(xp.log(late / early), TINY), 0.0, 1.0)
+        level = g / self.g_max
+
+        def sigma(c: tuple[Array, ...]) -> Array:
+            return floor_at(c[0] + level * (c[1] + level * (c[2] + level * (c[3] + level * c[4]))), 0.0)
+
+        spread = sigma(kept.sigma_early) * (1 - part) + sigma(kept.sigma_late) * part
+        shift = kept.shift_early * (1 - part) + kept.shift_late * part
+        g = floor_at(g + self.g_max * (shift + spread * state.relaxation), 0.0)
+        log_level = xp.log(floor_at(g / self.g_max, TINY))
+        mean, deviation = (
+            clip(c[0] + c[1] * log_level, c[2] + 0.0 * age, c[3] + 0.0 * age)
+            for c in (kept.drift_mean, kept.drift_spread)
+        )
+        decades = xp.log(floor_at(age / kept.drift_t0, 1.0))
+        return g * xp.exp(-xp.abs(mean + deviation * state.drift) * decades)
+
+    # -- cost --------------------------------------------------------------------------------------------------------
+
+    def pulse_energy(self, before: Array, after: Array, amplitude: Array, width: Array) -> Array:
+        """V^2 G t [J] with the mean of the conductances [S] before and after the pulse; arrays (cells,)."""
+        return 0.5 * (before + after) * amplitude**2 * width
+
+    def read_energy(self, g: Array) -> Array:
+        """V^2 G t [J] of one read of conductances `g` [S]."""
+        return g * (self.read.voltage**2 * self.read.duration)
+
+
+def _normal_quantile(share: Array) -> Array:
+    """Standard normal quantile, so that `normal < quantile` has the probability `share`."""
+    from scipy.special import ndtri  # here, for `import memenv` to stay light
+
+    xp = namespace(share)
+    return ndtri(share) if xp is np else xp.special.ndtri(share)

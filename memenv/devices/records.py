@@ -1,0 +1,250 @@
+"""Device records as JSON, without loss, and the validation of what a user hands over."""
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+
+from memenv.arrays import tree_map
+from memenv.bounds import shown
+from memenv.devices.device import Device, Driver, Mismatch, Read, Retention
+from memenv.devices.law import DOSES, GAMMAS, SPREADS, STEEPEST, Response
+from memenv.files import parse_json
+
+
+class DeviceError(ValueError):
+    """A device that is unknown, malformed or impossible; the message names the field, the value and the range."""
+
+
+SIEMENS = (1e-18, 1e3)
+VOLTS = (1e-6, 1e6)
+PULSE_SECONDS = (1e-15, 1e3)
+SECONDS = (1e-15, 1e12)
+SHARE = (0.0, 1.0)
+COEFFICIENT = (-1e3, 1e3)
+LEAST_DRIVE = 1e-6  # [slope] of the reference pulse above threshold: below, its unit vanishes in single precision
+LEAST_WINDOW = 1e-6  # [g_min] between g_min and g_max
+MOST_GROWTH = 1e20  # of r^(gamma - 1) from one end of the range to the other
+
+# Allowed ranges, both ends included: those in which the law gives finite numbers in single precision too. Of tuples
+# that of each number. What is not named here is checked by its type alone.
+RANGES: dict[type, dict[str, tuple[float, float]]] = {
+    Device: {"g_min": SIEMENS, "g_max": SIEMENS, "x_lo": (-10.0, 10.0), "x_hi": (-10.0, 10.0)},
+    Response: {
+        "amplitude": VOLTS,
+        "width": PULSE_SECONDS,
+        "threshold": (0.0, 1e6),
+        "slope": VOLTS,
+        "shift": (-1e6, 1e6),
+        "dose": DOSES,
+        "gamma": GAMMAS,
+        "margin": (0.0, 1e4),
+        "kappa": (0.0, 1e3),
+        "cycle_noise": SPREADS,
+        "additive_noise": SPREADS,
+    },
+    Driver: {
+        "set_min": (0.0, 1e6),
+        "set_max": VOLTS,
+        "reset_min": (0.0, 1e6),
+        "reset_max": VOLTS,
+        "width_min": PULSE_SECONDS,
+        "width_max": PULSE_SECONDS,
+    },
+    Mismatch: {
+        "rate": SPREADS,
+        "asymmetry": SPREADS,
+        "gamma": SPREADS,
+        "slope": SPREADS,
+        "cycle_noise": SPREADS,
+        "threshold": SHARE,
+        "x_lo": SPREADS,
+        "x_hi": SPREADS,
+        "stuck_low": SHARE,
+        "stuck_high": SHARE,
+        "stuck_anywhere": SHARE,
+        "collapsed": SHARE,
+        "collapsed_range": SHARE,
+    },
+    Read: {
+        "voltage": VOLTS,
+        "duration": PULSE_SECONDS,
+        "noise": SPREADS,
+        "noise_exponent": (0.0, 5.0),
+        "noise_log_time": (0.0, 1e6),
+        "telegraph": SPREADS,
+        "telegraph_occupancy": SHARE,
+        "telegraph_time": SECONDS,
+        "adc_bits": (0, 32),
+    },
+    Retention: {
+        "early": SECONDS,
+        "late": SECONDS,
+        "shift_early": COEFFICIENT,
+        "shift_late": COEFFICIENT,
+        "sigma_early": COEFFICIENT,
+        "sigma_late": COEFFICIENT,
+        "drift_t0": SECONDS,
+        "drift_mean": COEFFICIENT,
+        "drift_spread": COEFFICIENT,
+    },
+}
+PARTS = {
+    "set": Response,
+    "reset": Response,
+    "driver": Driver,
+    "mismatch": Mismatch,
+    "read": Read,
+    "retention": Retention,
+}
+
+
+def to_json(device: Device) -> str:
+    """The record of a nominal device as JSON text; `from_json` returns an equal record."""
+    return json.dumps(dataclasses.asdict(device), indent=2, allow_nan=False) + "\n"
+
+
+def from_json(text: str) -> Device:
+    """The device of a JSON text; fields that are left out have their defaults.
+
+    Raises:
+        DeviceError: not JSON, an unknown field, a wrong type or a value outside its range.
+    """
+    try:
+        tree = parse_json(text)
+    except ValueError as error:
+        raise DeviceError(f"not a device record: invalid JSON, {error}") from None
+    if not isinstance(tree, dict):
+        raise DeviceError(f"not a device record: the JSON holds a {type(tree).__name__}, an object is needed")
+    return from_tree(tree)
+
+
+def from_tree(tree: dict[str, Any]) -> Device:
+    """The device of a JSON object that has been read; errors as in `from_json`."""
+    return validate(_build(Device, tree, ""))
+
+
+def _build(kind: type, tree: dict[str, Any], path: str) -> Any:
+    """A record of `kind` from a JSON object."""
+    known = [f.name for f in dataclasses.fields(kind)]
+    for name in tree:
+        if name not in known:
+            raise DeviceError(f"{path}{name}: unknown field; known here: {', '.join(known)}")
+    values = {}
+    for name, value in tree.items():
+        if kind is Device and name in PARTS and value is not None:
+            if not isinstance(value, dict):
+                raise DeviceError(f"{path}{name} is {value!r}, an object is needed")
+            value = _build(PARTS[name], value, f"{path}{name}.")
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
+
+
+def validate(device: Device) -> Device:
+    """The same nominal device if it is possible; NumPy's numbers become Python's.
+
+    Raises:
+        DeviceError: naming field, value and what is allowed.
+    """
+    device = tree_map(lambda leaf: leaf.item() if isinstance(leaf, np.generic) else leaf, device)
+    _check_types(device, Device(), "")
+    for part, record in {"": device, **{f"{name}.": getattr(device, name) for name in PARTS}}.items():
+        for name, (low, high) in RANGES.get(type(record), {}).items():
+            value = getattr(record, name)
+            if not all(low <= number <= high for number in (value if isinstance(value, tuple) else (value,))):
+                raise DeviceError(f"{part}{name} is {value!r}, allowed is {low:g} to {high:g}")
+    _check_order(device)
+    return device
+
+
+def _check_types(record: Any, like: Any, path: str) -> None:
+    """Every leaf is of the type of its default, and finite."""
+    for f in dataclasses.fields(like):
+        value, default, name = getattr(record, f.name), getattr(like, f.name), path + f.name
+        if f.name in PARTS and isinstance(record, Device):
+            if value is None and f.name == "retention":
+                continue
+            kind = PARTS[f.name]
+            if not isinstance(value, kind):
+                raise DeviceError(f"{name} is {value!r}, a {kind.__name__} record is needed")
+            _check_types(value, kind(), name + ".")
+        elif isinstance(default, tuple):
+            if not isinstance(value, tuple) or len(value) != len(default):
+                raise DeviceError(f"{name} is {value!r}, {len(default)} numbers are needed")
+            for item in value:
+                _check_number(name, item)
+        elif isinstance(default, str | bool):
+            if not isinstance(value, type(default)):
+                raise DeviceError(
+                    f"{name} is {value!r}, a {'text' if isinstance(default, str) else 'true or false'} is needed"
+                )
+        else:
+            _check_number(name, value)
+            if isinstance(default, int) and not isinstance(value, int):
+                raise DeviceError(f"{name} is {value!r}, a whole number is needed")
+
+
+def _check_number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DeviceError(f"{name} is {shown(value)}, a number is needed")
+    if not abs(value) <= 1e300:  # not true of NaN, nor of a whole number that no float holds
+        raise DeviceError(f"{name} is {shown(value)}, a finite number is needed")
+
+
+def _check_order(device: Device) -> None:
+    """What must hold between fields."""
+    driver, retention, mismatch = device.driver, device.retention, device.mismatch
+    ordered = [
+        ("g_min", device.g_min, "g_max", device.g_max),
+        ("x_lo", device.x_lo, "x_hi", device.x_hi),
+        ("driver.set_min", driver.set_min, "driver.set_max", driver.set_max),
+        ("driver.reset_min", driver.reset_min, "driver.reset_max", driver.reset_max),
+        ("driver.width_min", driver.width_min, "driver.width_max", driver.width_max),
+    ]
+    if retention is not None:
+        ordered.append(("retention.early", retention.early, "retention.late", retention.late))
+    for low_name, low, high_name, high in ordered:
+        fixed = low_name == "driver.width_min" and low == high  # a driver may offer one width
+        if not low < high and not fixed:
+            raise DeviceError(f"{low_name} is {low!r} and {high_name} is {high!r}: {low_name} must be the smaller")
+    if device.g_max < (1 + LEAST_WINDOW) * device.g_min:
+        raise DeviceError(
+            f"g_min is {device.g_min!r} and g_max is {device.g_max!r}: single precision needs them {LEAST_WINDOW:g} of "
+            "g_min apart"
+        )
+    shares = mismatch.stuck_low + mismatch.stuck_high + mismatch.stuck_anywhere + mismatch.collapsed
+    if shares > 1:
+        raise DeviceError(f"mismatch: stuck and collapsed shares add up to {shares:.3g}, allowed is at most 1")
+    for name, response, largest in (("set", device.set, driver.set_max), ("reset", device.reset, driver.reset_max)):
+        if not response.threshold < response.amplitude:
+            raise DeviceError(
+                f"{name}.threshold is {response.threshold!r}: it must be below {name}.amplitude, {response.amplitude!r}"
+            )
+        if response.amplitude - response.threshold < LEAST_DRIVE * response.slope:
+            raise DeviceError(
+                f"{name}.slope is {response.slope!r}: it must be at most 1 / {LEAST_DRIVE:g} of what {name}.amplitude "
+                f"is above {name}.threshold, {response.amplitude - response.threshold:g} V"
+            )
+        if max(largest, response.amplitude) - response.threshold > STEEPEST * response.slope:
+            raise DeviceError(
+                f"{name}.slope is {response.slope!r}: amplitudes up to {largest!r} V would change the rate by more "
+                f"than e^{STEEPEST:g}"
+            )
+        if response.growing and response.margin <= 0:
+            raise DeviceError(
+                f"{name}.margin is {response.margin!r}: where steps grow it must be > 0, "
+                "or a cell at the bound never leaves it"
+            )
+        reach = device.x_hi - device.x_lo + response.margin
+        if response.kappa * reach >= 1:
+            raise DeviceError(
+                f"{name}.kappa is {response.kappa!r}: the second pole would lie inside the range; allowed is below "
+                f"{1 / reach:.6g}"
+            )
+        far = reach / (1 - response.kappa * reach)
+        if max(far, 1.0) ** (response.gamma - 1) > MOST_GROWTH:
+            raise DeviceError(
+                f"{name}.gamma is {response.gamma!r}: with the poles {reach:g} and more apart steps would differ by "
+                f"more than a factor of {MOST_GROWTH:g}"
+            )

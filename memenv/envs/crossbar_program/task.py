@@ -1,0 +1,431 @@
+"""The crossbar task: bring an array of unknown cells to a target matrix, cell by cell or in its product."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+from memenv.bounds import MANY, is_number, is_word, real, shown, whole
+from memenv.circuits.solver import Wires
+from memenv.crossbars.converters import Converter, CrossbarError
+from memenv.crossbars.crossbar import Crossbar, CrossbarState
+from memenv.crossbars.memory_budget import check_memory
+from memenv.crossbars.operations import Operations
+from memenv.devices.device import Device
+from memenv.envs.crossbar_program.actions import CellActions, LineActions, Maps
+from memenv.envs.crossbar_program.observation import ArrayObservation, ArrayView
+from memenv.envs.crossbar_program.product import ProductError, ProductTest
+from memenv.envs.pulse_actions import PulseActions
+from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw
+from memenv.envs.write_verify.task import check_target_range
+
+Float = np.ndarray  # (arrays,) float64
+OF_CROSSBAR = ("device", "rows", "cols", "scheme", "writing")
+
+
+class Seen(NamedTuple):
+    """What the last reads and products say, and what is true; (arrays, rows, cols) unless said otherwise."""
+
+    reading: Maps  # [range] last read of each cell
+    within: Maps  # bool, it lies within the tolerance
+    true: Maps  # [S] conductance
+    false: Maps  # bool, within by its read and not in truth
+    product: ProductError | None = None  # only with objective="product"
+
+
+class Gains(NamedTuple):
+    """What the last step brought and took, arrays (arrays,)."""
+
+    accuracy: Float  # [range] by which the mean magnitude of the cells' read errors fell
+    acceptance: Float  # share of the cells by which those within the tolerance grew in number
+    false_acceptance: Float  # share of the cells by which those falsely within grew in number
+    product: Float  # [range] by which the product error fell
+    pulses: Float  # for each cell in the mean
+    energy: Float  # [J]
+    latency: Float  # [s]
+
+
+class ArrayEpisode(NamedTuple):
+    """Everything about the arrays' current episodes."""
+
+    state: CrossbarState
+    target: Maps  # [range]
+    seen: Seen
+    steps: Float  # (arrays,)
+    gains: Gains
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossbarProgram:
+    """Arrays, target matrices, pulses and reads as a Markov decision process, pure and batched over arrays.
+
+    Raises:
+        TaskError: an argument outside its range (the message names it), or arrays that do not fit into the memory.
+        DeviceError: an unknown or impossible device.
+    """
+
+    device: Any = "threshold"  # name, path, record, or a list of those: every cell is drawn from one of them
+    rows: int = 8
+    cols: int = 8
+    scheme: str = "1T1R"  # "1T1R", "V/2" or "V/3"
+    writing: str = "cells"  # one after another, or "rows" / "columns": together what shares a pulse
+    crossbar: Any = None  # a Crossbar, the whole array (wires, converters, ...), in place of the five above
+    objective: str = "cells"  # every cell within the tolerance, or "product": that of the matrix product
+    action: str = "cells"  # a pulse for every cell, or "lines": one line, one pulse, enabled cells
+    width: float | None = None  # [s] of all pulses, in place of a choice
+    tolerance: float = 0.02  # [range]
+    max_pulses: int = 50  # that a cell may get; steps of an episode, with action="lines" times the lines
+    verify: str = "pulsed"  # cells that are read after a step, or "all", or (objective="product") "none"
+    inputs: Any = 16  # of the product: so many random ones in each step, or a matrix (n, rows) [V]
+    target_range: tuple[float, float] = (0.1, 0.9)  # [range] in which targets are drawn
+    weight_pulses: float = 0.1  # reward for a pulse on every cell: minus this
+    weight_energy: float = 0.0  # [1/J] reward for energy: minus this times it
+    weight_latency: float = 0.0  # [1/s] reward for time: minus this times it
+    weight_accuracy: float = 0.0  # reward for read errors that fall by the range in the mean
+    weight_acceptance: float = 1.0  # reward when all cells come into the tolerance
+    weight_false_acceptance: float = 1.0  # reward when all do so by their reads alone: minus this
+    weight_product: float = 3.0  # reward for a product error that falls by the range; random starts are a third away
+
+    def __post_init__(self) -> None:
+        self._check_crossbar()
+        for name, allowed in (("objective", ("cells", "product")), ("action", ("cells", "lines"))):
+            self._check(name, is_word(getattr(self, name), allowed), " or ".join(f'"{word}"' for word in allowed))
+        self._check("tolerance", is_number(self.tolerance) and self.tolerance > 0, "a number > 0")
+        object.__setattr__(self, "max_pulses", whole("max_pulses", self.max_pulses, 1, MANY, TaskError))
+        words = ("pulsed", "all", "none") if self.objective == "product" else ("pulsed", "all")
+        self._check("verify", is_word(self.verify, words), f"{', '.join(words)} for objective={self.objective!r}")
+        check_target_range(self.target_range)
+        for field in fields(self):
+            if field.name.startswith("weight_"):
+                object.__setattr__(self, field.name, real(field.name, getattr(self, field.name), 0, 1e300, TaskError))
+        if self.width is not None:
+            drivers = [device.driver for device in self._devices]
+            least, most = max(d.width_min for d in drivers), min(d.width_max for d in drivers)
+            good = is_number(self.width) and least <= self.width <= most
+            self._check("width", good, f"None or {least:.3g} to {most:.3g} s")
+        _ = self.product_test
+        if not isinstance(self.inputs, int | np.integer):  # tuples, as records hold them
+            object.__setattr__(self, "inputs", tuple(map(tuple, np.asarray(self.inputs).tolist())))
+        if self.action == "lines" or self.array.writing != "cells":
+            _ = self.array.device.driver  # cells that share a pulse have one driver
+
+    def _check(self, name: str, good: bool, allowed: str) -> None:
+        if not good:
+            raise TaskError(f"{name} is {shown(getattr(self, name))}, allowed is {allowed}")
+
+    def _check_crossbar(self) -> None:
+        if isinstance(self.crossbar, dict):  # as Gymnasium's specifications hold it in JSON
+            object.__setattr__(self, "crossbar", _from_tree(self.crossbar))
+        if self.crossbar is not None:
+            self._check(
+                "crossbar", isinstance(self.crossbar, Crossbar), "a memenv.crossbars.crossbar.Crossbar, or None"
+            )
+            for name in OF_CROSSBAR:
+                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                    raise TaskError(f"{name} is given twice, by crossbar too: use crossbar.replace({name}=...)")
+        self.check_memory(1)
+
+    def check_memory(self, arrays: int) -> None:
+        """Refuses more arrays than fit into the memory that is free, before anything is allocated."""
+        array = self.array
+        try:
+            check_memory(array.device, arrays * array.rows * array.cols, array.write_channels)
+        except CrossbarError as error:
+            raise TaskError(str(error)) from None
+
+    # -- what it consists of -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def array(self) -> Crossbar:
+        """The nominal array."""
+        if self.crossbar is not None:
+            return self.crossbar
+        try:
+            return Crossbar(**{name: getattr(self, name) for name in OF_CROSSBAR})
+        except CrossbarError as error:
+            raise TaskError(str(error)) from None
+
+    @cached_property
+    def _devices(self) -> tuple[Any, ...]:
+        return tuple(getattr(self.array.device, "devices", (self.array.device,)))
+
+    @cached_property
+    def actions(self) -> CellActions | LineActions:
+        """What the actions mean."""
+        array, polarity_only = self.array, self.array.device.polarity_only
+        if self.action == "cells":
+            return CellActions(shape=array.shape, width=self.width, polarity_only=polarity_only)
+        levels = array.levels if self.width is None else (array.levels[0], 1)
+        menu = PulseActions(discrete=True, levels=levels, give_up=False, polarity_only=polarity_only)
+        lines, across = array.shape[::-1] if array.writing == "columns" else array.shape
+        return LineActions(lines=lines, across=across, width=self.width, pulses=menu)
+
+    @cached_property
+    def product_test(self) -> ProductTest:
+        """How a product is judged; used with objective="product"."""
+        return ProductTest(array=self.array, inputs=self.inputs)
+
+    @property
+    def max_steps(self) -> int:
+        """Steps of an episode."""
+        return self.max_pulses * (self.actions.lines if isinstance(self.actions, LineActions) else 1)
+
+    @property
+    def action_space(self) -> spaces.Space[Any]:
+        """Box (rows, cols, 1 or 2), or MultiDiscrete: line, pulse of the menu, enabled cells."""
+        return self.actions.space
+
+    @cached_property
+    def observations(self) -> ArrayObservation:
+        """What is shown."""
+        bounds = self.product_test.bounds if self.objective == "product" else None
+        return ArrayObservation(shape=self.array.shape, tolerance=self.tolerance, bounds=bounds)
+
+    @property
+    def observation_space(self) -> spaces.Dict:
+        """Dict of flat maps (rows * cols,) in C order; see the environment's docstring."""
+        return self.observations.space
+
+    def view(self, observation: dict[str, np.ndarray]) -> ArrayView:
+        """Observations (arrays, ...) as maps."""
+        return self.observations.view(observation)
+
+    # -- the process ---------------------------------------------------------------------------------------------------
+
+    @property
+    def of_one_step(self) -> tuple[str, ...]:
+        """Fields of an episode that no later step needs."""
+        return ("gains",)
+
+    @property
+    def not_compiled(self) -> str:
+        """The setting that the compiled engine does not run, if any."""
+        if not all(isinstance(device, Device) for device in self._devices):
+            return f"measured tables ({self.array.device.name})"
+        for name in ("objective", "action"):
+            if getattr(self, name) != "cells":
+                return f"{name}={getattr(self, name)!r}"
+        return self.array.not_compiled or (f"common={self.array.common}" if self.array.common else "")
+
+    @cached_property
+    def initial_draws(self) -> tuple[Draw, ...]:
+        """Noise of a start: start and target, resting cells, the first reads, the first product."""
+        cells = self.array.shape
+        resting = NormalDraw("cycle", (2,), cells)
+        return (UniformDraw("task", (2,), cells), resting, *self._verify_draws)
+
+    @cached_property
+    def step_draws(self) -> tuple[Draw, ...]:
+        """Noise of one step: writing, reads, product."""
+        return (NormalDraw("cycle", (self.array.write_channels,), self.array.shape), *self._verify_draws)
+
+    @cached_property
+    def _verify_draws(self) -> tuple[Draw, ...]:
+        reads = NormalDraw("read", (self._devices[0].read_channels,), self.array.shape)
+        return (reads, *self.product_test.draws) if self.objective == "product" else (reads,)
+
+    def fabricate(self, rng: np.random.Generator, arrays: int) -> Any:
+        """A chip: one array of unknown cells for each environment."""
+        return self.array.fabricate(rng, (arrays,))
+
+    def initial(self, chip: Any, noise: tuple[np.ndarray, ...], options: dict[str, Any]) -> ArrayEpisode:
+        """Fresh episodes on a chip; states uniform in each cell's own range, targets uniform in `target_range`.
+
+        Args:
+            chip: of arrays (arrays, rows, cols).
+            noise: as `initial_draws` says.
+            options: start, target: conductances (arrays, rows, cols) [S] instead of random ones.
+        """
+        uniform, cell_noise, *verify_noise = noise
+        low, high = self.target_range
+        start, target = chip.x_lo + (chip.x_hi - chip.x_lo) * uniform[0], low + (high - low) * uniform[1]
+        if options.get("start") is not None:
+            start = np.clip(self._state_of(chip, "start", options["start"]), chip.x_lo, chip.x_hi)
+        if options.get("target") is not None:
+            target = self._state_of(chip, "target", options["target"])
+        fresh = self.array.fresh(chip, start, cell_noise)
+        state, seen = self._look(fresh, target, None, start, verify_noise)
+        zero = fresh.latency
+        return ArrayEpisode(fresh._replace(cell=state.cell), target, seen, zero, Gains(*[zero] * len(Gains._fields)))
+
+    begin = initial  # all of it is element-wise
+
+    def transition(self, episode: ArrayEpisode, action: np.ndarray, noise: tuple[np.ndarray, ...]) -> ArrayEpisode:
+        """One step of writing and what verifies it; noise as `step_draws` says."""
+        return self._after(episode, self.actions.operations(action, *self._writable(episode)), noise)
+
+    def advance(self, episode: ArrayEpisode, meant: tuple[Any, Any, Any], noise: Sequence[Any]) -> ArrayEpisode:
+        """`transition` of what `CellActions.meant` says; also on terms of the compiled engine."""
+        assert isinstance(self.actions, CellActions)
+        return self._after(episode, self.actions.planned(meant, *self._writable(episode)), noise)
+
+    def _writable(self, episode: ArrayEpisode) -> tuple[Crossbar, Any, Maps]:
+        """The array, its chip, and the cells that may get a pulse."""
+        return self.array, episode.state.chip, episode.state.pulses < self.max_pulses
+
+    def _after(self, episode: ArrayEpisode, operations: Operations, noise: Sequence[Any]) -> ArrayEpisode:
+        """The episodes after these operations."""
+        state = self.array.write(episode.state, operations, noise[0])
+        asked = None if self.verify == "all" else operations.width > 0
+        state, seen = self._look(state, episode.target, asked, episode.seen.reading, noise[1:])
+        return episode._replace(
+            state=state, seen=seen, steps=episode.steps + 1, gains=self._gains(episode, state, seen)
+        )
+
+    def _look(
+        self, state: CrossbarState, target: Maps, asked: Maps | None, last: Maps, noise: Sequence[Any]
+    ) -> tuple[CrossbarState, Seen]:
+        """Reads of the cells that are asked (None: all), of others the last, and the product if it is the objective."""
+        chip = state.chip
+        if asked is None or self.verify != "none":  # not where none is asked: environments must not depend on others
+            read, state = self.array.sense(state, noise[0], asked)
+            read = self.fraction(chip, read)
+            last = read if asked is None else np.where(asked, read, last)
+        within, true = np.abs(last - target) <= self.tolerance, self.array.conductance(state)
+        false = within & (np.abs(self.fraction(chip, true) - target) > self.tolerance)
+        seen = Seen(last, within, true, false)
+        if self.objective == "product":
+            state, product = self.product_test.run(state, self.siemens(chip, target), tuple(noise[1:]))
+            seen = seen._replace(product=product)
+        return state, seen
+
+    def _gains(self, episode: ArrayEpisode, state: CrossbarState, seen: Seen) -> Gains:
+        """Of the step from an episode to what came after it."""
+        before, was = episode.state, episode.seen
+        nothing = np.zeros_like(episode.steps)
+
+        def fell(old: Maps, new: Maps) -> Float:
+            return old.mean((1, 2)) - new.mean((1, 2))
+
+        return Gains(
+            accuracy=fell(np.abs(was.reading - episode.target), np.abs(seen.reading - episode.target)),
+            acceptance=-fell(was.within, seen.within),
+            false_acceptance=-fell(was.false, seen.false),
+            product=nothing if was.product is None or seen.product is None else was.product.total - seen.product.total,
+            pulses=-fell(before.pulses, state.pulses),
+            energy=(state.energy - before.energy).sum((1, 2)),
+            latency=state.latency - before.latency,
+        )
+
+    def with_chip(self, episode: ArrayEpisode, chip: Any) -> ArrayEpisode:
+        """The episodes with another chip."""
+        return episode._replace(state=episode.state._replace(chip=chip))
+
+    def terminated(self, episode: ArrayEpisode) -> np.ndarray:
+        """(arrays,) bool: the objective is reached, no cell is open any more, or the steps are spent; never at once."""
+        over = self._reached(episode) | ~self._open(episode).any((1, 2)) | (episode.steps >= self.max_steps)
+        return over & (episode.steps > 0)
+
+    def reward(self, episode: ArrayEpisode) -> dict[str, Float]:
+        """The named reward terms of the last step, each (arrays,); their sum is the reward."""
+        gains = episode.gains
+        terms = {"pulses": -self.weight_pulses * gains.pulses}
+        if self.objective == "product":
+            terms["product"] = self.weight_product * gains.product
+        else:
+            terms["acceptance"] = self.weight_acceptance * gains.acceptance
+            terms["false_acceptance"] = -self.weight_false_acceptance * gains.false_acceptance
+        if self.weight_accuracy:
+            terms["accuracy"] = self.weight_accuracy * gains.accuracy
+        if self.weight_energy:
+            terms["energy"] = -self.weight_energy * gains.energy
+        if self.weight_latency:
+            terms["latency"] = -self.weight_latency * gains.latency
+        return terms
+
+    def observe(self, episode: ArrayEpisode) -> dict[str, np.ndarray]:
+        """Observations, flat maps (arrays, rows * cols) float32 (masks int8)."""
+        return self.observations.observed(self.shown(episode))
+
+    def shown(self, episode: ArrayEpisode) -> dict[str, Maps]:
+        """The parts of the observation, maps (arrays, rows, cols) and numbers (arrays,)."""
+        seen = episode.seen
+        return self.observations.parts(
+            seen.reading,
+            episode.target,
+            seen.within,
+            self._open(episode),
+            episode.state.pulses / self.max_pulses,
+            1.0 - episode.steps / self.max_steps,
+            seen.product,
+        )
+
+    def info(self, episode: ArrayEpisode) -> dict[str, np.ndarray]:
+        """What the agent does not see, and masks of lines, arrays (arrays, ...)."""
+        return self.facts(episode) | self.hints({"open": self._open(episode)})
+
+    def hints(self, shown: dict[str, Maps]) -> dict[str, np.ndarray]:
+        """The part of info that follows from the parts of the observation."""
+        if not isinstance(self.actions, LineActions):
+            return {}
+        opened = shown["open"]
+        return {"action_mask": self.actions.masks(opened.swapaxes(1, 2) if self.array.writing == "columns" else opened)}
+
+    def facts(self, episode: ArrayEpisode) -> dict[str, np.ndarray]:
+        """The rest of info, arrays (arrays, ...)."""
+        seen, state = episode.seen, episode.state
+        error = self.fraction(state.chip, seen.true) - episode.target
+        info = {
+            "true_conductance": seen.true,
+            "true_error": np.sqrt((error**2).mean((1, 2))),
+            "is_success": self._reached(episode),
+            "accepted": seen.within.mean((1, 2)),
+            "false_acceptances": seen.false.mean((1, 2)),
+            "pulses": state.pulses.sum((1, 2)),
+            "energy": state.energy.sum((1, 2)),
+            "latency": state.latency,
+        }
+        if seen.product is not None:
+            info["product_error"] = seen.product.total
+        return info
+
+    def siemens(self, chip: Any, x: Maps) -> Maps:
+        """Conductances [S] of states [range]."""
+        return chip.g_min + x * (chip.g_max - chip.g_min)
+
+    def fraction(self, chip: Any, g: Maps) -> Maps:
+        """States [range] of conductances [S]."""
+        return (g - chip.g_min) / (chip.g_max - chip.g_min)
+
+    # -- helpers -------------------------------------------------------------------------------------------------------
+
+    def _open(self, episode: ArrayEpisode) -> Maps:
+        """Cells that may be pulsed and, where cells are the objective, need to be."""
+        left = episode.state.pulses < self.max_pulses
+        return left if self.objective == "product" else left & ~episode.seen.within
+
+    def _reached(self, episode: ArrayEpisode) -> Any:
+        seen = episode.seen
+        return seen.within.all((1, 2)) if seen.product is None else seen.product.total <= self.tolerance
+
+    def _state_of(self, chip: Any, name: str, conductance: Any) -> Maps:
+        """x of conductances (arrays, rows, cols) that a user gave [S], within the range of every nominal device."""
+        g = np.asarray(conductance, float)
+        low, high = max(d.g_min for d in self._devices), min(d.g_max for d in self._devices)
+        inside = (low <= g) & (g <= high)  # not true of NaN
+        if not inside.all():
+            row, col = np.argwhere(~inside)[0][-2:]
+            raise TaskError(
+                f"{name} is {g[~inside][0]:.4g} S in row {row}, column {col} ({np.sum(~inside)} such cells), outside "
+                f"the reachable range {low:.4g} to {high:.4g} S of {self.array.device.name}"
+            )
+        return self.fraction(chip, g)
+
+
+def _from_tree(tree: dict[str, Any]) -> Crossbar:
+    """The array that `dataclasses.asdict` took apart."""
+    try:
+        device = tree["device"]
+        parts = {
+            "device": list(device["devices"]) if isinstance(device, dict) and "devices" in device else device,
+            "levels": tuple(tree["levels"]),
+            "wires": tree["wires"] and Wires(**tree["wires"]),
+            "dac": Converter(**tree["dac"]),
+            "adc": Converter(**tree["adc"]),
+        }
+        return Crossbar(**(tree | parts))
+    except (KeyError, TypeError) as error:
+        raise TaskError(f"crossbar is no record that dataclasses.asdict made of a Crossbar: {error}") from None

@@ -1,0 +1,123 @@
+"""`memenv/FewShot-v0`: the environments in which a chip learns new classes, and their manual."""
+
+from typing import Any
+
+from gymnasium.vector import AutoresetMode
+
+from memenv.envs.few_shot.render import learning_image, learning_text
+from memenv.envs.few_shot.task import FewShot
+from memenv.envs.shells import TaskEnv, TaskVectorEnv
+
+
+class FewShotEnv(TaskEnv):
+    """Teach a network on an unknown chip new classes from a few examples, with few pulses.
+
+    Description:
+        Every episode is a task: `ways` classes of invented characters that no pretraining has seen, `shots` drawings of
+        each to learn from (the support) and `queries` others to be judged by. The network starts from `init`, its
+        adapting layers on a fresh chip: crossbars of differential pairs of `device`, whose step sizes and bounds are
+        each cell's own and not observed; of several devices a chip is wholly of one, and neither the agent nor the
+        circuits are told of which: these know each chip's range of conductances, and take its pulses for the mean of
+        the listed devices (`memenv.learning.layers`). In each step the chip learns as chips do (`memenv.learning.step`): it reads the
+        support, forwards and back, turns the outer product of activations and errors into whole pulses, and gives
+        them. The agent chooses how: how boldly, which pulses are not worth giving, from which examples, and when to
+        stop.
+
+    Action space:
+        Box(-1, 1, (layers + 3,), float32); network="conv" has one layer, the head, "mlp" as many as it is deep. Zeros
+        are a step at the initialisation's mean rates, from all examples.
+
+            index       component  meaning
+            0 ...       gain       of a layer: its rate is 30 to the power of this times the initialisation's mean rate;
+                                   below -0.95 the layer gets no pulses
+            layers      threshold  above 0: doses below twice this [pulses] are not given
+            layers + 1  share      below 0: only the share 1 + this of the support teaches, at least one example: those
+                                   with the largest errors
+            layers + 2  stop       > 0.5: no more learning
+
+        `task.encode` makes actions of gains, threshold, share and stop. An action outside the space or not finite
+        raises `TaskError`.
+
+    Observation space:
+        Box(float32), 7 + 4 layers numbers; `task.view` turns observations into a record with plain units.
+
+            index  feature      unit    range
+            0      budget       1       0 to 1, share of the steps that is left
+            1      loss         ln ways 0 to 10, mean cross-entropy of the support, from a read after the last step
+            2      fall         ln ways -10 to 10, of the loss in the last step, 0 before the first
+            3      support      1       0 to 1, share of the support that is right
+            4      worst        ln ways 0 to 10, largest cross-entropy of a support example
+            5      pulses       1       ln(1 + pulses for each device in the mean, so far)
+            6      last pulses  1       the same of the last step
+            then of every layer
+                   gain         1       -1 to 1 as in the last action, 0 before the first
+                   gradient     1       -1 to 1 for 1e-4 to 1, logarithmic: root mean square of the weights' gradient in
+                                        the last step
+                   limited      1       0 to 1, share of the devices of which more than max_pulses were wanted
+                   saturated    1       0 to 1, share of the pulsed devices that ended at a bound or are stuck
+
+    Rewards:
+        The sum of named terms, each also in info as "reward/<name>"; differences sum to what an episode achieved.
+
+            name      value in a step
+            accuracy  weight_accuracy times the growth of the share of the queries that is right
+            pulses    -weight_pulses times the mean number of pulses of the chip's devices
+            energy    -weight_energy [1/J] times energy of pulses and of the reads that learning takes, not of those
+                      that observations come from; only with a weight
+
+    Starting state:
+        Classes and drawings uniform over the glyphs of the split, the start's weights written and verified (with an
+        error of 1 % of the range), support and queries read once: these cost nothing. The head starts at zero.
+
+    Episode end:
+        Terminated when the agent stops or after `max_steps` steps. Never truncated, unless `max_episode_steps` is
+        passed to `gym.make` or `gym.make_vec`.
+
+    Info:
+            key            unit  meaning
+            accuracy       1     share of the queries that is right, by a noisy read after the last step
+            support_loss   1     mean cross-entropy of the support
+            pulses         1     for each device in the mean, in the episode so far
+            energy         J     in the episode so far
+            reward/<name>        the terms of the last reward, only after a step
+
+    Reset options:
+        key        meaning
+        chip_seed  whole number: the chip is fabricated from it, whatever the seed; noise and task are not
+
+        The vector environment also takes "reset_mask" (num_envs,) bool.
+
+    Arguments:
+        device: name of a preset (see `memenv devices`), path of a record (.json) or of a measured table (.npz), a
+            `Device`, or a list of those (parametric), of one of which each chip is.
+        init: "random", "maml" (pretrained with ideal updates), "device-aware" (rates learnt through devices), or the
+            path of a .npz that `memenv pretrain` wrote.
+        network: "conv" (a fixed encoder, 64 features, and a head on the chip) or "mlp" (every layer on the chip).
+        split: "train", or "test" with other classes: agents are trained on the one and judged on the other.
+        characters: `memenv.few_shot.characters.Characters` in place of the glyphs, such as Omniglot's.
+        ways, shots, queries: of a task; max_steps: of an episode.
+        devices_per_weight: plus devices of a weight, and as many minus devices; pulsed: which learn ("both", "set",
+            "reset", "plus"); max_pulses: at most per device and step; reads: averaged in each product; know_stuck:
+            whether a test has found the cells that do not move, which then get no pulses.
+        weight_accuracy, weight_pulses, weight_energy: see Rewards.
+        render_mode: "rgb_array" (needs matplotlib) or "ansi".
+
+    Version history:
+        v0: first version.
+    """
+
+    def __init__(self, render_mode: str | None = None, **task: Any) -> None:
+        super().__init__(FewShot(**task), render_mode, learning_image, learning_text)
+
+
+class FewShotVectorEnv(TaskVectorEnv):
+    """`FewShotEnv` natively batched: what `gym.make_vec("memenv/FewShot-v0")` makes; see `TaskVectorEnv`."""
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+        **task: Any,
+    ) -> None:
+        super().__init__(FewShot(**task), num_envs, autoreset_mode, max_episode_steps)

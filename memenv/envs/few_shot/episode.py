@@ -1,0 +1,45 @@
+"""What an episode of few-shot learning holds: the chip, its task, what it says, and what learning has cost."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from memenv.envs.few_shot.actions import Float
+from memenv.learning.step import Layer
+
+OF_LAYERS = ("gradient", "limited", "saturated")  # counters that are observed
+
+
+class Seen(NamedTuple):
+    """What a chip says to the support, and to the queries; arrays (tasks,) unless said otherwise."""
+
+    loss: Float  # mean cross-entropy of the support
+    worst: Float  # largest cross-entropy of a support example
+    support: Float  # share of the support that is right
+    accuracy: Float  # share of the queries that is right
+    answers: np.ndarray  # (tasks, queries) int, the class that each is taken for
+
+
+class Step(NamedTuple):
+    """What the last step did; arrays (tasks,) unless said otherwise, zero before the first."""
+
+    fall: Float  # of the support's loss
+    accuracy: Float  # gained on the queries
+    pulses: Float  # for each device in the mean
+    energy: Float  # [J] of pulses and of reads of the support
+    signal: np.ndarray  # (tasks, layers) the action's components of the gains
+    layers: np.ndarray  # (tasks, 3, layers) OF_LAYERS
+
+
+class LearningEpisode(NamedTuple):
+    """Everything about the tasks' current episodes."""
+
+    layers: tuple[Layer, ...]
+    kind: np.ndarray  # (tasks, ways) int, which classes
+    instance: np.ndarray  # (tasks, ways, shots + queries) int, which drawings of them
+    seen: Seen
+    steps: Float  # (tasks,)
+    stopped: np.ndarray  # (tasks,) bool
+    pulses: Float  # (tasks,) for each device in the mean
+    energy: Float  # (tasks,) [J]
+    last: Step

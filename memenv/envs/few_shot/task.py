@@ -1,0 +1,358 @@
+"""The few-shot task: teach a network on an unknown chip new classes from a few examples, with few pulses."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from memenv.bounds import MANY, flag, is_word, real, shown, whole
+from memenv.crossbars.converters import CrossbarError
+from memenv.crossbars.memory_budget import check_room, memory_needed
+from memenv.devices.catalogue import load_device
+from memenv.devices.mixture import Mixture
+from memenv.envs.few_shot.actions import Choice, Float, LearningActions, of_the_worst
+from memenv.envs.few_shot.episode import OF_LAYERS, LearningEpisode, Seen, Step
+from memenv.envs.few_shot.observation import LearningObservation, LearningView
+from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw
+from memenv.few_shot import bank
+from memenv.few_shot.characters import Characters
+from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, total, write
+from memenv.few_shot.initialisations import Initialisation
+from memenv.learning.backprop import cross_entropy
+from memenv.learning.step import Layer, adapt_step, draw_noise
+
+DEVICES = ("alox-hfo2", "hfo2-array-om", "enode-sandia", "threshold")  # a pulse changes from 0.3 to 70 % of the way
+MOST_DEVICES = 1000  # of one sign in a weight
+OF_HARDWARE = ("devices_per_weight", "pulsed", "max_pulses", "reads", "know_stuck")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShot:
+    """Chips that learn new classes as a Markov decision process, pure and batched over tasks; each has its own chip.
+
+    Raises:
+        TaskError: an argument outside its range (the message names it).
+        DeviceError: an unknown or impossible device.
+        ValueError: an unknown initialisation, or one that is missing or damaged.
+    """
+
+    device: Any = DEVICES  # name, path, record, or a list of those: each chip is of one of them
+    init: str = "device-aware"  # "maml", "random" or the path of a .npz that memenv pretrain wrote
+    network: str = "conv"  # a fixed encoder and a head that learns, or "mlp": all layers learn; of a path what it holds
+    split: str = "train"  # glyphs to train agents on, or "test": others, to judge them
+    characters: Any = None  # Characters in place of the glyphs
+    ways: int = 10  # classes of a task
+    shots: int = 1  # examples of a class to learn from
+    queries: int = 15  # examples of a class to be judged by
+    max_steps: int = 5
+    devices_per_weight: int = 1  # plus devices of a weight, and as many minus devices
+    pulsed: str = "both"  # devices that learn: "both", "set", "reset" or "plus"
+    max_pulses: int = 10  # at most per device and step
+    reads: int = 4  # averaged in each product
+    know_stuck: bool = True  # whether a test has found the cells that do not move
+    weight_accuracy: float = 1.0  # reward for queries that are right: this times the gain of their share
+    weight_pulses: float = 0.02  # reward for a pulse on every device: minus this
+    weight_energy: float = 0.0  # [1/J] reward for energy: minus this times it
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", load_device(self.device))
+        for name, words in (("split", bank.SPLITS), ("network", bank.NETWORKS)):
+            self._check(name, is_word(getattr(self, name), words), " or ".join(f'"{word}"' for word in words))
+        good = self.characters is None or isinstance(self.characters, Characters)
+        self._check("characters", good, "None or memenv.few_shot.characters.Characters")
+        self._check("init", isinstance(self.init, str), "a name, or a path")
+        for name in ("ways", "shots", "queries", "max_steps", "max_pulses", "reads", "devices_per_weight"):
+            most = MOST_DEVICES if name == "devices_per_weight" else MANY
+            number = whole(name, getattr(self, name), 2 if name == "ways" else 1, most, TaskError)
+            object.__setattr__(self, name, number)
+        object.__setattr__(self, "know_stuck", flag("know_stuck", self.know_stuck, TaskError))
+        for one in fields(self):
+            if one.name.startswith("weight_"):
+                object.__setattr__(self, one.name, real(one.name, getattr(self, one.name), 0, 1e300, TaskError))
+        _ = self.start
+        classes, instances = self._shape
+        self._check("ways", self.ways <= classes, f"at most the {classes} classes that there are")
+        room = self.shots + self.queries <= instances
+        self._check("queries", room, f"with the shots at most the {instances} drawings of a class")
+        try:
+            self.hardware.adaptation((1.0,))
+        except (ValueError, TypeError) as error:
+            raise TaskError(str(error)) from None
+        self.check_memory(1)
+
+    def check_memory(self, tasks: int) -> None:
+        """Refuses more chips than fit into the memory that is free, before anything is allocated."""
+        devices = getattr(self.device, "devices", (self.device,))
+        needed = max(memory_needed(device, tasks * self.cells) for device in devices)
+        try:
+            check_room(needed, f"{tasks:,} chips of {self.cells:,} cells", "take fewer at a time, or fewer devices")
+        except CrossbarError as error:
+            raise TaskError(str(error)) from None
+
+    def _check(self, name: str, good: bool, allowed: str) -> None:
+        if not good:
+            raise TaskError(f"{name} is {shown(getattr(self, name))}, allowed is {allowed}")
+
+    # -- what it consists of -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def start(self) -> Initialisation:
+        """The network before it has seen a task."""
+        return bank.initialisation(self.init, self.network)
+
+    @cached_property
+    def hardware(self) -> Hardware:
+        """The chips and the circuits around them."""
+        return Hardware(device=self.device, **{name: getattr(self, name) for name in OF_HARDWARE})
+
+    @cached_property
+    def drawings(self) -> Characters:
+        """The characters of which tasks are made."""
+        return bank.characters(self.split) if self.characters is None else self.characters
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """(classes, instances, features) float32 that the network's front makes of them."""
+        if self.characters is None:
+            return bank.features(self.init, self.network, self.split)
+        return self.start.front(self.characters.images)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """Classes and drawings of each."""
+        return self.drawings.images.shape[:2]
+
+    @cached_property
+    def weights(self) -> tuple[np.ndarray, ...]:
+        """(rows, outputs) of every layer."""
+        return self.start.weights(self.ways)
+
+    @cached_property
+    def base_rates(self) -> np.ndarray:
+        """(layers,) of gain one: the means over the initialisation's own steps."""
+        return self.start.rates.mean(0)
+
+    @cached_property
+    def cells(self) -> int:
+        """Devices of the adapting layers on a chip."""
+        return 2 * self.devices_per_weight * sum(w.size for w in self.weights)
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """(support, ways) one-hot; supports have their classes in turn, and so have queries."""
+        return np.tile(np.eye(self.ways), (self.shots, 1))
+
+    @cached_property
+    def actions(self) -> LearningActions:
+        """What actions mean."""
+        return LearningActions(layers=len(self.weights))
+
+    @property
+    def action_space(self) -> spaces.Box:
+        """Box (layers + 3,) float32 in [-1, 1]."""
+        return self.actions.space
+
+    @cached_property
+    def observations(self) -> LearningObservation:
+        """What is shown."""
+        return LearningObservation(layers=len(self.weights), max_steps=self.max_steps, max_pulses=self.max_pulses)
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Box (7 + 4 layers,) float32; see the environment's docstring."""
+        return self.observations.space
+
+    def view(self, observation: np.ndarray) -> LearningView:
+        """Observations (tasks, 7 + 4 layers) in plain units."""
+        return self.observations.view(observation)
+
+    def encode(self, gain: np.ndarray, threshold: Any = 0.0, share: Any = 1.0, stop: Any = False) -> np.ndarray:
+        """Actions (tasks, layers + 3) of gains (tasks, layers) and of what else is chosen; see `LearningActions`."""
+        return self.actions.encode(gain, threshold, share, stop)
+
+    # -- the process ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def initial_draws(self) -> tuple[Draw, ...]:
+        """Noise of a start: which classes and which drawings, writing the start, the first look."""
+        classes, instances = self._shape
+        choice = UniformDraw("task", (), (classes,)), UniformDraw("task", (), (self.ways, instances))
+        record: list[Draw] = []
+        self._begin(self._one_chip, *self._first_choice, _recorded(record, "cycle"), _recorded(record, "read"))
+        return (*choice, *record)
+
+    @cached_property
+    def step_draws(self) -> tuple[Draw, ...]:
+        """Noise of a step: learning, and the look that follows."""
+        record: list[Draw] = []
+        draws = _recorded(record, "cycle"), _recorded(record, "read")
+        nothing = _recorded([], "")
+        episode = self._begin(self._one_chip, *self._first_choice, nothing, nothing)
+        self._learn(episode, self.actions.meant(np.zeros((1, *self.action_space.shape))), *draws)
+        return tuple(record)
+
+    @property
+    def _one_chip(self) -> tuple[Layer, ...]:
+        return self.fabricate(np.random.default_rng(0), 1)
+
+    @property
+    def _first_choice(self) -> tuple[np.ndarray, np.ndarray]:
+        drawings = np.arange(self.shots + self.queries)
+        return np.arange(self.ways)[None], np.tile(drawings, (1, self.ways, 1))
+
+    def fabricate(self, rng: np.random.Generator, tasks: int) -> tuple[Layer, ...]:
+        """A fresh chip for each task; of several devices all cells of a chip are of the same."""
+        mixed = isinstance(self.device, Mixture)
+        kinds = rng.integers(len(self.device.devices), size=tasks) if mixed else None
+        sizes = (self.start.features, *(w.shape[1] for w in self.weights))
+        chip = fresh_chip(self.hardware, rng, sizes, tasks, kinds)
+        if self.know_stuck and np.ndim(chip[0].chip.x_hi):  # also where no cell happens to be stuck
+            chip = tuple(one if one.good is not None else one.replace(good=np.ones_like(one.state.x)) for one in chip)
+        return chip
+
+    def initial(self, chip: Any, noise: tuple[np.ndarray, ...], options: dict[str, Any]) -> LearningEpisode:
+        """Fresh episodes on chips, with the network's weights written to them; noise as `initial_draws` says.
+
+        Raises:
+            TaskError: the options start and target, which other tasks have.
+        """
+        for name in ("start", "target"):
+            if options.get(name) is not None:
+                raise TaskError(f"reset option {name} is for the programming of cells; known here is chip_seed")
+        classes, drawings, *others = noise
+        kind = classes.argsort(-1)[:, : self.ways]
+        instance = drawings.argsort(-1)[..., : self.shots + self.queries]
+        draws = _given(iter(others))
+        return self._begin(chip, kind, instance, draws, draws)
+
+    def _begin(
+        self, chip: tuple[Layer, ...], kind: np.ndarray, instance: np.ndarray, writing: Draws, looking: Draws
+    ) -> LearningEpisode:
+        layers = write(self.hardware, chip, self.weights, self.start.ranges.tolist(), writing)
+        seen, count = self._look(layers, *self._examples(kind, instance), looking), (len(kind), len(layers))
+        zero, never = np.zeros(len(kind)), np.zeros(len(kind), bool)
+        last = Step(zero, zero, zero, zero, np.zeros(count), np.zeros((count[0], len(OF_LAYERS), count[1])))
+        return LearningEpisode(layers, kind, instance, seen, zero, never, zero, zero, last)
+
+    def transition(
+        self, episode: LearningEpisode, action: np.ndarray, noise: tuple[np.ndarray, ...]
+    ) -> LearningEpisode:
+        """One step of learning, or the decision to stop; noise as `step_draws` says."""
+        draws = _given(iter(noise))
+        return self._learn(episode, self.actions.meant(action), draws, draws)
+
+    def _learn(self, episode: LearningEpisode, choice: Choice, learning: Draws, looking: Draws) -> LearningEpisode:
+        support, query = self._examples(episode.kind, episode.instance)
+        goes_on = ~choice.stop
+        gain = choice.gain * goes_on[:, None]
+        config = replace(
+            self.hardware.adaptation([column[:, None, None] for column in (self.base_rates * gain).T]),
+            threshold=choice.threshold[:, None, None, None],
+            loss=of_the_worst(choice.share),
+        )
+        noise = draw_noise(episode.layers, len(self.targets), config, *learning)
+        targets = np.broadcast_to(self.targets, (len(gain), *self.targets.shape))
+        step = adapt_step(episode.layers, support, targets, noise, config)
+        seen = self._look(step.layers, support, query, looking)
+        pulses, energy = total(step.counters, "pulses") / self.cells, total(step.counters, "energy")
+        energy = energy + total(step.counters, "read_energy") * goes_on
+        counted = [np.stack([getattr(one, name) for one in step.counters], -1) for name in OF_LAYERS]
+        last = Step(
+            fall=episode.seen.loss - seen.loss,
+            accuracy=seen.accuracy - episode.seen.accuracy,
+            pulses=pulses,
+            energy=energy,
+            signal=self.encode(gain)[:, : gain.shape[1]].astype(np.float64),
+            layers=np.stack(counted, 1),
+        )
+        return episode._replace(
+            layers=step.layers,
+            seen=seen,
+            steps=episode.steps + 1,
+            stopped=choice.stop,
+            pulses=episode.pulses + pulses,
+            energy=episode.energy + energy,
+            last=last,
+        )
+
+    def _examples(self, kind: np.ndarray, instance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features of support and queries (tasks, examples, features), classes in turn."""
+        drawn = self.features[kind[:, None], instance.swapaxes(1, 2)]
+        support, query = drawn[:, : self.shots], drawn[:, self.shots :]
+        return support.reshape(len(kind), -1, drawn.shape[-1]), query.reshape(len(kind), -1, drawn.shape[-1])
+
+    def _look(self, layers: tuple[Layer, ...], support: np.ndarray, query: np.ndarray, draws: Draws) -> Seen:
+        """A read of the support, which is what the learner sees, and one of the queries."""
+        outputs = chip_outputs(self.hardware, layers, np.concatenate((support, query), 1), draws)
+        told, asked = outputs[:, : support.shape[1]], outputs[:, support.shape[1] :]
+        loss, _ = cross_entropy(told[:, :, None], self.targets[:, None])
+        answers = asked.argmax(-1)
+        label = np.arange(self.ways)
+        return Seen(
+            loss=loss.mean(-1),
+            worst=loss.max(-1),
+            support=(told.argmax(-1) == np.tile(label, self.shots)).mean(-1),
+            accuracy=(answers == np.tile(label, self.queries)).mean(-1),
+            answers=answers,
+        )
+
+    def terminated(self, episode: LearningEpisode) -> np.ndarray:
+        """(tasks,) bool: the agent stopped, or the steps are spent."""
+        return episode.stopped | (episode.steps >= self.max_steps)
+
+    def reward(self, episode: LearningEpisode) -> dict[str, Float]:
+        """The named reward terms of the last step, each (tasks,); their sum is the reward."""
+        last = episode.last
+        terms = {"accuracy": self.weight_accuracy * last.accuracy, "pulses": -self.weight_pulses * last.pulses}
+        if self.weight_energy:
+            terms["energy"] = -self.weight_energy * last.energy
+        return terms
+
+    def observe(self, episode: LearningEpisode) -> np.ndarray:
+        """Observations (tasks, 7 + 4 layers) float32."""
+        seen, last, unit = episode.seen, episode.last, np.log(self.ways)
+        view = LearningView(
+            budget=1.0 - episode.steps / self.max_steps,
+            loss=seen.loss / unit,
+            fall=last.fall / unit,
+            support=seen.support,
+            worst=seen.worst / unit,
+            pulses=episode.pulses,
+            last_pulses=last.pulses,
+            signal=last.signal,
+            **dict(zip(OF_LAYERS, last.layers.swapaxes(0, 1), strict=True)),
+        )
+        return self.observations.observed(view)
+
+    def info(self, episode: LearningEpisode) -> dict[str, np.ndarray]:
+        """What the agent does not see, arrays (tasks,)."""
+        return {
+            "accuracy": episode.seen.accuracy,
+            "support_loss": episode.seen.loss,
+            "pulses": episode.pulses,
+            "energy": episode.energy,
+        }
+
+
+# -- helpers -----------------------------------------------------------------------------------------------------------
+
+
+def _given(noise: Iterator[np.ndarray]) -> Draws:
+    """Noise that has been drawn, in the order in which it is asked for."""
+    return Draws(lambda shape: next(noise), lambda shape: next(noise))
+
+
+def _recorded(record: list[Draw], stream: str) -> Draws:
+    """Nothing but zeros, and a record of what one task asks for."""
+
+    def recording(kind: Callable[..., Draw]) -> Callable[[tuple[int, ...]], np.ndarray]:
+        def zeros(shape: tuple[int, ...]) -> np.ndarray:
+            record.append(kind(stream, (), shape[1:]))
+            return np.zeros(shape)
+
+        return zeros
+
+    return Draws(recording(NormalDraw), recording(UniformDraw))

@@ -1,0 +1,135 @@
+"""Pulses as actions: the continuous and the discrete action space of a cell, and their meaning in volts and seconds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from memenv.devices.device import Driver
+from memenv.envs.task import TaskError
+
+Float = np.ndarray  # (cells,) float64
+GIVE_UP_ABOVE = 0.9  # the third action component gives the cell up beyond this
+FAINT = 1e-6  # least magnitude of a signal: its sign is the polarity, and exactly 0 means no pulse
+
+
+@dataclass(frozen=True, kw_only=True)
+class PulseActions:
+    """A signal (signed amplitude) and a log-width in [-1, 1] for each cell, chosen freely or from a menu."""
+
+    discrete: bool
+    levels: tuple[int, int]  # amplitudes and widths of the menu, per polarity
+    give_up: bool  # giving up is an action: the last of the menu, or a third component
+    polarity_only: bool  # the menu has one pulse for each polarity
+
+    @cached_property
+    def space(self) -> spaces.Space[Any]:
+        """Box (2 or 3,) float32 in [-1, 1], or Discrete (menu length)."""
+        if self.discrete:
+            return spaces.Discrete(len(self.menu[0]) + self.give_up)
+        return spaces.Box(-1.0, 1.0, (self.channels,), np.float32)
+
+    @property
+    def channels(self) -> int:
+        """Numbers that an action is taken apart into."""
+        return 2 + self.give_up
+
+    @cached_property
+    def menu(self) -> tuple[Float, Float]:
+        """Signal and log-width of the pulses of the discrete menu."""
+        if self.polarity_only:
+            return np.array([1.0, -1.0]), np.ones(2)
+        amplitudes, widths = self.levels
+        strength = np.linspace(0.0, 1.0, amplitudes + 1)[1:]
+        log_width = np.linspace(-1.0, 1.0, widths + 2)[1:-1]
+        s, w = (part.ravel() for part in np.meshgrid(np.concatenate([strength, -strength]), log_width, indexing="ij"))
+        return s, w
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        """(2 or 3, menu length) the menu as continuous actions, giving up at its end."""
+        rows = np.stack([*self.menu, -np.ones(len(self.menu[0]))])
+        return np.column_stack([rows, [*rows[:2, -1], 1.0]]) if self.give_up else rows[:2]
+
+    def signals(self, action: np.ndarray) -> tuple[Float, Float, np.ndarray]:
+        """Signal, log-width and giving up (bool), each (cells,), of actions (cells, ...); refuses invalid ones."""
+        return self.meant([*self.components(action).astype(np.float64)])
+
+    def components(self, action: np.ndarray) -> np.ndarray:
+        """(2 or 3, cells) the components of actions (cells, ...), chosen from the menu or not; refuses invalid ones."""
+        action = np.asarray(action)
+        if self.discrete:
+            options = self._rows.shape[1]
+            if action.dtype.kind not in "iu":
+                raise TaskError(f"action is of type {action.dtype}, whole numbers 0 to {options - 1} are needed")
+            known = (action >= 0) & (action < options)
+            if not known.all():
+                raise TaskError(f"action is {action[~known][0]}, allowed is 0 to {options - 1}")
+            return np.take(self._rows, action, axis=1)
+        if action.dtype.kind not in "fiu":
+            raise TaskError(f"action is of type {action.dtype}, numbers in [-1, 1] are needed")
+        inside = np.abs(action) <= 1  # not true of NaN
+        if not inside.all():
+            raise TaskError(
+                f"action has a component {action[~inside][0]:g}, allowed is -1 to 1: clip it, keep it finite"
+            )
+        return action.T
+
+    def meant(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """Signal, log-width and giving up, each (cells,), of an action's components (cells,); element-wise."""
+        signal, log_width = components[:2]
+        gave_up = components[2] > GIVE_UP_ABOVE if self.give_up else np.zeros_like(signal, bool)
+        return np.where(signal == 0, -FAINT, signal), log_width, gave_up
+
+    def masks(self, error: Float, signal: Float) -> np.ndarray:
+        """(cells, menu) bool, by read error and last signal: no pulse away from the target, no giving up before one."""
+        return np.take(self._masks, (error < 0) + 2 * (signal != 0), axis=0)
+
+    @cached_property
+    def _masks(self) -> np.ndarray:
+        """(4, menu) bool: before a pulse and after one, reads at or above the target and below it."""
+        below, pulsed = np.array([[False, True, False, True], [False, False, True, True]])
+        mask = (self.menu[0] > 0) == below[:, None]
+        return np.column_stack([mask, pulsed]) if self.give_up else mask
+
+    def encode(self, amplitude: Float, width: Float, give_up: np.ndarray | None, driver: Driver) -> np.ndarray:
+        """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""
+        amplitude, width = np.asarray(amplitude, float), np.asarray(width, float)
+        signal, log_width = signals_of(amplitude, width, driver)
+        if self.discrete:
+            menu_signal, menu_width = self.menu
+            other = (signal > 0)[:, None] != (menu_signal > 0)
+            distance = np.abs(signal[:, None] - menu_signal) + 10.0 * other
+            index = np.argmin(distance + np.abs(log_width[:, None] - menu_width), axis=1)
+            return index if give_up is None or not self.give_up else np.where(give_up, len(menu_signal), index)
+        columns = [signal, log_width]
+        if self.give_up:
+            columns.append(-1.0 + 2.0 * (np.zeros(len(signal)) if give_up is None else give_up))
+        return np.stack(columns, axis=1).astype(np.float32)
+
+
+def volts(signal: Float, log_width: Float, driver: Driver) -> tuple[Float, Float]:
+    """Signed amplitude [V] and width [s] of a signal and a log-width in [-1, 1]."""
+    up = signal > 0
+    low, high = amplitude_range(up, driver)
+    magnitude = low + np.abs(signal) * (high - low)
+    width = driver.width_min * np.exp((0.5 * np.log(driver.width_max / driver.width_min)) * (log_width + 1.0))
+    return np.where(up, magnitude, -magnitude), width
+
+
+def signals_of(amplitude: Float, width: Float, driver: Driver) -> tuple[Float, Float]:
+    """The inverse of `volts`: signal and log-width of amplitudes and widths, clipped to the driver's; element-wise."""
+    up = amplitude > 0
+    low, high = amplitude_range(up, driver)
+    strength = np.clip((np.abs(amplitude) - low) / np.maximum(high - low, 1e-12), FAINT, 1.0)
+    span = np.maximum(np.log(driver.width_max / driver.width_min), 1e-12)  # a driver may offer one pulse only
+    log_width = 2 * np.log(np.clip(width, driver.width_min, driver.width_max) / driver.width_min) / span - 1
+    return np.where(up, strength, -strength), log_width
+
+
+def amplitude_range(up: np.ndarray, driver: Driver) -> tuple[Any, Any]:
+    """Least and largest magnitude (cells,) [V] for each cell's polarity."""
+    return np.where(up, driver.set_min, driver.reset_min), np.where(up, driver.set_max, driver.reset_max)

@@ -1,0 +1,133 @@
+"""`memenv/WriteVerify-v0`: the environments in which one cell is programmed, and their manual."""
+
+from typing import Any
+
+from gymnasium.vector import AutoresetMode
+
+from memenv.engine import Engine
+from memenv.envs.shells import TaskEnv, TaskVectorEnv
+from memenv.envs.write_verify.task import WriteVerify
+
+
+class WriteVerifyEnv(TaskEnv):
+    """Program one cell of an unknown chip to a target conductance with as few pulses as possible.
+
+    Description:
+        Every episode fabricates a new cell of `device`: its step sizes, thresholds and bounds are its own and not
+        observed, and some cells are stuck. The agent applies programming pulses; after each pulse the cell is read, and
+        the read is noisy. The cell is accepted as soon as a read (and `confirm_reads` further ones) lies within the
+        tolerance of the target. Conductances are given as x = (G - g_min) / (g_max - g_min), where g_min and g_max are
+        those of the nominal device: a cell whose own range is smaller or shifted cannot reach every target.
+
+    Action space:
+        action="continuous": Box(-1, 1, (3,), float32), with give_up=False (2,).
+
+            index  component  meaning
+            0      signal     sign: > 0 SET (raises G), <= 0 RESET (lowers G); magnitude: amplitude, linear from the
+                              driver's least [V] at 0 to its largest [V] at 1, each polarity with its own
+            1      log-width  width [s], logarithmic from the driver's shortest at -1 to its longest at 1
+            2      give up    > 0.9: no pulse, the cell is given up
+
+        action="discrete": Discrete(2 * amplitudes * widths + 1), with give_up=False one fewer. `levels` = (amplitudes,
+        widths) sets the menu: first all SET pulses from weak to strong, then all RESET pulses from weak to strong, each
+        amplitude with all widths from short to long; the last index gives the cell up. Amplitudes divide the driver's
+        range above its least into equal parts, widths its range in logarithm without both ends. A mask of the sensible
+        actions stands in `info["action_mask"]` and is returned by `action_masks()`: pulses that drive the last read
+        away from the target are masked, and giving up before the first pulse.
+
+        A measured table of pulses (.npz) knows only the polarity: of a continuous action the sign counts, and the menu
+        is SET (0), RESET (1), give up (2). `task.encode` and `task.decode` convert between actions and volts and
+        seconds. A step with an action that is outside the space or not finite raises `TaskError`.
+
+    Observation space:
+        Box(float32) of 6 numbers (7 with rounds > 1) for each of the last `history` steps, the newest last; at the
+        start the first is repeated.
+
+            index  feature      unit           range
+            0      last read    x              -1 to 2, clipped there
+            1      target       x              0 to 1
+            2      error        tolerances     (read - target) / tolerance, -3 to 3 in x, clipped there
+            3      last signal  1              -1 to 1 as in the action, 0 before the first pulse
+            4      last width   1              -1 to 1 as in the action, 0 before the first pulse
+            5      budget       1              0 to 1, share of `max_pulses` left for this target
+            6      rounds       1              0 to 1, targets still to come / (rounds - 1); only with rounds > 1
+
+        With a list of devices, x refers to the range of the device that the cell was drawn from. `task.view` turns
+        observations into a record in volts, seconds and tolerances.
+
+    Rewards:
+        The sum of named terms, each also in info as "reward/<name>":
+
+            name              value in a step
+            pulses            -weight_pulses for a pulse (giving up is free)
+            acceptance        +weight_acceptance for an acceptance
+            false_acceptance  -weight_false_acceptance for an acceptance whose true conductance is out of tolerance
+            energy            -weight_energy [1/J] times energy of pulse and reads; only with weight_energy > 0
+            latency           -weight_latency [1/s] times duration of pulse and reads; only with weight_latency > 0
+
+    Starting state:
+        The state is uniform between the cell's own bounds, rested and read once (that read costs nothing). The target
+        is uniform in `target_range`, at least two tolerances away from that read.
+
+    Episode end:
+        Terminated when the last of the `rounds` targets is accepted, when the cell is given up, or when `max_pulses`
+        pulses have been spent on one target (the budget in the observation is then 0). With rounds > 1 an acceptance
+        before the last sets a new target at least two tolerances away from the last read, and a new budget; cell and
+        last pulse stay. Never truncated, unless `max_episode_steps` is passed to `gym.make` or `gym.make_vec`.
+
+    Info:
+            key                unit  meaning
+            true_conductance   S     without read noise, after the step
+            true_error         S     of that, to the target that the step was made for
+            is_success               the last target was accepted
+            pulses             1     in the episode so far
+            energy             J     of pulses and reads in the episode so far
+            latency            s     of pulses and reads in the episode so far
+            false_acceptances  1     in the episode so far
+            action_mask              (actions,) bool, only with action="discrete"
+            reward/<name>            the terms of the last reward, only after a step
+
+    Reset options:
+            key        meaning
+            chip_seed  whole number: the cell is fabricated from it, whatever the seed; noise, start and target are not
+            start      conductance [S] to start from (a cell that cannot hold it starts at its nearest bound)
+            target     first target [S]
+
+        start and target must lie between g_min and g_max; with a list of devices, of every device. The vector
+        environment takes one number for all cells or one for each, and "reset_mask" (cells,) bool.
+
+    Arguments:
+        device: name of a preset (see `memenv devices`), path of a record (.json) or of a measured table (.npz), a
+            `Device`, or a list of those, from which every cell's device is drawn.
+        tolerance: half-width of the accepted band; tolerance_unit: "range" (of g_max - g_min) or "S".
+        action: "continuous" or "discrete"; levels: amplitudes and widths of the menu, for each polarity.
+        give_up: whether giving up is an action.
+        max_pulses: budget for one target; confirm_reads: further reads before an acceptance.
+        rounds: targets in an episode; history: steps in the observation; target_range: of x.
+        weight_pulses, weight_energy, weight_latency, weight_acceptance, weight_false_acceptance: see Rewards.
+        render_mode: "rgb_array" (needs matplotlib) or "ansi".
+
+    Version history:
+        v0: first version.
+    """
+
+    def __init__(self, render_mode: str | None = None, **task: Any) -> None:
+        super().__init__(WriteVerify(**task), render_mode)
+
+
+class WriteVerifyVectorEnv(TaskVectorEnv):
+    """`WriteVerifyEnv` natively batched: what `gym.make_vec("memenv/WriteVerify-v0")` makes; see `TaskVectorEnv`.
+
+    `engine="numba"` compiles a step, and the start of episodes, into a loop over cells each: of parametric devices and
+    lists of them, with history=1 and confirm_reads=0.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+        engine: str | Engine = "numpy",
+        **task: Any,
+    ) -> None:
+        super().__init__(WriteVerify(**task), num_envs, autoreset_mode, max_episode_steps, engine)

@@ -1,0 +1,38 @@
+"""What an episode of programming holds: the cell, its target, the last pulse and read, and what they have cost."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from memenv.devices.device import Device, State
+from memenv.envs.pulse_actions import Float
+
+
+class Episode(NamedTuple):
+    """Everything about the cells' current episodes; arrays (cells,) unless said otherwise."""
+
+    chip: Device
+    cell: State
+    target: Float  # [range]
+    reading: Float  # [range] the last read
+    signal: Float  # [-1, 1] signed amplitude of the last pulse, 0 before the first
+    log_width: Float  # [-1, 1] of the last pulse
+    spent: Float  # pulses on this target
+    rounds_left: Float  # targets still to come after this one
+    pulses: Float  # in the episode
+    energy: Float  # [J] in the episode
+    latency: Float  # [s] in the episode
+    step_energy: Float  # [J] in the last step
+    step_latency: Float  # [s] in the last step
+    true_conductance: Float  # [S] after the last step
+    true_error: Float  # [S] of that to the target it was written for
+    pulsed: np.ndarray  # bool, the last step was a pulse
+    accepted: np.ndarray  # bool, the last step ended in an acceptance
+    false: np.ndarray  # bool, that acceptance is out of tolerance in truth
+    false_acceptances: Float  # in the episode
+    gave_up: np.ndarray  # bool
+    history: np.ndarray | None = None  # (cells, history, features) float32, newest last
+
+
+# Fields of an episode that no later step needs.
+OF_ONE_STEP = ("step_energy", "step_latency", "true_error", "pulsed", "accepted", "false", "gave_up", "history")

@@ -1,0 +1,420 @@
+"""The write-verify task: bring one cell of an unknown chip to a target conductance with as few pulses as possible."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from memenv.arrays import put, take
+from memenv.bounds import MANY, flag, is_number, is_row, is_word, real, shown, whole
+from memenv.crossbars.converters import CrossbarError
+from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
+from memenv.devices.catalogue import load_device
+from memenv.devices.device import Device, Driver
+from memenv.envs.pulse_actions import Float, PulseActions, volts
+from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw
+from memenv.envs.write_verify.episode import OF_ONE_STEP, Episode
+from memenv.envs.write_verify.observation import CellObservation, View
+
+MOST_LEVELS = 1000  # of amplitudes, and of widths, of a menu
+MOST_STEPS = 10_000  # in an observation
+CLEARANCE = 2.0  # [tolerances] a new target is at least this far from the last read
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteVerify:
+    """A cell, a target, pulses and reads: the Markov decision process of programming, pure and batched over cells.
+
+    Raises:
+        TaskError: an argument outside its range (the message names it).
+        DeviceError: an unknown or impossible device.
+    """
+
+    device: Any = "threshold"  # name, path, record, or a list of those: domain randomisation
+    tolerance: float = 0.02  # half-width of the target band ...
+    tolerance_unit: str = "range"  # ... as a fraction of g_max - g_min ("range") or in siemens ("S")
+    action: str = "continuous"  # or "discrete"
+    levels: tuple[int, int] = (8, 3)  # amplitudes and widths of the discrete menu, per polarity
+    give_up: bool = True  # giving up is an action
+    max_pulses: int = 50  # budget for one target
+    confirm_reads: int = 0  # further reads that must be inside before a cell is accepted
+    rounds: int = 1  # targets in an episode, each after the acceptance of the last
+    history: int = 1  # steps stacked in the observation
+    target_range: tuple[float, float] = (0.1, 0.9)  # [range] in which targets are drawn
+    weight_pulses: float = 0.1  # reward for a pulse: minus this
+    weight_energy: float = 0.0  # [1/J] reward for energy: minus this times it
+    weight_latency: float = 0.0  # [1/s] reward for time: minus this times it
+    weight_acceptance: float = 1.0  # reward for an acceptance
+    weight_false_acceptance: float = 1.0  # reward for a false one: minus this
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", load_device(self.device))
+        self._check("tolerance", is_number(self.tolerance) and self.tolerance > 0, "a number > 0")
+        for name, words in (("tolerance_unit", ("range", "S")), ("action", ("continuous", "discrete"))):
+            self._check(name, is_word(getattr(self, name), words), " or ".join(f'"{word}"' for word in words))
+        self._check("levels", is_row(self.levels, 2), "two whole numbers >= 1")
+        levels = tuple(whole("levels", number, 1, MOST_LEVELS, TaskError) for number in self.levels)
+        object.__setattr__(self, "levels", levels)
+        for name, least, most in (
+            ("max_pulses", 1, MANY),
+            ("confirm_reads", 0, MANY),
+            ("rounds", 1, MANY),
+            ("history", 1, MOST_STEPS),
+        ):
+            object.__setattr__(self, name, whole(name, getattr(self, name), least, most, TaskError))
+        object.__setattr__(self, "give_up", flag("give_up", self.give_up, TaskError))
+        for term in ("pulses", "energy", "latency", "acceptance", "false_acceptance"):
+            object.__setattr__(
+                self, f"weight_{term}", real(f"weight_{term}", getattr(self, f"weight_{term}"), 0, 1e300, TaskError)
+            )
+        check_target_range(self.target_range)
+        low, high = self.target_range
+        widest = float(np.max(self.tolerance_x))
+        if 2 * CLEARANCE * widest >= high - low:
+            raise TaskError(
+                f"tolerance is {self.tolerance!r}: {widest:.3g} of the range leaves no room for targets "
+                f"in {low} to {high}"
+            )
+        noise = max(d.read.noise + 0.5 * d.read.telegraph for d in self._devices)
+        if float(np.min(self.tolerance_x)) < noise:
+            warnings.warn(
+                f"tolerance {self.tolerance!r} ({self.tolerance_unit}) is below the read noise, {noise:.3g} of the "
+                "range: false acceptances will follow; use confirm_reads or a wider tolerance",
+                stacklevel=3,
+            )
+
+    def check_memory(self, cells: int) -> None:
+        """Refuses more cells than fit into the memory that is free, before anything is allocated."""
+        if cells > FEW:
+            steps = 8 * cells * (self.rounds + 2 * self.history * self.observations.features)
+            advice = "take fewer cells at a time"
+            needed = max(memory_needed(device, cells) for device in self._devices) + steps
+            try:
+                check_room(needed, f"{cells:,} cells of {self.device.name}", advice)
+            except CrossbarError as error:
+                raise TaskError(str(error)) from None
+
+    def _check(self, name: str, good: bool, allowed: str) -> None:
+        if not good:
+            raise TaskError(f"{name} is {shown(getattr(self, name))}, allowed is {allowed}")
+
+    # -- spaces ------------------------------------------------------------------------------------------------------
+
+    @property
+    def max_episode_pulses(self) -> int:
+        """The most pulses that an episode can take."""
+        return self.max_pulses * self.rounds
+
+    @cached_property
+    def _devices(self) -> tuple[Any, ...]:
+        return tuple(getattr(self.device, "devices", (self.device,)))
+
+    @cached_property
+    def tolerance_x(self) -> Any:
+        """Tolerance [range]; for a list of devices with a tolerance in siemens an array (devices,)."""
+        if self.tolerance_unit == "range":
+            return self.tolerance
+        sizes = np.array([device.g_max - device.g_min for device in self._devices])
+        return self.tolerance / sizes if len(sizes) > 1 else float(self.tolerance / sizes[0])
+
+    @cached_property
+    def observations(self) -> CellObservation:
+        """What is shown."""
+        least = float(np.min(self.tolerance_x))
+        return CellObservation(tolerance=least, max_pulses=self.max_pulses, rounds=self.rounds, history=self.history)
+
+    @property
+    def features(self) -> int:
+        """Numbers in the observation of one step."""
+        return self.observations.features
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Box (history * features,) float32, the newest step last."""
+        return self.observations.space
+
+    @cached_property
+    def actions(self) -> PulseActions:
+        """What the actions mean."""
+        return PulseActions(
+            discrete=self.action == "discrete",
+            levels=self.levels,
+            give_up=self.give_up,
+            polarity_only=self.device.polarity_only,
+        )
+
+    @property
+    def action_space(self) -> spaces.Space[Any]:
+        """Box (2 or 3,) float32 in [-1, 1], or Discrete (menu length)."""
+        return self.actions.space
+
+    # -- actions and observations in physical terms ------------------------------------------------------------------
+
+    def decode(self, action: np.ndarray, driver: Driver | None = None) -> tuple[Float, Float, np.ndarray]:
+        """Signed amplitude [V], width [s] and giving up (bool), each (cells,), of actions (cells, ...)."""
+        signal, log_width, gave_up = self.actions.signals(action)
+        return (*volts(signal, log_width, driver or self.device.driver), gave_up)
+
+    def encode(
+        self, amplitude: Float, width: Float, give_up: np.ndarray | None = None, driver: Driver | None = None
+    ) -> np.ndarray:
+        """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""
+        return self.actions.encode(amplitude, width, give_up, driver or self.device.driver)
+
+    def view(self, observation: np.ndarray, driver: Driver | None = None) -> View:
+        """Observations (cells, history * features) in physical terms, the newest step of each."""
+        return self.observations.view(observation, driver or self.device.driver)
+
+    def shown(self, episode: Episode) -> tuple[Float, ...]:
+        """What the newest step shows, each (cells,), in the order of the observation; element-wise."""
+        seen = episode.reading, episode.target, self.tolerance_of(episode.chip)
+        return self.observations.parts(*seen, episode.signal, episode.log_width, episode.spent, episode.rounds_left)
+
+    # -- the process -------------------------------------------------------------------------------------------------
+
+    of_one_step: tuple[str, ...] = field(init=False, default=OF_ONE_STEP)
+    initial_draws: tuple[Draw, ...] = field(
+        init=False, default=(UniformDraw("task", (2,)), NormalDraw("cycle", (2,)), NormalDraw("read", (2,)))
+    )
+
+    @cached_property
+    def step_draws(self) -> tuple[Draw, ...]:
+        """Noise of one step: pulse, verify reads, next target."""
+        reads = NormalDraw("read", (1 + self.confirm_reads, self._devices[0].read_channels))
+        pulse = NormalDraw("cycle", (self._devices[0].pulse_channels,))
+        return (pulse, reads, UniformDraw("task", (1,))) if self.rounds > 1 else (pulse, reads)
+
+    @property
+    def not_compiled(self) -> str:
+        """The setting that the compiled engine does not run, if any."""
+        if not all(isinstance(device, Device) for device in self._devices):
+            return f"measured tables ({self.device.name})"
+        for name, simple in (("history", 1), ("confirm_reads", 0)):
+            if getattr(self, name) != simple:
+                return f"{name}={getattr(self, name)}"
+        return ""
+
+    def fabricate(self, rng: np.random.Generator, cells: int) -> Device:
+        """A chip: one unknown cell for each environment."""
+        return self.device.fabricate(rng, cells)
+
+    def initial(self, chip: Device, noise: tuple[np.ndarray, ...], options: dict[str, Any]) -> Episode:
+        """Fresh episodes on a chip; start uniform in the cell's own range, target uniform in `target_range`.
+
+        Args:
+            chip: of `cells` cells.
+            noise: as `initial_draws` says.
+            options: start, target: conductances [S], float or (cells,), instead of random ones.
+        """
+        episode = self.begin(chip, noise, options)
+        return episode._replace(history=self.observations.remember(None, self.shown(episode)))
+
+    def begin(self, chip: Device, noise: Sequence[Any], options: dict[str, Any]) -> Episode:
+        """`initial` but for the history; element-wise, without options also on terms of the compiled engine."""
+        uniform, cell_noise, read_noise = noise
+        zero, never = np.zeros_like(uniform[0]), np.zeros_like(uniform[0], bool)
+        start = chip.x_lo + (chip.x_hi - chip.x_lo) * uniform[0]
+        if options.get("start") is not None:
+            start = np.clip(zero + self._state_of(chip, "start", options["start"]), chip.x_lo, chip.x_hi)
+        reading, cell = chip.sense(chip.fresh(start, cell_noise), read_noise)
+        reading = self.fraction(chip, reading)
+        target = self._draw_target(chip, reading, uniform[1])
+        if options.get("target") is not None:
+            target = zero + self._state_of(chip, "target", options["target"])
+        g = chip.conductance(cell)
+        return Episode(
+            chip=chip,
+            cell=cell,
+            target=target,
+            reading=reading,
+            signal=zero,
+            log_width=zero,
+            spent=zero,
+            rounds_left=zero + (self.rounds - 1),
+            pulses=zero,
+            energy=zero,
+            latency=zero,
+            step_energy=zero,
+            step_latency=zero,
+            true_conductance=g,
+            true_error=g - self.siemens(chip, target),
+            pulsed=never,
+            accepted=never,
+            false=never,
+            false_acceptances=zero,
+            gave_up=never,
+        )
+
+    def transition(self, episode: Episode, action: np.ndarray, noise: tuple[np.ndarray, ...]) -> Episode:
+        """One pulse and its verify read, or giving up, on each cell; noise as `step_draws` says."""
+        following = self.advance(episode, self.actions.signals(action), noise)
+        return following._replace(history=self.observations.remember(episode.history, self.shown(following)))
+
+    def advance(self, episode: Episode, meant: tuple[Any, Any, Any], noise: Sequence[Any]) -> Episode:
+        """`transition` but for the history; element-wise, with confirm_reads=0 also on terms of the compiled engine.
+
+        `meant` is signal, log-width and giving up, each (cells,).
+        """
+        chip, tolerance = episode.chip, self.tolerance_of(episode.chip)
+        signal, log_width, gave_up = meant
+        amplitude, width = volts(signal, log_width, chip.driver)
+        pulsed = ~gave_up
+        if self.give_up:  # a pulse of no amplitude and no width does nothing and is not remembered
+            amplitude, width = amplitude * pulsed, width * pulsed
+            signal, log_width = np.where(pulsed, signal, episode.signal), np.where(pulsed, log_width, episode.log_width)
+        pulsed_cell = chip.pulse(episode.cell, amplitude, width, noise[0])
+        after = chip.conductance(pulsed_cell)
+        seen, cell = chip.sense(pulsed_cell, noise[1][0])
+        verify = chip.read_energy(after)
+        step_energy = chip.pulse_energy(episode.true_conductance, after, amplitude, width) + verify * pulsed
+        step_latency = width + chip.read.duration * pulsed
+        reading = self.fraction(chip, seen)
+        accepted = (np.abs(reading - episode.target) <= tolerance) & pulsed
+        for confirm in noise[1][1:]:
+            rows = np.flatnonzero(accepted)
+            again, moved = take(chip, rows).sense(take(cell, rows), confirm[:, rows])
+            cell = put(cell, rows, moved)
+            reading[rows] = self.fraction(take(chip, rows), again)
+            step_energy[rows] += verify[rows]
+            step_latency[rows] += take(chip, rows).read.duration
+            accepted = accepted & (np.abs(reading - episode.target) <= tolerance)
+        if self.give_up:
+            reading = np.where(gave_up, episode.reading, reading)
+        true = chip.conductance(cell)
+        true_error = true - self.siemens(chip, episode.target)
+        false = accepted & (np.abs(true_error) > tolerance * (chip.g_max - chip.g_min))
+        spent = episode.spent + pulsed
+        target, rounds_left, accepted_last = episode.target, episode.rounds_left, accepted
+        if self.rounds > 1:
+            again = accepted & (rounds_left > 0)
+            target = np.where(again, self._draw_target(chip, reading, noise[2][0]), target)
+            spent = np.where(again, 0.0, spent)
+            rounds_left = rounds_left - again
+            accepted_last = accepted & ~again
+        return episode._replace(
+            cell=cell,
+            target=target,
+            reading=reading,
+            signal=signal,
+            log_width=log_width,
+            spent=spent,
+            rounds_left=np.where(accepted_last, -1.0, rounds_left),
+            pulses=episode.pulses + pulsed,
+            energy=episode.energy + step_energy,
+            latency=episode.latency + step_latency,
+            step_energy=step_energy,
+            step_latency=step_latency,
+            true_conductance=true,
+            true_error=true_error,
+            pulsed=pulsed,
+            accepted=accepted,
+            false=false,
+            false_acceptances=episode.false_acceptances + false,
+            gave_up=gave_up,
+            history=None,
+        )
+
+    def with_chip(self, episode: Episode, chip: Any) -> Episode:
+        """The episodes with another chip."""
+        return episode._replace(chip=chip)
+
+    def terminated(self, episode: Episode) -> np.ndarray:
+        """(cells,) bool: the last target was accepted, the cell was given up, or the budget for the target is spent."""
+        return (episode.rounds_left < 0) | episode.gave_up | (episode.spent >= self.max_pulses)
+
+    def reward(self, episode: Episode) -> dict[str, Float]:
+        """The named reward terms of the last step, each (cells,); their sum is the reward."""
+        terms = {
+            "pulses": -self.weight_pulses * episode.pulsed,
+            "acceptance": self.weight_acceptance * episode.accepted,
+            "false_acceptance": -self.weight_false_acceptance * episode.false,
+        }
+        if self.weight_energy:
+            terms["energy"] = -self.weight_energy * episode.step_energy
+        if self.weight_latency:
+            terms["latency"] = -self.weight_latency * episode.step_latency
+        return terms
+
+    def observe(self, episode: Episode) -> np.ndarray:
+        """Observations (cells, history * features) float32."""
+        assert episode.history is not None
+        return episode.history.reshape(len(episode.history), -1)
+
+    def info(self, episode: Episode) -> dict[str, np.ndarray]:
+        """What the agent does not see, each (cells,), and the mask of a menu (cells, menu)."""
+        return self.facts(episode) | self.hints(self.observations.newest(self.observe(episode)).T)
+
+    def hints(self, shown: Any) -> dict[str, np.ndarray]:
+        """The part of info that follows from what the newest step shows."""
+        return {"action_mask": self.actions.masks(shown[2], shown[3])} if self.action == "discrete" else {}
+
+    def facts(self, episode: Episode) -> dict[str, np.ndarray]:
+        """The rest of info, each (cells,); element-wise."""
+        return {
+            "true_conductance": episode.true_conductance,
+            "true_error": episode.true_error,
+            "is_success": episode.rounds_left < 0,
+            "pulses": episode.pulses,
+            "energy": episode.energy,
+            "latency": episode.latency,
+            "false_acceptances": episode.false_acceptances,
+        }
+
+    def masks_of(self, observation: np.ndarray) -> np.ndarray:
+        """The masks (cells, menu) bool of observations (cells, history * features), which is all that a policy sees."""
+        newest = self.observations.newest(observation)
+        return self.actions.masks(newest[:, 2], newest[:, 3])
+
+    def tolerance_of(self, chip: Device) -> Any:
+        """Tolerance of each cell [range]."""
+        return self.tolerance if self.tolerance_unit == "range" else self.tolerance / (chip.g_max - chip.g_min)
+
+    def siemens(self, chip: Device, x: Float) -> Float:
+        """Conductances (cells,) [S] of states (cells,) [range]."""
+        return chip.g_min + x * (chip.g_max - chip.g_min)
+
+    def fraction(self, chip: Device, g: Float) -> Float:
+        """States (cells,) [range] of conductances (cells,) [S]."""
+        return (g - chip.g_min) / (chip.g_max - chip.g_min)
+
+    def last_pulse(self, episode: Episode) -> tuple[float, float]:
+        """Signed amplitude [V] and width [s] of the last pulse on the first cell."""
+        amplitude, width = volts(episode.signal[:1], episode.log_width[:1], take(episode.chip, slice(0, 1)).driver)
+        return float(amplitude[0]), float(width[0])
+
+    # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _draw_target(self, chip: Device, reading: Float, uniform: Float) -> Float:
+        """Targets uniform in `target_range` outside CLEARANCE tolerances of the read, from uniforms (cells,)."""
+        low, high = self.target_range
+        gap = CLEARANCE * self.tolerance_of(chip)
+        below = np.clip(reading - gap, low, high)
+        above = np.clip(reading + gap, low, high)
+        place = low + uniform * (high - low - (above - below))
+        return np.where(place < below, place, place + (above - below))
+
+    def _state_of(self, chip: Device, name: str, conductance: Any) -> Float:
+        """x of conductances that a user gave [S], within the range of every nominal device."""
+        g = np.asarray(conductance, float)
+        low, high = max(d.g_min for d in self._devices), min(d.g_max for d in self._devices)
+        inside = (low <= g) & (g <= high)  # not true of NaN
+        if not inside.all():
+            raise TaskError(
+                f"{name} is {g[~inside].flat[0]:.4g} S, outside the reachable range {low:.4g} to {high:.4g} S "
+                f"of {self.device.name}"
+            )
+        return self.fraction(chip, g)
+
+
+def check_target_range(value: Any) -> None:
+    """Refuses what is no range of targets.
+
+    Raises:
+        TaskError: not two numbers 0 <= low < high <= 1.
+    """
+    if not is_row(value, 2) or not all(map(is_number, value)) or not 0 <= value[0] < value[1] <= 1:
+        raise TaskError(f"target_range is {shown(value)}, allowed is 0 <= low < high <= 1")

@@ -1,0 +1,482 @@
+"""The one home of long runs: a folder (or file) is one run's alone, never overwritten unasked, resumed as it was.
+
+A run's record (`run.json`) says what it depends on. What is finished is kept in the journal beside it, a line for each
+piece of work, or in checkpoints of the run's own; files that belong together appear together or not at all.
+"""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import shlex
+import shutil
+import sys
+import time
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path, PurePath
+from typing import IO, Any
+
+import numpy as np
+
+from memenv.experiments.options import Options, option
+from memenv.files import UNREADABLE, load_json
+
+RECORD = "run.json"
+ROOM = 1 << 20  # [bytes] that have to fit where a run begins to write
+UNNAMED = ("out", "resume", "overwrite")  # options that no result depends on
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions(Options):
+    """What every command that writes files has in common."""
+
+    overwrite: bool = option(False, help="replace an earlier result that stands in the way")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(OutputOptions):
+    """The same of commands that keep what is finished."""
+
+    resume: bool = option(False, help="go on where an interrupted run with the same options stopped")
+
+
+def command_line(program: str, arguments: Sequence[str]) -> str:
+    """The command as a record keeps it: as it would be given to begin the run."""
+    return shlex.join([*program.split(), *(word for word in arguments if word not in ("--resume", "--overwrite"))])
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The versions of Python and of installed packages."""
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+# -- whose a place is --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Sole use of a file, or of the folder whose record it is; its folder is made, and left no trace of if unused.
+
+    Raises:
+        ValueError: another process uses it, or nothing can be written there; found out at once.
+    """
+    folder, lock = path.parent, path.with_name(f".{path.name}.lock")
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    file = None
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = _lock_file(lock)
+            file.write(bytes(ROOM))
+            file.flush()
+            file.truncate(0)
+        except BlockingIOError:
+            text = f"another run is writing {_place(path)}: wait for its end, or choose another --out"
+            raise ValueError(text) from None
+        except OSError as error:
+            text = f"{folder}: nothing can be written there ({error.strerror}); choose another --out"
+            raise ValueError(text) from None
+        yield
+    finally:
+        _unlock(lock, file, made)
+
+
+def _lock_file(path: Path) -> IO[bytes]:
+    """The file, locked by this process until it is closed, at the latest when the process ends, however it ends."""
+    while True:
+        file = path.open("a+b")
+        try:
+            _lock(file)
+            with suppress(FileNotFoundError):
+                if sys.platform == "win32" or os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # its last user removed it after we had opened it
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Lock an open file for this process alone; raise BlockingIOError where another has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(*error.args) from None
+    else:
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # a file system that knows no locks: better without one than not at all
+            pass
+
+
+def _unlock(lock: Path, file: IO[bytes] | None, made: Sequence[Path]) -> None:
+    """Remove the lock, and folders that were made and are empty."""
+    if file is not None:
+        if sys.platform != "win32":  # while it is held: afterwards it may be another's
+            lock.unlink(missing_ok=True)
+        with suppress(OSError):  # what a full disk did not take is tried again
+            file.close()
+        if sys.platform == "win32":  # which removes no file that is open, another's neither
+            with suppress(OSError):
+                lock.unlink()
+    for folder in made:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _place(path: Path) -> Path:
+    """What the user calls the place of a record, or of a file."""
+    return path.parent if path.name == RECORD else path
+
+
+@contextmanager
+def new_file(path: Path, overwrite: bool) -> Iterator[None]:
+    """Sole use of a file that is to be written.
+
+    Raises:
+        ValueError: it is there already, or no file can be written there.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file in it")
+    with locked(path):
+        if path.exists() and not overwrite:
+            raise ValueError(f"{path} is there already: choose another name, or replace it with --overwrite")
+        yield
+
+
+def check_picture(path: Path = Path("picture.png")) -> None:
+    """Refuses, before the work, a picture that could not be drawn after it.
+
+    Raises:
+        ImportError: matplotlib is missing.
+        ValueError: it writes no such format.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    if picture_format(path) not in known:
+        raise ValueError(f"{path}: pictures are written as {', '.join(sorted(known))}, not as {path.suffix}")
+
+
+def picture_format(path: Path) -> str:
+    """Format of a picture by the ending of its name; PNG without one."""
+    return path.suffix[1:].lower() or "png"
+
+
+# -- a run -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Run:
+    """A run in its place."""
+
+    path: Path  # of the record
+    record: dict[str, Any]  # what the result depends on, then what came of it
+    resumed: bool  # something was finished before
+    again: bool  # all was, and is only to be shown
+    finished: dict[str, Any] = field(default_factory=dict)  # key -> value, as in the journal
+
+    def once(self, key: Sequence[Any], work: Callable[[], Any]) -> Any:
+        """What a piece of work yielded, now or before an interruption.
+
+        Args:
+            key: tells it from the run's other pieces; strings and numbers.
+            work: yields numbers, strings and arrays in dictionaries, lists and tuples; these come back as lists.
+        """
+        name = json.dumps(key)
+        if name not in self.finished:
+            line = _line(key, work())
+            _append(journal_file(self.path), line)
+            self.finished[name] = _read_line(line)[1]
+        return self.finished[name]
+
+    def write(self, files: Mapping[str, str | bytes], **facts: Any) -> None:
+        """Write files beside the record, and in it what came of the run; all of them or none."""
+        self.record |= facts
+        whole = {**files, self.path.name: json.dumps(self.record, indent=2) + "\n"}  # which commits the others
+        _write_set(self.path.parent, whole, _staging(self.path))
+
+
+@contextmanager
+def begun(
+    path: Path,
+    config: Any,
+    *,
+    command: str = "",
+    packages: Collection[str] = (),
+    files: Collection[str] = (),
+    checkpoint: str = "",
+    continuable: Collection[str] = (),
+) -> Iterator[Run]:
+    """A run that begins, goes on, or is only shown again since it is complete; its place is locked meanwhile.
+
+    Args:
+        path: of the record.
+        config: a dataclass of options, `RunOptions` among them; what the run depends on, with the files that they name.
+        command: as `command_line` gives it; how to go on is said in its words.
+        packages: whose versions are recorded.
+        files: patterns of what the run writes beside its record and journal.
+        checkpoint: the one of them from which it resumes, if it does from more than the journal.
+        continuable: options that a resumed run may change.
+
+    Raises:
+        ValueError: the place holds an earlier run, or, to resume, none, an unreadable one, or another one.
+    """
+    if config.resume and config.overwrite:
+        raise ValueError("--resume goes on with a run, --overwrite begins it anew: give one of them")
+    record = {"command": command, **described(config), "versions": versions(*packages)}
+    with locked(path):
+        _tidy(path, files)
+        if config.overwrite:
+            _remove(path, files)
+        new = not path.exists()
+        run = _opened(path, record, config.resume, files, checkpoint, continuable)
+        if run.again:
+            print(f"{_place(path)} holds this very run: shown again; --overwrite computes it anew", file=sys.stderr)
+        else:
+            run.write({})
+        try:
+            yield run
+        except BaseException as error:
+            if not (run.finished or _any(path.parent, checkpoint)):
+                if new:
+                    _remove(path, files)
+            elif isinstance(error, KeyboardInterrupt | OSError) and command.startswith("memenv "):
+                print(f"{_place(path)} keeps what is finished; continue with: {command} --resume", file=sys.stderr)
+            raise
+
+
+def journal_file(path: Path) -> Path:
+    """Where what is finished is kept of the run with this record."""
+    return path.with_name(f"{path.name}.journal")
+
+
+def described(config: Any) -> dict[str, Any]:
+    """What a result depends on: options, and the SHA-256 of files that they name."""
+    named = {name: value for name, value in vars(config).items() if name not in UNNAMED}
+    digests = {
+        name: [_digest(one) for one in value] if isinstance(value, tuple) else _digest(value)
+        for name, value in named.items()
+    }
+    content = {name: found for name, found in digests.items() if (any(found) if isinstance(found, list) else found)}
+    return {"config": json.loads(json.dumps(named, default=str)), "sha256": content}
+
+
+def _digest(value: Any) -> str | None:
+    if not isinstance(value, str | Path) or not os.path.isfile(value):
+        return None
+    with open(value, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _opened(
+    path: Path,
+    record: dict[str, Any],
+    resume: bool,
+    files: Collection[str],
+    checkpoint: str,
+    continuable: Collection[str],
+) -> Run:
+    """The run as it is found; errors as of `begun`."""
+    place, advice = _place(path), "choose another --out, or replace it with --overwrite"
+    if not path.exists():
+        if resume:
+            raise ValueError(f"{place}: there is no run to resume; leave out --resume")
+        if found := _found(path, files):
+            raise ValueError(f"{found[0]} is there already: {advice}")
+        return Run(path, record, resumed=False, again=False)
+    try:
+        before = load_json(path)
+        other, essential = (_difference(before, record, free) for free in ((), continuable))
+        known, complete = before.get("versions") == record["versions"], bool(before.get("complete"))
+    except UNREADABLE as error:
+        raise ValueError(f"{path} is there already, and no record of a run ({error}): {advice}") from None
+    if resume and essential:
+        raise ValueError(f"{essential}: resume it as it was")
+    if not resume and (other or (complete and not known)):
+        raise ValueError(f"{place} already holds a run ({other or 'of other versions'}): {advice}")
+    resumed = journal_file(path).exists() or _any(path.parent, checkpoint)
+    if not resume and not complete and resumed:
+        raise ValueError(f"{place} already holds this run, interrupted: go on with --resume, {advice}")
+    again = complete and not resume
+    return Run(path, before | record if again else record, resumed, again, _read_journal(journal_file(path)))
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any], continuable: Collection[str]) -> str:
+    """The first option or file in which two records differ, in words; nothing where they do not."""
+    for name in now["config"]:
+        if name not in continuable and before["config"].get(name) != now["config"][name]:
+            return f"{name} is {now['config'][name]}, the run that is there has {before['config'].get(name)}"
+    old = before.get("sha256", {})
+    for name in sorted(old.keys() | now["sha256"].keys()):
+        if old.get(name) != now["sha256"].get(name):
+            return f"{now['config'][name]}: not the {name} of the run that is there, its content has changed"
+    return ""
+
+
+def _any(folder: Path, pattern: str) -> bool:
+    return bool(pattern) and any(folder.glob(pattern))
+
+
+def _staging(path: Path) -> Path:
+    """The folder in which a set of files is made ready."""
+    return path.with_name(f".{path.name}.staged")
+
+
+def _tidy(path: Path, files: Collection[str]) -> None:
+    """Remove what a run that was killed had not written to its end; nobody else is at work here."""
+    shutil.rmtree(_staging(path), ignore_errors=True)
+    for name in map(PurePath, files):
+        for half in path.parent.glob(str(name.with_name(f".{name.name}.{'?' * 8}"))):  # of `write_whole`
+            half.unlink()
+
+
+def _remove(path: Path, files: Collection[str]) -> None:
+    """Remove what a run has written, the record last."""
+    for one in (*_found(path, files), path):
+        one.unlink(missing_ok=True)
+
+
+def _found(path: Path, files: Collection[str]) -> list[Path]:
+    """What a run has written beside its record."""
+    journal = journal_file(path)
+    found = [one for pattern in files for one in sorted(path.parent.glob(pattern))]
+    return [*found, journal] if journal.exists() else found
+
+
+# -- what is written ---------------------------------------------------------------------------------------------------
+
+
+def _write_set(folder: Path, files: Mapping[str, str | bytes], staged: Path) -> None:
+    """Write files of a folder, the last of which commits the others: all of them, or none that were there before."""
+    whole = False
+    try:
+        staged.mkdir(exist_ok=True)
+        for name, content in files.items():
+            with _naming(folder / name):
+                (staged / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        whole = True
+        for name in files:
+            os.replace(staged / name, folder / name)
+    except BaseException:
+        placed = [name for name in files if not (staged / name).exists()] if whole else []
+        if len(placed) < len(files):
+            for name in placed:
+                (folder / name).unlink()
+        raise
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """A full disk names no file; whoever meets one wants to know which."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Add a line to a journal; one without its end, as a full disk or a kill leaves it, does not count."""
+    with _naming(path), path.open("ab") as file:
+        file.write(line + b"\n")
+
+
+def _read_journal(path: Path) -> dict[str, Any]:
+    """What a journal keeps; the beginning of a line that was not finished is cut off.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    if not path.exists():
+        return {}
+    text = path.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if len(whole) < len(text):
+        os.truncate(path, len(whole))
+    finished = {}
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            key, value = _read_line(line)
+        except UNREADABLE as error:
+            raise ValueError(f"{path}: line {number} cannot be read ({error}); begin anew with --overwrite") from None
+        finished[json.dumps(key)] = value
+    return finished
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: an array as the bytes of its .npy file."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{type(value).__name__} cannot be kept in a journal")
+    buffer = io.BytesIO()
+    np.save(buffer, value, allow_pickle=False)
+    return {"npy": base64.b64encode(buffer.getvalue()).decode()}
+
+
+def _line(key: Sequence[Any], value: Any) -> bytes:
+    """A line of a journal: a checksum, then key and value as JSON."""
+    text = json.dumps([key, value], default=_plain).encode()
+    return b"%08x %s" % (zlib.crc32(text), text)
+
+
+def _read_line(line: bytes) -> Any:
+    """Key and value of a line; raise ValueError where it is damaged."""
+    checksum, _, text = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        raise ValueError("its checksum is of another text")
+
+    def array(found: dict[str, Any]) -> Any:
+        if found.keys() != {"npy"}:
+            return found
+        return np.load(io.BytesIO(base64.b64decode(found["npy"])), allow_pickle=False)
+
+    return json.loads(text, object_hook=array)
+
+
+@dataclass
+class Curve:
+    """How a training goes: the rows of eval.csv, with steps and the seconds that the run has taken in all."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def done(self) -> int:
+        """Steps at the last row."""
+        return int(self.rows[-1]["steps"]) if self.rows else 0
+
+    def add(self, steps: float, figures: Mapping[str, float]) -> dict[str, float]:
+        """A further row, which is not written yet."""
+        self.rows.append({"steps": steps, "seconds": time.perf_counter() - self.began, **figures})
+        return self.rows[-1]
+
+    def resume(self, rows: list[dict[str, float]]) -> None:
+        """Take up the rows of an interrupted run."""
+        self.rows = rows
+        self.began -= rows[-1]["seconds"] if rows else 0.0
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """All rows with all columns; a row that lacks one leaves it empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,178 @@
+"""Chips that learn few-shot tasks as the engine compiles them: what happens to the cells of a layer is one loop.
+
+The same text as `memenv.learning.step` on arrays, but in single precision and with noise by key, and ten times as fast. Arrays
+are NumPy's; or torch's, if what runs the programs of `memenv.learning.kernels` takes tensors.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from memenv.arrays import Array, is_zero, namespace, tree_map
+from memenv.compiler.counter_rng import Key
+from memenv.compiler.runtime import run
+from memenv.devices.device import Device
+from memenv.engine import Engine, EngineError, load_engine
+from memenv.few_shot.chips import Draws, Hardware
+from memenv.learning.backprop import cross_entropy, forward, weight_gradient
+from memenv.learning.kernels import Kept, Program, Shown, Spent, lay, teaching, wait
+from memenv.learning.layers import Matrix, blank_layer
+from memenv.learning.pulse_trains import Costs
+from memenv.learning.step import Adaptation, Counters, Layer, LayerNoise, Step, adapt_step
+from memenv.learning.updates import counted
+
+WORTHWHILE = 100_000  # cells at once, above which the seconds of compilation are soon regained
+NOT_COUNTED = Counters(*[0.0] * len(Counters._fields))
+Runner = Callable[[Program, Key, Any, tuple[Array, ...]], tuple[Shown, Kept]]  # of a program, its rest and what moves
+
+
+def fits(hardware: Hardware, tasks: int, weights: int, engine: str = "auto") -> bool:
+    """Whether the chips of so many tasks, of so many weights each, are compiled.
+
+    By "auto" they are where numba is installed, enough cells are worth it, and `not_compiled` names nothing; "numpy"
+    and "numba" insist. The two fabricate other chips of one seed, alike in distribution.
+
+    Raises:
+        EngineError: an unknown engine, or numba where it is not installed or cannot compile these chips.
+    """
+    if engine == "auto" and (not_compiled(hardware) or 2 * hardware.devices_per_weight * tasks * weights < WORTHWHILE):
+        return False
+    compiles = load_engine(engine).name == "numba"
+    if compiles and (what := not_compiled(hardware)):
+        raise EngineError(f'engine "numba" does not compile chips with {what}: choose "numpy" or "auto"')
+    return compiles
+
+
+def not_compiled(hardware: Hardware) -> str:
+    """The setting, if any, with which learning is no loop over weights: each cell has to get pulses of its own."""
+    if not isinstance(hardware.device, Device):
+        return f"device={hardware.device.name!r}"
+    for name, simple in (("assume", "linear"), ("lines", False), ("accumulate", False)):
+        if getattr(hardware, name) != simple:
+            return f"{name}={getattr(hardware, name)!r}"
+    return ""
+
+
+def by_numpy(program: Program, key: Key, rest: Any, moving: tuple[np.ndarray, ...]) -> tuple[Shown, Kept]:
+    """Runs a program on arrays."""
+    arrays = tuple(np.asarray(part, np.float32) for part in moving)
+    return run(program, key, (len(arrays[0]),), (arrays, rest), None, 1, False)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a layer on every task's chip, and what a read of them says."""
+
+    layer: Layer  # its chip and state are arrays (weights, devices), but for the state's x, which is shown
+    shown: Shown
+    axes: tuple[int, int, int]  # tasks, rows, outputs
+
+    def seen(self, reads: int) -> Matrix:
+        """What `matrix` says of layers, but for the energy."""
+        layer, (_, mean, variance) = self.layer, self.shown
+        spread = variance.reshape(self.axes) if np.ndim(variance) else variance
+        noise = None if is_zero(spread) else layer.scale**2 / reads * spread
+        return Matrix(layer.scale * mean.reshape(self.axes), noise, 0.0)
+
+    def read(self, reads: int) -> Matrix:
+        """What `matrix` says of layers; of energies in NumPy alone."""
+        layer, x, seen = self.layer, self.shown.x, self.seen(reads)
+        if namespace(x) is not np:
+            return seen
+        energy = layer.chip.read_energy(layer.chip.conductance(layer.state._replace(x=x)))
+        return seen._replace(energy=reads * energy.reshape(self.axes[0], -1).sum(-1, dtype=float))
+
+
+class Chips:
+    """Fresh chips for all tasks, and what is done to them; each thing done draws its noise by a key of its own."""
+
+    def __init__(self, hardware: Hardware, seed: int, runner: Runner = by_numpy, threads: int = 1) -> None:
+        """`seed` of chips and noise; costs are counted where NumPy runs.
+
+        Raises:
+            EngineError: chips that cannot be compiled.
+        """
+        if what := not_compiled(hardware):
+            raise EngineError(f"chips with {what} are not compiled")
+        self.hardware, self.runner, self.engine = hardware, runner, Engine("numba", threads)
+        self.keys = (Key(seed, step) for step in count())
+
+    def written(self, weights: Sequence[Array], ranges: Sequence[Array]) -> tuple[Weights, ...]:
+        """Weights (tasks, rows, outputs) on fresh chips; `ranges` are the magnitudes that nominal devices can hold."""
+        return tuple(map(self._written, weights, ranges))
+
+    def _written(self, weights: Array, most: Array) -> Weights:
+        hardware, device, axes = self.hardware, self.hardware.device, tuple(weights.shape)
+        shape = int(np.prod(axes)), 2 * hardware.devices_per_weight
+        cells = self.engine.fabricate(device, next(self.keys), shape[0] * shape[1])
+        chip = tree_map(lambda leaf: leaf.reshape(shape) if isinstance(leaf, np.ndarray) else leaf, cells)
+        unknown = np.broadcast_to(np.float32(0), shape)  # never read
+        layer = blank_layer(device, chip, unknown, hardware.devices_per_weight)
+        scale = layer.scale * most
+        differ = np.ndim(chip.x_lo) or np.ndim(chip.x_hi)  # else no cell is stuck
+        layer = layer.replace(scale=1.0, good=1.0 if hardware.know_stuck and differ else None)
+        shown, kept = self._run(lay, (layer, hardware.write_error), (weights / scale).reshape(-1))
+        return Weights(layer.replace(scale=scale, state=kept.state), shown, axes)
+
+    def learn(
+        self, weights: Weights, rate: Array, inputs: Array, errors: Array, _: LayerNoise, config: Adaptation
+    ) -> tuple[Weights, Counters]:
+        """`update` of layers."""
+        layer, gradient = weights.layer, weight_gradient(inputs, errors)
+        program = teaching(replace(config, rates=(0.0,), loss=cross_entropy, reads=1), self.runner is by_numpy)
+        change = (-rate / layer.scale * gradient).reshape(-1)
+        shown, kept = self._run(program, layer.replace(scale=1.0), weights.shown.x, change)
+        counters = NOT_COUNTED if kept.spent is None else _counters(kept.spent, gradient, weights.shown.x.shape[-1])
+        return Weights(layer.replace(state=kept.state), shown, weights.axes), counters
+
+    def rested(self, weights: Weights, seconds: float) -> Weights:
+        """The weights after a time [s] without a pulse."""
+        layer = weights.layer
+        shown, kept = self._run(wait, (layer.replace(scale=1.0), seconds), weights.shown.x)
+        return Weights(layer.replace(state=kept.state), shown, weights.axes)
+
+    def _run(self, program: Program, rest: Any, *moving: Array) -> tuple[Shown, Kept]:
+        return self.runner(program, next(self.keys), rest, moving)
+
+    def steps(
+        self,
+        weights: tuple[Weights, ...],
+        x: Array,
+        targets: Array,
+        rates: Sequence[Sequence[Array]],
+        draws: Draws,
+        **how: Any,
+    ) -> Iterator[Step]:
+        """Learn by pulses, a step each.
+
+        Args:
+            weights: of the layers.
+            x: (tasks, n, inputs) examples.
+            targets: (tasks, n, classes) one-hot.
+            rates: of each step and layer.
+            draws: noise of the products.
+            how: fields of `Adaptation` that differ.
+        """
+        for step in rates:
+            config = replace(self.hardware.adaptation(step), **how)
+            sizes = [[(*x.shape[:-1], lines) for lines in layer.axes] for layer in weights]
+            noise = tuple(LayerNoise(draws.normal(outputs), draws.normal(rows), (), None) for _, rows, outputs in sizes)
+            taken = adapt_step(weights, x, targets, noise, config, Weights.read, self.learn)
+            weights = taken.layers
+            yield taken
+
+    def outputs(self, weights: Sequence[Weights], x: Array, draws: Draws) -> Array:
+        """(..., n, classes) that noisy reads of the chips make of examples (..., n, inputs)."""
+        noise = [draws.normal((*x.shape[:-1], layer.axes[2])) for layer in weights]
+        return forward([layer.seen(self.hardware.reads) for layer in weights], x, noise).outputs
+
+
+def _counters(spent: Spent, gradient: Array, devices: int) -> Counters:
+    """Of each task."""
+    tasks = len(gradient)
+    costs = Costs(*(part.reshape(tasks, -1).sum(-1, dtype=float) for part in spent.costs))
+    limited = spent.limited.reshape(tasks, -1).sum(-1, dtype=float) / (gradient[0].size * devices)
+    return counted(gradient, costs, limited)

@@ -1,0 +1,49 @@
+"""`memenv fit`: from a lab's pulse measurements to a device record, with a report and a picture of the fit."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from memenv.devices.records import to_json
+from memenv.experiments.options import option, parse
+from memenv.experiments.runs import OutputOptions, check_picture, new_file
+from memenv.files import write_whole
+from memenv.fitting.trains import fit, read_data
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig(OutputOptions):
+    """Fit a device record to pulse trains (CSV) or to measured dG tables (.npz)."""
+
+    data: tuple[Path, ...] = option(help="CSV files of trains, or one .npz of tables", positional=True)
+    out: Path = option(Path("device.json"), help="the record's file", short="o")
+    plot: Path | None = option(None, help="draw the fit into this file; its ending is the format")
+    name: str | None = option(None, help="the device's name [the record's file name]")
+    source: str = option("", help="where the data come from, kept in the record")
+    read_voltage: float = option(0.1, help="[V] at which the currents of a matrix CSV were read")
+    g_min: float | None = option(None, help="[S] conductance at x = 0 [least read]")
+    g_max: float | None = option(None, help="[S] conductance at x = 1 [largest read]")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """The subcommand."""
+    config = parse(FitConfig, arguments, "memenv fit")
+    if config.plot:
+        check_picture(config.plot)
+        if config.plot.resolve() == config.out.resolve():
+            raise ValueError(f"{config.out} is to be the record (--out) and its picture (--plot): name two files")
+    with ExitStack() as places:
+        for path in (config.out, config.plot) if config.plot else (config.out,):
+            places.enter_context(new_file(path, config.overwrite))
+        data = read_data(*config.data, read_voltage=config.read_voltage)
+        name = config.name or config.out.stem
+        found = fit(data, name=name, source=config.source, g_min=config.g_min, g_max=config.g_max)
+        print(found.report())
+        write_whole(config.out, to_json(found.device))
+        print(f"written: {config.out}")
+        if config.plot:
+            from memenv.fitting.plot import plot
+
+            plot(found, data, config.plot)
+            print(f"written: {config.plot}")

@@ -1,1 +1,0 @@
-"""The compiled engine: physics run on terms instead of arrays (trace) becomes text (text), then code (disk, jit)."""

@@ -1,0 +1,259 @@
+"""Few-shot accuracy of an initialisation on chips, replayed without torch: episodes, drift, pulses, energy."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from memenv.devices.device import Device
+from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, total, write
+from memenv.few_shot.compiled_chips import Chips, fits
+from memenv.few_shot.episodes import Episodes, draw
+from memenv.few_shot.initialisations import Initialisation
+from memenv.learning.step import rest
+from metalearn.adaptation import ideal, ideal_outputs, on_chip
+
+EVALUATION, TUNING = 0, 1  # what a seed is for: the two share neither chips nor tasks nor noise
+HOUR, DAY = 3600.0, 86400.0  # [s]
+DELAYS = (0.0, HOUR, DAY)
+Z = 1.96  # half-width of a 95 % interval in standard errors
+FINER, COARSER = 10**0.125, 4  # factor between tuned values at last, and how many of it lie between them at first
+BATCH = 10  # episodes at once: few, to stay in the caches, and always as many, so that what is drawn is alike
+
+
+Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]  # what work yields, now or as it was kept by its key
+
+
+def at_once(key: tuple[Any, ...], work: Callable[[], Any]) -> Any:
+    """What work yields, kept by nobody."""
+    return work()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """What came of episodes."""
+
+    by_step: np.ndarray  # (steps + 1, episodes) accuracy on the queries before the first and after each step
+    later: np.ndarray  # (delays, episodes) accuracy so long after the last step
+    pulses: np.ndarray  # (episodes,) given to all devices
+    energy: np.ndarray  # (episodes,) [J] of the pulses
+    read_energy: np.ndarray  # (episodes,) [J] of the products of learning, at most
+
+    def accuracy(self, delay: int = 0) -> tuple[float, float]:
+        """Mean and half-width of its 95 % interval, after one of the delays."""
+        return mean_and_half_width(self.later[delay])
+
+
+DRIFT_TIME = "drift_time"
+NON_IDEALITIES: dict[str, tuple[str, tuple[float, ...]]] = {  # what an amount means, and amounts worth a look
+    "mismatch": (
+        "standard deviation of the logarithm of doses; bounds by a third of it [range]",
+        (0, 0.25, 0.5, 0.75, 1),
+    ),
+    "cycle_noise": ("standard deviation of the logarithm of a pulse's dose", (0, 0.25, 0.5, 1, 1.5)),
+    "nonlinearity": ("exponent of the law of both polarities", (0, 0.5, 1, 2, 3)),
+    "asymmetry": ("logarithm of RESET's over SET's dose", (0, 0.5, 1, 1.5, 2)),
+    "read_noise": ("standard deviation of a cell's read [range]", (0, 0.01, 0.02, 0.05, 0.1)),
+    "stuck": ("share of cells that do not move", (0, 0.05, 0.1, 0.2, 0.3)),
+    DRIFT_TIME: ("time by which all queries come later [s]", (0, 1e2, 1e4, 1e6, 1e8)),
+}
+
+
+def with_non_ideality(device: Device, what: str, amount: float) -> Device:
+    """The device with one of NON_IDEALITIES at `amount`, all else as it was; the device itself for a drift time.
+
+    Raises:
+        ValueError: no such non-ideality, or a device that is no record.
+    """
+    if what not in NON_IDEALITIES:
+        raise ValueError(f"unknown non-ideality {what!r}: choose from {', '.join(NON_IDEALITIES)}")
+    if not isinstance(device, Device):
+        raise ValueError(f"{device.name}: only a device's record can be varied")
+    if what == DRIFT_TIME:
+        return device
+    up, down, spread = device.set, device.reset, device.mismatch
+    changes: dict[str, dict[str, object]] = {
+        "mismatch": {"mismatch": replace(spread, rate=amount, x_lo=amount / 3, x_hi=amount / 3)},
+        "cycle_noise": {"set": replace(up, cycle_noise=amount), "reset": replace(down, cycle_noise=amount)},
+        "nonlinearity": {
+            "set": replace(up, gamma=amount, margin=0.0, growing=False, kappa=0.0),
+            "reset": replace(down, gamma=amount, margin=0.0, growing=False, kappa=0.0),
+        },
+        "asymmetry": {
+            "set": replace(up, dose=up.dose * np.exp(-amount / 2)),
+            "reset": replace(down, dose=down.dose * np.exp(amount / 2)),
+        },
+        "read_noise": {"read": replace(device.read, noise=amount)},
+        "stuck": {"mismatch": replace(spread, stuck_anywhere=amount)},
+    }
+    return device.replace(**changes[what])
+
+
+def mean_and_half_width(values: np.ndarray) -> tuple[float, float]:
+    """Mean over episodes, and half-width of its 95 % interval."""
+    return float(values.mean()), float(Z * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def evaluate(
+    start: Initialisation,
+    hardware: Hardware | None,
+    inputs: np.ndarray,
+    *,
+    episodes: int = 1000,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    delays: Sequence[float] = DELAYS,
+    seed: int = 0,
+    purpose: int = EVALUATION,
+    engine: str = "auto",
+    once: Once = at_once,
+) -> Outcomes:
+    """Learn each of `episodes` tasks on a fresh chip and classify its queries.
+
+    Equal seeds give equal episodes whatever learns them, and equal chips to networks of one shape under one engine.
+
+    Args:
+        start: where learning starts.
+        hardware: the chip; None: ideal updates of numbers.
+        inputs: (classes, instances, features) that the initialisation's front made of the characters.
+        episodes: number of tasks.
+        ways: classes of a task.
+        shots: support examples of a class.
+        queries: query examples of a class.
+        delays: [s] between the last step and the queries; each counts from the last step.
+        seed: of episodes, chips and noise.
+        purpose: EVALUATION or TUNING episodes, chips and noise.
+        engine: "numpy", "numba", or "auto": compiled where `memenv.few_shot.compiled_chips.fits` says so.
+        once: keeps what batches of episodes yield, by their number.
+
+    Raises:
+        ValueError: more ways or shots than the data has, or an engine that does not take the chip.
+    """
+    compiled = hardware is not None and fits(hardware, BATCH, sum(w.size for w in start.weights(ways)), engine)
+
+    def batch(number: int) -> dict[str, np.ndarray]:
+        tasks_rng, chip_rng, noise_rng = (np.random.default_rng([seed, number, 3 * purpose + k]) for k in range(3))
+        tasks = min(BATCH, episodes - number * BATCH)
+        drawn = draw(inputs, tasks_rng, tasks, ways=ways, shots=shots, queries=queries)
+        if hardware is None:
+            return vars(_ideal(start, drawn, ways, len(delays)))
+        return vars(_on_chip(start, hardware, drawn, ways, delays, chip_rng, noise_rng, compiled))
+
+    parts = [once((number,), partial(batch, number)) for number in range(-(-episodes // BATCH))]
+    return Outcomes(**{name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]})
+
+
+class Tuned(NamedTuple):
+    """Factors of an initialisation's rates and ranges that suit a chip, and the accuracy with them."""
+
+    rates: float
+    ranges: float
+    accuracy: float
+
+    def of(self, start: Initialisation) -> Initialisation:
+        """The initialisation with these factors."""
+        return replace(start, rates=self.rates * start.rates, ranges=self.ranges * start.ranges)
+
+
+def tune(
+    start: Initialisation, hardware: Hardware | None, inputs: np.ndarray, *, once: Once = at_once, **options: Any
+) -> Tuned:
+    """Factors of all rates and of all ranges that classify best, found step by step from one; for tables, too.
+
+    Neighbours on a grid of factors are tried until none is better, then those on a finer grid.
+
+    Args:
+        start: where learning starts.
+        hardware: the chip.
+        inputs: what the front made of characters to tune on, others than those to evaluate on.
+        once: keeps what factors yield, by their place on the grid.
+        options: as of `evaluate`, on TUNING chips; the accuracy is that after the first delay.
+    """
+    seen: dict[tuple[int, int], float] = {}
+
+    def accuracy(place: tuple[int, int]) -> float:
+        if place not in seen:
+            tuned = Tuned(FINER ** place[0], FINER ** place[1], 0.0).of(start)
+            seen[place] = once(
+                place, lambda: evaluate(tuned, hardware, inputs, purpose=TUNING, **options).accuracy()[0]
+            )
+        return seen[place]
+
+    best = (0, 0)
+    for stride in (COARSER, 1):
+        while True:
+            around = [(best[0] + a * stride, best[1] + b * stride) for a in (-1, 0, 1) for b in (-1, 0, 1)]
+            better = max(around, key=accuracy)
+            if accuracy(better) <= accuracy(best):
+                break
+            best = better
+    return Tuned(FINER ** best[0], FINER ** best[1], seen[best])
+
+
+def _ideal(start: Initialisation, drawn: Episodes, ways: int, delays: int) -> Outcomes:
+    tasks = len(drawn.support_x)
+    weights = tuple(np.broadcast_to(w, (tasks, *w.shape)) for w in start.weights(ways))
+    targets = np.eye(ways, dtype=np.float32)[drawn.support_y]
+    shares = [_share(ideal_outputs(weights, drawn.query_x), drawn.query_y)]
+    for step in ideal(weights, drawn.support_x, targets, start.rates.tolist()):
+        shares.append(_share(ideal_outputs(step.layers, drawn.query_x), drawn.query_y))
+    nothing = np.zeros(tasks)
+    return Outcomes(
+        by_step=np.stack(shares),
+        later=np.stack([shares[-1]] * delays),
+        pulses=nothing,
+        energy=nothing,
+        read_energy=nothing,
+    )
+
+
+def _on_chip(
+    start: Initialisation,
+    hardware: Hardware,
+    drawn: Episodes,
+    ways: int,
+    delays: Sequence[float],
+    chip_rng: np.random.Generator,
+    noise_rng: np.random.Generator,
+    compiled: bool,
+) -> Outcomes:
+    weights, tasks, ranges = start.weights(ways), len(drawn.support_x), start.ranges.tolist()
+    targets, rates = np.eye(ways)[drawn.support_y], start.rates.tolist()
+    learning: Iterator[Any]
+    rested: Callable[..., Any]
+    outputs: Callable[..., np.ndarray]
+    if compiled:
+        draws = Draws(partial(noise_rng.standard_normal, dtype=np.float32), partial(noise_rng.random, dtype=np.float32))
+        chips = Chips(hardware, int(chip_rng.integers(2**62)))
+        layers: Any = chips.written([np.broadcast_to(w, (tasks, *w.shape)) for w in weights], ranges)
+        learning = chips.steps(layers, drawn.support_x, targets.astype(np.float32), rates, draws)
+        outputs, rested = chips.outputs, lambda layers, seconds: [chips.rested(layer, seconds) for layer in layers]
+    else:
+        draws = Draws(noise_rng.standard_normal, noise_rng.random)
+        sizes = (start.features, *(w.shape[1] for w in weights))
+        layers = write(hardware, fresh_chip(hardware, chip_rng, sizes, tasks), weights, ranges, draws)
+        learning = on_chip(hardware, layers, drawn.support_x, targets, rates, draws)
+        outputs, rested = partial(chip_outputs, hardware), rest
+
+    def share(layers: Any) -> np.ndarray:
+        return _share(outputs(layers, drawn.query_x, draws), drawn.query_y)
+
+    shares = [share(layers)]
+    pulses, energy, read_energy = np.zeros((3, tasks))
+    for step in learning:
+        layers = step.layers
+        shares.append(share(layers))
+        pulses, energy = pulses + total(step.counters, "pulses"), energy + total(step.counters, "energy")
+        read_energy = read_energy + total(step.counters, "read_energy")
+    later = [share(rested(layers, seconds)) for seconds in delays]
+    return Outcomes(
+        by_step=np.stack(shares), later=np.stack(later), pulses=pulses, energy=energy, read_energy=read_energy
+    )
+
+
+def _share(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(tasks,) share of the queries whose largest output is that of their class."""
+    return (outputs.argmax(-1) == labels).mean(-1)

@@ -1,0 +1,275 @@
+"""`memenv fewshot`: how well initialisations learn from a few examples on chips: table, files, pictures."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from tqdm import tqdm
+
+from memenv.bounds import MOST, MOST_SEED
+from memenv.devices.catalogue import load_device
+from memenv.experiments.options import option, parse
+from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line, csv_text
+from memenv.few_shot.characters import Split
+from memenv.few_shot.chips import Hardware
+from memenv.few_shot.initialisations import Initialisation, load_initialisation, shipped
+from metalearn.chip_options import ChipOptions
+from metalearn.datasets import SOURCES, load
+from metalearn.evaluation import (
+    DELAYS,
+    DRIFT_TIME,
+    NON_IDEALITIES,
+    Once,
+    Outcomes,
+    evaluate,
+    mean_and_half_width,
+    tune,
+    with_non_ideality,
+)
+from metalearn.omniglot import SPLITS
+
+FLOAT = "float"  # in place of a device: numbers instead of cells
+TUNING = 200  # training characters to tune on
+FILES = ("fewshot.csv", "fewshot.md", "steps.png", "episode.png")
+VARIED = "robustness.png"
+PACKAGES = ("memenv", "numpy")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewshotConfig(ChipOptions, RunOptions):
+    """Learn from a few examples of new characters on fresh chips, and classify others; nothing is trained."""
+
+    init: tuple[str, ...] = option((), positional=True, help="shipped names or .npz files [those for the data]")
+    device: tuple[str, ...] = option((FLOAT, "alox-hfo2"), help="names, .json records or .npz tables; float: no chip")
+    data: str = option("glyphs", help="characters; of omniglot those for evaluation", choices=SOURCES)
+    split: str = option("random", help="of Omniglot's characters", choices=SPLITS)
+    ways: int = option(5, bounds=(2, 10_000), help="classes of a task")
+    shots: int = option(1, bounds=(1, 10_000), help="examples of a class to learn from")
+    queries: int = option(15, bounds=(1, 10_000), help="examples of a class to judge by")
+    episodes: int = option(1000, bounds=(2, MOST), help="tasks, each on a chip of its own")
+    delays: tuple[float, ...] = option(
+        DELAYS, bounds=(0.0, 1e12), help="after the last step, at which the queries come [s]"
+    )
+    tune: int = option(
+        0, bounds=(0, MOST), help="training episodes on which to tune a factor of all rates and one of all ranges"
+    )
+    vary: tuple[str, ...] = option((), help="also in several amounts: " + ", ".join(NON_IDEALITIES))
+    seed: int = option(0, bounds=(0, MOST_SEED), help="of episodes, chips and noise")
+    out: Path = option(Path("fewshot"), help="folder of fewshot.csv, .md, steps.png, episode.png, run.json, journal")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """The subcommand."""
+    config = parse(FewshotConfig, arguments, "memenv fewshot")
+    rows = fewshot(config, command_line("memenv fewshot", arguments))
+    print(text_table(rows))
+    print(f"in {config.out}: {', '.join(FILES)}, {RECORD}")
+
+
+def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
+    """Judge all initialisations on all devices and write the files into `config.out`; the rows of the table.
+
+    Raises:
+        ValueError: unusable options, initialisations, devices or data, a folder that holds another run, nothing to
+            resume.
+    """
+    _check(config)
+    check_picture()
+    names = config.init or tuple(name for name in shipped() if name.startswith(config.data))
+    if not names:
+        raise ValueError(f"no initialisation for {config.data} is shipped: name a file that memenv pretrain wrote")
+    starts = {_label(name, names): load_initialisation(name) for name in names}
+    devices: dict[str, Any] = {name: None if name == FLOAT else load_device(name) for name in config.device}
+    varied = [device for name, device in devices.items() if name != FLOAT]
+    if config.vary and not varied:
+        raise ValueError("--vary needs a --device other than float")
+    for what in config.vary:
+        for one in varied:
+            with_non_ideality(one, what, NON_IDEALITIES[what][1][0])
+    characters = load(config.data, config.split)
+    work = [(name, device, "", 0.0) for name in starts for device in devices]
+    work += [
+        (name, device, what, amount)
+        for what in config.vary
+        for amount in NON_IDEALITIES[what][1]
+        for name in starts
+        for device in devices
+        if device != FLOAT
+    ]
+    rows: list[Row] = []
+    views = {name: View.of(start, characters) for name, start in starts.items()}
+    tuned: dict[tuple[str, str], Initialisation] = {}
+    place = config.out / RECORD
+    with (
+        begun(place, config, command=command, packages=PACKAGES, files=(*FILES, VARIED)) as run,
+        tqdm(work, unit="evaluation", disable=None, file=sys.stderr) as bar,
+    ):
+        for name, device, what, amount in bar:
+            bar.set_description(f"{name} on {device}")
+            view, chosen = views[name], devices[device]
+            if (name, device) not in tuned:
+                once = _kept(run, "tuning", name, device)
+                tuned[name, device] = _tuned(config, starts[name], hardware(config, chosen), view.train, once)
+            chip = hardware(config, with_non_ideality(chosen, what, amount) if what else chosen)
+            options = _numbers(config) | {"once": _kept(run, name, device, what, amount)}
+            if what == DRIFT_TIME:
+                options["delays"] = tuple(delay + amount for delay in config.delays)
+            outcomes = evaluate(tuned[name, device], chip, view.test, episodes=config.episodes, **options)
+            rows.append(_row(config, name, device, what, amount, outcomes))
+            if not run.again:
+                run.write(_tables(rows, command))
+        if not run.again:
+            first, device = next(iter(starts)), config.device[-1]
+            chip = hardware(config, devices[device])
+            title, view = f"{first} on {device}", views[first]
+            drawn = _pictures(config, rows, tuned[first, device], chip, characters, view, title)
+            cards = {name: json.loads(start.card) for name, start in starts.items()}
+            run.write(_tables(rows, command) | drawn, cards=cards, complete=True)
+    return rows
+
+
+def _kept(run: Run, *place: Any) -> Once:
+    """Keeps what pieces of the work at a place yield."""
+    return lambda key, work: run.once((*place, *key), work)
+
+
+def _label(name: str, names: Sequence[str]) -> str:
+    """What a file is called: by its folder, as long as that tells it from the others."""
+
+    def short(path: Path) -> str:
+        return path.parent.name if path.stem == "initialisation" and path.parent.name else path.stem
+
+    if not name.endswith(".npz") or [short(Path(other)) for other in names].count(short(Path(name))) > 1:
+        return name
+    return short(Path(name))
+
+
+def _check(config: FewshotConfig) -> None:
+    if config.tune == 1:
+        raise ValueError(f"tune is {config.tune}, allowed is 0 or a whole number >= 2")
+    if not config.device or not config.delays:
+        raise ValueError("at least one device and one delay are needed")
+    for what in config.vary:
+        if what not in NON_IDEALITIES:
+            raise ValueError(f"unknown non-ideality {what!r}: choose from {', '.join(NON_IDEALITIES)}")
+
+
+def hardware(config: FewshotConfig, device: Any) -> Hardware | None:
+    """The chip of a configuration; None without one."""
+    return None if device is None else config.hardware(device)
+
+
+class View(NamedTuple):
+    """What an initialisation's front makes of the characters: (classes, instances, features)."""
+
+    train: np.ndarray  # of the first TUNING of them
+    test: np.ndarray
+
+    @classmethod
+    def of(cls, start: Initialisation, characters: Split) -> Self:
+        """Both parts."""
+        return cls(start.front(characters.train.images[:TUNING]), start.front(characters.test.images))
+
+
+def _numbers(config: FewshotConfig) -> dict[str, Any]:
+    """What every evaluation of the configuration has in common."""
+    return {name: getattr(config, name) for name in ("ways", "shots", "queries", "delays", "seed", "engine")}
+
+
+def _tuned(
+    config: FewshotConfig, start: Initialisation, chip: Hardware | None, inputs: np.ndarray, once: Once
+) -> Initialisation:
+    """The initialisation with factors of rates and ranges that suit the chip, if they are to be tuned."""
+    if not config.tune:
+        return start
+    return tune(start, chip, inputs, episodes=config.tune, once=once, **_numbers(config)).of(start)
+
+
+# -- what is written ---------------------------------------------------------------------------------------------------
+
+
+def _tables(rows: Sequence[Row], command: str) -> dict[str, str | bytes]:
+    return {"fewshot.csv": csv_text(rows), "fewshot.md": markdown_table(rows, command)}
+
+
+def _pictures(
+    config: FewshotConfig,
+    rows: Sequence[Row],
+    start: Initialisation,
+    chip: Hardware | None,
+    characters: Split,
+    view: View,
+    title: str,
+) -> dict[str, str | bytes]:
+    """Accuracy by step, one episode of an initialisation on a chip, and what was varied."""
+    from metalearn import plots as pictures
+
+    numbers = {name: getattr(config, name) for name in ("ways", "shots", "queries", "seed")}
+    files: dict[str, str | bytes] = {
+        "steps.png": pictures.by_step(rows),
+        "episode.png": pictures.episode(start, chip, characters.test, view.test, title=title, **numbers),
+    }
+    return files | {VARIED: pictures.robustness(rows)} if config.vary else files
+
+
+def _row(config: FewshotConfig, name: str, device: str, what: str, amount: float, outcomes: Outcomes) -> Row:
+    row: Row = {
+        "init": name,
+        "device": device,
+        "non_ideality": what,
+        "amount": amount,
+        "ways": config.ways,
+        "shots": config.shots,
+        "episodes": config.episodes,
+    }
+    for number, delay in enumerate(config.delays):
+        row[f"accuracy_{delay:g}s"], row[f"half_width_{delay:g}s"] = outcomes.accuracy(number)
+    for step, shares in enumerate(outcomes.by_step):
+        row[f"accuracy_step{step}"], row[f"half_width_step{step}"] = mean_and_half_width(shares)
+    for counter in ("pulses", "energy", "read_energy"):
+        row[counter] = float(getattr(outcomes, counter).mean())
+    return row
+
+
+def _lines(rows: Sequence[Row]) -> list[list[str]]:
+    """The table of what was not varied, the head first."""
+    delays = [key.removeprefix("accuracy_") for key in rows[0] if key.startswith("accuracy_") and key.endswith("s")]
+    head = ["initialisation", "device", *(f"after {delay} [%]" for delay in delays), "pulses", "energy [nJ]"]
+    lines = [head]
+    for row in rows:
+        if row["non_ideality"]:
+            continue
+        shares = [f"{100 * row[f'accuracy_{delay}']:.2f} ± {100 * row[f'half_width_{delay}']:.2f}" for delay in delays]
+        costs = [f"{row['pulses']:.0f}", f"{1e9 * row['energy']:.3g}"] if row["pulses"] else ["–", "–"]
+        lines.append([row["init"], row["device"], *shares, *costs])
+    return lines
+
+
+def text_table(rows: Sequence[Row]) -> str:
+    """The table for the terminal."""
+    lines = _lines(rows)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    texts = [
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    ]
+    return "\n".join([_title(rows[0]), *texts])
+
+
+def markdown_table(rows: Sequence[Row], command: str) -> str:
+    """The table as Markdown, under the command that made it."""
+    lines = ["| " + " | ".join(line) + " |" for line in _lines(rows)]
+    rule = "|" + " --- |" * len(_lines(rows)[0])
+    return "\n".join([f"`{command}`", "", _title(rows[0]), "", lines[0], rule, *lines[1:]]) + "\n"
+
+
+def _title(row: Row) -> str:
+    return f"{row['ways']}-way {row['shots']}-shot accuracy of {row['episodes']} episodes, ± 95 % interval"
