@@ -215,7 +215,7 @@ class Judge:
 
 
 def _figures(outcomes: Sequence[Outcomes], max_pulses: int) -> dict[str, float]:
-    """Means over all cells; the cost is that of `agents.tuning`: a cell that is not accepted costs max_pulses on top."""
+    """Means over all cells; the cost is `agents.tuning`'s: a cell that is not accepted costs max_pulses on top."""
 
     def mean(part: Callable[[Outcomes], np.ndarray]) -> float:
         return float(np.mean(np.concatenate([part(one) for one in outcomes])))

@@ -14,7 +14,7 @@ import torch
 from intervals import markdown
 
 from memenv.experiments.options import option, parse
-from memenv.few_shot.glyphs import glyphs
+from memenv.few_shot.strokes import glyphs
 from metalearn.pretraining import Learner, PretrainConfig, completed
 
 

@@ -1,7 +1,7 @@
 """Engines: what runs the physics on many cells at once, NumPy or a compiled loop that does all of it cell by cell.
 
-Both run the text of law.py and device.py, and both draw their noise by key, cell and channel (noise.py): they give the
-same numbers to the rounding of single precision, for any number of threads. NumPy goes through memory once an
+Both run the text of law.py and device.py, and both draw their noise by key, cell and channel (counter_rng.py): they
+give the same numbers to the rounding of single precision, for any number of threads. NumPy goes through memory once an
 operation; the compiled loop reads each number of a cell once and writes each result once.
 
     engine = load_engine()  # compiled if numba is there: pip install "memenv[numba]"

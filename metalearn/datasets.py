@@ -1,7 +1,7 @@
 """Characters by the name of their source: Omniglot, or glyphs of our own, which need no download."""
 
 from memenv.few_shot.characters import Split
-from memenv.few_shot.glyphs import TEST_GLYPHS, TRAINING_GLYPHS, glyphs
+from memenv.few_shot.strokes import TEST_GLYPHS, TRAINING_GLYPHS, glyphs
 from metalearn.omniglot import load_omniglot
 
 SOURCES = ("omniglot", "glyphs")

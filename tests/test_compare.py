@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents import comparison as comparison
+from agents import comparison
 from agents.classical.write_verify import ISPP, HistoryInverse, NominalInverse
 from agents.comparison import METRICS, CompareConfig, compare, metrics, summary
 from agents.evaluation import EVALUATION, TUNING, Outcomes, evaluate, seeded

@@ -19,7 +19,7 @@ from memenv.envs.few_shot.task import of_the_worst
 from memenv.envs.task import Streams
 from memenv.few_shot import bank
 from memenv.few_shot.characters import Characters
-from memenv.few_shot.glyphs import TRAINING_GLYPHS
+from memenv.few_shot.strokes import TRAINING_GLYPHS
 from memenv.learning.backprop import cross_entropy
 
 ID = "memenv/FewShot-v0"
@@ -40,7 +40,7 @@ VARIANTS = {
 @pytest.fixture(scope="module")
 def few() -> Characters:
     """A few glyphs, for which an encoder takes no time."""
-    return bank.characters("train").select(np.arange(8))
+    return bank.glyph_split("train").select(np.arange(8))
 
 
 def arguments(variant: str, few: Characters, **more) -> dict:
@@ -184,7 +184,7 @@ def test_ppo_learns_a_step_and_its_shape_is_that_of_the_task(few):
 def test_the_splits_share_no_glyph_with_each_other_or_with_pretraining():
     seeds = [seed for seed, _ in bank.SPLITS.values()]
     assert len({*seeds, TRAINING_GLYPHS[0]}) == 3
-    train, test = (bank.characters(split).images.reshape(-1, 28 * 28) for split in bank.SPLITS)
+    train, test = (bank.glyph_split(split).images.reshape(-1, 28 * 28) for split in bank.SPLITS)
     assert not {row.tobytes() for row in train} & {row.tobytes() for row in test}
 
 

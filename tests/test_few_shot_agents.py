@@ -18,7 +18,7 @@ from memenv.few_shot import bank
 @pytest.fixture(scope="module")
 def task() -> FewShot:
     """A small one, for which an encoder takes no time."""
-    few = bank.characters("train").select(np.arange(8))
+    few = bank.glyph_split("train").select(np.arange(8))
     return FewShot(init="random", ways=3, queries=2, max_steps=4, characters=few, device=["alox-hfo2", "enode-sandia"])
 
 

@@ -14,7 +14,7 @@ from memenv.devices.law import Response, equivalent_pulses
 from memenv.devices.neurosim import label
 from memenv.devices.records import DeviceError, from_json, to_json
 from memenv.fitting.estimation import values
-from memenv.fitting.plot import plot
+from memenv.fitting.plots import plot
 from memenv.fitting.pulse_data import PulseData, read_csv
 from memenv.fitting.trains import Fit, fit, read_data
 

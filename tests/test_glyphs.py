@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from memenv.few_shot.characters import Characters
-from memenv.few_shot.glyphs import POINTS, SPLINE, STROKES, glyphs, render
+from memenv.few_shot.strokes import POINTS, SPLINE, STROKES, glyphs, render
 from metalearn.omniglot import BACKGROUND, load_part
 from metalearn.tasks import classification
 
@@ -119,6 +119,6 @@ def test_nearest_neighbours_do_about_as_well_as_on_omniglot(invented: Characters
 
 
 def test_glyphs_need_neither_torch_nor_pillow() -> None:
-    code = "import sys, memenv.few_shot.glyphs, metalearn.omniglot; print(*(sys.modules.keys() & {'torch', 'PIL'}))"
+    code = "import sys, memenv.few_shot.strokes, metalearn.omniglot; print(*(sys.modules.keys() & {'torch', 'PIL'}))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == ""

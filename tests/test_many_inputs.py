@@ -5,7 +5,7 @@ import pytest
 
 from memenv.circuits import batched as module
 from memenv.circuits import solver as wires
-from memenv.circuits.network import network
+from memenv.circuits.network import assembled
 from memenv.circuits.nodal import exact
 from memenv.circuits.solver import Wires, fast
 
@@ -70,7 +70,7 @@ def test_random_arrays_keep_what_the_residual_promises(rng, solved):
 def test_the_residual_is_that_of_the_network(rng):
     g, volts = siemens(rng, 30, 25), rng.uniform(0, 1, (10, 30))
     found = fast(g, UNEVEN, volts)
-    residual = network(g, UNEVEN, volts, 0.0).residual(found.drop)[:, 0, 0]
+    residual = assembled(g, UNEVEN, volts, 0.0).residual(found.drop)[:, 0, 0]
     np.testing.assert_allclose(found.residual, residual, rtol=1e-3, atol=1e-8)
 
 

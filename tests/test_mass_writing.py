@@ -1,4 +1,4 @@
-"""Cells in great number: what a policy does to them is what it does in `agents.evaluation`, whoever takes which chunk."""
+"""Bulk programming: what a policy does to many cells is what it does in `agents.evaluation`, in whatever chunks."""
 
 import dataclasses
 import importlib.util

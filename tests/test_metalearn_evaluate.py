@@ -14,8 +14,8 @@ from memenv.devices.device import Device
 from memenv.few_shot.characters import Split
 from memenv.few_shot.chips import Hardware
 from memenv.few_shot.episodes import draw
-from memenv.few_shot.glyphs import glyphs
 from memenv.few_shot.initialisations import Initialisation
+from memenv.few_shot.strokes import glyphs
 from metalearn.evaluation import (
     BATCH,
     DRIFT_TIME,

@@ -14,8 +14,8 @@ import metalearn.pretraining as training
 from memenv.__main__ import main
 from memenv.devices.catalogue import load_device
 from memenv.few_shot.characters import Split
-from memenv.few_shot.glyphs import glyphs
 from memenv.few_shot.initialisations import HEAD_RATE, load_initialisation
+from memenv.few_shot.strokes import glyphs
 from metalearn.evaluation import evaluate
 from metalearn.pretraining import PretrainConfig, train
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents import tuning as tuning
+from agents import tuning
 from agents.arrays import programming as command
 from agents.arrays import tiles
 from agents.arrays.programming import ProgramConfig, build, program

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import gamma
 
-from agents import comparison as comparison
-from agents import tuning as tuning
+from agents import comparison, tuning
 from agents.arrays.report import mean_interval
 from agents.classical.write_verify import ISPP, HistoryInverse, parameter
 from agents.comparison import CompareConfig, compare, metrics, summary
@@ -105,7 +104,7 @@ def test_training_tuning_and_evaluation_never_see_each_others_cells(
     algo: str, watch: Watch, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("stable_baselines3")
-    from agents import training as training
+    from agents import training
 
     monkeypatch.setattr(comparison, "tune", watch.named("tuning", comparison.tune))
     monkeypatch.setattr(comparison, "evaluate", watch.named("evaluation", comparison.evaluate))
@@ -127,7 +126,7 @@ def test_a_resumed_training_goes_on_with_other_cells_and_ends_where_it_was_to_en
     algo: str, watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("stable_baselines3")
-    from agents import training as training
+    from agents import training
 
     monkeypatch.setattr(training, "evaluate", watch.named("judging", training.evaluate))
     steps = 3 if algo == "pulse" else 16 * CELLS
@@ -163,7 +162,7 @@ def test_a_resumed_training_through_the_device_goes_on_with_other_noise_at_the_r
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("stable_baselines3")
-    from agents import training as training
+    from agents import training
 
     met: list[Any] = []
     learn = training.pulse_training.train
@@ -314,7 +313,7 @@ def test_tuning_pays_for_failures_what_evaluation_counts() -> None:
 
 def test_training_keeps_the_policy_whose_failures_are_paid_as_in_tuning() -> None:
     pytest.importorskip("stable_baselines3")
-    from agents import training as training
+    from agents import training
 
     task = WriteVerify(device="threshold", max_pulses=7)
     outcomes = evaluate(Resigned(task, effort=0.5), task, 200, 3, purpose=TUNING)
@@ -325,7 +324,7 @@ def test_training_keeps_the_policy_whose_failures_are_paid_as_in_tuning() -> Non
 
 def test_what_reinforcement_learning_earns_is_minus_the_cost_of_tuning() -> None:
     pytest.importorskip("stable_baselines3")
-    from agents import training as training
+    from agents import training
 
     (task,) = training._tasks(training._completed(training.TrainConfig(max_pulses=30)))
     assert task.weight_acceptance == pytest.approx(task.weight_pulses * 30)

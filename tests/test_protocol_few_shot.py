@@ -21,7 +21,7 @@ from memenv.few_shot import bank
 from memenv.few_shot.characters import Split
 from memenv.few_shot.chips import Hardware
 from memenv.few_shot.episodes import draw
-from memenv.few_shot.glyphs import TEST_GLYPHS, TRAINING_GLYPHS, glyphs
+from memenv.few_shot.strokes import TEST_GLYPHS, TRAINING_GLYPHS, glyphs
 from memenv.few_shot.initialisations import Initialisation, load_initialisation
 from memenv.learning.step import (
     Adaptation,
@@ -191,7 +191,7 @@ def test_pretraining_is_judged_on_characters_chips_and_noise_that_do_not_train_i
 @pytest.fixture(scope="module")
 def task() -> FewShot:
     """A small one, for which an encoder takes no time."""
-    few = bank.characters("train").select(np.arange(8))
+    few = bank.glyph_split("train").select(np.arange(8))
     made = FewShot(init="random", ways=3, queries=2, max_steps=2, characters=few, device="threshold")
     assert made.initial_draws and made.step_draws  # found out on a chip, once
     return made

@@ -15,7 +15,7 @@ import pytest
 
 import metalearn.few_shot as fewshot_command
 from agents import comparison as compare_command
-from agents import tuning as tuning
+from agents import tuning
 from agents.arrays import programming as program_command
 from memenv import load_device
 from memenv.__main__ import main
@@ -23,7 +23,7 @@ from memenv.experiments import runs
 from memenv.experiments.options import option
 from memenv.experiments.runs import RECORD, RunOptions, begun, journal_file, new_file
 from memenv.few_shot.characters import Split
-from memenv.few_shot.glyphs import glyphs
+from memenv.few_shot.strokes import glyphs
 from memenv.few_shot.initialisations import Initialisation
 from memenv.fitting import command as fit_command
 from memenv.fitting import plot as fit_plot

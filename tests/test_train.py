@@ -26,7 +26,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.logger import Logger
 
 import agents
-from agents import training as training
+from agents import training
 from agents.evaluation import TUNING, evaluate
 from agents.sb3.files import head_of, resume_model
 from agents.sb3.policy import RECIPES, PulseFeatures, make_model

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.bulk.compiled_policy import Columns, CompiledPolicy, compiled_policy
+from agents.bulk.policies import Columns, CompiledPolicy, compiled_policy
 from memenv.arrays import Array, take, tree_map
 from memenv.compiler.counter_rng import Key, Noise
 from memenv.compiler.runtime import prepare

@@ -1,11 +1,11 @@
 """Many inputs of one array with wires: alternating line solves, compiled, with Chebyshev's acceleration.
 
 With K the inverse of a kind of lines, u = K_r G (E - w) and w = K_c G (E - u) hold for the sags of rows and columns
-(`memenv.circuits.solver.fast`). Solving the one and the other in turn is a sweep, which takes an error of w to K_c G K_r G times
-it. Its eigenvalues lie between 0 and the product of b / (1 + b) for rows and columns, where b bounds the resistance of
-a line's wires against that of its cells (`Network.load`): so Chebyshev's semi-iteration (Golub & Varga 1961,
-10.1007/BF01386013) needs no inner products and takes the same steps for all inputs. Each set of drops is put into
-Kirchhoff's laws in the end; what does not obey them is not converged.
+(`memenv.circuits.solver.fast`). Solving the one and the other in turn is a sweep, which takes an error of w to
+K_c G K_r G times it. Its eigenvalues lie between 0 and the product of b / (1 + b) for rows and columns, where b bounds
+the resistance of a line's wires against that of its cells (`Network.load`): so Chebyshev's semi-iteration (Golub &
+Varga 1961, 10.1007/BF01386013) needs no inner products and takes the same steps for all inputs. Each set of drops is
+put into Kirchhoff's laws in the end; what does not obey them is not converged.
 """
 
 import functools

@@ -112,7 +112,7 @@ def inner(left: Array, right: Array) -> Array:
     return namespace(left).einsum("...ij,...ij->...", left, right)[..., None, None]
 
 
-def network(conductance: Array, wires: Wires, row_voltage: Array, col_voltage: Array) -> Network:
+def assembled(conductance: Array, wires: Wires, row_voltage: Array, col_voltage: Array) -> Network:
     """Check and convert a circuit; the arguments are those of `memenv.circuits.solver.fast`.
 
     Raises:

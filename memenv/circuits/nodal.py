@@ -6,7 +6,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
 from memenv.arrays import Array
-from memenv.circuits.network import Solution, Wires, network
+from memenv.circuits.network import Solution, Wires, assembled
 
 
 def exact(conductance: Array, wires: Wires, row_voltage: Array = 0.0, col_voltage: Array = 0.0) -> Solution:
@@ -17,7 +17,7 @@ def exact(conductance: Array, wires: Wires, row_voltage: Array = 0.0, col_voltag
     Raises:
         ValueError: an argument has values or a shape that no circuit has.
     """
-    net = network(conductance, wires, row_voltage, col_voltage)
+    net = assembled(conductance, wires, row_voltage, col_voltage)
     rows, cols = net.shape[-2:]
     lead = net.shape[:-2]
     circuit = (net.conductance, net.row_resistance, net.col_resistance)

@@ -13,7 +13,7 @@ import numpy as np
 from memenv.arrays import Array, floor_at, namespace, tree_map
 from memenv.circuits.batched import installed, many_inputs, worthwhile
 from memenv.circuits.ladders import COLS, ROWS, Ladder, inward, ladder, outward, sag
-from memenv.circuits.network import Network, Solution, Wires, inner, network
+from memenv.circuits.network import Network, Solution, Wires, assembled, inner
 
 __all__ = ["Solution", "Wires", "effective", "fast", "sooner_solved"]
 
@@ -35,10 +35,11 @@ def fast(
     """Solve networks by conjugate gradients on the row lines, the column lines being eliminated.
 
     With u and w [V] the sags of rows and columns, E the drops over ideal wires and K the inverse of a kind of lines
-    (`memenv.circuits.ladders.Ladder`), Kirchhoff's laws are u = K_r G (E - w) and w = K_c G (E - u). Both K are products L L^T
-    of running sums, so that y = L_r^-1 u obeys (1 - M M^T) y = L_r^T G (E - K_c G E) with M = L_r^T G L_c. The singular
-    values of M are below 1, and far below for wires worth building: a few steps do. Where numba is installed, arrays
-    that get many inputs at once are solved by compiled sweeps over the lines instead (`memenv.circuits.batched`).
+    (`memenv.circuits.ladders.Ladder`), Kirchhoff's laws are u = K_r G (E - w) and w = K_c G (E - u). Both K are
+    products L L^T of running sums, so that y = L_r^-1 u obeys (1 - M M^T) y = L_r^T G (E - K_c G E) with
+    M = L_r^T G L_c. The singular values of M are below 1, and far below for wires worth building: a few steps do. Where
+    numba is installed, arrays that get many inputs at once are solved by compiled sweeps over the lines instead
+    (`memenv.circuits.batched`).
 
     Tensors in, tensors out, with derivatives of every order by conductances, voltages and resistances: they are
     solutions of the same network, whatever the steps were. (torch.func.grad can follow, vmap cannot; batches are
@@ -57,7 +58,7 @@ def fast(
     Raises:
         ValueError: an argument has values or a shape that no circuit has.
     """
-    net = network(conductance, wires, row_voltage, col_voltage)
+    net = assembled(conductance, wires, row_voltage, col_voltage)
     xp = namespace(*net)
     fixed = Network(*(_constant(part) for part in net))
     guess = None
@@ -94,7 +95,7 @@ def effective(conductance: Array, wires: Wires) -> Array:
     Raises:
         ValueError: an argument has values or a shape that no circuit has.
     """
-    net = network(conductance, wires, 0.0, 0.0)
+    net = assembled(conductance, wires, 0.0, 0.0)
     xp = namespace(*net)
     g = net.conductance
     rows = ladder(g, net.row_resistance, ROWS)

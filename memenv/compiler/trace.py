@@ -3,7 +3,7 @@
 A `Term` answers NumPy's protocols (`__array_ufunc__`, `__array_function__`), so whatever is written element-wise for
 arrays runs on terms as it stands, and decides as it stands: plain floats stay floats, a term that a device does not
 have is left out, and what is known is computed. What is left is a graph of operations on float32 (and, for the noise,
-on unsigned integers), from which `text.py` writes a loop.
+on unsigned integers), from which `codegen.py` writes a loop.
 
 Cells may form crossbars (arrays, rows, cols). Sums, means and the like over the last two axes are numbers of a crossbar
 then, and `[..., None, None]` gives them back to its cells; operations on parts of a crossbar are not compiled.

@@ -11,7 +11,7 @@ import numpy as np
 
 from memenv.arrays import Array, floor_at, namespace
 from memenv.circuits.ladders import COLS, ROWS, ladder, outward
-from memenv.circuits.network import Wires, network
+from memenv.circuits.network import Wires, assembled
 from memenv.circuits.solver import effective
 from memenv.crossbars.operations import Operations
 from memenv.crossbars.schemes import Scheme
@@ -36,7 +36,7 @@ def remaining(scheme: Scheme, conductance: Array, wires: Wires, operations: Oper
     Raises:
         ValueError: wires that no circuit has.
     """
-    xp, net = namespace(conductance), network(conductance, wires, 0.0, 0.0)
+    xp, net = namespace(conductance), assembled(conductance, wires, 0.0, 0.0)
     g = net.conductance
     rows, cols = _source(scheme, g, net.row_resistance, ROWS), _source(scheme, g, net.col_resistance, COLS)
     if operations.alone:
@@ -64,7 +64,7 @@ def apparent(scheme: Scheme, conductance: Array, wires: Wires, *, alone: bool, c
     """
     if scheme.half:
         return effective(conductance, wires)
-    net = network(conductance, wires, 0.0, 0.0)
+    net = assembled(conductance, wires, 0.0, 0.0)
     g, paths = net.conductance, [(net.row_resistance, ROWS), (net.col_resistance, COLS)]
     (resistance, axis), (crossing, other) = paths[::-1] if columns else paths
     seen = g / (1 + g * outward(crossing + 0.0 * g, other))

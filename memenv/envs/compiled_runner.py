@@ -1,6 +1,6 @@
 """Runs a task's episodes by the compiled engine: a loop over cells for a step, another for the start of episodes.
 
-Both are the task's own methods, run on terms and recorded (memenv/fused): decoding, pulse, read, reward, observation
+Both are the task's own methods, run on terms and recorded (memenv/compiler): decoding, pulse, read, reward, observation
 and info of a cell are computed at once, in single precision. Noise is a function of seed, number of the call and cell.
 Crossbars are cells in the shape (envs, rows, cols), with some numbers for each environment.
 """

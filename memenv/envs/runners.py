@@ -1,4 +1,4 @@
-"""What runs a task's episodes under the Gymnasium shells: on arrays by NumPy; `compiled.py` has the other one."""
+"""What runs a task's episodes under the Gymnasium shells: on arrays by NumPy; the other is in `compiled_runner.py`."""
 
 from collections.abc import Callable
 from typing import Any, Protocol

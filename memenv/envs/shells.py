@@ -14,7 +14,6 @@ from memenv.engine import Engine, EngineError, load_engine
 from memenv.envs.compiled_runner import CompiledRunner, not_compiled
 from memenv.envs.runners import PER_CELL, NumpyRunner, Runner, parts
 from memenv.envs.task import Observation, Task, TaskError
-from memenv.envs.write_verify.render import trace_image, trace_text
 
 OPTIONS = ("chip_seed", *PER_CELL)
 
@@ -103,9 +102,9 @@ class TaskEnv(gym.Env[Any, Any]):
     def __init__(
         self,
         task: Task,
-        render_mode: str | None = None,
-        image: Callable[[Any, list[Any]], np.ndarray] = trace_image,
-        text: Callable[[Any, list[Any]], str] = trace_text,
+        render_mode: str | None,
+        image: Callable[[Any, list[Any]], np.ndarray],
+        text: Callable[[Any, list[Any]], str],
     ) -> None:
         if render_mode is not None and not is_word(render_mode, self.metadata["render_modes"]):
             raise TaskError(f"render_mode is {shown(render_mode)}, allowed are None, rgb_array, ansi")

@@ -101,7 +101,7 @@ class Task(Protocol):
 class ElementwiseTask(Task, Protocol):
     """A task written element-wise, up to sums over the cells of an array, without branches on values: to be compiled.
 
-    `begin`, `advance`, `shown`, `facts`, `reward`, `terminated` and `actions.meant` take terms (memenv/fused) where
+    `begin`, `advance`, `shown`, `facts`, `reward`, `terminated` and `actions.meant` take terms (memenv/compiler) where
     they take arrays (cells,), of crossbars (arrays, rows, cols) and (arrays,). Episodes are named tuples.
     """
 

@@ -5,8 +5,8 @@ from functools import lru_cache
 import numpy as np
 
 from memenv.few_shot.characters import Characters
-from memenv.few_shot.glyphs import TEST_GLYPHS, glyphs
 from memenv.few_shot.initialisations import Initialisation, load_initialisation, shipped, untrained
+from memenv.few_shot.strokes import TEST_GLYPHS, glyphs
 
 SPLITS = {"train": (2, 200), "test": (TEST_GLYPHS[0], 200)}  # seed and number of glyphs: to train agents, to judge them
 NETWORKS = ("conv", "mlp")
@@ -14,7 +14,7 @@ UNTRAINED = "random"
 
 
 @lru_cache(maxsize=2)
-def characters(split: str) -> Characters:
+def glyph_split(split: str) -> Characters:
     """The glyphs of "train" or "test", rendered once (0.3 s)."""
     return glyphs(*SPLITS[split])
 
@@ -38,6 +38,6 @@ def initialisation(name: str, network: str) -> Initialisation:
 @lru_cache(maxsize=4)
 def features(name: str, network: str, split: str) -> np.ndarray:
     """(classes, instances, features) float32 of the glyphs of a split, computed once (1.5 s with an encoder)."""
-    made = initialisation(name, network).front(characters(split).images)
+    made = initialisation(name, network).front(glyph_split(split).images)
     made.flags.writeable = False
     return made

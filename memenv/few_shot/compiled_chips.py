@@ -1,7 +1,7 @@
 """Chips that learn few-shot tasks as the engine compiles them: what happens to the cells of a layer is one loop.
 
-The same text as `memenv.learning.step` on arrays, but in single precision and with noise by key, and ten times as fast. Arrays
-are NumPy's; or torch's, if what runs the programs of `memenv.learning.kernels` takes tensors.
+The same text as `memenv.learning.step` on arrays, but in single precision and with noise by key, and ten times as fast.
+Arrays are NumPy's; or torch's, if what runs the programs of `memenv.learning.kernels` takes tensors.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> None:
         write_whole(config.out, to_json(found.device))
         print(f"written: {config.out}")
         if config.plot:
-            from memenv.fitting.plot import plot
+            from memenv.fitting.plots import plot
 
             plot(found, data, config.plot)
             print(f"written: {config.plot}")

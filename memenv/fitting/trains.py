@@ -1,7 +1,7 @@
 """From a lab's pulse data to a device record: mean response, noise and mismatch, their errors, and where the law fails.
 
 Pulse trains: the shape of each polarity's response is chosen by least squares on the single steps, then everything is
-fitted together by maximum likelihood on the trains (`search.py`, `likelihood.py`). Measured tables: `fit_tables.py`.
+fitted together by maximum likelihood on the trains (`estimation.py`, `likelihood.py`). Measured tables: `tables.py`.
 Either way a half of the trains (devices) predicts the other half.
 """
 

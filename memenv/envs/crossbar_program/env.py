@@ -14,11 +14,11 @@ class CrossbarProgramEnv(TaskEnv):
     """Bring an array of unknown cells to a target matrix of conductances, with few pulses and little time and energy.
 
     Description:
-        Every episode fabricates a new array (`memenv.crossbars.crossbar.Crossbar`) of `rows` x `cols` cells of `device`: each
-        cell has step sizes, thresholds and bounds of its own, not observed, and some are stuck. In each step the agent
-        asks for pulses; the write scheme disturbs neighbours (V/2, V/3), lines may share pulses, wires drop voltage.
-        Then the cells that were pulsed are read, with noise; with objective="product" the array also multiplies
-        `inputs`. Conductances are given as x = (G - g_min) / (g_max - g_min) of the nominal device, "of the range".
+        Every episode fabricates a new array (`memenv.Crossbar`) of `rows` x `cols` cells of `device`: each cell has
+        step sizes, thresholds and bounds of its own, not observed, and some are stuck. In each step the agent asks for
+        pulses; the write scheme disturbs neighbours (V/2, V/3), lines may share pulses, wires drop voltage. Then the
+        cells that were pulsed are read, with noise; with objective="product" the array also multiplies `inputs`.
+        Conductances are given as x = (G - g_min) / (g_max - g_min) of the nominal device, "of the range".
 
     Action space:
         action="cells": Box(-1, 1, (rows, cols, 2), float32), with `width`, and for measured tables, (rows, cols, 1).
@@ -110,7 +110,7 @@ class CrossbarProgramEnv(TaskEnv):
         device: name of a preset (see `memenv devices`), path of a record (.json) or of a measured table (.npz), a
             `Device`, or a list of those, from which every cell's device is drawn.
         rows, cols: of the array; scheme: "1T1R", "V/2" or "V/3"; writing: "cells", "rows" or "columns".
-        crossbar: a `memenv.crossbars.crossbar.Crossbar` in place of these five: with wires, converters, levels, correlations.
+        crossbar: a `memenv.Crossbar` in place of these five: with wires, converters, levels, correlations.
         objective: "cells" or "product"; action: "cells" or "lines"; width: [s] of all pulses, in place of a choice.
         tolerance: [x] half-width of the accepted band, and the product error that is accepted.
         max_pulses: that a cell may get; sets the steps of an episode.

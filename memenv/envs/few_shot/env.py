@@ -18,10 +18,10 @@ class FewShotEnv(TaskEnv):
         adapting layers on a fresh chip: crossbars of differential pairs of `device`, whose step sizes and bounds are
         each cell's own and not observed; of several devices a chip is wholly of one, and neither the agent nor the
         circuits are told of which: these know each chip's range of conductances, and take its pulses for the mean of
-        the listed devices (`memenv.learning.layers`). In each step the chip learns as chips do (`memenv.learning.step`): it reads the
-        support, forwards and back, turns the outer product of activations and errors into whole pulses, and gives
-        them. The agent chooses how: how boldly, which pulses are not worth giving, from which examples, and when to
-        stop.
+        the listed devices (`memenv.learning.layers`). In each step the chip learns as chips do
+        (`memenv.learning.step`): it reads the support, forwards and back, turns the outer product of activations and
+        errors into whole pulses, and gives them. The agent chooses how: how boldly, which pulses are not worth giving,
+        from which examples, and when to stop.
 
     Action space:
         Box(-1, 1, (layers + 3,), float32); network="conv" has one layer, the head, "mlp" as many as it is deep. Zeros

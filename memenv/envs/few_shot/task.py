@@ -111,7 +111,7 @@ class FewShot:
     @cached_property
     def drawings(self) -> Characters:
         """The characters of which tasks are made."""
-        return bank.characters(self.split) if self.characters is None else self.characters
+        return bank.glyph_split(self.split) if self.characters is None else self.characters
 
     @cached_property
     def features(self) -> np.ndarray:

@@ -6,6 +6,7 @@ from gymnasium.vector import AutoresetMode
 
 from memenv.engine import Engine
 from memenv.envs.shells import TaskEnv, TaskVectorEnv
+from memenv.envs.write_verify.render import trace_image, trace_text
 from memenv.envs.write_verify.task import WriteVerify
 
 
@@ -112,7 +113,7 @@ class WriteVerifyEnv(TaskEnv):
     """
 
     def __init__(self, render_mode: str | None = None, **task: Any) -> None:
-        super().__init__(WriteVerify(**task), render_mode)
+        super().__init__(WriteVerify(**task), render_mode, trace_image, trace_text)
 
 
 class WriteVerifyVectorEnv(TaskVectorEnv):

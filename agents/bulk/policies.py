@@ -20,7 +20,7 @@ Decision = tuple[Array, Array, Array]  # signed amplitude [V], width [s], giving
 
 
 class CompiledPolicy(Protocol):
-    """A policy in parts; `told` and `decide` take terms (memenv/fused) where they take arrays (cells,)."""
+    """A policy in parts; `told` and `decide` take terms (memenv/compiler) where they take arrays (cells,)."""
 
     @property
     def crowded(self) -> float:

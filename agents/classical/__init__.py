@@ -1,0 +1,24 @@
+"""Hand-written controllers: ramps, inverses, the Bayesian one, and the bounds that know more."""
+
+from agents.classical.bayes import Bayesian, Clairvoyant
+from agents.classical.optimum import TableOptimum
+from agents.classical.write_verify import (
+    ISPP,
+    ConstantPulse,
+    HistoryInverse,
+    NominalInverse,
+    ShrinkingISPP,
+    VoltageIncrementalPI,
+)
+
+__all__ = [
+    "ISPP",
+    "Bayesian",
+    "Clairvoyant",
+    "ConstantPulse",
+    "HistoryInverse",
+    "NominalInverse",
+    "ShrinkingISPP",
+    "TableOptimum",
+    "VoltageIncrementalPI",
+]

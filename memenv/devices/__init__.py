@@ -1,0 +1,32 @@
+"""Devices: the law of a pulse, the record of a device, measured tables, mixtures, and presets with their sources."""
+
+from typing import TYPE_CHECKING
+
+from memenv.devices.catalogue import load_device, presets
+from memenv.devices.device import Device, Driver, Mismatch, Read, Retention, State
+from memenv.devices.law import Response
+from memenv.devices.mixture import Mixture
+from memenv.devices.records import DeviceError, from_json, to_json
+from memenv.lazy import lazily
+
+if TYPE_CHECKING:
+    from memenv.devices.measured import TableDevice
+
+__all__ = [
+    "Device",
+    "DeviceError",
+    "Driver",
+    "Mismatch",
+    "Mixture",
+    "Read",
+    "Response",
+    "Retention",
+    "State",
+    "TableDevice",
+    "from_json",
+    "load_device",
+    "presets",
+    "to_json",
+]
+
+__getattr__ = lazily(__name__, {"memenv.devices.measured": ("TableDevice",)})

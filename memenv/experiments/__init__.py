@@ -1,0 +1,6 @@
+"""What every command shares: options from a record, the folder of a run, tables."""
+
+from memenv.experiments.options import Options, option, parse
+from memenv.experiments.runs import Run, RunOptions, begun, csv_text, versions
+
+__all__ = ["Options", "Run", "RunOptions", "begun", "csv_text", "option", "parse", "versions"]

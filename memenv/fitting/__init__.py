@@ -1,0 +1,15 @@
+"""From measurements to a record: pulse trains and measured tables, read, fitted and held against the law."""
+
+from typing import TYPE_CHECKING
+
+from memenv.lazy import lazily
+
+if TYPE_CHECKING:
+    from memenv.fitting.pulse_data import PulseData
+    from memenv.fitting.trains import Fit, fit, read_data
+
+__all__ = ["Fit", "PulseData", "fit", "read_data"]
+
+__getattr__ = lazily(
+    __name__, {"memenv.fitting.pulse_data": ("PulseData",), "memenv.fitting.trains": ("Fit", "fit", "read_data")}
+)
