@@ -21,8 +21,8 @@ from memenv.few_shot import bank
 from memenv.few_shot.characters import Split
 from memenv.few_shot.chips import Hardware
 from memenv.few_shot.episodes import draw
-from memenv.few_shot.strokes import TEST_GLYPHS, TRAINING_GLYPHS, glyphs
 from memenv.few_shot.initialisations import Initialisation, load_initialisation
+from memenv.few_shot.strokes import TEST_GLYPHS, TRAINING_GLYPHS, glyphs
 from memenv.learning.step import (
     Adaptation,
     adapt_step,

@@ -23,10 +23,10 @@ from memenv.experiments import runs
 from memenv.experiments.options import option
 from memenv.experiments.runs import RECORD, RunOptions, begun, journal_file, new_file
 from memenv.few_shot.characters import Split
-from memenv.few_shot.strokes import glyphs
 from memenv.few_shot.initialisations import Initialisation
+from memenv.few_shot.strokes import glyphs
 from memenv.fitting import command as fit_command
-from memenv.fitting import plot as fit_plot
+from memenv.fitting import plots as fit_plot
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("stable_baselines3")
