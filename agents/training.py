@@ -29,7 +29,7 @@ from agents.sb3.vec_env import GymVecEnv
 from memenv.bounds import MANY, MOST
 from memenv.devices.device import Device
 from memenv.engine import check_threads
-from memenv.envs import TaskVectorEnv
+from memenv.envs.shells import TaskVectorEnv
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import RECORD, Curve, Run, RunOptions, begun, command_line, csv_text

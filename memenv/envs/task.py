@@ -6,9 +6,21 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from gymnasium import spaces
 
+from memenv.bounds import is_number, is_row, shown
+
 
 class TaskError(ValueError):
     """An argument, an option or an action that the task does not allow; the message says what is."""
+
+
+def check_target_range(value: Any) -> None:
+    """Refuses what is no range of targets.
+
+    Raises:
+        TaskError: not two numbers 0 <= low < high <= 1.
+    """
+    if not is_row(value, 2) or not all(map(is_number, value)) or not 0 <= value[0] < value[1] <= 1:
+        raise TaskError(f"target_range is {shown(value)}, allowed is 0 <= low < high <= 1")
 
 
 class NormalDraw(NamedTuple):

@@ -19,8 +19,7 @@ from memenv.envs.crossbar_program.actions import CellActions, LineActions, Maps
 from memenv.envs.crossbar_program.observation import ArrayObservation, ArrayView
 from memenv.envs.crossbar_program.product import ProductError, ProductTest
 from memenv.envs.pulse_actions import PulseActions
-from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw
-from memenv.envs.write_verify.task import check_target_range
+from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw, check_target_range
 
 Float = np.ndarray  # (arrays,) float64
 OF_CROSSBAR = ("device", "rows", "cols", "scheme", "writing")

@@ -16,7 +16,7 @@ from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
 from memenv.devices.catalogue import load_device
 from memenv.devices.device import Device, Driver
 from memenv.envs.pulse_actions import Float, PulseActions, volts
-from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw
+from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw, check_target_range
 from memenv.envs.write_verify.episode import OF_ONE_STEP, Episode
 from memenv.envs.write_verify.observation import CellObservation, View
 
@@ -408,13 +408,3 @@ class WriteVerify:
                 f"of {self.device.name}"
             )
         return self.fraction(chip, g)
-
-
-def check_target_range(value: Any) -> None:
-    """Refuses what is no range of targets.
-
-    Raises:
-        TaskError: not two numbers 0 <= low < high <= 1.
-    """
-    if not is_row(value, 2) or not all(map(is_number, value)) or not 0 <= value[0] < value[1] <= 1:
-        raise TaskError(f"target_range is {shown(value)}, allowed is 0 <= low < high <= 1")
