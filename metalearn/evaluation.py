@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memenv.devices.device import Device
-from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, total, write
+from memenv.few_shot.chips import Draws, Hardware, chip_outputs, total
 from memenv.few_shot.compiled_chips import Chips, fits
 from memenv.few_shot.episodes import Episodes, draw
 from memenv.few_shot.initialisations import Initialisation
 from memenv.learning.step import rest
-from metalearn.adaptation import ideal, ideal_outputs, on_chip
+from metalearn.adaptation import ideal, ideal_outputs, on_chip, on_fresh_chip
 
 EVALUATION, TUNING = 0, 1  # what a seed is for: the two share neither chips nor tasks nor noise
 HOUR, DAY = 3600.0, 86400.0  # [s]
@@ -233,8 +233,7 @@ def _on_chip(
         outputs, rested = chips.outputs, lambda layers, seconds: [chips.rested(layer, seconds) for layer in layers]
     else:
         draws = Draws(noise_rng.standard_normal, noise_rng.random)
-        sizes = (start.features, *(w.shape[1] for w in weights))
-        layers = write(hardware, fresh_chip(hardware, chip_rng, sizes, tasks), weights, ranges, draws)
+        layers = on_fresh_chip(start, hardware, ways, tasks, chip_rng, draws)
         learning = on_chip(hardware, layers, drawn.support_x, targets, rates, draws)
         outputs, rested = partial(chip_outputs, hardware), rest
 

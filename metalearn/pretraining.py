@@ -89,12 +89,12 @@ class PretrainConfig(ChipOptions, RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """The subcommand."""
     config = parse(PretrainConfig, arguments, "memenv pretrain")
-    row = train(config, command_line("memenv pretrain", arguments))
+    row = pretrain(config, command_line("memenv pretrain", arguments))
     print(f"{row['accuracy']:.2%} on characters set aside, after {row['steps']:.0f} steps")
     print(f"in {config.out}: initialisation.npz, eval.csv, {RECORD}")
 
 
-def train(config: PretrainConfig, command: str = "") -> dict[str, float]:
+def pretrain(config: PretrainConfig, command: str = "") -> dict[str, float]:
     """Run, or continue, a pretraining and write its files into `config.out`; the last row of eval.csv.
 
     Raises:

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch.func import vmap
 
+import metalearn
 from memenv.arrays import tree_map
 from memenv.devices.catalogue import load_device
 from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, total, write
 from memenv.few_shot.episodes import Episodes
+from memenv.few_shot.initialisations import load_initialisation
 from metalearn.adaptation import by_first_pulse, ideal, ideal_outputs, last, on_chip, straight_through
 from metalearn.models import Network, Pixels
 from metalearn.outer import METHODS, InnerLoop, outer_loss
@@ -252,3 +254,19 @@ def test_drift_between_learning_and_use_enters_the_loss():
         outer_loss(network, support, query, episodes, one, 1)[0].item() for one in (loop, replace(loop, rest=86400.0))
     )
     assert early != late
+
+
+@pytest.mark.parametrize("device", [None, "alox-hfo2"])
+def test_adapt_names_the_classes_of_images_that_it_has_not_seen(device):
+    from memenv.few_shot.strokes import TEST_GLYPHS, glyphs
+
+    characters = glyphs(TEST_GLYPHS[0], 5).images
+    hardware = device and Hardware(device=load_device(device))
+    classify = metalearn.adapt(load_initialisation("glyphs-conv-maml"), characters[:, 0], np.arange(5), hardware)
+    others = characters[:, 1:5].reshape(20, *characters.shape[2:])
+    assert (classify(others) == np.repeat(np.arange(5), 4)).mean() > 0.8
+
+
+def test_adapt_refuses_labels_that_do_not_fit_the_images():
+    with pytest.raises(ValueError, match="labels are int64"):
+        metalearn.adapt(load_initialisation("glyphs-mlp-maml"), np.zeros((3, 28, 28)), np.arange(2))

@@ -193,7 +193,7 @@ def test_a_picture_needs_no_chip(start, tmp_path):
         (["--ways", "1"], "ways is 1"),
         (["--vary", "dust"], "unknown non-ideality 'dust'"),
         (["--device", "nothing"], "unknown device 'nothing'"),
-        (["--delays", "-1"], "delay >= 0"),
+        (["--delays", "-1"], "delays is -1.0, allowed is a number >= 0"),
         (["--tune", "1"], "tune is 1"),
         (["--vary", "stuck", "--device", "float"], "--vary needs a --device"),
     ],

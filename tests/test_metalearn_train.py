@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-import metalearn.pretraining as training
 from memenv.__main__ import main
 from memenv.devices.catalogue import load_device
 from memenv.few_shot.characters import Split
 from memenv.few_shot.initialisations import HEAD_RATE, load_initialisation
 from memenv.few_shot.strokes import glyphs
+from metalearn import pretraining
 from metalearn.evaluation import evaluate
-from metalearn.pretraining import PretrainConfig, train
+from metalearn.pretraining import PretrainConfig, pretrain
 
 TINY = PretrainConfig(
     data="glyphs", network="mlp", hidden=(12, 8), steps=4, tasks=2, ways=3, queries=2, inner_steps=2, evaluations=2
@@ -28,10 +28,10 @@ TINY = PretrainConfig(
 def few_glyphs(monkeypatch):
     """A set that is drawn in no time, and short judgements."""
     data = Split(glyphs(0, 12, 20), glyphs(1, 6, 20))
-    monkeypatch.setattr(training, "load", lambda source, split: data)
-    monkeypatch.setattr(training, "VALIDATION", 6)
-    monkeypatch.setattr(training, "JUDGED", 6)
-    monkeypatch.setattr(training, "WARM_UP", 1)
+    monkeypatch.setattr(pretraining, "load", lambda source, split: data)
+    monkeypatch.setattr(pretraining, "VALIDATION", 6)
+    monkeypatch.setattr(pretraining, "JUDGED", 6)
+    monkeypatch.setattr(pretraining, "WARM_UP", 1)
 
 
 def weights_of(folder):
@@ -62,13 +62,13 @@ def rows_of(folder):
 )
 def test_every_way_of_pretraining_yields_an_initialisation_that_moved(tmp_path, changes):
     config = replace(TINY, out=tmp_path / "run", **changes)
-    row = train(config, "memenv pretrain --these")
+    row = pretrain(config, "memenv pretrain --these")
     start = load_initialisation(tmp_path / "run" / "initialisation.npz")
     card = json.loads(start.card)
     assert card["command"] == "memenv pretrain --these" and card["steps"] == 4 and card["config"]["seed"] == 0
     assert [float(one["steps"]) for one in rows_of(tmp_path / "run")] == [2, 4] and 0 <= row["accuracy"] <= 1
     torch.manual_seed(0)
-    before = training.Learner(training.completed(config), glyphs(0, 6, 20)).initialisation("{}")
+    before = pretraining.Learner(pretraining.completed(config), glyphs(0, 6, 20)).initialisation("{}")
     moved = [not np.array_equal(a, b) for a, b in zip(start.hidden, before.hidden, strict=True)]
     assert all(moved) == (config.train == "all") or not moved
     learns_rates = config.method in ("maml", "fomaml", "anil")
@@ -79,10 +79,10 @@ def test_every_way_of_pretraining_yields_an_initialisation_that_moved(tmp_path, 
 
 def test_a_short_run_learns_to_learn(tmp_path):
     config = replace(TINY, out=tmp_path / "run", network="conv", steps=40, tasks=1, ways=12, inner_steps=1)
-    train(config)
+    pretrain(config)
     inputs = [load_initialisation(tmp_path / "run" / "initialisation.npz")]
     torch.manual_seed(0)
-    inputs.append(training.Learner(training.completed(config), glyphs(0, 12, 20)).initialisation("{}"))
+    inputs.append(pretraining.Learner(pretraining.completed(config), glyphs(0, 12, 20)).initialisation("{}"))
     test = glyphs(1, 30, 20).images
     after, before = (
         evaluate(start, None, start.front(test), episodes=200, queries=5).accuracy()[0] for start in inputs
@@ -98,8 +98,8 @@ def test_an_interrupted_run_resumes_to_where_an_uninterrupted_one_ends(tmp_path,
     }.items():
         whole, cut = tmp_path / name, tmp_path / f"{name}-cut"
         config = replace(TINY, **changes)
-        train(replace(config, out=whole))
-        step = training.Learner.step
+        pretrain(replace(config, out=whole))
+        step = pretraining.Learner.step
 
         def interrupted(self, number, share, step=step):
             if number == 3:
@@ -107,10 +107,10 @@ def test_an_interrupted_run_resumes_to_where_an_uninterrupted_one_ends(tmp_path,
             return step(self, number, share)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(training.Learner, "step", interrupted)
-            train(replace(config, out=cut))
+            patch.setattr(pretraining.Learner, "step", interrupted)
+            pretrain(replace(config, out=cut))
         assert len(rows_of(cut)) == 1
-        train(replace(config, out=cut, resume=True))
+        pretrain(replace(config, out=cut, resume=True))
         for mine, theirs in zip(weights_of(cut), weights_of(whole), strict=True):
             np.testing.assert_array_equal(mine, theirs)
         assert len(rows_of(cut)) == 2
@@ -118,17 +118,17 @@ def test_an_interrupted_run_resumes_to_where_an_uninterrupted_one_ends(tmp_path,
 
 def test_divergence_stops_the_run_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     out = tmp_path / "run"
-    step = training.Learner.step
+    step = pretraining.Learner.step
     monkeypatch.setattr(
-        training.Learner, "step", lambda self, n, share: step(self, n, share) if n < 3 else (float("nan"), 0.0)
+        pretraining.Learner, "step", lambda self, n, share: step(self, n, share) if n < 3 else (float("nan"), 0.0)
     )
     with pytest.raises(ValueError, match=r"the loss is nan in step 3: lower --learning-rate; .* after 2 steps"):
-        train(replace(TINY, out=out))
+        pretrain(replace(TINY, out=out))
     assert len(rows_of(out)) == 1 and load_initialisation(out / "initialisation.npz")
 
 
 def test_weights_do_not_move_by_a_loss_that_is_not_finite(monkeypatch):
-    learner = training.Learner(replace(TINY, augment=0.0), glyphs(0, 6, 20))
+    learner = pretraining.Learner(replace(TINY, augment=0.0), glyphs(0, 6, 20))
     before = [w.detach().clone() for w in learner.network.parameters()]
     monkeypatch.setattr(learner, "_adapt", lambda rng: (torch.tensor(float("nan"), requires_grad=True), 0.0))
     assert np.isnan(learner.step(0, 1.0)[0])
@@ -137,17 +137,17 @@ def test_weights_do_not_move_by_a_loss_that_is_not_finite(monkeypatch):
 
 
 def test_of_an_encoder_only_the_head_is_on_the_chip(tmp_path):
-    train(replace(TINY, network="conv", ways=6, out=tmp_path / "run"))
+    pretrain(replace(TINY, network="conv", ways=6, out=tmp_path / "run"))
     start = load_initialisation(tmp_path / "run" / "initialisation.npz")
     assert len(start.blocks) == 4 and start.hidden == () and start.rates.shape[1] == 1
 
 
 def test_a_rate_that_changes_no_class_is_the_usual_one(tmp_path):
     config = replace(TINY, network="conv", ways=6, inner_steps=1)
-    train(replace(config, out=tmp_path / "numbers"))
+    pretrain(replace(config, out=tmp_path / "numbers"))
     usual = load_initialisation(tmp_path / "numbers" / "initialisation.npz").rates
     np.testing.assert_allclose(usual, [[HEAD_RATE]])
-    train(replace(config, device=("alox-hfo2",), out=tmp_path / "chips"))
+    pretrain(replace(config, device=("alox-hfo2",), out=tmp_path / "chips"))
     assert abs(load_initialisation(tmp_path / "chips" / "initialisation.npz").rates[0, 0] - HEAD_RATE) > 1e-5
 
 
@@ -158,17 +158,17 @@ def test_every_step_is_on_chips_of_one_of_the_devices(tmp_path, monkeypatch):
         met.append(loop.hardware.device.name)
         return network.log_gain + 0.0, 0.0
 
-    monkeypatch.setattr(training, "outer_loss", noted)
-    train(replace(TINY, out=tmp_path / "run", device=devices, steps=12))
+    monkeypatch.setattr(pretraining, "outer_loss", noted)
+    pretrain(replace(TINY, out=tmp_path / "run", device=devices, steps=12))
     names = {load_device(name).name for name in devices}
     assert set(met) == names and len(met) == 12
 
 
 def test_a_warm_start_begins_where_the_other_run_ended(tmp_path):
-    train(replace(TINY, out=tmp_path / "first"))
+    pretrain(replace(TINY, out=tmp_path / "first"))
     path = tmp_path / "first" / "initialisation.npz"
     config = replace(TINY, network="", start=str(path), device=("alox-hfo2",), train="rates")
-    train(replace(config, out=tmp_path / "second"))
+    pretrain(replace(config, out=tmp_path / "second"))
     first, second = weights_of(tmp_path / "first"), weights_of(tmp_path / "second")
     for mine, theirs in zip(second[:2], first[:2], strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -198,21 +198,21 @@ def test_a_warm_start_begins_where_the_other_run_ended(tmp_path):
 )
 def test_what_cannot_work_is_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        train(replace(TINY, out=tmp_path / "run", **changes))
+        pretrain(replace(TINY, out=tmp_path / "run", **changes))
 
 
 def test_what_stopped_before_its_first_checkpoint_begins_anew(tmp_path):
     with pytest.raises(ValueError, match="20 queries"):
-        train(replace(TINY, out=tmp_path / "run", queries=20))
-    assert train(replace(TINY, out=tmp_path / "run"))["steps"] == TINY.steps
+        pretrain(replace(TINY, out=tmp_path / "run", queries=20))
+    assert pretrain(replace(TINY, out=tmp_path / "run"))["steps"] == TINY.steps
 
 
 def test_many_shots_are_judged_on_the_instances_that_are_left(tmp_path):
-    assert train(replace(TINY, out=tmp_path / "run", shots=8))["accuracy"] > 0
+    assert pretrain(replace(TINY, out=tmp_path / "run", shots=8))["accuracy"] > 0
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing(monkeypatch):
-    learner = training.Learner(replace(TINY, augment=0.0), glyphs(0, 6, 20))
+    learner = pretraining.Learner(replace(TINY, augment=0.0), glyphs(0, 6, 20))
     weight = learner.network.hidden[0]
     monkeypatch.setattr(learner, "_adapt", lambda rng: ((weight[0, 0] * 0.0).sqrt(), 0.0))  # zero, of infinite slope
     before = weight.detach().clone()
@@ -226,18 +226,18 @@ def test_measured_tables_are_refused_with_advice(tmp_path):
     tables = {"device": np.array([1]), "conductance": grid, "cdf": cdf, "dg_set": change, "dg_reset": -change}
     np.savez(tmp_path / "one.npz", **tables)
     with pytest.raises(ValueError, match="no derivatives; fit a record"):
-        train(replace(TINY, out=tmp_path / "run", device=(str(tmp_path / "one.npz"),)))
+        pretrain(replace(TINY, out=tmp_path / "run", device=(str(tmp_path / "one.npz"),)))
 
 
 def test_runs_are_neither_overwritten_nor_resumed_as_others(tmp_path):
     out = tmp_path / "run"
     with pytest.raises(ValueError, match="there is no run to resume"):
-        train(replace(TINY, out=out, resume=True))
-    train(replace(TINY, out=out))
+        pretrain(replace(TINY, out=out, resume=True))
+    pretrain(replace(TINY, out=out))
     with pytest.raises(ValueError, match=r"already holds a run \(seed is 1, the run that is there has 0\)"):
-        train(replace(TINY, out=out, seed=1))
+        pretrain(replace(TINY, out=out, seed=1))
     with pytest.raises(ValueError, match=r"ways is 2, the run that is there has 3"):
-        train(replace(TINY, out=out, resume=True, ways=2))
+        pretrain(replace(TINY, out=out, resume=True, ways=2))
     whole = torch.load(out / "checkpoint.pt", weights_only=True)
     for change, message in (
         ({"network": {**whole["network"], "log_gain": torch.tensor(math.nan)}}, "numbers in log_gain are NaN"),
@@ -250,10 +250,10 @@ def test_runs_are_neither_overwritten_nor_resumed_as_others(tmp_path):
     ):
         torch.save(whole | change, out / "checkpoint.pt")
         with pytest.raises(ValueError, match=rf"checkpoint\.pt is no checkpoint from which.*{message}"):
-            train(replace(TINY, out=out, resume=True))
+            pretrain(replace(TINY, out=out, resume=True))
     (out / "checkpoint.pt").write_bytes(b"PK damaged")
     with pytest.raises(ValueError, match=r"checkpoint\.pt is no checkpoint from which"):
-        train(replace(TINY, out=out, resume=True))
+        pretrain(replace(TINY, out=out, resume=True))
 
 
 def test_the_command_runs_and_says_what_it_wrote(tmp_path, capsys):

@@ -164,7 +164,7 @@ def test_pretraining_is_judged_on_characters_chips_and_noise_that_do_not_train_i
     tmp_path: Path, doses: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch")
-    import metalearn.pretraining as training
+    from metalearn import pretraining as training
 
     data = Split(glyphs(0, 12, 20), glyphs(1, 6, 20))
     monkeypatch.setattr(training, "load", lambda source, split: data)
@@ -175,7 +175,7 @@ def test_pretraining_is_judged_on_characters_chips_and_noise_that_do_not_train_i
     train = training.PretrainConfig(
         data="glyphs", network="mlp", hidden=(6,), steps=3, tasks=2, ways=3, queries=2, inner_steps=1, evaluations=1
     )
-    training.train(replace(train, device=("threshold",), out=tmp_path))
+    training.pretrain(replace(train, device=("threshold",), out=tmp_path))
     (characters, *_), *_ = drawn[0]
     assert characters.names == data.train.names[:-5]
     (start, hardware, seen), how, _ = judges[0]
