@@ -147,11 +147,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         ),
     ),
     PROTOCOL + "::test_only_an_oracle_looks_at_the_chip": (
-        Fault(
-            "agents/classical/bayes.py",
-            "return Belief(take(self._prior, np.zeros(shape, int))",
-            "return Belief(take(chip, np.arange(cells)[:, None] + np.zeros(shape, int))",
-        ),
+        Fault("agents/classical/bayes.py", "del chip", 'self.__dict__["_prior"] = _own_bounds(chip, cells)'),
     ),
     PROTOCOL + "::test_several_devices_are_trained_on_in_turn": (
         Fault("agents/predictor/training.py", "devices[iteration % len(devices)]", "devices[0]"),
