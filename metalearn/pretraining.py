@@ -7,6 +7,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from memenv.bounds import MANY, MOST, MOST_SEED
+from memenv.crossbars.memory_budget import check_room
 from memenv.devices.catalogue import load_device
 from memenv.engine import check_threads
 from memenv.experiments.options import option, parse
@@ -39,6 +41,7 @@ VALIDATION = 50  # training characters set aside, on which progress is judged ..
 JUDGED = 300  # ... by so many 5-way episodes ...
 QUERIES = 15  # ... with at most so many queries a class
 WARM_UP = 100  # steps in which the learning rate rises
+PIXELS = 28 * 28
 CLIP = 1.0  # largest norm of the outer gradient
 CONTINUABLE = ("threads", "evaluations")  # options that a resumed run may change
 CHECKPOINT = "checkpoint.pt"
@@ -166,7 +169,20 @@ def completed(config: PretrainConfig) -> PretrainConfig:
         raise ValueError(f"--method {CONVENTIONAL} has no inner loop that a device could learn in")
     if config.rest and not config.device:
         raise ValueError("--rest needs a --device that drifts")
+    _check_memory(config)
     return config
+
+
+def _check_memory(config: PretrainConfig) -> None:
+    """Refuses networks and tasks that do not fit: weights, their gradient and Adam's two moments; a task's own; images.
+
+    Raises:
+        ValueError: with what is needed and what is free.
+    """
+    weights = sum(a * b for a, b in pairwise((PIXELS, *config.hidden, config.ways)))
+    images = config.tasks * config.ways * (config.shots + config.queries) * PIXELS
+    what = f"{weights:,} weights and {config.tasks:,} tasks of {config.ways:,} ways"
+    check_room(4 * (weights * (4 + config.tasks) + images), what, "take smaller --hidden, or fewer --tasks or --ways")
 
 
 def hardware_of(config: PretrainConfig) -> tuple[Hardware, ...]:

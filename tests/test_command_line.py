@@ -143,5 +143,21 @@ def test_a_full_disk_is_said_with_the_file(tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("compare", "--cells", "1000000000", "--controllers", "constant", "--trials", "1"),
+        ("program", "--weights", "w.npy", "--products", "1000000000"),
+        ("pretrain", "--network", "mlp", "--hidden", "100000,100000,100000"),
+    ],
+)
+def test_more_than_the_memory_holds_is_refused_before_it_is_asked_for(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("memenv.memory.memory_free", lambda: 16 * 10**9)
+    np.save("w.npy", np.ones((4, 2)))
+    assert "GB, 16 GB are free: " in one_line(capsys, *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["w.npy"]
+
+
 def test_an_unknown_option_ends_in_one_line(capsys):
     assert "unrecognized arguments: --cell; see memenv compare --help" in one_line(capsys, "compare", "--cell")
