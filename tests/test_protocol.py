@@ -364,7 +364,7 @@ def test_a_comparison_judges_the_policy_that_was_tuned_in_the_task_that_was_aske
         met.append((policy, task, cells, seed))
         return evaluate(policy, task, cells, seed, **more)
 
-    def tuned(policy: Any, trials: int, seed: int) -> Tuned:
+    def tuned(policy: Any, trials: int, seed: int, *_: Any) -> Tuned:
         assert (trials, seed) == (9, 4)
         return Tuned(policy=replace(policy, step=0.2), cost=0.0, trials=trials)
 
