@@ -85,6 +85,8 @@ def read_regular(path: Path, most: int) -> bytes:
         OSError: it cannot be read.
         ValueError: more bytes, or no regular file.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{str(path)!r} is no regular file")
     with regular_file(path) as file:
         if (size := os.fstat(file.fileno()).st_size) > most:
             raise ValueError(f"{str(path)!r} has {size:,} bytes, allowed are {most:,}")

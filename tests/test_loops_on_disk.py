@@ -279,8 +279,8 @@ def test_a_folder_that_is_deleted_meanwhile_is_made_again(folder, said):
 
 
 def test_two_processes_may_compile_the_same_loop_at_once(folder):
-    code = "from memenv.fused import disk; import numpy as np, sys; x = np.zeros(1, np.float32)"
-    command = [sys.executable, "-c", f"{code}; disk.compiled(sys.argv[1], '')(x); print(x[0])", TEXT]
+    code = "from memenv.compiler import cache; import numpy as np, sys; x = np.zeros(1, np.float32)"
+    command = [sys.executable, "-c", f"{code}; cache.compiled(sys.argv[1], '')(x); print(x[0])", TEXT]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate() for process in both]
     assert [out for out, _ in said] == ["7.0\n", "7.0\n"]

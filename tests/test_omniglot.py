@@ -346,7 +346,7 @@ def test_arrays_with_less_than_they_promise_are_refused(tmp_path: Path, shape: s
 def test_arrays_too_large_are_not_unpacked(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / f"{PART.name}.npz", images=np.zeros(3 * 10**7, bool))
     tracemalloc.start()
-    with pytest.raises(ValueError, match=r"images.npy with bytes \[30000128\] instead of \[661500\] and a header"):
+    with pytest.raises(ValueError, match=r"images has the shape \(30000000,\), \(3, 20, 105, 105\) is needed"):
         load_part(tmp_path, PART)
     assert tracemalloc.get_traced_memory()[1] < 10**7
     tracemalloc.stop()

@@ -34,7 +34,7 @@ from memenv.learning.step import (
     squared_error,
     whole,
 )
-from metalearn import omniglot
+from metalearn import adaptation, omniglot
 from metalearn.evaluation import BATCH, evaluate, tune
 from metalearn.few_shot import FewshotConfig, fewshot
 
@@ -57,7 +57,7 @@ def doses(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
 
     def noted(*arguments: Any) -> Any:
         chip = fabricate(*arguments)
-        if np.ndim(chip.set.dose):
+        if np.size(chip.set.dose) > 1:  # one cell is asked what a chip takes
             seen.append(chip.set.dose.ravel())
         return chip
 
@@ -89,7 +89,7 @@ def apart(parts: list[np.ndarray]) -> bool:
 def test_every_batch_of_an_evaluation_has_chips_noise_and_tasks_of_its_own(
     inputs: np.ndarray, doses: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks, writes = noted(monkeypatch, judging, "draw"), noted(monkeypatch, judging, "write")
+    tasks, writes = noted(monkeypatch, judging, "draw"), noted(monkeypatch, adaptation, "write")
     outcomes = evaluate(START, CHIP, inputs, episodes=2 * BATCH + 5, queries=2)
     assert outcomes.by_step.shape == (3, 2 * BATCH + 5) and outcomes.later.shape == (3, 2 * BATCH + 5)
     assert [len(chip) / len(doses[-1]) for chip in doses] == [BATCH / 5, BATCH / 5, 1]
@@ -129,7 +129,7 @@ def test_every_batch_of_compiled_chips_has_chips_of_its_own(
 def test_tuning_sees_neither_chips_nor_noise_nor_tasks_of_the_evaluation(
     inputs: np.ndarray, doses: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writes, tasks = noted(monkeypatch, judging, "write"), noted(monkeypatch, judging, "draw")
+    writes, tasks = noted(monkeypatch, adaptation, "write"), noted(monkeypatch, judging, "draw")
     evaluate(START, CHIP, inputs, episodes=BATCH, queries=2)
     count = len(doses)
     tune(START, CHIP, inputs, episodes=BATCH, queries=2)

@@ -129,7 +129,7 @@ def test_what_programs_has_the_parameters_that_tuning_found(
         met.append(self.policy)
         return programs(self, *more)
 
-    def tuned(policy: Any, trials: int, seed: int) -> Tuned:
+    def tuned(policy: Any, trials: int, seed: int, *_: Any) -> Tuned:
         assert (trials, seed) == (7, 3)
         return Tuned(policy=replace(policy, step=0.3), cost=0.0, trials=trials, parameters={"step": 0.3})
 

@@ -214,7 +214,8 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_missing_or_damaged_file_is_refused(ppo, tmp_path, damage):
-    whole, path = ppo / "policy.npz", tmp_path / "policy.npz"
+    # the policy that was kept may be that of before the first step, which has no moments yet
+    whole, path = ppo / ("checkpoint.npz" if damage == "moments" else "policy.npz"), tmp_path / "policy.npz"
     if damage == "truncated":
         path.write_bytes(whole.read_bytes()[:1000])
     elif damage != "missing":
