@@ -15,6 +15,7 @@ from agents.evaluation import Outcomes, evaluate
 from agents.library import known_policies, load_policy
 from agents.tuning import kept, tune
 from memenv.bounds import MANY, MOST, MOST_SEED
+from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line, csv_text
@@ -40,7 +41,9 @@ METRICS = (
 class CompareConfig(RunOptions):
     """Compare controllers and policies at programming: every one on the same cells, starts and targets."""
 
-    device: tuple[str, ...] = option(("threshold", "enode-sandia"), help="names, .json records or .npz tables")
+    device: tuple[str | CellModel, ...] = option(
+        ("threshold", "enode-sandia"), help="names, .json records or .npz tables"
+    )
     tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
     controllers: tuple[str, ...] = option((), help="controllers, shipped policies or paths of policies [all]")
     cells: int = option(1000, bounds=(1, MOST), help="fresh cells for each controller")
@@ -285,7 +288,7 @@ def _draw_traces(axes: Any, task: WriteVerify, own: list[Judged], colours: dict[
     cell = int(np.argmax([len(reads) for reads, _, _ in own[0].outcomes.examples]))
     target = own[0].outcomes.examples[cell][2]
     device = task.device
-    half = float(np.min(task.tolerance_x)) * (device.g_max - device.g_min) if hasattr(device, "g_min") else 0.0
+    half = float(np.min(task.tolerance_x * (device.g_max - device.g_min)))
     axes.axhspan((target - half) * 1e6, (target + half) * 1e6, color="tab:green", alpha=0.3)
     for _, name, outcomes, _, _ in own:
         reads = outcomes.examples[cell][0]

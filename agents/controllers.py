@@ -1,6 +1,5 @@
 """Controllers by name: what the command line and the comparison know."""
 
-from collections.abc import Callable
 from typing import Any
 
 from agents.classical.bayes import Bayesian, Clairvoyant
@@ -12,9 +11,10 @@ from agents.classical.write_verify import (
     ShrinkingISPP,
     VoltageIncrementalPI,
 )
+from agents.policy import Policy
 from memenv.envs.write_verify.task import WriteVerify
 
-CONTROLLERS: dict[str, Callable[..., Any]] = {
+CONTROLLERS: dict[str, type[Any]] = {
     "constant": ConstantPulse,
     "ispp": ISPP,
     "ispp-shrinking": ShrinkingISPP,
@@ -31,7 +31,7 @@ def controllers() -> tuple[str, ...]:
     return tuple(CONTROLLERS)
 
 
-def controller(name: str, task: WriteVerify) -> Any:
+def controller(name: str, task: WriteVerify) -> Policy:
     """The controller of a name, with its default parameters, for a task.
 
     Raises:
@@ -39,4 +39,5 @@ def controller(name: str, task: WriteVerify) -> Any:
     """
     if name not in CONTROLLERS:
         raise ValueError(f"unknown controller {name!r}; known are {', '.join(CONTROLLERS)}")
-    return CONTROLLERS[name](task=task)
+    found: Policy = CONTROLLERS[name](task=task)
+    return found

@@ -1,12 +1,13 @@
 """Judge a policy on fresh chips: the same cells, starts, targets and noise for everyone, and what came of it."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from agents.policy import Policy
 from memenv.arrays import take
+from memenv.devices.protocol import CellModel
 from memenv.envs.task import Streams
 from memenv.envs.write_verify.task import WriteVerify
 
@@ -42,7 +43,7 @@ def evaluate(
     seed: int,
     *,
     purpose: int = EVALUATION,
-    chip: Any = None,
+    chip: CellModel | None = None,
     examples: int = 0,
     on_step: Callable[[int], None] | None = None,
 ) -> Outcomes:

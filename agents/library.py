@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from agents.classical.optimum import TableOptimum
-from agents.controllers import CONTROLLERS, controllers
+from agents.controllers import CONTROLLERS, controller, controllers
 from agents.policy import SB3_FORMAT, Policy
 from agents.predictor.policy import load_pulse_predictor
-from memenv.devices.device import Device
+from memenv.devices.protocol import parametric
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.files import load_card
 
@@ -24,9 +24,15 @@ def shipped() -> tuple[str, ...]:
 
 
 def known_policies(task: WriteVerify) -> tuple[str, ...]:
-    """What is compared when nothing is named: controllers, the device's specialist and the generalist, the bound."""
+    """What is compared when nothing is named: controllers, the device's specialist and the generalist, the bound.
+
+    Of a device whose law is not known those that do without.
+    """
+    device = task.device
+    if device.record is None and not (device.polarity_only or device.devices):  # a class of the user's own
+        return tuple(name for name in controllers() if not CONTROLLERS[name].needs_law)
     learned = [name for name in ("specialist", GENERALIST) if _file(name, task) is not None]
-    bounds = (controllers()[-1], *((OPTIMUM,) if task.device.polarity_only else ()))
+    bounds = (controllers()[-1], *((OPTIMUM,) if device.polarity_only else ()))
     return (*controllers()[:-1], *learned, *bounds)
 
 
@@ -43,7 +49,7 @@ def load_policy(name: str | Path, task: WriteVerify) -> Policy:
     """
     text = str(name)
     if text in CONTROLLERS:
-        return CONTROLLERS[text](task=task)
+        return controller(text, task)
     if text == OPTIMUM:
         return TableOptimum(task=task)
     if text.endswith(".zip"):
@@ -63,9 +69,10 @@ def load_policy(name: str | Path, task: WriteVerify) -> Policy:
 
         return load_sb3(path, task)
     predictor = load_pulse_predictor(path, task)
-    if text == GENERALIST and isinstance(task.device, Device):
-        return predictor.on(task, task.device)
-    if isinstance(task.device, Device) and task.device.name != predictor.device.name:
+    one = not task.device.polarity_only and not task.device.devices
+    if text == GENERALIST and one:
+        return predictor.on(task, parametric(task.device, f"the {GENERALIST}"))
+    if one and task.device.name != predictor.device.name:
         warnings.warn(
             f"{text} was trained for {predictor.device.name}: {task.device.name} is outside what it has seen; "
             f"use {GENERALIST}, or train one with memenv train --algo pulse --device {task.device.name}",

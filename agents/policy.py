@@ -14,7 +14,7 @@ class Policy(Protocol):
         """The state before the first observation: None, or tuples and records of arrays with a leading axis (cells,).
 
         Args:
-            chip: the fabricated chip on which the cells lie; only an oracle may look at it.
+            chip: the task's fabricated chip: a `CellModel`, or layers that learn; only an oracle may look at it.
             cells: how many.
         """
 

@@ -28,6 +28,7 @@ from agents.sb3.policy import RECIPES, SB3Policy, make_model, recipe
 from agents.sb3.vec_env import GymVecEnv
 from memenv.bounds import MANY, MOST
 from memenv.devices.device import Device
+from memenv.devices.protocol import CellModel, parametric
 from memenv.engine import check_threads
 from memenv.envs.shells import TaskVectorEnv
 from memenv.envs.write_verify.task import WriteVerify
@@ -49,7 +50,7 @@ PACKAGES = ("memenv", "gymnasium", "numpy", "torch", "stable-baselines3", "sb3-c
 class TrainConfig(RunOptions):
     """Train a policy for a device; agents.load_policy(path, task) loads the policy.npz that it saves."""
 
-    device: tuple[str, ...] = option(
+    device: tuple[str | CellModel, ...] = option(
         ("threshold",), help="names, .json records or .npz tables; several are mixed; family (pulse)"
     )
     tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
@@ -108,7 +109,8 @@ def train(config: TrainConfig, command: str = "") -> dict[str, float]:
                 else:
                     _reinforce(config, tasks, judge, run)
             run.write({}, best=judge.best(), last=judge.curve.rows[-1], complete=True)
-        return run.record["best"]
+        best: dict[str, float] = run.record["best"]
+        return best
 
 
 def _completed(config: TrainConfig) -> TrainConfig:
@@ -135,11 +137,13 @@ def _tasks(config: TrainConfig) -> list[WriteVerify]:
         return [WriteVerify(device=device, action=recipe(config.algo).action, **own)]
     tasks = [WriteVerify(device=device, **own) for device in (JUDGED if config.device == (FAMILY,) else config.device)]
     for task in tasks:
-        if not isinstance(task.device, Device):
-            raise ValueError(
-                f"{task.device.name}: algo pulse needs a parametric device, to differentiate through; use ppo"
-            )
+        _record(task)
     return tasks
+
+
+def _record(task: WriteVerify) -> Device:
+    """The device that a pulse predictor is trained through."""
+    return parametric(task.device, f"--algo {PULSE}, to differentiate through it (others, such as ppo, do not),")
 
 
 def checkpoint_file(config: TrainConfig) -> Path:
@@ -325,7 +329,7 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run:
         judge.bar.update()
         if not judge.due(steps) and steps < config.steps:
             return
-        policy = PulsePredictor(weights=weights, device=tasks[0].device, task=tasks[0], memory=not config.memoryless)
+        policy = PulsePredictor(weights=weights, device=_record(tasks[0]), task=tasks[0], memory=not config.memoryless)
 
         def save(path: Path) -> None:
             figures = {name: float(f"{value:.5g}") for name, value in judge.curve.rows[-1].items() if name != "seconds"}
@@ -333,10 +337,10 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run:
 
         for name, value in report.items():
             judge.logger.record(f"train/{name}", value)
-        judge(steps, [(task, policy.on(task, task.device)) for task in tasks], save)
+        judge(steps, [(task, policy.on(task, _record(task))) for task in tasks], save)
 
     if done < config.steps:
-        devices = family() if config.device == (FAMILY,) else [task.device for task in tasks]
+        devices = family() if config.device == (FAMILY,) else [_record(task) for task in tasks]
         pulse_training.train(devices, settings, on_step, start)
 
 

@@ -7,11 +7,13 @@ from memenv.devices.catalogue import load_device, presets
 from memenv.devices.device import Device, Driver, Mismatch, Read, Retention, State
 from memenv.devices.law import Response
 from memenv.devices.mixture import Mixture
+from memenv.devices.protocol import CellModel
 from memenv.devices.records import DeviceError, from_json, to_json
 from memenv.envs import CrossbarProgram, WriteVerify, register
 
 __version__ = "0.1.0"
 __all__ = [
+    "CellModel",
     "Converter",
     "Crossbar",
     "CrossbarError",

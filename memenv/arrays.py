@@ -7,11 +7,12 @@ import operator
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 Array = Any  # float, numpy.ndarray or torch.Tensor: array type in, array type out
+Tree = TypeVar("Tree")  # a record of arrays
 
 
 def namespace(*values: Array) -> ModuleType:
@@ -77,6 +78,19 @@ def _below(number: float, dtype: Any) -> float:
     return torch.nextafter(torch.tensor(number, dtype=dtype), torch.tensor(-torch.inf, dtype=dtype)).item()
 
 
+def choose(where: Array, high: Array, low: Array, like: Array | None = None) -> Array:
+    """`high` where it says so, else `low`; one number for both stays as it is.
+
+    `like` lends its type to floats that differ: torch would round them to its default type.
+    """
+    if high is low or (not getattr(high, "ndim", 0) and not getattr(low, "ndim", 0) and high == low):
+        return high
+    xp = namespace(where)
+    if xp is not np and like is not None:
+        high, low = (xp.as_tensor(value, dtype=like.dtype) for value in (high, low))
+    return xp.where(where, high, low)
+
+
 @functools.cache
 def field_names(kind: Any) -> tuple[str, ...] | None:
     """The fields of a record type, None for anything else."""
@@ -108,12 +122,12 @@ def tree_map(function: Callable[..., Any], *trees: Any) -> Any:
     return function(*trees)
 
 
-def take(tree: Any, index: Array) -> Any:
+def take(tree: Tree, index: Array) -> Tree:
     """The rows `index` of every array in a record; floats and texts, which hold for all rows, are kept."""
-    return tree_map(lambda leaf: leaf[index] if getattr(leaf, "ndim", 0) else leaf, tree)
+    return cast(Tree, tree_map(lambda leaf: leaf[index] if getattr(leaf, "ndim", 0) else leaf, tree))
 
 
-def put(tree: Any, index: Array, rows: Any) -> Any:
+def put(tree: Tree, index: Array, rows: Any) -> Tree:
     """A copy of a record of NumPy arrays in which the rows `index` of every array are those of `rows`."""
 
     def replace(old: Any, new: Any) -> Any:
@@ -123,4 +137,4 @@ def put(tree: Any, index: Array, rows: Any) -> Any:
         out[index] = new
         return out
 
-    return tree_map(replace, tree, rows)
+    return cast(Tree, tree_map(replace, tree, rows))

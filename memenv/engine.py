@@ -28,7 +28,8 @@ from memenv.compiler.counter_rng import FRESH_LANES, PULSE_LANES, READ_LANES, WR
 from memenv.compiler.runtime import Unfit, run
 from memenv.crossbars.crossbar import Crossbar, CrossbarState
 from memenv.crossbars.operations import Operations
-from memenv.devices.device import Device, State
+from memenv.devices.device import State
+from memenv.devices.protocol import CellModel
 
 NAMES = ("auto", "numpy", "numba")
 WORTHWHILE = 4096  # cells, above which the seconds of compilation are soon regained
@@ -56,21 +57,21 @@ class Engine:
         """Refuses threads that no processor has, with an `EngineError`."""
         check_threads(self.threads)
 
-    def fabricate(self, device: Any, key: Key, cells: int) -> Any:
+    def fabricate(self, device: CellModel, key: Key, cells: int) -> CellModel:
         """A chip of `cells` cells of a nominal device."""
-        if isinstance(device, Device):
+        if not (device.not_compiled or device.devices):
             return self._run(_fabricate, key, cells, (device,), filled=False)
         chip = device.fabricate(np.random.default_rng(tuple(key)), cells)  # mixtures and tables draw from lists
-        return tree_map(_single, chip) if isinstance(chip, Device) else chip
+        return chip if chip.not_compiled else tree_map(_single, chip)
 
-    def fresh(self, chip: Any, x: Array, key: Key) -> State:
+    def fresh(self, chip: CellModel, x: Array, key: Key) -> State:
         """The state of cells at `x` (cells,) [range] that rest."""
         own = np.array(x, np.float32)  # not the caller's, which must not change with a state in place
         return self._run(_fresh, key, len(own), (chip, own))
 
     def pulse(
         self,
-        chip: Any,
+        chip: CellModel,
         state: State,
         amplitude: Array,
         width: Array,
@@ -86,14 +87,14 @@ class Engine:
         return self._run(_pulse, key, len(state.x), inputs, out)
 
     def read(
-        self, chip: Any, state: State, key: Key, out: tuple[np.ndarray, State] | None = None
+        self, chip: CellModel, state: State, key: Key, out: tuple[np.ndarray, State] | None = None
     ) -> tuple[np.ndarray, State]:
         """One read (cells,) [S] and the state after it."""
         return self._run(_read, key, len(state.x), (chip, state), out)
 
     def pulse_and_read(
         self,
-        chip: Any,
+        chip: CellModel,
         state: State,
         amplitude: Array,
         width: Array,
@@ -139,7 +140,7 @@ class Engine:
         shape = cells if isinstance(cells, tuple) else (cells,)
         if not 0 < math.prod(shape) < MOST_CELLS:
             raise EngineError(f"{math.prod(shape)} cells, allowed is 1 <= cells < 2^32")
-        if self.name == "numpy" or not _element_wise(*inputs):
+        if self.name == "numpy" or inputs[0].not_compiled:
             return _run_numpy(program, key, shape, inputs, out, filled)
         try:
             return run(program, key, shape, inputs, out, self.threads, filled)
@@ -173,33 +174,26 @@ def load_engine(name: str = "auto", *, cells: int | None = None, threads: int = 
     return Engine(name, threads)
 
 
-def _element_wise(what: Any, state: Any = None, *_: Any) -> bool:
-    """Whether it can be done in a loop over cells, of chips and of crossbars."""
-    if isinstance(what, Crossbar):
-        return not what.not_compiled and isinstance(state.chip, Device)
-    return isinstance(what, Device)
-
-
 # -- programs: what is run, on arrays or on terms ---------------------------------------------------------------------
 
 
-def _fabricate(noise: Noise, cells: int, device: Device) -> Device:
+def _fabricate(noise: Noise, cells: int, device: CellModel) -> CellModel:
     return device.fabricate(Draws(noise), cells)  # type: ignore[arg-type]
 
 
-def _fresh(noise: Noise, _: int, chip: Any, x: Array) -> State:
+def _fresh(noise: Noise, _: int, chip: CellModel, x: Array) -> State:
     return chip.fresh(x, Lanes(noise.normal, FRESH_LANES))
 
 
-def _pulse(noise: Noise, _: int, chip: Any, state: State, amplitude: Array, width: Array, count: float) -> State:
+def _pulse(noise: Noise, _: int, chip: CellModel, state: State, amplitude: Array, width: Array, count: float) -> State:
     return chip.pulse(state, amplitude, width, Lanes(noise.normal, PULSE_LANES), count)
 
 
-def _read(noise: Noise, _: int, chip: Any, state: State) -> tuple[Array, State]:
+def _read(noise: Noise, _: int, chip: CellModel, state: State) -> tuple[Array, State]:
     return chip.sense(state, Lanes(noise.normal, READ_LANES))
 
 
-def _pulse_and_read(noise: Noise, cells: int, chip: Any, state: State, *pulse: Any) -> tuple[Array, State]:
+def _pulse_and_read(noise: Noise, cells: int, chip: CellModel, state: State, *pulse: Any) -> tuple[Array, State]:
     return _read(noise, cells, chip, _pulse(noise, cells, chip, state, *pulse))
 
 

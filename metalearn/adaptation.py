@@ -13,6 +13,7 @@ import numpy as np
 
 from memenv.arrays import Array, is_zero, namespace
 from memenv.devices.device import State
+from memenv.devices.protocol import LearningModel
 from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, write
 from memenv.few_shot.initialisations import Initialisation
 from memenv.learning.backprop import backward, cross_entropy, forward, weight_gradient
@@ -100,7 +101,7 @@ def straight_through(dose: Array, uniform: Array) -> Array:
     return dose + (stochastic(dose, uniform) - dose).detach()
 
 
-def by_first_pulse(chip: Any, state: State, train: Train, noise: Sequence[Array]) -> State:
+def by_first_pulse(chip: LearningModel, state: State, train: Train, noise: Sequence[Array]) -> State:
     """The states after a train; their derivative with respect to the count is what one pulse does.
 
     The law's own at a count of zero is its speed there, far from what the first pulse of a stiff device does.

@@ -1,9 +1,9 @@
 """Options of chips that learn, alike for pretraining on them and for judging what was pretrained."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from memenv.bounds import MANY
+from memenv.devices.protocol import CellModel
 from memenv.experiments.options import Options, option
 from memenv.few_shot.chips import Hardware
 from memenv.learning.updates import ASSUMED
@@ -23,7 +23,7 @@ class ChipOptions(Options):
     assume: str = option("linear", help="what a pulse is taken to do: as at mid-range, or by the law", choices=ASSUMED)
     engine: str = option("auto", help="of chips of many cells; numpy: of all", choices=("auto", "numpy", "numba"))
 
-    def hardware(self, device: Any) -> Hardware:
+    def hardware(self, device: CellModel) -> Hardware:
         """Chips of a nominal device; errors as of `Hardware`."""
         names = ("devices_per_weight", "pulsed", "max_pulses", "reads", "accumulate", "lines", "assume")
         return Hardware(device=device, know_stuck=not self.ignorant, **{name: getattr(self, name) for name in names})

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memenv.devices.device import Device
+from memenv.devices.protocol import CellModel, parametric
 from memenv.few_shot.chips import Draws, Hardware, chip_outputs, total
 from memenv.few_shot.compiled_chips import Chips, fits
 from memenv.few_shot.episodes import Episodes, draw
@@ -61,7 +62,7 @@ NON_IDEALITIES: dict[str, tuple[str, tuple[float, ...]]] = {  # what an amount m
 }
 
 
-def with_non_ideality(device: Device, what: str, amount: float) -> Device:
+def with_non_ideality(device: CellModel, what: str, amount: float) -> Device:
     """The device with one of NON_IDEALITIES at `amount`, all else as it was; the device itself for a drift time.
 
     Raises:
@@ -69,8 +70,7 @@ def with_non_ideality(device: Device, what: str, amount: float) -> Device:
     """
     if what not in NON_IDEALITIES:
         raise ValueError(f"unknown non-ideality {what!r}: choose from {', '.join(NON_IDEALITIES)}")
-    if not isinstance(device, Device):
-        raise ValueError(f"{device.name}: only a device's record can be varied")
+    device = parametric(device, "--vary")
     if what == DRIFT_TIME:
         return device
     up, down, spread = device.set, device.reset, device.mismatch

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from memenv.bounds import MOST, MOST_SEED
 from memenv.devices.catalogue import load_device
+from memenv.devices.protocol import CellModel
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line, csv_text
 from memenv.few_shot.characters import Split
@@ -84,8 +85,10 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
     if not names:
         raise ValueError(f"no initialisation for {config.data} is shipped: name a file that memenv pretrain wrote")
     starts = {_label(name, names): load_initialisation(name) for name in names}
-    devices: dict[str, Any] = {name: None if name == FLOAT else load_device(name) for name in config.device}
-    varied = [device for name, device in devices.items() if name != FLOAT]
+    devices: dict[str, CellModel | None] = {
+        name: None if name == FLOAT else load_device(name) for name in config.device
+    }
+    varied = [device for device in devices.values() if device is not None]
     if config.vary and not varied:
         raise ValueError("--vary needs a --device other than float")
     for what in config.vary:
@@ -115,7 +118,7 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
             if (name, device) not in tuned:
                 once = _kept(run, "tuning", name, device)
                 tuned[name, device] = _tuned(config, starts[name], hardware(config, chosen), view.train, once)
-            chip = hardware(config, with_non_ideality(chosen, what, amount) if what else chosen)
+            chip = hardware(config, with_non_ideality(chosen, what, amount) if what and chosen else chosen)
             options = _numbers(config) | {"once": _kept(run, name, device, what, amount)}
             if what == DRIFT_TIME:
                 options["delays"] = tuple(delay + amount for delay in config.delays)
@@ -159,7 +162,7 @@ def _check(config: FewshotConfig) -> None:
             raise ValueError(f"unknown non-ideality {what!r}: choose from {', '.join(NON_IDEALITIES)}")
 
 
-def hardware(config: FewshotConfig, device: Any) -> Hardware | None:
+def hardware(config: FewshotConfig, device: CellModel | None) -> Hardware | None:
     """The chip of a configuration; None without one."""
     return None if device is None else config.hardware(device)
 

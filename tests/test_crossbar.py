@@ -359,7 +359,7 @@ def test_a_measured_table_is_refused_where_half_a_pulse_counts(tmp_path):
     table = {"device": np.arange(1), "conductance": g, "cdf": np.array([0.0, 1.0]), "dg_set": steps, "dg_reset": -steps}
     np.savez(tmp_path / "t.npz", **table)
     crossbar = Crossbar(device=TableDevice.load(tmp_path / "t.npz"), rows=3, cols=4, writing="rows")
-    with pytest.raises(CrossbarError, match=r"scheme is 'V/2', but the measured table t does not know"):
+    with pytest.raises(CrossbarError, match=r"scheme is 'V/2', but t, no parametric device, does not know"):
         crossbar.replace(scheme="V/2")
 
 

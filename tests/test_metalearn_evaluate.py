@@ -126,7 +126,7 @@ def test_each_non_ideality_changes_one_thing_and_can_be_learnt_with(inputs, what
 def test_unknown_non_idealities_and_tables_are_refused():
     with pytest.raises(ValueError, match="unknown non-ideality 'dust'"):
         with_non_ideality(load_device("pcm"), "dust", 1.0)
-    with pytest.raises(ValueError, match="only a device's record"):
+    with pytest.raises(ValueError, match="--vary needs a parametric device"):
         with_non_ideality(load_device(["pcm", "threshold"]), "stuck", 0.1)
 
 

@@ -20,6 +20,7 @@ from memenv.arrays import put, take, tree_map
 from memenv.crossbars.crossbar import Crossbar, CrossbarState, shaped
 from memenv.crossbars.encoding import Encoding, Mapping
 from memenv.crossbars.schemes import SCHEMES
+from memenv.devices.protocol import CellModel, one_device
 from memenv.envs.task import Streams
 from memenv.envs.write_verify.task import WriteVerify
 
@@ -82,11 +83,12 @@ def write_array(
         on_step: called with the number of open cells after each step.
 
     Raises:
-        ValueError: a task of several rounds or with a history.
+        ValueError: a task of several rounds or with a history, or an array of several devices.
     """
     if task.rounds != 1 or task.history != 1:
         raise ValueError(f"rounds is {task.rounds} and history is {task.history}: an array takes tasks with 1 of each")
-    chip, device, shape = shaped(state.chip, (-1,)), crossbar.device, crossbar.shape
+    device = one_device(crossbar.device, "an array that is written cell by cell")
+    chip, shape = shaped(state.chip, (-1,)), crossbar.shape
     disturbing = bool(SCHEMES[crossbar.scheme].half)
     run = _Run(crossbar, task, policy, chip, streams, not disturbing, on_step or (lambda _: None))
     knowledge = _Knowledge(policy.begin(chip, crossbar.rows * crossbar.cols), np.zeros(shape, bool))
@@ -139,7 +141,7 @@ class _Run(NamedTuple):
     crossbar: Crossbar
     task: WriteVerify
     policy: Policy
-    chip: Any  # arrays (cells,)
+    chip: CellModel  # arrays (cells,)
     streams: Streams
     parting: bool  # cells that are given up get a parting pulse
     on_step: Callable[[int], None]

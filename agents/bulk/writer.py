@@ -21,6 +21,7 @@ from memenv.compiler.counter_rng import Key, Noise
 from memenv.compiler.runtime import prepare
 from memenv.compiler.trace import Term, term_of
 from memenv.crossbars.memory_budget import check_room
+from memenv.devices.protocol import one_device
 from memenv.engine import check_threads, load_engine
 from memenv.envs.compiled_runner import Programs, drawn
 from memenv.envs.pulse_actions import signals_of
@@ -130,12 +131,13 @@ class MassWriter:
         """Targets [range]."""
         if targets.shape != (cells,):
             raise ValueError(f"targets of shape {targets.shape} for {cells} cells")
-        device = self.task.device
+        device = one_device(self.task.device, "programming of given targets")
         inside = (targets >= device.g_min) & (targets <= device.g_max)  # not true of NaN
         if not inside.all():
             wrong = f"{targets[~inside][0]:.4g} S, the range is {device.g_min:.4g} to {device.g_max:.4g} S"
             raise ValueError(f"target is {wrong} of {device.name}")
-        return self.task.fraction(device, targets).astype(np.float32)
+        x: np.ndarray = self.task.fraction(device, targets).astype(np.float32)
+        return x
 
     def _program(self, key: Key, goals: np.ndarray | None, results: Programmed, hidden: np.ndarray) -> None:
         """Programs a cell for each row of `results`, and writes there what became of it.
@@ -192,11 +194,12 @@ class MassWriter:
 
     def start(self, noise: Noise, cells: int, numbers: Array) -> Episode:
         """New episodes on new chips, for the cells of these numbers (cells,) uint32."""
-        return Programs(self.task).start_episodes(noise, cells, numbers)[0]
+        episode: Episode = Programs(self.task).start_episodes(noise, cells, numbers)[0]
+        return episode
 
     def look(self, noise: Noise, cells: int, episode: Episode, memory: Any) -> tuple[Array, ...]:
         """What the policy's network takes."""
-        return tree_map(_term, self.policy.told(self.view(episode), memory))
+        return tuple(map(_term, self.policy.told(self.view(episode), memory)))
 
     def pulse(
         self, noise: Noise, cells: int, episode: Any, memory: Any, done: Array, outputs: Any

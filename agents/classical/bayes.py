@@ -20,10 +20,20 @@ import numpy as np
 from scipy.special import ndtr
 
 from agents.classical.cost_to_go import CostToGo, normals
-from agents.classical.write_verify import Bool, Float, choose, driven, one_device, parameter, pulse_for, width_at
-from memenv.arrays import put, take, tree_map
+from agents.classical.write_verify import (
+    Bool,
+    Float,
+    check_device,
+    choose,
+    driven,
+    parameter,
+    pulse_for,
+    width_at,
+)
+from memenv.arrays import Array, put, take, tree_map
 from memenv.devices.device import Device
 from memenv.devices.law import Law, dose_to_reach, equivalent_pulses, move
+from memenv.devices.protocol import CellModel, parametric
 from memenv.envs.write_verify.observation import View
 from memenv.envs.write_verify.task import WriteVerify
 
@@ -33,10 +43,17 @@ SAMPLES = 256  # outcomes that stand for posterior and noise when candidates are
 OUTLIERS = 1e-3  # share of reads that the model explains badly: their tail tells bad particles from worse
 
 
+class Bounds(NamedTuple):
+    """What counts of cells whose pulses have no law but a polarity; arrays (cells, particles) [range]."""
+
+    x_lo: Cloud
+    x_hi: Cloud
+
+
 class Belief(NamedTuple):
     """What is known of each cell; arrays (cells, particles)."""
 
-    particles: Any  # chip record
+    particles: Any  # a `Device`, or `Bounds`
     log_weight: Cloud
     mean: Cloud  # [range] of each particle's state
     variance: Cloud  # [range^2] of it
@@ -47,16 +64,17 @@ class _ParticleController(ABC):
     """What the Bayesian and the clairvoyant share: all but the origin of the particles."""
 
     tuning_effort: ClassVar[float] = 0.12  # a decision takes a hundred times a classical one's time
+    needs_law: ClassVar[bool] = True  # of the nominal device, and of the cell
 
     task: WriteVerify
     doubt: float = parameter(0.05, 0.001, 0.5, log=True)  # give up below this chance to reach the target
     width_level: float = parameter(0.25, 0.0, 1.0)  # [of the driver's log range] of widths, where they suffice
 
     def __post_init__(self) -> None:
-        one_device(self.task)
+        check_device(self.task.device, type(self).__name__, self.needs_law)
 
     @abstractmethod
-    def begin(self, chip: Any, cells: int) -> Belief:
+    def begin(self, chip: CellModel | None, cells: int) -> Belief:
         """The belief before the first read."""
 
     @abstractmethod
@@ -94,6 +112,11 @@ class _ParticleController(ABC):
             belief = self._update(belief, view)
         return *self._plan(belief, view), belief
 
+    @property
+    def _record(self) -> Device:
+        """The nominal device, for its law."""
+        return parametric(self.task.device, type(self).__name__)
+
     # -- from reads to beliefs ---------------------------------------------------------------------------------------
 
     def _read_noise(self, x: Float) -> Float:
@@ -106,7 +129,8 @@ class _ParticleController(ABC):
         seen, _ = device.sense(state, np.stack([normals(64, 11), normals(64, 12)]))
         error = (seen - device.g_min) / (device.g_max - device.g_min) - place
         rounding = 1 / (2.0**bits - 1) if bits else 0.0
-        return np.sqrt(np.mean(np.square(error), axis=1, keepdims=True) + rounding**2 / 12 + 1e-8)
+        noise: Float = np.sqrt(np.mean(np.square(error), axis=1, keepdims=True) + rounding**2 / 12 + 1e-8)
+        return noise
 
     def _update(self, belief: Belief, view: View) -> Belief:
         """Bayes' rule for the last pulse and its read; nothing is learnt of measured tables."""
@@ -116,7 +140,7 @@ class _ParticleController(ABC):
         law = cell.law(up)
         count = equivalent_pulses(law, np.abs(view.amplitude)[:, None], view.width[:, None])
 
-        def after(x: Cloud, z: float) -> Cloud:
+        def after(x: Cloud, z: float) -> Array:
             dose = law.dose * count * np.exp(law.cycle_noise * z - 0.5 * np.square(law.cycle_noise))
             return move(law, x, cell.x_lo, cell.x_hi, up, dose)
 
@@ -148,7 +172,7 @@ class _ParticleController(ABC):
     @cached_property
     def _value(self) -> CostToGo:
         """The cost to go of the nominal device, its two polarities averaged, its steps taken in mid-range."""
-        device, tolerance = self.task.device, self.task.tolerance_x
+        device, tolerance = self._record, self.task.tolerance_x
         middle = 0.5 * (device.x_lo + device.x_hi)
         noise, additive = [], []
         for up in (True, False):
@@ -221,7 +245,7 @@ class _ParticleController(ABC):
         driver = self.task.device.driver
         usual = width_at(driver, self.width_level)
         asked, how_long = pulse_for(law, driver, up, needed * np.exp(0.4 * normals(SAMPLES, 4)), usual)
-        order = np.argsort(asked / self.task.device.set.slope + np.log(how_long), axis=1)  # weakest pulse first
+        order = np.argsort(asked / self._record.set.slope + np.log(how_long), axis=1)  # weakest pulse first
         row, middle = np.arange(len(order))[:, None], order[:, SAMPLES // 2, None]
         rank = order[:, np.linspace(0.02 * SAMPLES, 0.98 * SAMPLES, 17).astype(int)]
         median = tree_map(lambda leaf: np.broadcast_to(leaf, needed.shape)[row, middle], law)
@@ -236,7 +260,9 @@ class _ParticleController(ABC):
         """Variance [ln^2] over the samples of the dose of the strongest pulse, (cells, 1, 1)."""
         driver, law = self.task.device.driver, cell.law(up)
         dose = law.dose * equivalent_pulses(law, driven(driver, up, 1.0), driver.width_max)
-        return np.maximum(np.var(np.log(np.maximum(dose, 1e-9)) + 0.0 * cell.x_lo, axis=2, keepdims=True), 1e-6)
+        variance: Cloud = np.var(np.log(np.maximum(dose, 1e-9)) + 0.0 * cell.x_lo, axis=2, keepdims=True)
+        least: Cloud = np.maximum(variance, 1e-6)
+        return least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,17 +274,17 @@ class Bayesian(_ParticleController):
     jitter: float = 0.1  # [1] spread of resampled particles, as a part of that of the posterior
     seed: int = 0  # of the prior's draws
 
-    def begin(self, chip: Any, cells: int) -> Belief:
+    def begin(self, chip: CellModel | None, cells: int) -> Belief:
         """No read yet: any particles."""
         del chip
         shape = (cells, self.particles)
         return Belief(take(self._prior, np.zeros(shape, int)), np.zeros(shape), np.zeros(shape), np.zeros(shape))
 
     @cached_property
-    def _prior(self) -> Any:
+    def _prior(self) -> Device | Bounds:
         """The bank of cells."""
         cells = self.bank * self.particles
-        return _own_bounds(self.task.device.fabricate(np.random.default_rng((self.seed, cells)), cells), cells)
+        return _known(self.task.device.fabricate(np.random.default_rng((self.seed, cells)), cells), cells)
 
     @cached_property
     def _positive(self) -> Any:
@@ -310,12 +336,12 @@ class Bayesian(_ParticleController):
 class Clairvoyant(_ParticleController):
     """Knows the cell, not its noise: the bound for every controller that has to find out."""
 
-    def begin(self, chip: Any, cells: int) -> Belief:
+    def begin(self, chip: CellModel | None, cells: int) -> Belief:
         """One particle a cell, the cell itself."""
         if chip is None:
             raise ValueError("the clairvoyant needs the chip: start it with begin(chip, cells) and hand its state on")
         zero = np.zeros((cells, 1))
-        known = tree_map(lambda leaf: leaf[:, None] if getattr(leaf, "ndim", 0) else leaf, _own_bounds(chip, cells))
+        known = tree_map(lambda leaf: leaf[:, None] if getattr(leaf, "ndim", 0) else leaf, _known(chip, cells))
         return Belief(known, zero, zero, zero)
 
     def _first(self, belief: Belief, view: View) -> Belief:
@@ -325,9 +351,10 @@ class Clairvoyant(_ParticleController):
         return belief._replace(mean=np.clip(view.read[:, None], cell.x_lo, cell.x_hi), variance=variance)
 
 
-def _own_bounds(chip: Any, cells: int) -> Any:
-    """The chip with bounds (cells,), also where all cells share them."""
-    return chip.replace(x_lo=chip.x_lo + np.zeros(cells), x_hi=chip.x_hi + np.zeros(cells))
+def _known(chip: CellModel, cells: int) -> Device | Bounds:
+    """What can be known of a chip, with bounds (cells,), also where all cells share them."""
+    bounds = Bounds(chip.x_lo + np.zeros(cells), chip.x_hi + np.zeros(cells))
+    return bounds if chip.record is None else chip.record.replace(**bounds._asdict())
 
 
 def _systematic(weight: Cloud, count: int) -> np.ndarray:

@@ -44,7 +44,8 @@ class CostToGo:
         low, high = SIGMA_RANGE
         column = np.minimum(self._place(distance) + 0.5, DISTANCES - 1).astype(int)
         row = (SIGMAS - 1) / np.log(high / low) * np.log(np.clip(sigma, low, high) / low) + 0.5
-        return self.table.ravel().take(row.astype(int) * DISTANCES + column)
+        found: np.ndarray = self.table.ravel().take(row.astype(int) * DISTANCES + column)
+        return found
 
     @cached_property
     def table(self) -> np.ndarray:
@@ -62,11 +63,13 @@ class CostToGo:
     def _place(self, distance: np.ndarray) -> np.ndarray:
         """Column (real, >= 0) of distances [tolerances]."""
         scale = (DISTANCES - 1) / np.log(self.farthest / NEAREST)
-        return scale * np.log(np.maximum(distance, NEAREST) / NEAREST)
+        first: np.ndarray = scale * np.log(np.maximum(distance, NEAREST) / NEAREST)
+        return first
 
     def _missed(self, value: np.ndarray) -> np.ndarray:
         """`value` (DISTANCES,) where the read is outside, nothing where it is inside."""
-        return value * np.mean(np.abs(self._grid[:, None] + self.read_noise * normals(31)) > 1.0, axis=1)
+        missed: np.ndarray = value * np.mean(np.abs(self._grid[:, None] + self.read_noise * normals(31)) > 1.0, axis=1)
+        return missed
 
     def _outlook(self, sigma: float) -> Callable[[np.ndarray], np.ndarray]:
         """What one more pulse, as well aimed as can be, makes of a cost (DISTANCES,) after it."""

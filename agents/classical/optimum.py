@@ -16,6 +16,7 @@ import numpy as np
 
 from agents.classical.write_verify import driven
 from memenv.devices.measured import TableDevice
+from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
 
 QUANTILES = 500  # equally likely outcomes that stand for one pulse's distribution
@@ -55,17 +56,15 @@ class TableOptimum:
     resolution: int = 4  # nodes between a target and each edge of its band; the edges lie half-way between nodes
 
     def __post_init__(self) -> None:
-        device = self.task.device
-        if not isinstance(device, TableDevice):
-            raise ValueError(f"device is {device.name}: the optimum is known for measured tables (.npz) only")
+        device = _measured(self.task.device)
         if device.read.noise or device.read.telegraph or device.read.adc_bits:
             raise ValueError(f"device is {device.name} with noisy or rounded reads: the optimum is known without only")
 
-    def begin(self, chip: Any, cells: int) -> Cells:
+    def begin(self, chip: CellModel | None, cells: int) -> Cells:
         """The devices of the chip's cells."""
         if chip is None:
             raise ValueError("the optimum needs the chip: start it with begin(chip, cells) and hand its state on")
-        return Cells(chip.which)
+        return Cells(_measured(chip).which)
 
     def predict(
         self,
@@ -98,7 +97,7 @@ class TableOptimum:
     @cached_property
     def plans(self) -> tuple[Plan, ...]:
         """A plan for each tabulated device."""
-        return tuple(self._plan(device) for device in range(len(self.task.device.tables.device)))
+        return tuple(self._plan(device) for device in range(len(_measured(self.task.device).tables.device)))
 
     @property
     def _step(self) -> float:
@@ -114,11 +113,9 @@ class TableOptimum:
 
     def _plan(self, device: int) -> Plan:
         """Equation (1) on the device's nodes, for all targets at once."""
-        task, step = self.task, self._step
-        size = task.device.g_max - task.device.g_min
-        low, high = (
-            (ends[device] - task.device.g_min) / size for ends in (task.device.tables.low, task.device.tables.high)
-        )
+        task, step, table = self.task, self._step, _measured(self.task.device)
+        size = table.g_max - table.g_min
+        low, high = ((ends[device] - table.g_min) / size for ends in (table.tables.low, table.tables.high))
         nodes = np.append(np.arange(low, high - 1e-6 * step, step), high)
         first, last = (int(np.rint((end - low) / step)) for end in task.target_range)
         targets = low + step * np.arange(first, last + 1)
@@ -143,7 +140,7 @@ class TableOptimum:
 
         Shared in proportion, an outcome keeps its mean: steps smaller than the nodes' distance are not rounded away.
         """
-        table, count = self.task.device, len(nodes)
+        table, count = _measured(self.task.device), len(nodes)
         size = table.g_max - table.g_min
         start = np.repeat(table.g_min + nodes * size, QUANTILES)
         quantile = np.tile((np.arange(QUANTILES) + 0.5) / QUANTILES, count)
@@ -154,3 +151,10 @@ class TableOptimum:
         row = np.repeat(np.arange(count), QUANTILES) * count
         mass = np.bincount(row + right, part, count**2) + np.bincount(row + right - 1, 1.0 - part, count**2)
         return (mass.reshape(count, count) / QUANTILES).astype(np.float32)
+
+
+def _measured(device: CellModel) -> TableDevice:
+    """The table of a measured device."""
+    if not isinstance(device, TableDevice):
+        raise ValueError(f"device is {device.name}: the optimum is known for measured tables (.npz) only")
+    return device

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from memenv.arrays import tree_map
-from memenv.devices.device import Driver
+from memenv.devices.device import Device, Driver
 from memenv.devices.law import Law, dose_to_reach, equivalent_pulses, move, pulse_worth
-from memenv.devices.mixture import Mixture
+from memenv.devices.protocol import CellModel, one_device, parametric
 from memenv.envs.pulse_actions import amplitude_range
 from memenv.envs.write_verify.observation import View
 from memenv.envs.write_verify.task import WriteVerify
@@ -29,16 +29,18 @@ def parameter(default: Any, low: float, high: float, *, log: bool = False) -> An
     return field(default=default, metadata={"range": (low, high), "log": log})
 
 
-def one_device(task: WriteVerify) -> None:
-    """Refuses a task whose device is a mixture."""
-    if isinstance(task.device, Mixture):
-        raise ValueError(f"device is {task.device.name}, several; a classical controller is written for one of them")
+def check_device(device: CellModel, who: str, needs_law: bool) -> None:
+    """Refuses a mixture; and, where the law is needed and there is more to choose than the polarity, one without."""
+    one_device(device, f"the controller {who}")
+    if needs_law and not device.polarity_only:
+        parametric(device, who)
 
 
 def driven(driver: Driver, up: Bool, level: Any) -> Float:
     """Magnitudes [V] at a fraction `level` of the driver's range, which it does not leave."""
     low, high = amplitude_range(up, driver)
-    return low + np.clip(level, 0.0, 1.0) * (high - low)
+    magnitude: Float = low + np.clip(level, 0.0, 1.0) * (high - low)
+    return magnitude
 
 
 def width_at(driver: Driver, level: float) -> float:
@@ -71,12 +73,13 @@ class Controller(ABC):
     """
 
     tuning_effort: ClassVar[float] = 1.0  # share of the trials and cells that tuning spends on it
+    needs_law: ClassVar[bool] = False  # it inverts that of the nominal device
 
     task: WriteVerify
     patience: float = parameter(8.0, 2.0, 50.0, log=True)
 
     def __post_init__(self) -> None:
-        one_device(self.task)
+        check_device(self.task.device, type(self).__name__, self.needs_law)
 
     @abstractmethod
     def fresh(self, cells: int) -> Any:
@@ -86,7 +89,7 @@ class Controller(ABC):
     def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, Any]:
         """Magnitudes (cells,) [V], widths (cells,) [s], own memory; `memory` is that from before the last pulse."""
 
-    def begin(self, chip: Any, cells: int) -> Memory:
+    def begin(self, chip: CellModel | None, cells: int) -> Memory:
         """The memory before the first observation."""
         del chip
         nothing = np.zeros(cells)
@@ -132,8 +135,8 @@ class Controller(ABC):
         device, up = self.task.device, view.amplitude > 0
         least = max(0.5 * self.task.tolerance_x, 4.0 * device.read.noise)
         expected = 1.0 * (view.amplitude != 0)
-        if not device.polarity_only:
-            law = device.law(up)
+        if device.record is not None:
+            law = device.record.law(up)
             dose = law.dose * equivalent_pulses(law, np.abs(view.amplitude), view.width)
             place = np.clip(memory.read, device.x_lo, device.x_hi)
             expected = np.minimum(np.abs(move(law, place, device.x_lo, device.x_hi, up, dose) - place) / least, 1.0)
@@ -154,7 +157,8 @@ def choose(where: Bool, rows: Any, others: Any) -> Any:
 
 def turned(view: View, memory: Memory, up: Bool) -> Bool:
     """Where a ramp starts anew: at the first pulse, at a change of polarity, at a new target."""
-    return (view.amplitude == 0) | (up != (view.amplitude > 0)) | (view.target != memory.target)
+    anew: Bool = (view.amplitude == 0) | (up != (view.amplitude > 0)) | (view.target != memory.target)
+    return anew
 
 
 # -- controllers that know nothing of the device but its driver --------------------------------------------------------
@@ -268,9 +272,16 @@ class VoltageIncrementalPI(Controller):
 # -- controllers that invert the nominal device ------------------------------------------------------------------------
 
 
+def nominal(controller: Controller) -> Device:
+    """The record whose law a controller inverts."""
+    return parametric(controller.task.device, type(controller).__name__)
+
+
 @dataclass(frozen=True, kw_only=True)
 class NominalInverse(Controller):
     """The pulse that would take the nominal device from the read to the target, damped; knows nothing of the cell."""
+
+    needs_law = True
 
     gain: float = parameter(1.0, 0.1, 1.2)  # [1] of the dose
     width_level: float = parameter(0.25, 0.0, 1.0)  # [of the driver's log range] of widths, where they suffice
@@ -280,7 +291,7 @@ class NominalInverse(Controller):
 
     def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, None]:
         """The inverse of the nominal law."""
-        device = self.task.device
+        device = nominal(self)
         law = device.law(up)
         dose = dose_to_reach(law, view.read, view.target, device.x_lo, device.x_hi, up)
         return *pulse_for(law, device.driver, up, self.gain * dose / law.dose, self.width(self.width_level)), None
@@ -304,6 +315,8 @@ class HistoryInverse(Controller):
     by `caution` standard deviations of the log dose, since an overshoot costs more than an undershoot.
     """
 
+    needs_law = True
+
     spread: float = parameter(1.0, 0.2, 3.0, log=True)  # [1] factor on the mismatch of the record
     error: float = parameter(0.05, 0.02, 1.0, log=True)  # [ln] of the model, besides cycle noise, mismatch and reads
     caution: float = parameter(0.5, 0.0, 2.0)  # [standard deviations]
@@ -325,7 +338,8 @@ class HistoryInverse(Controller):
 
     def _shares(self, up: bool) -> tuple[float, float, float]:
         """Variance [ln^2] of a polarity's log dose from cell to cell: common to both, its own, by the threshold."""
-        spread, response = self.task.device.mismatch, self.task.device.set if up else self.task.device.reset
+        device = nominal(self)
+        spread, response = device.mismatch, device.set if up else device.reset
         threshold = spread.threshold * response.threshold / response.slope
         slope = spread.slope * (response.amplitude - response.threshold) / response.slope
         own = spread.asymmetry**2 + slope**2
@@ -361,7 +375,7 @@ class HistoryInverse(Controller):
 
     def _corrected(self, up: Bool, excess: Float) -> Law:
         """The nominal law of each cell's polarity with its excess."""
-        law, shift = self.task.device.law(up), self._shift(up)
+        law, shift = nominal(self).law(up), self._shift(up)
         return law._replace(onset=law.onset - shift * excess * law.slope, dose=law.dose * np.exp((1 - shift) * excess))
 
     def _bounds(self, view: View, memory: Memory) -> tuple[Float, Float]:

@@ -8,6 +8,7 @@ import numpy as np
 from memenv.devices.catalogue import load_device, presets
 from memenv.devices.device import Device, Mismatch, Read
 from memenv.devices.law import Response
+from memenv.devices.protocol import parametric
 
 HELD_OUT = ("fefet", "pcm", "epiram")  # never seen by the generalist: its test
 QUIET = 0.25  # share of devices without mismatch and without more noise than their preset has
@@ -19,7 +20,7 @@ def family(held_out: tuple[str, ...] = HELD_OUT) -> Callable[[np.random.Generato
     Doses, exponents, slopes and noise are multiplied by log-normal factors; the mismatch is drawn anew, from none
     to that of the worst preset, so that the next device of a user lies inside.
     """
-    bases = [load_device(name) for name in presets() if name not in held_out]
+    bases = [parametric(load_device(name), "the family") for name in presets() if name not in held_out]
 
     def draw(rng: np.random.Generator) -> Device:
         base = bases[rng.integers(len(bases))]

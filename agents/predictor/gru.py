@@ -25,7 +25,7 @@ class Weights(NamedTuple):
 def initial_weights(rng: np.random.Generator, features: int, hidden: int, outputs: int) -> Weights:
     """Random weights: Glorot's variance, zero biases, an update gate that leans to keeping, small outputs."""
 
-    def dense(rows: int, columns: int, gain: float = 1.0) -> np.ndarray:
+    def dense(rows: int, columns: int, gain: float = 1.0) -> Array:
         return gain * rng.standard_normal((rows, columns)) * np.sqrt(2.0 / (rows + columns))
 
     return Weights(

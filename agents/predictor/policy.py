@@ -17,6 +17,7 @@ from agents.predictor.gru import Weights, forward
 from memenv.arrays import Array, clip, floor_at, namespace
 from memenv.devices.device import Device
 from memenv.devices.law import dose_to_reach, equivalent_pulses, move, pulse_worth
+from memenv.devices.protocol import CellModel
 from memenv.devices.records import from_tree, to_json
 from memenv.envs.write_verify.observation import View
 from memenv.envs.write_verify.task import WriteVerify
@@ -149,7 +150,7 @@ class PulsePredictor:
     give_up_below: float = parameter(0.05, 0.001, 0.5, log=True)  # [probability] of reaching the target
     card: str = ""  # JSON: command, seed, figures on the chips on which its training was judged
 
-    def begin(self, chip: Any, cells: int) -> Memory:
+    def begin(self, chip: CellModel | None, cells: int) -> Memory:
         """An empty memory."""
         del chip
         hidden = np.zeros((cells, len(self.weights.b_in))) if self.memory else None

@@ -14,7 +14,6 @@ import torch
 
 from agents.policy import SB3_FORMAT
 from agents.sb3.policy import SB3Policy, extractor, recipe
-from memenv.devices.device import Device
 from memenv.devices.records import to_json
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.files import Entry, Header, check_card, load_archive, load_card, named, parse_json, save_archive
@@ -45,8 +44,8 @@ STEP, MOMENTS = "step", ("exp_avg", "exp_avg_sq")  # of Adam: a number and array
 def head_of(algorithm: str, task: WriteVerify) -> dict[str, Any]:
     """The part of a card that says what a model was trained for."""
     devices = [
-        parse_json(to_json(device)) if isinstance(device, Device) else {"name": device.name}
-        for device in getattr(task.device, "devices", (task.device,))
+        {"name": device.name} if device.record is None else parse_json(to_json(device.record))
+        for device in task.device.devices or (task.device,)
     ]
     layout = {name: getattr(task, name) for name in LAYOUT}
     return {"format": SB3_FORMAT, "algorithm": algorithm, "tolerance": task.tolerance, **layout, "devices": devices}

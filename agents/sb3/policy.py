@@ -12,6 +12,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.utils import LinearSchedule
 
 from memenv.arrays import tree_map
+from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
 
 
@@ -177,7 +178,7 @@ class SB3Policy:
     task: WriteVerify
     own: WriteVerify
 
-    def begin(self, chip: Any, cells: int) -> None:
+    def begin(self, chip: CellModel | None, cells: int) -> None:
         """Nothing is carried before the first observation."""
 
     def predict(
@@ -212,7 +213,8 @@ class SB3Policy:
         """
         with torch.no_grad():
             value = self.network.predict_values(torch.as_tensor(told))
-        return (value[:, 0] < 0).numpy() & (told[:, 3 - self.own.features] != 0)
+        hopeless: np.ndarray = (value[:, 0] < 0).numpy() & (told[:, 3 - self.own.features] != 0)
+        return hopeless
 
     def _remember(self, seen: np.ndarray | None, newest: np.ndarray) -> np.ndarray:
         """The last `own.history` steps; before the first pulse the first step repeated, as in the observation."""

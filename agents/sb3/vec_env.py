@@ -39,6 +39,7 @@ class GymVecEnv(VecEnv):
         options = self._options[0]
         if any(own != options for own in self._options):
             raise ValueError("reset options that differ between environments: a vector environment takes one for all")
+        observation: VecEnvObs
         observation, info = self.env.reset(seed=self._seeds[0], options=options or None)
         self.reset_infos = _rows(info, np.arange(self.num_envs))
         self._reset_seeds()

@@ -23,8 +23,9 @@ from memenv.crossbars.ir_drop import apparent, remaining
 from memenv.crossbars.memory_budget import check_memory
 from memenv.crossbars.operations import Operations, cell_by_cell, check_levels, line_by_line
 from memenv.crossbars.schemes import SCHEMES, Scheme, exposure
-from memenv.devices.catalogue import load_device
+from memenv.devices.catalogue import Loaded
 from memenv.devices.device import State
+from memenv.devices.protocol import CellModel, parametric
 from memenv.devices.spatial import SmoothNormals
 
 WRITING = ("cells", "rows", "columns")
@@ -34,7 +35,7 @@ LEAST_VARIANCE = 1e-30  # [A^2] keeps the derivative of its root finite where al
 class CrossbarState(NamedTuple):
     """Fabricated arrays and what became of them; every array has the leading axes of the batch, if there is one."""
 
-    chip: Any  # the cells as fabricated, arrays (..., rows, cols)
+    chip: CellModel  # the cells as fabricated, arrays (..., rows, cols)
     cell: State  # arrays (..., rows, cols)
     pulses: Array  # (..., rows, cols) that the cell was written with
     reads: Array  # (..., rows, cols) of the cell alone
@@ -52,7 +53,7 @@ class Crossbar:
         DeviceError: an unknown or impossible device.
     """
 
-    device: Any = "threshold"  # name, path or record; a list of those mixes them
+    device: Loaded = Loaded("threshold")  # name, path or record; a list of those mixes them
     rows: int = 64
     cols: int = 64
     scheme: str = "1T1R"  # "1T1R", "V/2" or "V/3": what cells see that are not written
@@ -65,7 +66,6 @@ class Crossbar:
     reach: float = 4.0  # [cells] ... over this distance
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "device", load_device(self.device))
         for name in ("rows", "cols"):
             object.__setattr__(self, name, whole(name, getattr(self, name), 1, MANY, CrossbarError))
         for name, allowed in (("scheme", SCHEMES), ("writing", WRITING)):
@@ -82,17 +82,16 @@ class Crossbar:
             if not isinstance(getattr(self, name), kinds):
                 raise CrossbarError(f"{name} is {shown(getattr(self, name))}, allowed is {words}")
         self._check_ranges()
-        if self._bias.half and self.device.polarity_only:
+        if self._bias.half and any(device.record is None for device in self.device.devices or (self.device,)):
             raise CrossbarError(
-                f"scheme is {self.scheme!r}, but the measured table {self.device.name} does not know what part of a "
-                "pulse does; allowed is 1T1R"
+                f"scheme is {self.scheme!r}, but {self.device.name}, no parametric device, does not know what part of "
+                "a pulse does; allowed is 1T1R"
             )
 
     def _check_ranges(self) -> None:
         """Converters that round to zero, or clip, whatever the array is used for are a mistake in the unit."""
-        devices = getattr(self.device, "devices", (self.device,))
-        volts = max(device.read.voltage for device in devices)
-        one = max(device.g_max * device.read.voltage for device in devices)
+        volts = float(np.max(self.device.read.voltage))
+        one = float(np.max(self.device.g_max * self.device.read.voltage))
         for name, converter, unit, most in (
             ("dac", self.dac, "V", volts),
             ("adc", self.adc, "A", one * max(self.shape)),
@@ -119,7 +118,9 @@ class Crossbar:
 
     @property
     def not_compiled(self) -> str:
-        """The setting with which writing and reading are no loop over cells (memenv/engine.py), if any."""
+        """The device or setting with which writing and reading are no loop over cells (memenv/engine.py), if any."""
+        if self.device.not_compiled:
+            return self.device.not_compiled
         for name, simple in (("scheme", "1T1R"), ("writing", "cells"), ("wires", None)):
             if getattr(self, name) != simple:
                 return f"{name}={getattr(self, name)!r}"
@@ -128,7 +129,7 @@ class Crossbar:
     @property
     def write_channels(self) -> int:
         """Standard normals that each cell takes in a step of writing: of its pulse, and of both half-select trains."""
-        return 3 * (3 if self._bias.half else 1)
+        return self.device.pulse_channels * (3 if self._bias.half else 1)
 
     @property
     def _bias(self) -> Scheme:
@@ -136,7 +137,7 @@ class Crossbar:
 
     # -- chips -------------------------------------------------------------------------------------------------------
 
-    def fabricate(self, rng: np.random.Generator, arrays: tuple[int, ...] = ()) -> Any:
+    def fabricate(self, rng: np.random.Generator, arrays: tuple[int, ...] = ()) -> CellModel:
         """A chip of arrays (*arrays, rows, cols) of the device: mismatch, stuck and collapsed cells.
 
         With `common` > 0 the parameters of neighbours resemble each other; which cells are stuck stays independent.
@@ -146,10 +147,10 @@ class Crossbar:
         """
         shape, count = (*arrays, *self.shape), math.prod(arrays)
         check_memory(self.device, math.prod(shape), self.write_channels)
-        draws = SmoothNormals(rng, count, *self.shape, self.reach, self.common) if self.common else rng
+        draws: Any = SmoothNormals(rng, count, *self.shape, self.reach, self.common) if self.common else rng
         return shaped(self.device.fabricate(draws, count * self.rows * self.cols), shape)
 
-    def fresh(self, chip: Any, x: Array, noise: Array) -> CrossbarState:
+    def fresh(self, chip: CellModel, x: Array, noise: Array) -> CrossbarState:
         """Resting cells of a chip at `x` (..., rows, cols) [range], never written.
 
         `noise` (2, ..., rows, cols) standard normal: drift, trap.
@@ -191,14 +192,14 @@ class Crossbar:
             operations: of one step, as `plan` makes them.
             noise: (write_channels, ..., rows, cols) standard normal.
         """
-        chip, own = state.chip, operations
+        chip, own, channels = state.chip, operations, self.device.pulse_channels
         before = chip.conductance(state.cell)
         amplitude = own.amplitude
         if self.wires is not None:
             amplitude = amplitude * remaining(self._bias, before, self.wires, own)
-        cell = chip.pulse(state.cell, amplitude, own.width, noise[:3])
+        cell = chip.pulse(state.cell, amplitude, own.width, noise[:channels])
         if self._bias.half:
-            cell = disturbed(self._bias, chip, cell, own, noise[3:])
+            cell = disturbed(self._bias, parametric(chip, "half-select disturb"), cell, own, noise[channels:])
         after = chip.conductance(cell)
         energy = chip.pulse_energy(before, after, amplitude, own.width)
         if self._bias.half:
@@ -211,7 +212,7 @@ class Crossbar:
             sequential=state.sequential + own.sequential,
         )
 
-    def _half_select_energy(self, chip: Any, before: Array, after: Array, operations: Operations) -> Array:
+    def _half_select_energy(self, chip: CellModel, before: Array, after: Array, operations: Operations) -> Array:
         """[J] in cells that are not written while others are, (..., rows, cols)."""
         own, lines = operations.amplitude**2 * operations.width, operations.line_amplitude**2 * operations.line_width
         beside, elsewhere = exposure(own, lines, operations.columns)

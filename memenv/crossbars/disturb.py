@@ -9,14 +9,14 @@ E(v) = exp(v / slope). Widths are therefore sorted into levels of voltage, for e
 summed from the top: the sums of t and of t E(v) above the cell's onset are all that it needs to know.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from memenv.arrays import Array, at_most, clip, expm1, floor_at, is_zero, namespace
 from memenv.crossbars.operations import Operations, picked, summed
 from memenv.crossbars.schemes import Scheme, difference, exposure
-from memenv.devices.device import State
+from memenv.devices.device import Device, State
 from memenv.devices.law import TINY
 
 LEVELS = 64  # of voltage, from the array's least onset to its largest half-select voltage
@@ -60,7 +60,7 @@ class Levels(NamedTuple):
         return clip(namespace(onset).floor((onset - self.low) / self.gap) + 1.0, 0.0, 1.0 * LEVELS)
 
 
-def disturbed(scheme: Scheme, chip: Any, cell: State, operations: Operations, noise: Array) -> State:
+def disturbed(scheme: Scheme, chip: Device, cell: State, operations: Operations, noise: Array) -> State:
     """The state after the half-select pulses of `operations`: all that SET first, then all that RESET.
 
     Where all cells have one slope, all pulses are exact but those within a level of a cell's onset, which hardly move

@@ -8,13 +8,14 @@ conductance in use. A reference column is the array's last, at the middle, and i
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from memenv.arrays import Array, clip, floor_at, namespace
 from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.operations import picked
+from memenv.devices.protocol import CellModel, one_device
 
 KINDS = ("pairs", "reference")
 
@@ -78,7 +79,7 @@ class Encoding:
     def of(
         cls,
         weights: Array,
-        device: Any,
+        device: CellModel,
         *,
         kind: str = "pairs",
         span: tuple[float, float] = (0.1, 0.9),
@@ -101,7 +102,7 @@ class Encoding:
         check_weights(weights)
         if not 0 <= span[0] < span[1] <= 1:
             raise CrossbarError(f"span is {span!r}, allowed is 0 <= low < high <= 1 of the range")
-        size = device.g_max - device.g_min
+        size = one_device(device, "an encoding").g_max - device.g_min
         low, high = (float(device.g_min + part * size) for part in span)
         largest = float(abs(weights).max()) if largest is None else largest
         used = high - low if kind == "pairs" else 0.5 * (high - low)
@@ -220,7 +221,7 @@ def check_weights(weights: Array) -> None:
         raise CrossbarError(f"{bad} of {math.prod(weights.shape)} weights are NaN or infinite; all must be finite")
 
 
-def reach(chip: Any, like: Array) -> tuple[Array, Array]:
+def reach(chip: CellModel, like: Array) -> tuple[Array, Array]:
     """Least and largest conductance [S] of each cell, as RESET and SET to the end would show them; shape of `like`."""
     size, zero = chip.g_max - chip.g_min, 0.0 * like
     return chip.g_min + size * chip.x_lo + zero, chip.g_min + size * chip.x_hi + zero

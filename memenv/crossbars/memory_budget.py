@@ -7,6 +7,7 @@ import numpy as np
 
 from memenv.arrays import tree_map
 from memenv.crossbars.converters import CrossbarError
+from memenv.devices.protocol import CellModel
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
@@ -17,7 +18,7 @@ CHANNEL = 4  # ... for each channel of its noise, which is one of them
 COUNTERS = 5
 
 
-def memory_needed(device: Any, cells: int, write_channels: int = 3) -> int:
+def memory_needed(device: CellModel, cells: int, write_channels: int = 3) -> int:
     """Bytes at the peak of fabricating, writing and reading `cells` cells of a nominal device in double precision."""
     chip = device.fabricate(np.random.default_rng(0), 1)
     state = chip.fresh(np.zeros(1), np.zeros((2, 1)))
@@ -25,7 +26,7 @@ def memory_needed(device: Any, cells: int, write_channels: int = 3) -> int:
     return 8 * cells * (_arrays(chip) + after + max(after + WRITING + CHANNEL * write_channels, FABRICATION))
 
 
-def check_memory(device: Any, cells: int, write_channels: int = 3) -> None:
+def check_memory(device: CellModel, cells: int, write_channels: int = 3) -> None:
     """Refuses arrays that do not fit.
 
     Raises:

@@ -1,11 +1,12 @@
-"""Devices: the law of a pulse, the record of a device, measured tables, mixtures, and presets with their sources."""
+"""Devices: their protocol, the law of a pulse, records, measured tables, mixtures, and presets with their sources."""
 
 from typing import TYPE_CHECKING
 
 from memenv.devices.catalogue import load_device, presets
-from memenv.devices.device import Device, Driver, Mismatch, Read, Retention, State
+from memenv.devices.device import Device, Driver, Mismatch, Read, ReadMoments, Retention, State
 from memenv.devices.law import Response
 from memenv.devices.mixture import Mixture
+from memenv.devices.protocol import CellModel
 from memenv.devices.records import DeviceError, from_json, to_json
 from memenv.lazy import lazily
 
@@ -13,12 +14,14 @@ if TYPE_CHECKING:
     from memenv.devices.measured import TableDevice
 
 __all__ = [
+    "CellModel",
     "Device",
     "DeviceError",
     "Driver",
     "Mismatch",
     "Mixture",
     "Read",
+    "ReadMoments",
     "Response",
     "Retention",
     "State",

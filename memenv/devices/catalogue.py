@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from memenv.bounds import shown
 from memenv.devices.device import Device, Driver, Mismatch, Read, Retention
 from memenv.devices.law import Response
 from memenv.devices.mixture import Mixture
 from memenv.devices.neurosim import ASSUMED_AMPLITUDE, neurosim_a, one_pulse_driver, one_pulse_response
+from memenv.devices.protocol import CellModel, DeviceSpec, checked, parametric
 from memenv.devices.records import DeviceError, from_json, from_tree, validate
 from memenv.files import read_text
 
@@ -21,11 +22,13 @@ JERRY = (
 GONG = "Gong, Rasch et al., IEDM 2022, 10.1109/IEDM45625.2022.10019569, as fitted in aihwkit's preset"
 
 
-def load_device(spec: Any) -> Any:
+def load_device(spec: DeviceSpec) -> CellModel:
     """The device of a preset's name, a path (.json or .npz), a record (also as JSON object), or a list (a `Mixture`).
 
+    An object of another class that answers `CellModel` is a device, too.
+
     Raises:
-        DeviceError: unknown name, missing or malformed file, impossible parameters.
+        DeviceError: unknown name, missing or malformed file, impossible parameters, a class that lacks members.
     """
     if isinstance(spec, Device):
         return validate(spec)
@@ -34,13 +37,45 @@ def load_device(spec: Any) -> Any:
     if isinstance(spec, Mapping):  # what a record becomes in the JSON of a Gymnasium specification
         return from_tree(dict(spec))
     if isinstance(spec, Sequence) and spec:
-        return Mixture(devices=tuple(load_device(part) for part in spec)) if len(spec) > 1 else load_device(*spec)
-    if callable(getattr(spec, "fabricate", None)):
-        return spec
-    raise DeviceError(f"device is {shown(spec)}: a preset's name, a path, a Device record or a list of those is needed")
+        if len(spec) == 1:
+            return load_device(spec[0])
+        return Mixture(devices=tuple(parametric(load_device(part), "a mixture") for part in spec))
+    if "fabricate" in dir(spec):
+        return checked(spec)
+    raise DeviceError(
+        f"device is {shown(spec)}: a preset's name, a path, a Device record, an object that answers CellModel or a "
+        "list of those is needed"
+    )
 
 
-def _from_text(text: str) -> Any:
+class Loaded:
+    """A field of a record that takes what `load_device` takes and holds the device."""
+
+    def __init__(self, default: DeviceSpec) -> None:
+        """`default` of the field."""
+        self.default, self.name = default, ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, record: None, owner: type) -> DeviceSpec: ...
+
+    @overload
+    def __get__(self, record: object, owner: type) -> CellModel: ...
+
+    def __get__(self, record: object | None, owner: type) -> DeviceSpec | CellModel:
+        """The device; of the class, the default, as dataclasses ask for it."""
+        if record is None:
+            return self.default
+        device: CellModel = record.__dict__[self.name]
+        return device
+
+    def __set__(self, record: object, spec: DeviceSpec) -> None:
+        record.__dict__[self.name] = load_device(spec)
+
+
+def _from_text(text: str) -> CellModel:
     path = Path(text)
     if path.suffix == ".npz":
         from memenv.devices.measured import TableDevice

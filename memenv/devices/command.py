@@ -12,6 +12,7 @@ from memenv.devices.catalogue import load_device, presets
 from memenv.devices.device import Device
 from memenv.devices.law import Response, equivalent_pulses, move
 from memenv.devices.neurosim import label
+from memenv.devices.protocol import parametric
 from memenv.devices.records import DeviceError, to_json
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import OutputOptions, check_picture, new_file, picture_format
@@ -36,11 +37,7 @@ def run(arguments: Sequence[str]) -> None:
         return
     if config.device is None:
         raise DeviceError(f"devices {config.action} needs a device: one of {', '.join(presets())}, or a path")
-    device = load_device(config.device)
-    if not isinstance(device, Device):
-        raise DeviceError(
-            f"{config.device} is a measured table: show and plot take parametric devices; fit one with memenv fit"
-        )
+    device = parametric(load_device(config.device), f"devices {config.action}")
     if config.action == "plot":
         out = config.out or Path(f"{device.name}.png")
         check_picture(out)
@@ -56,7 +53,8 @@ def response_curve(device: Device, up: bool, pulses: int) -> np.ndarray:
     law = (device.set if up else device.reset).law()
     dose = law.dose * np.arange(pulses + 1.0)
     start = np.full(pulses + 1, device.x_lo if up else device.x_hi)
-    return move(law, start, device.x_lo, device.x_hi, np.full(pulses + 1, up), dose)
+    x: np.ndarray = move(law, start, device.x_lo, device.x_hi, np.full(pulses + 1, up), dose)
+    return x
 
 
 def pulses_across(device: Device, up: bool, share: float = 0.95) -> int:
@@ -85,7 +83,7 @@ def table() -> str:
     )
     lines = [head, "-" * len(head)]
     for name in presets():
-        device = load_device(name)
+        device = parametric(load_device(name), "the table")
         spread, read = device.mismatch, device.read
         bad = spread.stuck_low + spread.stuck_high + spread.stuck_anywhere + spread.collapsed
         crossing = f"{pulses_across(device, True)}/{pulses_across(device, False)}"
@@ -136,7 +134,7 @@ def _micro(device: Device, x: Any) -> Any:
     return (device.g_min + x * (device.g_max - device.g_min)) * 1e6
 
 
-def _trains(chip: Any, x: np.ndarray, up: bool, pulses: int, rng: np.random.Generator) -> np.ndarray:
+def _trains(chip: Device, x: np.ndarray, up: bool, pulses: int, rng: np.random.Generator) -> np.ndarray:
     """States (pulses + 1, cells) of cells under reference pulses, with cycle noise."""
     law: Response = chip.set if up else chip.reset
     state = chip.fresh(x, rng.standard_normal((2, len(x))))

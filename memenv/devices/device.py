@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from memenv.arrays import Array, clip, expm1, floor_at, is_zero, log1p, namespace, sqrt
+from memenv.arrays import Array, choose, clip, expm1, floor_at, is_zero, log1p, namespace, sqrt
 from memenv.devices.law import DOSES, GAMMAS, SPREADS, TINY, Law, Response, equivalent_pulses, move, reachable_kappa
 
 
@@ -117,6 +117,13 @@ class Device:
     polarity_only = False  # an amplitude and a width can be chosen (a measured table knows neither)
     pulse_channels = 3  # standard normals that a pulse takes: cycle noise, additive noise, relaxation
     read_channels = 2  # standard normals that a read takes: thermal noise, telegraph trap
+    not_compiled = ""  # engines run its text cell by cell
+    devices = ()  # one device, not a mixture of several
+
+    @property
+    def record(self) -> Self:
+        """Itself: the law of its pulses is known."""
+        return self
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
@@ -244,16 +251,24 @@ class Device:
 
         `like` lends its type to floats that differ: torch would round them to its default type.
         """
-        xp = namespace(up)
+        pairs = zip(self.set.law(), self.reset.law(), strict=True)
+        return Law(*(choose(up, high, low, like) for high, low in pairs))
 
-        def choose(high: Array, low: Array) -> Array:
-            if high is low or (not getattr(high, "ndim", 0) and not getattr(low, "ndim", 0) and high == low):
-                return high
-            if xp is not np and like is not None:
-                high, low = (xp.as_tensor(value, dtype=like.dtype) for value in (high, low))
-            return xp.where(up, high, low)
+    # -- as circuits that learn take it --------------------------------------------------------------------------------
 
-        return Law(*map(choose, self.set.law(), self.reset.law()))
+    def reference_pulse(self, up: Array, like: Array) -> tuple[Array, Array]:
+        """Signed amplitude [V] and width [s] of one reference pulse; `like` lends its type to floats."""
+        return (
+            choose(up, self.set.amplitude, -self.reset.amplitude, like),
+            choose(up, self.set.width, self.reset.width, like),
+        )
+
+    def mean_step(self, g: Array, up: Array) -> Array:
+        """Magnitude [S] of what one reference pulse, SET where `up`, changes in nominal cells at `g` (cells,) [S]."""
+        size = self.g_max - self.g_min
+        x = clip((g - self.g_min) / size, self.x_lo, self.x_hi)
+        law = self.law(up, x)
+        return size * namespace(g).abs(move(law, x, self.x_lo, self.x_hi, up, law.dose + 0.0 * x) - x)
 
     # -- reads -------------------------------------------------------------------------------------------------------
 

@@ -8,13 +8,14 @@ SET (RESET) pulse makes from `conductance[n, k]` at the cumulative probability `
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 from scipy.special import ndtr
 
-from memenv.arrays import Array
+from memenv.arrays import Array, choose
 from memenv.devices.device import Device, Driver, Read, ReadMoments, State
 from memenv.devices.records import DeviceError
 from memenv.files import FLOATS, WHOLE, Entry, load_archive, named
@@ -65,7 +66,8 @@ class Tables:
         flat = self.dg.reshape(2 * devices, len(self.cdf), places)
         below = (1 - part) * flat[table, c - 1, k - 1] + part * flat[table, c - 1, k]
         above = (1 - part) * flat[table, c, k - 1] + part * flat[table, c, k]
-        return np.clip(g + (1 - share) * below + share * above, low, high)
+        found: np.ndarray = np.clip(g + (1 - share) * below + share * above, low, high)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,13 @@ class TableDevice:
     polarity_only = True
     pulse_channels = Device.pulse_channels
     read_channels = Device.read_channels
+    devices = Device.devices
+    record = None  # the law of its pulses is not known
+
+    @property
+    def not_compiled(self) -> str:
+        """Tables are looked up, by NumPy."""
+        return f"measured tables ({self.name})"
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -155,6 +164,27 @@ class TableDevice:
     read_deviation = cast(Callable[..., Array], Device.read_deviation)
     pulse_energy = cast(Callable[..., Array], Device.pulse_energy)
     read_energy = cast(Callable[..., Array], Device.read_energy)
+
+    def reference_pulse(self, up: Array, like: Array) -> tuple[Array, Array]:
+        """Signed amplitude [V] and width [s] of the one pulse of each polarity."""
+        return choose(up, self.driver.set_max, -self.driver.reset_max, like), self.driver.width_max
+
+    def mean_step(self, g: Array, up: Array) -> Array:
+        """Magnitude (cells,) [S] of the mean step at `g` (cells,) [S] over all measured devices."""
+        size, (places, up_step, down_step) = self.g_max - self.g_min, self._mean_steps
+        x = (g - self.g_min) / size
+        return size * np.where(up, np.interp(x, places, up_step), np.interp(x, places, down_step))
+
+    @cached_property
+    def _mean_steps(self) -> np.ndarray:
+        """(3, places) [range]: states, and the magnitude there of the mean SET and RESET step."""
+        steps = self.steps()
+        places = np.linspace(steps.x.min(), steps.x.max(), 201)
+        means = [
+            np.mean([np.interp(places, *curve) for curve in zip(steps.x, mean, strict=True)], axis=0)
+            for mean in steps.mean
+        ]
+        return np.stack([places, *np.abs(means)])
 
     def steps(self) -> Steps:
         """Mean and standard deviation of the (clipped) step of every device at every place of its grid."""

@@ -1,29 +1,38 @@
 """A distribution over devices: every cell is drawn from one of several nominal devices (domain randomisation)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from memenv.arrays import tree_map
-from memenv.devices.device import Device, Driver, Retention
+from memenv.arrays import Array, tree_map
+from memenv.devices.device import Device, Driver, Read, ReadMoments, Retention, State
+from memenv.devices.protocol import parametric
 from memenv.devices.records import DeviceError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """Several nominal devices, equally likely; a fabricated chip is an ordinary `Device` with one array a parameter."""
+    """Several nominal devices, equally likely; a fabricated chip is an ordinary `Device` with one array a parameter.
+
+    Asked as a device itself, it answers with a row of cells, one of each nominal device: arrays (devices,).
+    """
 
     devices: tuple[Device, ...]
 
-    polarity_only = False
+    polarity_only = Device.polarity_only
+    pulse_channels = Device.pulse_channels
+    read_channels = Device.read_channels
+    not_compiled = Device.not_compiled
+    record = None  # but each device has one
 
     def __post_init__(self) -> None:
         if len(self.devices) < 2:
             raise DeviceError(f"a mixture of {len(self.devices)} devices: at least two are needed")
         for device in self.devices:
-            if not isinstance(device, Device):
-                raise DeviceError(f"a mixture takes parametric devices, {type(device).__name__} is not one")
+            parametric(device, "a mixture")
 
     @property
     def name(self) -> str:
@@ -43,8 +52,11 @@ class Mixture:
 
     def fabricate_of(self, choice: np.ndarray, rng: np.random.Generator, cells: int) -> Device:
         """A chip of `cells` cells of which cell i is of the device with the number choice[i]."""
+        return self._chosen(choice, [device.fabricate(rng, cells) for device in self.devices])
+
+    def _chosen(self, choice: np.ndarray, chips: Sequence[Device]) -> Device:
+        """The chip whose cell i is that of chips[choice[i]]."""
         retention = any(device.retention for device in self.devices)
-        chips = [_alike(device.fabricate(rng, cells), retention) for device in self.devices]
         chosen = [choice == number for number in range(len(chips) - 1)]
 
         def mix(*leaves: Any) -> Any:
@@ -54,7 +66,87 @@ class Mixture:
                 return leaves[0]
             return np.select(chosen, leaves[:-1], leaves[-1])
 
-        return tree_map(mix, *chips)
+        mixed: Device = tree_map(mix, *(_alike(chip, retention) for chip in chips))
+        return mixed
+
+    # -- the row of nominal devices ------------------------------------------------------------------------------------
+
+    @cached_property
+    def nominal(self) -> Device:
+        """A cell of each device, as a chip."""
+        return self._chosen(np.arange(len(self.devices)), self.devices)
+
+    @property
+    def g_min(self) -> Array:
+        """[S] conductance at x = 0."""
+        return self.nominal.g_min
+
+    @property
+    def g_max(self) -> Array:
+        """[S] conductance at x = 1."""
+        return self.nominal.g_max
+
+    @property
+    def x_lo(self) -> Array:
+        """[range] lower bound of the state."""
+        return self.nominal.x_lo
+
+    @property
+    def x_hi(self) -> Array:
+        """[range] upper bound of the state."""
+        return self.nominal.x_hi
+
+    @property
+    def read(self) -> Read:
+        """How the conductance is read."""
+        return self.nominal.read
+
+    def fresh(self, x: Array, noise: Array) -> State:
+        """`Device.fresh`, as all that follows of the device of the same name."""
+        return self.nominal.fresh(x, noise)
+
+    def pulse(self, state: State, amplitude: Array, width: Array, noise: Array, count: Array = 1.0) -> State:
+        """The state after pulses."""
+        return self.nominal.pulse(state, amplitude, width, noise, count)
+
+    def rest(self, state: State, seconds: Array) -> State:
+        """The state after a time without a pulse."""
+        return self.nominal.rest(state, seconds)
+
+    def sense(self, state: State, noise: Array) -> tuple[Array, State]:
+        """One read, and the state after it."""
+        return self.nominal.sense(state, noise)
+
+    def conductance(self, state: State) -> Array:
+        """True conductance [S]."""
+        return self.nominal.conductance(state)
+
+    def read_moments(self, state: State) -> ReadMoments:
+        """Mean and variance of a read."""
+        return self.nominal.read_moments(state)
+
+    def pulse_energy(self, before: Array, after: Array, amplitude: Array, width: Array) -> Array:
+        """Energy [J] of a pulse."""
+        return self.nominal.pulse_energy(before, after, amplitude, width)
+
+    def read_energy(self, g: Array) -> Array:
+        """Energy [J] of a read."""
+        return self.nominal.read_energy(g)
+
+    # -- as circuits that learn take it --------------------------------------------------------------------------------
+
+    @property
+    def retention(self) -> Retention | None:
+        """Relaxation and drift."""
+        return self.nominal.retention
+
+    def reference_pulse(self, up: Array, like: Array) -> tuple[Array, Array]:
+        """Signed amplitude [V] and width [s] of one reference pulse."""
+        return self.nominal.reference_pulse(up, like)
+
+    def mean_step(self, g: Array, up: Array) -> Array:
+        """Magnitude [S] of what a reference pulse changes in the mean of the devices."""
+        return sum(device.mean_step(g, up) for device in self.devices) / len(self.devices)
 
 
 def _alike(chip: Device, retention: bool) -> Device:

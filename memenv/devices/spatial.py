@@ -37,4 +37,6 @@ class SmoothNormals:
         point[0, 0] = 1.0
         blur = gaussian_filter(blur, (0, 0, self.reach, self.reach), mode="wrap")
         blur /= np.linalg.norm(gaussian_filter(point, self.reach, mode="wrap"))
-        return np.sqrt(self.common) * blur.reshape(shape) + np.sqrt(1 - self.common) * self.rng.standard_normal(shape)
+        own = self.rng.standard_normal(shape)
+        smooth: np.ndarray = np.sqrt(self.common) * blur.reshape(shape) + np.sqrt(1 - self.common) * own
+        return smooth

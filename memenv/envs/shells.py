@@ -43,10 +43,10 @@ def _checked_options(options: dict[str, Any] | None, task: Task, cells: int, *mo
 
 def _checked_action(action: Any, space: gym.Space[Any]) -> np.ndarray:
     """The action as an array of the shape of its space; the task looks at the values."""
-    action = _array("action", action)
-    if action.shape != space.shape:
-        raise TaskError(f"action has the shape {action.shape}, {space.shape} is needed")
-    return action
+    given = _array("action", action)
+    if given.shape != space.shape:
+        raise TaskError(f"action has the shape {given.shape}, {space.shape} is needed")
+    return given
 
 
 def _array(name: str, value: Any) -> np.ndarray:
@@ -142,7 +142,8 @@ class TaskEnv(gym.Env[Any, Any]):
 
     def action_masks(self) -> np.ndarray:
         """(menu,) bool, as sb3-contrib's MaskablePPO asks for it; of the discrete action modes."""
-        return self._runner.info()["action_mask"][0]
+        mask: np.ndarray = self._runner.info()["action_mask"][0]
+        return mask
 
     def render(self) -> Any:
         """An image (height, width, 3) uint8, or a text, of the episode so far."""

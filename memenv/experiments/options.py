@@ -84,9 +84,9 @@ def parse(kind: type, arguments: Sequence[str], program: str) -> Any:
 
 
 def _item(hint: Any) -> Any:
-    """The kind of a field's value, or of each of its values."""
+    """The kind of a field's value, or of each of its values; of several the first: the others are for Python alone."""
     kinds = [a for a in typing.get_args(hint) if a is not type(None) and a is not Ellipsis]
-    return kinds[0] if kinds else hint
+    return _item(kinds[0]) if kinds else hint
 
 
 def _read(kind: Any) -> Callable[[str], Any]:

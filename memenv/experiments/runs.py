@@ -18,7 +18,7 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import IO, Any
@@ -273,7 +273,18 @@ def described(config: Any) -> dict[str, Any]:
         for name, value in named.items()
     }
     content = {name: found for name, found in digests.items() if (any(found) if isinstance(found, list) else found)}
-    return {"config": json.loads(json.dumps(named, default=str)), "sha256": content}
+    return {"config": json.loads(json.dumps(named, default=_told)), "sha256": content}
+
+
+def _told(value: Any) -> Any:
+    """For JSON: the fields of an object, and of an array the SHA-256, so that devices of one name are told apart."""
+    if isinstance(value, np.ndarray):
+        return [*value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
+    if is_dataclass(value):  # without what it has cached
+        return {"kind": type(value).__qualname__} | {f.name: getattr(value, f.name) for f in fields(value)}
+    if hasattr(value, "__dict__"):
+        return {"kind": type(value).__qualname__} | vars(value)
+    return str(value)
 
 
 def _digest(value: Any) -> str | None:

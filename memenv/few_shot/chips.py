@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memenv.arrays import Array
+from memenv.devices.protocol import CellModel
 from memenv.learning.backprop import forward
 from memenv.learning.step import Adaptation, Counters, Layer, fabricate_layer, matrix, program
 
@@ -27,7 +28,7 @@ class Draws(NamedTuple):
 class Hardware:
     """A chip and the circuits around it: alike for whatever initialisations are compared."""
 
-    device: Any  # nominal
+    device: CellModel  # nominal
     devices_per_weight: int = 1  # plus devices, and as many minus devices
     pulsed: str = "both"  # which devices learn: "both", "set", "reset" or "plus"
     max_pulses: int = 10  # at most per device and step

@@ -14,7 +14,6 @@ import numpy as np
 from memenv.arrays import Array, is_zero, namespace, tree_map
 from memenv.compiler.counter_rng import Key
 from memenv.compiler.runtime import run
-from memenv.devices.device import Device
 from memenv.engine import Engine, EngineError, load_engine
 from memenv.few_shot.chips import Draws, Hardware
 from memenv.learning.backprop import cross_entropy, forward, weight_gradient
@@ -48,7 +47,7 @@ def fits(hardware: Hardware, tasks: int, weights: int, engine: str = "auto") -> 
 
 def not_compiled(hardware: Hardware) -> str:
     """The setting, if any, with which learning is no loop over weights: each cell has to get pulses of its own."""
-    if not isinstance(hardware.device, Device):
+    if hardware.device.not_compiled or hardware.device.devices:
         return f"device={hardware.device.name!r}"
     for name, simple in (("assume", "linear"), ("lines", False), ("accumulate", False)):
         if getattr(hardware, name) != simple:

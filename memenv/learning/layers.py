@@ -7,7 +7,6 @@ leading axes are a batch of layers, each on its own part of the chip.
 """
 
 import dataclasses
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -18,8 +17,8 @@ from memenv.arrays import Array, clip, floor_at, is_zero, namespace, tree_map
 from memenv.bounds import MOST, whole
 from memenv.crossbars.memory_budget import FEW, check_memory
 from memenv.devices.device import ReadMoments, State
-from memenv.devices.law import move
 from memenv.devices.mixture import Mixture
+from memenv.devices.protocol import CellModel, LearningModel, learning
 
 PASSES = 4  # over the devices of a weight, in which those that can move make up for those that cannot
 LEAST_VARIANCE = 1e-30  # [weight^2] keeps the derivative of its root finite where all inputs are zero
@@ -29,8 +28,8 @@ LEAST_VARIANCE = 1e-30  # [weight^2] keeps the derivative of its root finite whe
 class Layer:
     """The cells of a layer, what they hold, and what their user knows about them."""
 
-    device: Any  # the nominal device: what the user knows
-    chip: Any  # its fabricated cells, arrays (..., rows, outputs, devices): what the pulses meet
+    device: LearningModel  # the nominal device: what the user knows
+    chip: LearningModel  # its fabricated cells, arrays (..., rows, outputs, devices): what the pulses meet
     state: State  # of the cells
     scale: Array  # [1/S] weight of a conductance; (..., 1, 1) where chips are of several devices
     plus: int  # devices that raise a weight; all others lower it
@@ -74,7 +73,7 @@ def over_devices(cells: Array) -> Array:
 
 
 def fabricate_layer(
-    device: Any,
+    device: CellModel,
     rng: np.random.Generator,
     inputs: int,
     outputs: int,
@@ -116,8 +115,8 @@ def fabricate_layer(
     if kinds is not None and not (pair and isinstance(device, Mixture)):
         raise ValueError("kinds say which device of a mixture a chip of pairs is of: give a list of devices")
     if cells > FEW:
-        check_memory(device if kinds is None else device.devices[0], cells)
-    if kinds is None:
+        check_memory(device if kinds is None else device.devices[0], cells, device.pulse_channels)
+    if kinds is None or not isinstance(device, Mixture):
         fabricated = device.fabricate(rng, cells)
     else:
         fabricated = device.fabricate_of(np.repeat(kinds, cells // kinds.size), rng, cells)
@@ -128,14 +127,15 @@ def fabricate_layer(
 
 
 def blank_layer(
-    device: Any, chip: Any, x: Array, plus: int, w_max: float = 1.0, kinds: np.ndarray | None = None
+    device: CellModel, chip: CellModel, x: Array, plus: int, w_max: float = 1.0, kinds: np.ndarray | None = None
 ) -> Layer:
     """A layer of a chip whose cells `x` (..., rows, outputs, devices) are in no known state; arguments as above."""
-    g_min, g_max, *step = _known(device, kinds)
+    nominal = learning(device)
+    g_min, g_max, *step = _known(nominal, kinds)
     size = g_max - g_min
     return Layer(
-        device=device,
-        chip=chip,
+        device=nominal,
+        chip=learning(chip),
         state=State(x=x, age=0.0),
         scale=w_max / (0.5 * x.shape[-1] * (size if kinds is None else size[..., 0])),
         plus=plus,
@@ -274,49 +274,22 @@ def _noisy(mean: Array, driven: Array, variance: Array | None, noise: Array | No
 # -- what the user knows of the device ---------------------------------------------------------------------------------
 
 
-def nominal_step(device: Any, g: Array, up: Array) -> Array:
-    """Magnitude [S] of what one reference pulse, SET where `up`, changes in nominal cells at `g` (cells,) [S]."""
-    if isinstance(device, Mixture):
-        return sum(nominal_step(part, g, up) for part in device.devices) / len(device.devices)
-    xp, size = namespace(g), device.g_max - device.g_min
-    x = (g - device.g_min) / size
-    if device.polarity_only:
-        places, up_step, down_step = _measured_steps(device)
-        return size * np.where(up, np.interp(x, places, up_step), np.interp(x, places, down_step))
-    x = clip(x, device.x_lo, device.x_hi)
-    law = device.law(up, x)
-    return size * xp.abs(move(law, x, device.x_lo, device.x_hi, up, law.dose + 0.0 * x) - x)
-
-
-@functools.lru_cache(maxsize=8)
-def _measured_steps(device: Any) -> np.ndarray:
-    """(3, places) [range]: states, and the magnitude there of the mean SET and RESET step over all measured devices."""
-    steps = device.steps()
-    places = np.linspace(steps.x.min(), steps.x.max(), 201)
-    means = [
-        np.mean([np.interp(places, *curve) for curve in zip(steps.x, mean, strict=True)], axis=0) for mean in steps.mean
-    ]
-    return np.stack([places, *np.abs(means)])
-
-
-def _known(device: Any, kinds: np.ndarray | None) -> tuple[Array, ...]:
+def _known(device: LearningModel, kinds: np.ndarray | None) -> tuple[Array, ...]:
     """g_min, g_max, and what SET and RESET change at mid-range [S], of layers of these kinds (..., 1, 1, 1)."""
     if kinds is None:
-        return (*_nominal_range(device), *_both_steps(device))
-    g_min, g_max = np.transpose([_nominal_range(one) for one in device.devices])[:, kinds, None, None, None]
-    shares = [np.array(_both_steps(one)) / (one.g_max - one.g_min) for one in device.devices]
+        return (*_mean_range(device), *_both_steps(device))
+    own = [learning(one) for one in device.devices]
+    g_min, g_max = np.transpose([_mean_range(one) for one in own])[:, kinds, None, None, None]
+    shares = [np.array(_both_steps(one)) / (one.g_max - one.g_min) for one in own]
     return (g_min, g_max, *(share * (g_max - g_min) for share in np.exp(np.log(shares).mean(0))))
 
 
-def _both_steps(device: Any) -> tuple[float, float]:
+def _both_steps(device: LearningModel) -> tuple[float, float]:
     """What SET and RESET change at mid-range [S]."""
-    up, down = nominal_step(device, np.full(2, 0.5 * sum(_nominal_range(device))), np.array([True, False]))
+    up, down = device.mean_step(np.full(2, 0.5 * sum(_mean_range(device))), np.array([True, False]))
     return float(up), float(down)
 
 
-def _nominal_range(device: Any) -> tuple[float, float]:
+def _mean_range(device: LearningModel) -> tuple[float, float]:
     """g_min and g_max [S], of a mixture in the mean."""
-    if isinstance(device, Mixture):
-        ends = np.mean([_nominal_range(part) for part in device.devices], axis=0)
-        return float(ends[0]), float(ends[1])
-    return device.g_min, device.g_max
+    return float(np.mean(device.g_min)), float(np.mean(device.g_max))

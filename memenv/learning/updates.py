@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from memenv.arrays import Array, clip, floor_at, is_zero, namespace
+from memenv.arrays import Array, choose, clip, floor_at, is_zero, namespace
 from memenv.devices.device import State
 from memenv.devices.law import TINY
 from memenv.learning.backprop import cross_entropy, weight_gradient
-from memenv.learning.layers import Layer, nominal_step, share
-from memenv.learning.pulse_trains import Costs, Train, after, choose, costs
+from memenv.learning.layers import Layer, share
+from memenv.learning.pulse_trains import Costs, Train, after, costs
 
 Rounding = Callable[[Array, Array], Array]  # (dose, uniform in [0, 1)) -> pulses of the same sign; or zero
 ASSUMED = ("linear", "law")
@@ -232,7 +232,7 @@ def _step(layer: Layer, up: Array, sense: Sequence[Array] | None, config: Adapta
     if sense is None:
         return usual
     reading, _ = layer.chip.sense(layer.state, sense)
-    step = nominal_step(layer.device, reading, up)
+    step = layer.device.mean_step(reading, up)
     return namespace(step).where(step > LEAST_STEP * usual, step, LEAST_STEP * usual)
 
 

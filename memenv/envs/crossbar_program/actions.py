@@ -11,6 +11,7 @@ from gymnasium import spaces
 from memenv.crossbars.crossbar import Crossbar
 from memenv.crossbars.operations import Operations, cell_by_cell, one_line
 from memenv.devices.device import Driver
+from memenv.devices.protocol import CellModel
 from memenv.envs.pulse_actions import FAINT, PulseActions, volts
 from memenv.envs.task import TaskError
 
@@ -41,7 +42,7 @@ class CellActions:
         """Numbers that an action has for each cell."""
         return int(self.space.shape[-1])
 
-    def operations(self, action: np.ndarray, array: Crossbar, chip: Any, available: Maps) -> Operations:
+    def operations(self, action: np.ndarray, array: Crossbar, chip: CellModel, available: Maps) -> Operations:
         """What actions (arrays, rows, cols, 1 or 2) ask of the `available` cells of a chip.
 
         Raises:
@@ -61,7 +62,7 @@ class CellActions:
         magnitude = np.maximum(strength, FAINT)
         return np.where(signal > 0, magnitude, -magnitude), log_width, strength >= 0
 
-    def planned(self, meant: tuple[Any, Any, Any], array: Crossbar, chip: Any, available: Any) -> Operations:
+    def planned(self, meant: tuple[Any, Any, Any], array: Crossbar, chip: CellModel, available: Any) -> Operations:
         """The operations on the `available` cells of a chip; element-wise where the array is written cell by cell."""
         signal, log_width, wanted = meant
         amplitude, width = volts(signal, log_width, chip.driver)
@@ -91,7 +92,7 @@ class LineActions:
         """MultiDiscrete: line, place in the menu, and 0 or 1 for each of the line's cells."""
         return spaces.MultiDiscrete([self.lines, len(self.pulses.menu[0]), *[2] * self.across])
 
-    def operations(self, action: np.ndarray, array: Crossbar, chip: Any, available: Maps) -> Operations:
+    def operations(self, action: np.ndarray, array: Crossbar, chip: CellModel, available: Maps) -> Operations:
         """What actions (arrays, 2 + cells of a line) ask of the `available` cells of a chip.
 
         Raises:

@@ -20,7 +20,8 @@ class ProductError(NamedTuple):
     @property
     def total(self) -> np.ndarray:
         """(arrays,) [range] root mean square over inputs and columns."""
-        return np.sqrt((self.columns**2).mean(1))
+        total: np.ndarray = np.sqrt((self.columns**2).mean(1))
+        return total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +95,9 @@ class ProductTest:
         return None if isinstance(self.inputs, int | np.integer) else np.array(self.inputs, float)
 
     @cached_property
-    def _devices(self) -> tuple[Any, ...]:
-        return tuple(getattr(self.array.device, "devices", (self.array.device,)))
-
-    @cached_property
     def _span(self) -> tuple[float, float]:
         """[V] of random inputs."""
-        most = float(self._devices[0].read.voltage)
+        most = float(np.ravel(self.array.device.read.voltage)[0])
         return (-most if self.array.dac.signed else 0.0), most
 
     @cached_property
@@ -111,4 +108,4 @@ class ProductTest:
     @cached_property
     def _size(self) -> float:
         """[S] of the range, in the mean of the devices."""
-        return float(np.mean([device.g_max - device.g_min for device in self._devices]))
+        return float(np.mean(self.array.device.g_max - self.array.device.g_min))

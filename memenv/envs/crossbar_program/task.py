@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from memenv.arrays import Array
 from memenv.bounds import MANY, is_number, is_word, real, shown, whole
 from memenv.circuits.solver import Wires
 from memenv.crossbars.converters import Converter, CrossbarError
 from memenv.crossbars.crossbar import Crossbar, CrossbarState
 from memenv.crossbars.memory_budget import check_memory
 from memenv.crossbars.operations import Operations
-from memenv.devices.device import Device
+from memenv.devices.protocol import CellModel, DeviceSpec
 from memenv.envs.crossbar_program.actions import CellActions, LineActions, Maps
 from memenv.envs.crossbar_program.observation import ArrayObservation, ArrayView
 from memenv.envs.crossbar_program.product import ProductError, ProductTest
@@ -66,7 +67,7 @@ class CrossbarProgram:
         DeviceError: an unknown or impossible device.
     """
 
-    device: Any = "threshold"  # name, path, record, or a list of those: every cell is drawn from one of them
+    device: DeviceSpec = "threshold"  # name, path, record, or a list of those: every cell is drawn from one of them
     rows: int = 8
     cols: int = 8
     scheme: str = "1T1R"  # "1T1R", "V/2" or "V/3"
@@ -101,7 +102,7 @@ class CrossbarProgram:
             if field.name.startswith("weight_"):
                 object.__setattr__(self, field.name, real(field.name, getattr(self, field.name), 0, 1e300, TaskError))
         if self.width is not None:
-            drivers = [device.driver for device in self._devices]
+            drivers = [one.driver for one in self.array.device.devices or (self.array.device,)]
             least, most = max(d.width_min for d in drivers), min(d.width_max for d in drivers)
             good = is_number(self.width) and least <= self.width <= most
             self._check("width", good, f"None or {least:.3g} to {most:.3g} s")
@@ -140,16 +141,12 @@ class CrossbarProgram:
     @cached_property
     def array(self) -> Crossbar:
         """The nominal array."""
-        if self.crossbar is not None:
+        if isinstance(self.crossbar, Crossbar):
             return self.crossbar
         try:
             return Crossbar(**{name: getattr(self, name) for name in OF_CROSSBAR})
         except CrossbarError as error:
             raise TaskError(str(error)) from None
-
-    @cached_property
-    def _devices(self) -> tuple[Any, ...]:
-        return tuple(getattr(self.array.device, "devices", (self.array.device,)))
 
     @cached_property
     def actions(self) -> CellActions | LineActions:
@@ -202,8 +199,6 @@ class CrossbarProgram:
     @property
     def not_compiled(self) -> str:
         """The setting that the compiled engine does not run, if any."""
-        if not all(isinstance(device, Device) for device in self._devices):
-            return f"measured tables ({self.array.device.name})"
         for name in ("objective", "action"):
             if getattr(self, name) != "cells":
                 return f"{name}={getattr(self, name)!r}"
@@ -223,14 +218,14 @@ class CrossbarProgram:
 
     @cached_property
     def _verify_draws(self) -> tuple[Draw, ...]:
-        reads = NormalDraw("read", (self._devices[0].read_channels,), self.array.shape)
+        reads = NormalDraw("read", (self.array.device.read_channels,), self.array.shape)
         return (reads, *self.product_test.draws) if self.objective == "product" else (reads,)
 
-    def fabricate(self, rng: np.random.Generator, arrays: int) -> Any:
+    def fabricate(self, rng: np.random.Generator, arrays: int) -> CellModel:
         """A chip: one array of unknown cells for each environment."""
         return self.array.fabricate(rng, (arrays,))
 
-    def initial(self, chip: Any, noise: tuple[np.ndarray, ...], options: dict[str, Any]) -> ArrayEpisode:
+    def initial(self, chip: CellModel, noise: tuple[np.ndarray, ...], options: dict[str, Any]) -> ArrayEpisode:
         """Fresh episodes on a chip; states uniform in each cell's own range, targets uniform in `target_range`.
 
         Args:
@@ -296,7 +291,7 @@ class CrossbarProgram:
         before, was = episode.state, episode.seen
         nothing = np.zeros_like(episode.steps)
 
-        def fell(old: Maps, new: Maps) -> Float:
+        def fell(old: Maps, new: Maps) -> Any:
             return old.mean((1, 2)) - new.mean((1, 2))
 
         return Gains(
@@ -309,14 +304,15 @@ class CrossbarProgram:
             latency=state.latency - before.latency,
         )
 
-    def with_chip(self, episode: ArrayEpisode, chip: Any) -> ArrayEpisode:
+    def with_chip(self, episode: ArrayEpisode, chip: CellModel) -> ArrayEpisode:
         """The episodes with another chip."""
         return episode._replace(state=episode.state._replace(chip=chip))
 
     def terminated(self, episode: ArrayEpisode) -> np.ndarray:
         """(arrays,) bool: the objective is reached, no cell is open any more, or the steps are spent; never at once."""
         over = self._reached(episode) | ~self._open(episode).any((1, 2)) | (episode.steps >= self.max_steps)
-        return over & (episode.steps > 0)
+        ended: np.ndarray = over & (episode.steps > 0)
+        return ended
 
     def reward(self, episode: ArrayEpisode) -> dict[str, Float]:
         """The named reward terms of the last step, each (arrays,); their sum is the reward."""
@@ -381,11 +377,11 @@ class CrossbarProgram:
             info["product_error"] = seen.product.total
         return info
 
-    def siemens(self, chip: Any, x: Maps) -> Maps:
+    def siemens(self, chip: CellModel, x: Array) -> Array:
         """Conductances [S] of states [range]."""
         return chip.g_min + x * (chip.g_max - chip.g_min)
 
-    def fraction(self, chip: Any, g: Maps) -> Maps:
+    def fraction(self, chip: CellModel, g: Array) -> Array:
         """States [range] of conductances [S]."""
         return (g - chip.g_min) / (chip.g_max - chip.g_min)
 
@@ -394,16 +390,17 @@ class CrossbarProgram:
     def _open(self, episode: ArrayEpisode) -> Maps:
         """Cells that may be pulsed and, where cells are the objective, need to be."""
         left = episode.state.pulses < self.max_pulses
-        return left if self.objective == "product" else left & ~episode.seen.within
+        found: Maps = left if self.objective == "product" else left & ~episode.seen.within
+        return found
 
     def _reached(self, episode: ArrayEpisode) -> Any:
         seen = episode.seen
         return seen.within.all((1, 2)) if seen.product is None else seen.product.total <= self.tolerance
 
-    def _state_of(self, chip: Any, name: str, conductance: Any) -> Maps:
+    def _state_of(self, chip: CellModel, name: str, conductance: Any) -> Array:
         """x of conductances (arrays, rows, cols) that a user gave [S], within the range of every nominal device."""
         g = np.asarray(conductance, float)
-        low, high = max(d.g_min for d in self._devices), min(d.g_max for d in self._devices)
+        low, high = np.max(self.array.device.g_min), np.min(self.array.device.g_max)
         inside = (low <= g) & (g <= high)  # not true of NaN
         if not inside.all():
             row, col = np.argwhere(~inside)[0][-2:]

@@ -65,7 +65,8 @@ class LearningActions:
         signal = np.where(gain > 0, np.log(np.clip(gain, least, SPAN)) / np.log(SPAN), -1.0)
         rest = np.asarray(threshold) / MOST_THRESHOLD, np.asarray(share) - 1.0, np.where(stop, 1.0, 0.0)
         columns = [np.broadcast_to(part, len(signal)) for part in rest]
-        return np.clip(np.column_stack([signal, *columns]), -1.0, 1.0).astype(np.float32)
+        action: np.ndarray = np.clip(np.column_stack([signal, *columns]), -1.0, 1.0).astype(np.float32)
+        return action
 
 
 def of_the_worst(share: Float) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:

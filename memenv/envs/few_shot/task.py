@@ -11,8 +11,8 @@ from gymnasium import spaces
 from memenv.bounds import MANY, flag, is_word, real, shown, whole
 from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import check_room, memory_needed
-from memenv.devices.catalogue import load_device
-from memenv.devices.mixture import Mixture
+from memenv.devices.catalogue import Loaded
+from memenv.devices.protocol import learning
 from memenv.envs.few_shot.actions import Choice, Float, LearningActions, of_the_worst
 from memenv.envs.few_shot.episode import OF_LAYERS, LearningEpisode, Seen, Step
 from memenv.envs.few_shot.observation import LearningObservation, LearningView
@@ -39,7 +39,7 @@ class FewShot:
         ValueError: an unknown initialisation, or one that is missing or damaged.
     """
 
-    device: Any = DEVICES  # name, path, record, or a list of those: each chip is of one of them
+    device: Loaded = Loaded(DEVICES)  # name, path, record, or a list of those: each chip is of one of them
     init: str = "device-aware"  # "maml", "random" or the path of a .npz that memenv pretrain wrote
     network: str = "conv"  # a fixed encoder and a head that learns, or "mlp": all layers learn; of a path what it holds
     split: str = "train"  # glyphs to train agents on, or "test": others, to judge them
@@ -58,7 +58,7 @@ class FewShot:
     weight_energy: float = 0.0  # [1/J] reward for energy: minus this times it
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "device", load_device(self.device))
+        learning(self.device)
         for name, words in (("split", bank.SPLITS), ("network", bank.NETWORKS)):
             self._check(name, is_word(getattr(self, name), words), " or ".join(f'"{word}"' for word in words))
         good = self.characters is None or isinstance(self.characters, Characters)
@@ -85,8 +85,8 @@ class FewShot:
 
     def check_memory(self, tasks: int) -> None:
         """Refuses more chips than fit into the memory that is free, before anything is allocated."""
-        devices = getattr(self.device, "devices", (self.device,))
-        needed = max(memory_needed(device, tasks * self.cells) for device in devices)
+        devices = self.device.devices or (self.device,)
+        needed = max(memory_needed(device, tasks * self.cells, device.pulse_channels) for device in devices)
         try:
             check_room(needed, f"{tasks:,} chips of {self.cells:,} cells", "take fewer at a time, or fewer devices")
         except CrossbarError as error:
@@ -133,7 +133,8 @@ class FewShot:
     @cached_property
     def base_rates(self) -> np.ndarray:
         """(layers,) of gain one: the means over the initialisation's own steps."""
-        return self.start.rates.mean(0)
+        rates: np.ndarray = self.start.rates.mean(0)
+        return rates
 
     @cached_property
     def cells(self) -> int:
@@ -205,15 +206,16 @@ class FewShot:
 
     def fabricate(self, rng: np.random.Generator, tasks: int) -> tuple[Layer, ...]:
         """A fresh chip for each task; of several devices all cells of a chip are of the same."""
-        mixed = isinstance(self.device, Mixture)
-        kinds = rng.integers(len(self.device.devices), size=tasks) if mixed else None
+        kinds = rng.integers(len(self.device.devices), size=tasks) if self.device.devices else None
         sizes = (self.start.features, *(w.shape[1] for w in self.weights))
         chip = fresh_chip(self.hardware, rng, sizes, tasks, kinds)
         if self.know_stuck and np.ndim(chip[0].chip.x_hi):  # also where no cell happens to be stuck
             chip = tuple(one if one.good is not None else one.replace(good=np.ones_like(one.state.x)) for one in chip)
         return chip
 
-    def initial(self, chip: Any, noise: tuple[np.ndarray, ...], options: dict[str, Any]) -> LearningEpisode:
+    def initial(
+        self, chip: tuple[Layer, ...], noise: tuple[np.ndarray, ...], options: dict[str, Any]
+    ) -> LearningEpisode:
         """Fresh episodes on chips, with the network's weights written to them; noise as `initial_draws` says.
 
         Raises:

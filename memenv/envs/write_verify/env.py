@@ -99,7 +99,8 @@ class WriteVerifyEnv(TaskEnv):
 
     Arguments:
         device: name of a preset (see `memenv devices`), path of a record (.json) or of a measured table (.npz), a
-            `Device`, or a list of those, from which every cell's device is drawn.
+            `Device`, an object of a class of your own that answers `CellModel`, or a list of the parametric ones, from
+            which every cell's device is drawn.
         tolerance: half-width of the accepted band; tolerance_unit: "range" (of g_max - g_min) or "S".
         action: "continuous" or "discrete"; levels: amplitudes and widths of the menu, for each polarity.
         give_up: whether giving up is an action.

@@ -4,14 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memenv.devices.device import Device, State
+from memenv.devices.device import State
+from memenv.devices.protocol import CellModel
 from memenv.envs.pulse_actions import Float
 
 
 class Episode(NamedTuple):
     """Everything about the cells' current episodes; arrays (cells,) unless said otherwise."""
 
-    chip: Device
+    chip: CellModel
     cell: State
     target: Float  # [range]
     reading: Float  # [range] the last read

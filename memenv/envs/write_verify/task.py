@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from memenv.arrays import put, take
+from memenv.arrays import Array, put, take
 from memenv.bounds import MANY, flag, is_number, is_row, is_word, real, shown, whole
 from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
-from memenv.devices.catalogue import load_device
-from memenv.devices.device import Device, Driver
+from memenv.devices.catalogue import Loaded
+from memenv.devices.device import Driver
+from memenv.devices.protocol import CellModel
 from memenv.envs.pulse_actions import Float, PulseActions, volts
 from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw, check_target_range
 from memenv.envs.write_verify.episode import OF_ONE_STEP, Episode
@@ -34,7 +35,7 @@ class WriteVerify:
         DeviceError: an unknown or impossible device.
     """
 
-    device: Any = "threshold"  # name, path, record, or a list of those: domain randomisation
+    device: Loaded = Loaded("threshold")  # name, path, record, or a list of those: domain randomisation
     tolerance: float = 0.02  # half-width of the target band ...
     tolerance_unit: str = "range"  # ... as a fraction of g_max - g_min ("range") or in siemens ("S")
     action: str = "continuous"  # or "discrete"
@@ -52,7 +53,6 @@ class WriteVerify:
     weight_false_acceptance: float = 1.0  # reward for a false one: minus this
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "device", load_device(self.device))
         self._check("tolerance", is_number(self.tolerance) and self.tolerance > 0, "a number > 0")
         for name, words in (("tolerance_unit", ("range", "S")), ("action", ("continuous", "discrete"))):
             self._check(name, is_word(getattr(self, name), words), " or ".join(f'"{word}"' for word in words))
@@ -79,7 +79,7 @@ class WriteVerify:
                 f"tolerance is {self.tolerance!r}: {widest:.3g} of the range leaves no room for targets "
                 f"in {low} to {high}"
             )
-        noise = max(d.read.noise + 0.5 * d.read.telegraph for d in self._devices)
+        noise = float(np.max(self.device.read.noise + 0.5 * self.device.read.telegraph))
         if float(np.min(self.tolerance_x)) < noise:
             warnings.warn(
                 f"tolerance {self.tolerance!r} ({self.tolerance_unit}) is below the read noise, {noise:.3g} of the "
@@ -92,7 +92,8 @@ class WriteVerify:
         if cells > FEW:
             steps = 8 * cells * (self.rounds + 2 * self.history * self.observations.features)
             advice = "take fewer cells at a time"
-            needed = max(memory_needed(device, cells) for device in self._devices) + steps
+            devices = self.device.devices or (self.device,)
+            needed = max(memory_needed(device, cells, device.pulse_channels) for device in devices) + steps
             try:
                 check_room(needed, f"{cells:,} cells of {self.device.name}", advice)
             except CrossbarError as error:
@@ -110,16 +111,9 @@ class WriteVerify:
         return self.max_pulses * self.rounds
 
     @cached_property
-    def _devices(self) -> tuple[Any, ...]:
-        return tuple(getattr(self.device, "devices", (self.device,)))
-
-    @cached_property
     def tolerance_x(self) -> Any:
         """Tolerance [range]; for a list of devices with a tolerance in siemens an array (devices,)."""
-        if self.tolerance_unit == "range":
-            return self.tolerance
-        sizes = np.array([device.g_max - device.g_min for device in self._devices])
-        return self.tolerance / sizes if len(sizes) > 1 else float(self.tolerance / sizes[0])
+        return self.tolerance_of(self.device)
 
     @cached_property
     def observations(self) -> CellObservation:
@@ -177,32 +171,34 @@ class WriteVerify:
     # -- the process -------------------------------------------------------------------------------------------------
 
     of_one_step: tuple[str, ...] = field(init=False, default=OF_ONE_STEP)
-    initial_draws: tuple[Draw, ...] = field(
-        init=False, default=(UniformDraw("task", (2,)), NormalDraw("cycle", (2,)), NormalDraw("read", (2,)))
-    )
+
+    @cached_property
+    def initial_draws(self) -> tuple[Draw, ...]:
+        """Noise of a start: start and target, resting cell, first read."""
+        return UniformDraw("task", (2,)), NormalDraw("cycle", (2,)), NormalDraw("read", (self.device.read_channels,))
 
     @cached_property
     def step_draws(self) -> tuple[Draw, ...]:
         """Noise of one step: pulse, verify reads, next target."""
-        reads = NormalDraw("read", (1 + self.confirm_reads, self._devices[0].read_channels))
-        pulse = NormalDraw("cycle", (self._devices[0].pulse_channels,))
+        reads = NormalDraw("read", (1 + self.confirm_reads, self.device.read_channels))
+        pulse = NormalDraw("cycle", (self.device.pulse_channels,))
         return (pulse, reads, UniformDraw("task", (1,))) if self.rounds > 1 else (pulse, reads)
 
     @property
     def not_compiled(self) -> str:
         """The setting that the compiled engine does not run, if any."""
-        if not all(isinstance(device, Device) for device in self._devices):
-            return f"measured tables ({self.device.name})"
+        if self.device.not_compiled:
+            return self.device.not_compiled
         for name, simple in (("history", 1), ("confirm_reads", 0)):
             if getattr(self, name) != simple:
                 return f"{name}={getattr(self, name)}"
         return ""
 
-    def fabricate(self, rng: np.random.Generator, cells: int) -> Device:
+    def fabricate(self, rng: np.random.Generator, cells: int) -> CellModel:
         """A chip: one unknown cell for each environment."""
         return self.device.fabricate(rng, cells)
 
-    def initial(self, chip: Device, noise: tuple[np.ndarray, ...], options: dict[str, Any]) -> Episode:
+    def initial(self, chip: CellModel, noise: tuple[np.ndarray, ...], options: dict[str, Any]) -> Episode:
         """Fresh episodes on a chip; start uniform in the cell's own range, target uniform in `target_range`.
 
         Args:
@@ -213,7 +209,7 @@ class WriteVerify:
         episode = self.begin(chip, noise, options)
         return episode._replace(history=self.observations.remember(None, self.shown(episode)))
 
-    def begin(self, chip: Device, noise: Sequence[Any], options: dict[str, Any]) -> Episode:
+    def begin(self, chip: CellModel, noise: Sequence[Any], options: dict[str, Any]) -> Episode:
         """`initial` but for the history; element-wise, without options also on terms of the compiled engine."""
         uniform, cell_noise, read_noise = noise
         zero, never = np.zeros_like(uniform[0]), np.zeros_like(uniform[0], bool)
@@ -318,13 +314,14 @@ class WriteVerify:
             history=None,
         )
 
-    def with_chip(self, episode: Episode, chip: Any) -> Episode:
+    def with_chip(self, episode: Episode, chip: CellModel) -> Episode:
         """The episodes with another chip."""
         return episode._replace(chip=chip)
 
     def terminated(self, episode: Episode) -> np.ndarray:
         """(cells,) bool: the last target was accepted, the cell was given up, or the budget for the target is spent."""
-        return (episode.rounds_left < 0) | episode.gave_up | (episode.spent >= self.max_pulses)
+        over: np.ndarray = (episode.rounds_left < 0) | episode.gave_up | (episode.spent >= self.max_pulses)
+        return over
 
     def reward(self, episode: Episode) -> dict[str, Float]:
         """The named reward terms of the last step, each (cells,); their sum is the reward."""
@@ -369,15 +366,15 @@ class WriteVerify:
         newest = self.observations.newest(observation)
         return self.actions.masks(newest[:, 2], newest[:, 3])
 
-    def tolerance_of(self, chip: Device) -> Any:
+    def tolerance_of(self, chip: CellModel) -> Any:
         """Tolerance of each cell [range]."""
         return self.tolerance if self.tolerance_unit == "range" else self.tolerance / (chip.g_max - chip.g_min)
 
-    def siemens(self, chip: Device, x: Float) -> Float:
+    def siemens(self, chip: CellModel, x: Array) -> Array:
         """Conductances (cells,) [S] of states (cells,) [range]."""
         return chip.g_min + x * (chip.g_max - chip.g_min)
 
-    def fraction(self, chip: Device, g: Float) -> Float:
+    def fraction(self, chip: CellModel, g: Array) -> Array:
         """States (cells,) [range] of conductances (cells,) [S]."""
         return (g - chip.g_min) / (chip.g_max - chip.g_min)
 
@@ -388,19 +385,20 @@ class WriteVerify:
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
-    def _draw_target(self, chip: Device, reading: Float, uniform: Float) -> Float:
+    def _draw_target(self, chip: CellModel, reading: Float, uniform: Float) -> Float:
         """Targets uniform in `target_range` outside CLEARANCE tolerances of the read, from uniforms (cells,)."""
         low, high = self.target_range
         gap = CLEARANCE * self.tolerance_of(chip)
         below = np.clip(reading - gap, low, high)
         above = np.clip(reading + gap, low, high)
         place = low + uniform * (high - low - (above - below))
-        return np.where(place < below, place, place + (above - below))
+        target: Float = np.where(place < below, place, place + (above - below))
+        return target
 
-    def _state_of(self, chip: Device, name: str, conductance: Any) -> Float:
+    def _state_of(self, chip: CellModel, name: str, conductance: Any) -> Array:
         """x of conductances that a user gave [S], within the range of every nominal device."""
         g = np.asarray(conductance, float)
-        low, high = max(d.g_min for d in self._devices), min(d.g_max for d in self._devices)
+        low, high = np.max(self.device.g_min), np.min(self.device.g_max)
         inside = (low <= g) & (g <= high)  # not true of NaN
         if not inside.all():
             raise TaskError(

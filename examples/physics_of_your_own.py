@@ -1,0 +1,91 @@
+"""A device with physics of its own: write a frozen dataclass that answers `CellModel`, and use it wherever presets are.
+
+This one drifts as in the VTEAM model (Kvatinsky et al., IEEE TCAS-II 62, 786 (2015), 10.1109/TCSII.2015.2433536): above
+a threshold the state moves with a power of the excess voltage, under a window, here with log-normal noise.
+"""
+
+import dataclasses
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from agents.classical.write_verify import HistoryInverse
+from agents.comparison import CompareConfig, compare, text_table
+from agents.training import TrainConfig, train
+from memenv import Driver, Read, State, WriteVerify
+from memenv.devices import ReadMoments
+from memenv.envs import WriteVerifyEnv, WriteVerifyVectorEnv
+
+QUICK = "MEMENV_QUICK" in os.environ
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vteam:
+    name: str = "vteam"
+    g_min: float = 1e-6  # [S]
+    g_max: float = 1e-4  # [S]
+    speed: float | np.ndarray = 1e4  # [1/s] at twice the threshold
+    threshold: float | np.ndarray = 0.6  # [V]
+    driver: Driver = Driver(set_min=0.6, set_max=1.8, reset_min=0.6, reset_max=1.8, width_min=1e-6, width_max=1e-4)
+    read: Read = Read(noise=0.005)
+    x_lo, x_hi = 0.0, 1.0
+    polarity_only, pulse_channels, read_channels = False, 1, 1
+    not_compiled, record, devices = "", None, ()  # "": element-wise NumPy, which engine="numba" compiles as well
+
+    def fabricate(self, rng, cells):
+        own = rng.standard_normal((2, cells))
+        speed, threshold = self.speed * np.exp(0.3 * own[0]), self.threshold * np.exp(0.05 * own[1])
+        return dataclasses.replace(self, speed=speed, threshold=threshold)
+
+    def fresh(self, x, noise):
+        return State(x=x, age=0.0 * x)
+
+    def pulse(self, state, amplitude, width, noise, count=1.0):
+        excess = np.maximum(np.abs(amplitude) / self.threshold - 1, 0.0)
+        step = self.speed * excess**3 * width * count * np.exp(0.2 * noise[0])
+        left = np.where(amplitude > 0, 1 - state.x, -state.x)  # the window: dx/ds = left, integrated
+        return state._replace(x=state.x - left * np.expm1(-step), age=0.0 * state.x)
+
+    def rest(self, state, seconds):
+        return state._replace(age=state.age + seconds)
+
+    def conductance(self, state):
+        return self.g_min + state.x * (self.g_max - self.g_min)
+
+    def sense(self, state, noise):
+        return self.conductance(state) + self.read.noise * (self.g_max - self.g_min) * noise[0], state
+
+    def read_moments(self, state):
+        return ReadMoments(self.conductance(state), (self.read.noise * (self.g_max - self.g_min)) ** 2 + 0.0 * state.x)
+
+    def pulse_energy(self, before, after, amplitude, width):
+        return 0.5 * (before + after) * amplitude**2 * width
+
+    def read_energy(self, g):
+        return g * self.read.voltage**2 * self.read.duration
+
+
+mine, folder = Vteam(), Path(tempfile.mkdtemp())
+
+env = WriteVerifyEnv(device=mine)
+env.reset(seed=0)
+observation = env.step(np.array([0.5, 0.0, -1.0], np.float32))[0]
+print(f"one cell: a SET pulse took it to x = {observation[0]:.3f}, target {observation[1]:.3f}")
+envs = WriteVerifyVectorEnv(1000, device=mine)
+envs.reset(seed=0)
+print(f"a thousand cells: observations {envs.step(envs.action_space.sample())[0].shape}")
+
+try:
+    HistoryInverse(task=WriteVerify(device=mine))
+except ValueError as error:
+    print(f"what inverts the law of a record says so: {error}")
+
+steps, cells, trials = (2_048, 100, 4) if QUICK else (60_000, 500, 20)
+print(f"training by PPO for {steps} steps, too few to be good, then tuning and comparing ...")
+train(TrainConfig(device=(mine,), algo="ppo", steps=steps, evaluations=1, evaluation_cells=cells, out=folder / "ppo"))
+rivals = "constant", "ispp", "ispp-shrinking", "vipi", str(folder / "ppo" / "policy.npz")
+rows = compare(CompareConfig(device=(mine,), controllers=rivals, cells=cells, trials=trials, out=folder / "comparison"))
+print(text_table(rows), f"\nwritten: {folder}", sep="\n")
