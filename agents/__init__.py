@@ -1,17 +1,31 @@
-"""Who decides: classical controllers, the Bayesian one, the clairvoyant bound, learned policies."""
+"""Whoever decides: controllers and learned policies, their tuning and training, and comparisons on the same cells."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from memenv.lazy import lazily
 
 if TYPE_CHECKING:
-    from agents.library import load_policy
+    from agents.comparison import CompareConfig, compare, text_table
+    from agents.evaluation import Outcomes, evaluate
+    from agents.library import controller, controllers, load_policy
+    from agents.policy import Policy
+    from agents.training import TrainConfig, train
+    from agents.tuning import Tuned, tune
 
-__all__ = ["load_policy"]
+# fmt: off
+__all__ = [
+    "CompareConfig", "Outcomes", "Policy", "TrainConfig", "Tuned", "compare", "controller", "controllers", "evaluate",
+    "load_policy", "text_table", "train", "tune",
+]
 
-
-def __getattr__(name: str) -> Any:
-    """`load_policy`, imported when it is asked for: the package is also that of modules which need far less."""
-    if name == "load_policy":
-        from agents.library import load_policy
-
-        return load_policy
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__,
+    {
+        "agents.comparison": ("CompareConfig", "compare", "text_table"),
+        "agents.evaluation": ("Outcomes", "evaluate"),
+        "agents.library": ("controller", "controllers", "load_policy"),
+        "agents.policy": ("Policy",),
+        "agents.training": ("TrainConfig", "train"),
+        "agents.tuning": ("Tuned", "tune"),
+    },
+)

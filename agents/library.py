@@ -5,16 +5,51 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from agents.classical.bayes import Bayesian, Clairvoyant
 from agents.classical.optimum import TableOptimum
-from agents.controllers import CONTROLLERS, controller, controllers
+from agents.classical.write_verify import (
+    ISPP,
+    ConstantPulse,
+    HistoryInverse,
+    NominalInverse,
+    ShrinkingISPP,
+    VoltageIncrementalPI,
+)
 from agents.policy import SB3_FORMAT, Policy
 from agents.predictor.policy import load_pulse_predictor
 from memenv.devices.protocol import parametric
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.files import load_card
 
+CONTROLLERS: dict[str, type[Any]] = {
+    "constant": ConstantPulse,
+    "ispp": ISPP,
+    "ispp-shrinking": ShrinkingISPP,
+    "vipi": VoltageIncrementalPI,
+    "nominal": NominalInverse,
+    "history": HistoryInverse,
+    "bayes": Bayesian,
+    "clairvoyant": Clairvoyant,
+}
 GENERALIST = "generalist"
 OPTIMUM = "optimum"
+
+
+def controllers() -> tuple[str, ...]:
+    """The names of the hand-written controllers, the clairvoyant bound last."""
+    return tuple(CONTROLLERS)
+
+
+def controller(name: str, task: WriteVerify) -> Policy:
+    """The controller of a name, with its default parameters, for a task.
+
+    Raises:
+        ValueError: no controller has that name.
+    """
+    if name not in CONTROLLERS:
+        raise ValueError(f"unknown controller {name!r}; known are {', '.join(CONTROLLERS)}")
+    found: Policy = CONTROLLERS[name](task=task)
+    return found
 
 
 def shipped() -> tuple[str, ...]:

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.stats import qmc
 from tqdm import tqdm
 
-from agents.controllers import controller, controllers
 from agents.evaluation import TUNING, evaluate
+from agents.library import controller, controllers
 from memenv.bounds import MANY, MOST_SEED
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse

@@ -21,8 +21,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import trim_mean
 
-from agents.controllers import controller
 from agents.evaluation import TUNING, evaluate
+from agents.library import controller
 from agents.training import EVALUATION_SEED, TrainConfig, checkpoint_file, train
 from agents.tuning import tune
 from memenv import WriteVerify

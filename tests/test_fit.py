@@ -16,7 +16,7 @@ from memenv.devices.records import DeviceError, from_json, to_json
 from memenv.fitting.estimation import values
 from memenv.fitting.plots import plot
 from memenv.fitting.pulse_data import PulseData, read_csv
-from memenv.fitting.trains import Fit, fit, read_data
+from memenv.fitting.trains import Fit, fit, read_pulses
 
 PULSE = {"amplitude": 1.0, "width": 1e-6, "threshold": 0.5, "slope": 0.1}
 DEVICE = Device(
@@ -288,7 +288,7 @@ def test_microsiemens_given_as_siemens_are_warned_of(tmp_path: Path) -> None:
 
 def test_tables_are_read_one_at_a_time() -> None:
     with pytest.raises(DeviceError, match="one file at a time"):
-        read_data("a.npz", "b.npz")
+        read_pulses("a.npz", "b.npz")
 
 
 # -- measured devices --------------------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ def test_half_of_the_measured_trains_predicts_the_other_half(published: Path) ->
 
 
 def test_the_shipped_record_of_the_enode_tables_is_what_the_fit_returns(published: Path) -> None:
-    found = fit(read_data(published / "sandia" / "enode_dg_tables.npz"))
+    found = fit(read_pulses(published / "sandia" / "enode_dg_tables.npz"))
     shipped = load_device("enode-sandia")
     for name in found.errors:
         assert values(found.device, (name,)) == pytest.approx(values(shipped, (name,)), rel=0.01, abs=1e-9), name

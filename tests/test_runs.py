@@ -513,7 +513,7 @@ class Found:
 @pytest.fixture
 def pulses(monkeypatch):
     """Data that can be read."""
-    monkeypatch.setattr(fit_command, "read_data", lambda *_, **__: None)
+    monkeypatch.setattr(fit_command, "read_pulses", lambda *_, **__: None)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from memenv.lazy import lazily
 
 if TYPE_CHECKING:
     from memenv.fitting.pulse_data import PulseData
-    from memenv.fitting.trains import Fit, fit, read_data
+    from memenv.fitting.trains import Fit, fit, read_pulses
 
-__all__ = ["Fit", "PulseData", "fit", "read_data"]
+__all__ = ["Fit", "PulseData", "fit", "read_pulses"]
 
 __getattr__ = lazily(
-    __name__, {"memenv.fitting.pulse_data": ("PulseData",), "memenv.fitting.trains": ("Fit", "fit", "read_data")}
+    __name__, {"memenv.fitting.pulse_data": ("PulseData",), "memenv.fitting.trains": ("Fit", "fit", "read_pulses")}
 )

@@ -9,7 +9,7 @@ from memenv.devices.records import to_json
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import OutputOptions, check_picture, new_file
 from memenv.files import write_whole
-from memenv.fitting.trains import fit, read_data
+from memenv.fitting.trains import fit, read_pulses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> None:
     with ExitStack() as places:
         for path in (config.out, config.plot) if config.plot else (config.out,):
             places.enter_context(new_file(path, config.overwrite))
-        data = read_data(*config.data, read_voltage=config.read_voltage)
+        data = read_pulses(*config.data, read_voltage=config.read_voltage)
         name = config.name or config.out.stem
         found = fit(data, name=name, source=config.source, g_min=config.g_min, g_max=config.g_max)
         print(found.report())

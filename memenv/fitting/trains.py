@@ -59,7 +59,7 @@ class Fit:
         return "\n".join([*lines, "", *(f"- {remark}" for remark in self.remarks)])
 
 
-def read_data(*paths: str | Path, read_voltage: float = 0.1) -> PulseData | TableDevice:
+def read_pulses(*paths: str | Path, read_voltage: float = 0.1) -> PulseData | TableDevice:
     """Pulse trains of CSV files, or the measured tables of one .npz file."""
     if not any(Path(path).suffix == ".npz" for path in paths):
         return read_csv(*paths, read_voltage=read_voltage)
