@@ -1,26 +1,26 @@
 """A programming policy for your own device: write or fit a record, train by gradients through it, compare.
 
-The record is that of `examples/your_own_device.py` in kind; put the path of your own in its place.
+The record is a preset with more mismatch; put your own in its place: `memenv.load_device("mine.json")`.
 """
 
 import os
 import tempfile
 from pathlib import Path
 
-from memenv import Mismatch, load_device, to_json
-from memenv.__main__ import main
+from agents import CompareConfig, TrainConfig, compare, text_table, train
+from memenv import Device, Mismatch, load_device
 
 QUICK = "MEMENV_QUICK" in os.environ
 
 folder = Path(tempfile.mkdtemp())
-mine = load_device("alox-hfo2").replace(name="mine", mismatch=Mismatch(rate=0.4, x_lo=0.05, x_hi=0.05))
-(folder / "mine.json").write_text(to_json(mine))
+preset = load_device("alox-hfo2")
+assert isinstance(preset, Device)
+mine = preset.replace(name="mine", mismatch=Mismatch(rate=0.4, x_lo=0.05, x_hi=0.05))
 
-steps = ["--steps", "5", "--envs", "64", "--evaluations", "1"] if QUICK else []
-train = ["train", "--device", str(folder / "mine.json"), "--algo", "pulse", "--out", str(folder / "policy")]
-assert main([*train, *steps]) == 0
+steps = {"steps": 5, "envs": 64, "evaluations": 1} if QUICK else {}
+best = train(TrainConfig(device=(mine,), algo="pulse", out=folder / "policy", **steps))
+print(f"on its evaluation cells: {best['pulses']:.2f} pulses, success {best['success']:.1%}")
 
-cells = ["--cells", "100", "--trials", "5"] if QUICK else []
-rivals = f"ispp,history,{folder / 'policy' / 'policy.npz'},clairvoyant"
-compare = ["compare", "--device", str(folder / "mine.json"), "--controllers", rivals]
-assert main([*compare, *cells, "--out", str(folder / "comparison")]) == 0
+cells = {"cells": 100, "trials": 5} if QUICK else {}
+rivals = ("ispp", "history", str(folder / "policy" / "policy.npz"), "clairvoyant")
+print(text_table(compare(CompareConfig(device=(mine,), controllers=rivals, out=folder / "comparison", **cells))))

@@ -1,6 +1,6 @@
 """From pulse measurements to a programming scheme: write a CSV as a lab would, fit it, compare controllers on the fit.
 
-Here the measurements are simulated; with your own, the two commands at the end are all there is to do.
+Here the measurements are simulated; with your own, the lines at the end are all there is to do.
 """
 
 import csv
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from memenv import load_device
-from memenv.__main__ import main
+from agents import CompareConfig, compare, text_table
+from memenv import Mismatch, fit, load_device, read_pulses
 
 QUICK = "MEMENV_QUICK" in os.environ
 
@@ -20,7 +20,7 @@ def measure(path: Path, devices: int = 4, trains: int = 6, pulses: int = 60) -> 
     """Trains of SET pulses, then of RESET pulses, on several devices, as a long CSV."""
     rng = np.random.default_rng(0)
     truth = load_device("alox-hfo2").replace(name="lab")
-    chip = truth.replace(mismatch=type(truth.mismatch)(rate=0.2)).fabricate(rng, devices)
+    chip = truth.replace(mismatch=Mismatch(rate=0.2)).fabricate(rng, devices)
     state = chip.fresh(np.zeros(devices), rng.standard_normal((2, devices)))
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -39,13 +39,8 @@ def measure(path: Path, devices: int = 4, trains: int = 6, pulses: int = 60) -> 
 
 folder = Path(tempfile.mkdtemp())
 measure(folder / "pulses.csv")
-assert (
-    main(["fit", str(folder / "pulses.csv"), "-o", str(folder / "mydevice.json"), "--plot", str(folder / "fit.png")])
-    == 0
-)
-size = ["--cells", "100", "--trials", "5"] if QUICK else []
-names = ["--controllers", "ispp,history,clairvoyant"]
-assert (
-    main(["compare", "--device", str(folder / "mydevice.json"), *names, "--out", str(folder / "comparison"), *size])
-    == 0
-)
+found = fit(read_pulses(folder / "pulses.csv"), name="mydevice")
+print(found.report())
+size = {"cells": 100, "trials": 5} if QUICK else {}
+names = ("ispp", "history", "clairvoyant")
+print(text_table(compare(CompareConfig(device=(found.device,), controllers=names, out=folder / "comparison", **size))))

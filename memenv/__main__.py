@@ -1,6 +1,6 @@
 """The command line: a table of subcommands, whose modules are loaded only when they are called."""
 
-import importlib
+import importlib.util
 import os
 import signal
 import sys
@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 TRACEBACK = "MEMENV_TRACEBACK"  # set, errors are shown with where they came from
@@ -71,9 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ImportError as error:
-        missing = (error.name or str(error)).partition(".")[0]
-        advice = "install it with the extras: pip install 'memenv[all]'"
-        print(f"memenv {words[0]}: {missing} is missing; {advice}", file=sys.stderr)
+        print(f"memenv {words[0]}: {_shadowed() or _missing(error)}", file=sys.stderr)
         return 2
     except Exception as error:
         if os.environ.get(TRACEBACK):
@@ -81,6 +80,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"memenv {words[0]}: {_said(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _shadowed() -> str:
+    """What is to be said if a package of another project stands before `agents` or `metalearn`, else empty."""
+    for name in ("agents", "metalearn"):
+        spec = importlib.util.find_spec(name)
+        places = list(spec.submodule_search_locations or ()) if spec else []
+        if places and Path(places[0]).resolve().parent != Path(__file__).resolve().parents[1]:
+            return (
+                f"{places[0]} is another package than memenv's {name}, and is found before it: uninstall it, or run "
+                "memenv where it does not lie on Python's path"
+            )
+    return ""
+
+
+def _missing(error: ImportError) -> str:
+    package = (error.name or str(error)).partition(".")[0]
+    return f"{package} is missing; install it with the extras: pip install 'memenv[all]'"
 
 
 def _said(error: Exception) -> str:

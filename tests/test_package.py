@@ -1,6 +1,7 @@
 """The package as a whole: what stands on what, and what importing it costs."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -57,6 +58,18 @@ def test_no_derivative_at_a_bound_is_left_to_torch(package):
     for path in sorted((ROOT / package).rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"clamp|\b(xp|torch)\.(clip|maximum|minimum|fmax|fmin)\b", text), path
+
+
+def test_a_package_that_shadows_ours_is_named(tmp_path):
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "__init__.py").write_text("import openai\n")
+    paths = os.pathsep.join(map(str, (tmp_path, ROOT)))
+    run = subprocess.run(
+        [sys.executable, "-m", "memenv", "tune", "--trials", "1"],
+        capture_output=True, text=True, cwd=tmp_path, check=False, env=os.environ | {"PYTHONPATH": paths},
+    )  # fmt: skip
+    assert run.returncode == 2 and "openai" not in run.stderr
+    assert f"{tmp_path / 'agents'} is another package than memenv's agents" in run.stderr
 
 
 def test_the_package_states_that_it_is_typed():
