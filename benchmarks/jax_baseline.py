@@ -1,13 +1,14 @@
 """The same text of the physics under JAX: what a general array compiler makes of it, beside memenv's loop.
 
-    python -m venv /tmp/jax && /tmp/jax/bin/pip install "memenv[numba]" jax
-    taskset -c 0 /tmp/jax/bin/python benchmarks/jax_baseline.py
+    python -m venv .venv-jax && .venv-jax/bin/pip install -e ".[numba]" jax
+    OMP_NUM_THREADS=1 taskset -c 0 .venv-jax/bin/python benchmarks/jax_baseline.py
 
 JAX is no dependency of memenv. memenv/devices/law.py and device.py run as they stand: `memenv.arrays`, the seam through
 which they reach NumPy or torch, is made to serve jax.numpy here. A pulse and a read of each cell of the preset
 "threshold" with mismatch, in single precision, jitted whole with the state donated; normals are `jax.random`'s
-(threefry), of those channels alone that the device asks for. Before anything is timed, JAX must give NumPy's numbers
-from the same normals. JAX takes the cores that it is given: `taskset` says which.
+(threefry), of those channels alone that the device asks for; in the last row they are given as arrays and cost their
+way through memory only. Before anything is timed, JAX must give NumPy's numbers from the same normals. The rows are
+measured in turn, on the cores that the process is given: `taskset` says which.
 """
 
 import argparse
@@ -29,11 +30,12 @@ from memenv.engine import load_engine
 try:
     import jax
     import jax.numpy as jnp
-except ImportError:
-    sys.exit('this benchmark needs JAX: pip install jax, best in an environment of its own beside "memenv[numba]"')
+    import numba
+except ImportError as error:
+    sys.exit(f'{error}: this benchmark needs an environment of its own, see its docstring')
 
 SIZES = (65_536, 1_048_576)
-REPEATS = 5  # of all rows in turn, of which the best counts
+REPEATS = 5  # of all rows in turn, the best of which counts
 TOLERANCE = 2e-5  # of JAX against NumPy in single precision, of the range
 
 XP = SimpleNamespace(**vars(jnp), as_tensor=jnp.asarray, special=jax.scipy.special)  # what the physics asks of torch
@@ -114,17 +116,24 @@ def check(cells: int = 10_000) -> float:
     return off
 
 
-def jax_row(cells: int) -> Callable[[], object]:
-    """A pulse and a read of each cell."""
+def drawn(key: Any, step: Any, cells: int) -> tuple[Normals, Normals]:
+    """The noise of a pulse and of a read, as it is asked for."""
+    pulse, read = jax.random.split(jax.random.fold_in(key, step))
+    return Normals(pulse, cells), Normals(read, cells)
+
+
+def jax_row(cells: int, given: bool = False) -> Callable[[], object]:
+    """A pulse and a read of each cell; the normals are drawn, or `given`, the same each time."""
     chip, state, amplitude, width = setting(cells)
     leaves, rebuilt = on_leaves(chip)
 
-    def program(state: State, leaves: Any, amplitude: Any, width: Any, key: Any, step: Any) -> tuple[Any, State]:
-        first, second = jax.random.split(jax.random.fold_in(key, step))
-        return pulse_and_read(rebuilt(leaves), state, amplitude, width, Normals(first, cells), Normals(second, cells))
+    def program(state: State, leaves: Any, amplitude: Any, width: Any, noise: Any, step: Any) -> tuple[Any, State]:
+        normals = (noise[:3], noise[3:]) if given else drawn(noise, step, cells)
+        return pulse_and_read(rebuilt(leaves), state, amplitude, width, *normals)
 
     compiled = jax.jit(program, donate_argnums=0)
-    rest = leaves, jnp.asarray(amplitude), jnp.asarray(width), jax.random.key(2)
+    key = jax.random.key(2)
+    rest = leaves, jnp.asarray(amplitude), jnp.asarray(width), jax.random.normal(key, (5, cells)) if given else key
     now, step = tree_map(jnp.asarray, state), 0
 
     def call() -> None:
@@ -140,16 +149,20 @@ def jax_row(cells: int) -> Callable[[], object]:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cores = len(os.sched_getaffinity(0))
-    rows = {cells: {"numba": engine_row(load_engine("numba", threads=cores), load_device("threshold"), cells)} for cells in SIZES}
+    device, engine = load_device("threshold"), load_engine("numba", threads=cores)
+    loops = {cells: engine_row(engine, device, cells) for cells in SIZES}
     serve_jax()  # after the loops are traced; NumPy is served as before
-    print(f"JAX {jax.__version__} on {jax.default_backend()}, {cores} core(s); largest departure {check():.1e} of the range")
-    for cells, of_size in rows.items():
-        of_size["JAX"] = jax_row(cells)
-        best = dict.fromkeys(of_size, np.inf)
+    print(f"JAX {jax.__version__} ({jax.default_backend()}), numba {numba.__version__}, cores: {cores}")
+    print(f"largest departure of JAX from NumPy: {check():.1e} of the range")
+    for cells, loop in loops.items():
+        rows = {"numba": loop, "JAX": jax_row(cells), "JAX, normals given": jax_row(cells, given=True)}
+        best = dict.fromkeys(rows, np.inf)
         for _ in range(REPEATS):
-            for name, call in of_size.items():
+            for name, call in rows.items():
                 best[name] = min(best[name], best_call(call))
-        print(f"{cells:>9,} cells " + "".join(f"  {name} {cells / s / 1e6:.1f} M cells/s" for name, s in best.items()))
+        print(f"\n{cells:,} cells{'':<15} M cells/s, best")
+        for name, seconds in best.items():
+            print(f"  {name:<22} {cells / seconds / 1e6:>10.1f}")
 
 
 if __name__ == "__main__":
