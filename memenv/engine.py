@@ -25,7 +25,7 @@ import numpy as np
 from memenv.arrays import Array, take, tree_map
 from memenv.bounds import is_word, shown
 from memenv.compiler.counter_rng import FRESH_LANES, PULSE_LANES, READ_LANES, WRITE_LANES, Draws, Key, Lanes, Noise
-from memenv.compiler.runtime import Unfit, run
+from memenv.compiler.runtime import Unsupported, run
 from memenv.crossbars.crossbar import Crossbar, CrossbarState
 from memenv.crossbars.operations import Operations
 from memenv.devices.device import State
@@ -144,7 +144,7 @@ class Engine:
             return _run_numpy(program, key, shape, inputs, out, filled)
         try:
             return run(program, key, shape, inputs, out, self.threads, filled)
-        except Unfit as error:
+        except Unsupported as error:
             raise EngineError(str(error)) from None
 
 
@@ -174,7 +174,7 @@ def load_engine(name: str = "auto", *, cells: int | None = None, threads: int = 
     return Engine(name, threads)
 
 
-# -- programs: what is run, on arrays or on terms ---------------------------------------------------------------------
+# -- programs: what is run, on arrays or on symbolic values -----------------------------------------------------------
 
 
 def _fabricate(noise: Noise, cells: int, device: CellModel) -> CellModel:

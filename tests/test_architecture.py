@@ -18,8 +18,9 @@ FILES = {
 }
 FACES = {name.removesuffix(".__init__"): path for name, path in FILES.items() if name.endswith(".__init__")}
 MODULES = {name: path for name, path in FILES.items() if not name.endswith(("__init__", "__main__"))}
-PLAN = re.search(r"```text\n(.*?)```", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.DOTALL)
-FLOORS = {room: -number for number, line in enumerate(PLAN[1].splitlines()) for room in line.split()}
+PLAN, WALL = re.findall(r"```text\n(.*?)```", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.DOTALL)
+FLOORS = {room: -number for number, line in enumerate(PLAN.splitlines()) for room in line.split()}
+DOORS = {tuple(line.split()) for line in WALL.splitlines()}  # modules of the compiler, and who may import them
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -83,6 +84,27 @@ def test_no_name_is_both_a_module_and_a_function(package):
     beside = {name.rpartition(".")[2] for name in [*MODULES, *FACES] if name.rpartition(".")[0] == package}
     defined = [functions(path) for name, path in MODULES.items() if name.rpartition(".")[0] == package]
     assert beside & set().union(public(FACES[package]), *defined) == set()
+
+
+def test_only_four_names_of_the_compiler_are_known_outside_but_for_the_doors_of_its_wall():
+    handed_on, used = set(public(FACES["memenv.compiler"])), set()
+    assert len(handed_on) == 4
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("memenv.compiler."):
+                names = {alias.name for alias in node.names} - handed_on
+                if names and not module.startswith("memenv.compiler."):
+                    doors = {(node.module, who) for who in _with_rooms(module)} & DOORS
+                    assert doors, f"{module} imports {names} of {node.module}"
+                    used |= doors
+    assert used == DOORS, "a door that nobody uses"
+
+
+def _with_rooms(module: str) -> Iterator[str]:
+    """A module and the packages in which it lies."""
+    while module:
+        yield module
+        module = module.rpartition(".")[0]
 
 
 def test_few_modules_stand_directly_under_memenv():

@@ -368,7 +368,7 @@ def test_uniform_numbers_are_uniform():
 
 def test_devices_that_differ_in_numbers_only_share_a_loop():
     def text(device):
-        term = trace.Term("float32", "array", 0)
+        term = trace.Symbol("float32", "array", 0)
         response = device.set.law()
         from memenv.compiler.codegen import write
         from memenv.devices.law import move
@@ -377,11 +377,11 @@ def test_devices_that_differ_in_numbers_only_share_a_loop():
 
     one = load_device("threshold")
     other = one.replace(set=replace(one.set, margin=0.07, dose=0.3), reset=one.reset)
-    assert text(one).text == text(other).text and text(one).constants != text(other).constants
+    assert text(one).source == text(other).source and text(one).constants != text(other).constants
 
 
 def test_what_cannot_be_compiled_says_so():
-    term = trace.Term("float32", "array", 0)
+    term = trace.Symbol("float32", "array", 0)
     with pytest.raises(TypeError, match="branch on the value of a cell"):
         bool(term > 0)
     with pytest.raises(TypeError, match=r"cannot compile numpy\.arctan"):

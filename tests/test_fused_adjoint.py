@@ -11,7 +11,7 @@ from memenv.compiler.adjoint import SLOPES, derivatives
 from memenv.compiler.counter_rng import Key
 from memenv.compiler.device_axis import Cells
 from memenv.compiler.runtime import run
-from memenv.compiler.trace import Routine, Term
+from memenv.compiler.trace import Routine, Symbol
 
 if importlib.util.find_spec("numba") is None:
     pytest.skip("numba is not installed: memenv[numba]", allow_module_level=True)
@@ -68,19 +68,19 @@ def test_a_number_is_a_derivative_like_any_other():
 
 
 def test_every_rule_is_one_of_an_operation_in_use():
-    leaves = [Term("float32", "array", place) for place in range(2)]
+    leaves = [Symbol("float32", "array", place) for place in range(2)]
     found, waiting = set(), [*everything(*leaves)]
     while waiting:
         term = waiting.pop()
         found.add(getattr(term.operation, "name", term.operation))
-        waiting += [part for part in term.operands if isinstance(part, Term)]
+        waiting += [part for part in term.operands if isinstance(part, Symbol)]
         if isinstance(term.operation, Routine):
             assert term.operation.name in SLOPES
     assert found >= SLOPES.keys()
 
 
 def test_what_has_no_derivative_is_refused():
-    x = Term("float32", "array", 0)
+    x = Symbol("float32", "array", 0)
     with pytest.raises(TypeError, match="cannot differentiate ndtri"):
         from memenv.compiler.elementary import ndtri
 
@@ -124,7 +124,7 @@ def test_threads_share_weights_and_draw_the_same_noise():
 
 
 def test_cells_refuse_what_they_do_not_know():
-    cells = Cells([Term("float32", "array", 0, number, 2) for number in range(2)])
+    cells = Cells([Symbol("float32", "array", 0, number, 2) for number in range(2)])
     for wrong in (lambda: cells[0], lambda: np.sort(cells), lambda: np.add.reduce(cells)):
         with pytest.raises(TypeError, match="cannot compile"):
             wrong()

@@ -8,7 +8,7 @@ import pytest
 from memenv.compiler import runtime as run
 from memenv.compiler.counter_rng import Key
 from memenv.compiler.runtime import Traced, prepare
-from memenv.compiler.trace import Term
+from memenv.compiler.trace import Symbol
 
 numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed: memenv[numba]")
 
@@ -69,7 +69,7 @@ def test_sums_over_numbers_that_are_replaced_are_taken_before():
 
 
 def test_what_does_not_fit_together_is_not_compiled():
-    cells, crossbars = (Term("float32", "array", place, rank=rank) for place, rank in ((0, 3), (1, 1)))
+    cells, crossbars = (Symbol("float32", "array", place, rank=rank) for place, rank in ((0, 3), (1, 1)))
     assert (cells * crossbars[..., None, None]).ndim == 3
     with pytest.raises(TypeError, match="numbers of crossbars with those of cells"):
         _ = cells * crossbars

@@ -20,7 +20,7 @@ Decision = tuple[Array, Array, Array]  # signed amplitude [V], width [s], giving
 
 
 class CompiledPolicy(Protocol):
-    """A policy in parts; `told` and `decide` take terms (memenv/compiler) where they take arrays (cells,)."""
+    """A policy in parts; `told` and `decide` take symbolic values (memenv/compiler) where they take arrays (cells,)."""
 
     @property
     def crowded(self) -> float:
@@ -113,7 +113,7 @@ class CompiledPredictor:
 
 
 class Columns(tuple[Any, ...]):
-    """Arrays (cells,) or terms as the columns of a matrix."""
+    """Arrays (cells,) or symbolic values as the columns of a matrix."""
 
     def __getitem__(self, place: Any) -> Any:
         """`columns[:, number]` and `columns[:, from:]`."""

@@ -19,7 +19,6 @@ from agents.bulk.policies import Columns, CompiledPolicy, compiled_policy
 from memenv.arrays import Array, take, tree_map
 from memenv.compiler.counter_rng import Key, Noise
 from memenv.compiler.runtime import prepare
-from memenv.compiler.trace import Term, term_of
 from memenv.crossbars.memory_budget import check_room
 from memenv.devices.protocol import one_device
 from memenv.engine import check_threads, load_engine
@@ -65,7 +64,7 @@ def mass_writer(policy: Any) -> "MassWriter":
 class MassWriter:
     """Programs cells in great number; `mass_writer` makes one.
 
-    Loops are traced by the first call, and stay. Methods that take `noise` are programs, which run on terms.
+    Loops are traced by the first call, and stay. Methods that take `noise` are programs, which run on symbolic values.
     """
 
     task: WriteVerify
@@ -175,9 +174,9 @@ class MassWriter:
         """
         cells = len(done)
         told, outputs = (np.empty((number, cells), np.float32) for number in self.policy.channels)
-        look = prepare(self.look, cells, (episode, memory), tuple(told))
+        look = prepare(self.look, cells, (episode, memory), tuple(told), filled=True)
         out = episode._replace(chip=None), memory, done
-        pulse = prepare(self.pulse, cells, (episode, memory, done, tuple(outputs)), out)
+        pulse = prepare(self.pulse, cells, (episode, memory, done, tuple(outputs)), out, filled=True)
 
         def step(key: Key, first: bool) -> None:
             look.launch(key, 1)
@@ -187,7 +186,7 @@ class MassWriter:
         return step
 
     def view(self, episode: Episode) -> View:
-        """What a policy is shown; terms or arrays."""
+        """What a policy is shown; symbolic values or arrays."""
         return self.task.view(Columns(self.task.shown(episode)))  # type: ignore[arg-type]
 
     # -- what is compiled --------------------------------------------------------------------------------------------
@@ -199,7 +198,7 @@ class MassWriter:
 
     def look(self, noise: Noise, cells: int, episode: Episode, memory: Any) -> tuple[Array, ...]:
         """What the policy's network takes."""
-        return tuple(map(_term, self.policy.told(self.view(episode), memory)))
+        return self.policy.told(self.view(episode), memory)
 
     def pulse(
         self, noise: Noise, cells: int, episode: Any, memory: Any, done: Array, outputs: Any
@@ -216,7 +215,7 @@ class MassWriter:
             return new if new is old else np.where(done, old, new)
 
         before = episode._replace(chip=None), memory
-        return *tree_map(_term, tree_map(kept, (carried, known), before)), done | task.terminated(following)
+        return *tree_map(kept, (carried, known), before), done | task.terminated(following)
 
 
 def _write(results: Programmed, rows: np.ndarray, ended: np.ndarray, episode: Episode) -> None:
@@ -232,8 +231,3 @@ def _write(results: Programmed, rows: np.ndarray, ended: np.ndarray, episode: Ep
     for place, values in zip(results, became, strict=True):
         if place is not None and values is not None:
             place[rows[ended]] = values[ended]
-
-
-def _term(leaf: Any) -> Term:
-    """Numbers that all cells have in common as terms, too."""
-    return leaf if isinstance(leaf, Term) else term_of(leaf)

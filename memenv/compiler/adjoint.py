@@ -1,4 +1,4 @@
-"""Derivatives of terms: what is written for arrays and runs as a loop is differentiated as a loop, too.
+"""Derivatives of symbolic values: what is written for arrays and runs as a loop is differentiated as a loop, too.
 
 Backwards from results to what they come from, each operation multiplies by its own derivative (reverse accumulation).
 Whole numbers, conditions and what is detached have none; where two numbers tie, the first counts, as in the loop.
@@ -9,11 +9,11 @@ from itertools import chain
 from typing import Any
 
 from memenv.compiler.device_axis import Cells
-from memenv.compiler.trace import DETACHED, LED, Term, term_of, where
+from memenv.compiler.trace import DETACHED, LED, Symbol, symbolic, where
 
 Slopes = Callable[..., tuple[Any, ...]]  # (derivative of the result, result, *operands) -> those of the operands
 
-SLOPES: dict[str, Slopes] = {  # by an operation's text, or a routine's name
+SLOPES: dict[str, Slopes] = {  # by an operation's source text, or a routine's name
     "{0} + {1}": lambda d, r, a, b: (d, d),
     "{0} - {1}": lambda d, r, a, b: (d, -d),
     "{0} * {1}": lambda d, r, a, b: (d * b, d * a),
@@ -39,7 +39,7 @@ SLOPES: dict[str, Slopes] = {  # by an operation's text, or a routine's name
 def derivatives(results: Sequence[Any], towards: Sequence[Any], sources: Sequence[Any]) -> tuple[Any, ...]:
     """The derivatives with respect to `sources` of a number of which those with respect to `results` are `towards`.
 
-    All are terms or `Cells` of them; numbers among the results, which come from nothing, and derivatives zero.
+    All are symbols or `Cells` of them; numbers among the results, which come from nothing, and derivatives zero.
 
     Raises:
         TypeError: an operation on the way that has no derivative here.
@@ -48,17 +48,17 @@ def derivatives(results: Sequence[Any], towards: Sequence[Any], sources: Sequenc
     order = _order([*chain(*map(_parts, results))], set(wanted))
     sums: dict[int, Any] = {}
     for result, slope in zip(chain(*map(_parts, results)), chain(*map(_parts, towards)), strict=True):
-        if isinstance(result, Term) and (isinstance(slope, Term) or slope):
-            sums[id(result)] = sums.get(id(result), 0.0) + term_of(slope)
-    for term in reversed(order):
-        slope = sums.get(id(term), 0.0)
-        if id(term) in wanted or not isinstance(slope, Term):
+        if isinstance(result, Symbol) and (isinstance(slope, Symbol) or slope):
+            sums[id(result)] = sums.get(id(result), 0.0) + symbolic(slope)
+    for value in reversed(order):
+        slope = sums.get(id(value), 0.0)
+        if id(value) in wanted or not isinstance(slope, Symbol):
             continue
-        name = getattr(term.operation, "name", term.operation)
+        name = getattr(value.operation, "name", value.operation)
         if name not in SLOPES:
             raise TypeError(f"the engine cannot differentiate {name}")
-        for operand, part in zip(term.operands, SLOPES[name](slope, term, *term.operands), strict=True):
-            if isinstance(part, Term):
+        for operand, part in zip(value.operands, SLOPES[name](slope, value, *value.operands), strict=True):
+            if isinstance(part, Symbol):
                 sums[id(operand)] = sums.get(id(operand), 0.0) + part
     return tuple(
         Cells([sums.get(id(part), 0.0) for part in source]) if isinstance(source, Cells) else sums.get(id(source), 0.0)
@@ -70,21 +70,21 @@ def _parts(value: Any) -> list[Any]:
     return [*value] if isinstance(value, Cells) else [value]
 
 
-def _order(results: Sequence[Any], sources: set[int]) -> list[Term]:
-    """All terms on a way from sources to results, each after what it comes from."""
-    order: list[Term] = []
-    known: dict[int, bool] = {}  # whether a term comes from a source
+def _order(results: Sequence[Any], sources: set[int]) -> list[Symbol]:
+    """All values on a way from sources to results, each after what it comes from."""
+    order: list[Symbol] = []
+    known: dict[int, bool] = {}  # whether a value comes from a source
 
-    def visit(term: Any) -> bool:
-        if not isinstance(term, Term):
+    def visit(value: Any) -> bool:
+        if not isinstance(value, Symbol):
             return False
-        if id(term) not in known:
-            known[id(term)] = id(term) in sources
-            if not known[id(term)]:
-                known[id(term)] = any([visit(operand) for operand in term.operands])
-            if known[id(term)]:
-                order.append(term)
-        return known[id(term)]
+        if id(value) not in known:
+            known[id(value)] = id(value) in sources
+            if not known[id(value)]:
+                known[id(value)] = any([visit(operand) for operand in value.operands])
+            if known[id(value)]:
+                order.append(value)
+        return known[id(value)]
 
     for result in results:
         visit(result)

@@ -1,6 +1,6 @@
-"""From terms to text: a loop over cells in Python as numba takes it, with the functions that it calls.
+"""From symbolic values to source text: a loop over cells in Python as numba takes it, with the functions that it calls.
 
-Where the terms of crossbars are reduced over their cells, it becomes several passes: over cells until the sums are
+Where values of crossbars are reduced over their cells, it becomes several passes: over cells until the sums are
 known that others wait for, over crossbars, over cells again. What a later pass needs stands in arrays kept meanwhile.
 """
 
@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from memenv.compiler.device_axis import Cells
-from memenv.compiler.trace import OVER, SPREAD, Routine, Term, term_of
+from memenv.compiler.trace import OVER, SPREAD, Routine, Symbol, symbolic
 
 HEAD = '''"""A loop over cells, written by memenv/compiler/codegen.py."""
 
@@ -35,7 +35,7 @@ class Loop(NamedTuple):
     writes, that it keeps.
     """
 
-    text: str
+    source: str  # text
     constants: tuple[float, ...]  # numbers of the device ...
     scalars: tuple[int, ...]  # ... and the leaves of the call that follow them
     arrays: tuple[int, ...]  # leaves of the call that are read
@@ -54,36 +54,36 @@ class _Shared:
 
 
 class _Writer:
-    """The text of a function while it grows: its lines, and what it needs."""
+    """The source text of a function while it grows: its lines, and what it needs."""
 
     def __init__(self, shared: _Shared) -> None:
         self.lines: list[str] = []
-        self.names: dict[int, str] = {}  # of terms
+        self.names: dict[int, str] = {}  # of symbolic values
         self.shared = shared
 
-    def name(self, term: Term) -> str:
-        """The name of a term, after the lines that compute it."""
-        if id(term) not in self.names:
-            self.names[id(term)] = self._leaf(term) or self._line(self._expression(term))
-        return self.names[id(term)]
+    def name(self, value: Symbol) -> str:
+        """The name of a value, after the lines that compute it."""
+        if id(value) not in self.names:
+            self.names[id(value)] = self._leaf(value) or self._line(self._expression(value))
+        return self.names[id(value)]
 
     def _line(self, expression: str) -> str:
         self.lines.append(f"t{len(self.lines)} = {expression}")
         return f"t{len(self.lines) - 1}"
 
-    def _expression(self, term: Term) -> str:
-        if isinstance(term.operation, Routine) and term.operation.name not in self.shared.routines:
-            self.shared.routines[term.operation.name] = self._routine(term.operation)
-        return str(term.operation.format(*[self.name(operand) for operand in term.operands]))
+    def _expression(self, value: Symbol) -> str:
+        if isinstance(value.operation, Routine) and value.operation.name not in self.shared.routines:
+            self.shared.routines[value.operation.name] = self._routine(value.operation)
+        return str(value.operation.format(*[self.name(operand) for operand in value.operands]))
 
-    def _leaf(self, term: Term) -> str:
-        which = term.operands[0] if term.operands else None
-        match term.operation:
+    def _leaf(self, value: Symbol) -> str:
+        which = value.operands[0] if value.operands else None
+        match value.operation:
             case "name":
                 return str(which)
             case "literal":
                 number = str(which) if which == which else '"nan"'
-                return self.shared.literals.setdefault(f"{term.kind}({number})", f"literal{len(self.shared.literals)}")
+                return self.shared.literals.setdefault(f"{value.kind}({number})", f"literal{len(self.shared.literals)}")
             case "scalar" | "constant" as form:
                 known = self.shared.inputs[form]
                 return known.setdefault(which, f"{form}{len(known)}")
@@ -92,7 +92,7 @@ class _Writer:
     def _routine(self, called: Routine) -> str:
         inner = _Writer(self.shared)
         names = [f"x{number}" for number in range(len(called.takes))]
-        results = called.function(*[Term(kind, "name", name) for kind, name in zip(called.takes, names, strict=True)])
+        results = called.function(*[Symbol(kind, "name", name) for kind, name in zip(called.takes, names, strict=True)])
         results = results if isinstance(results, tuple) else (results,)
         given = ", ".join([inner.name(result) for result in results])
         body = [*inner.lines, f"return {given}"]
@@ -100,7 +100,7 @@ class _Writer:
 
 
 class _Pass(_Writer):
-    """The text of one pass: over cells if its number is odd, over crossbars if it is even."""
+    """The source text of one pass: over cells if its number is odd, over crossbars if it is even."""
 
     def __init__(self, passes: "_Passes", number: int) -> None:
         super().__init__(passes.shared)
@@ -110,50 +110,50 @@ class _Pass(_Writer):
         self.stores: list[str] = []
         self.spreads: list[str] = []  # stores for each cell of a crossbar
 
-    def _leaf(self, term: Term) -> str:
-        if term.operation == "array":
-            return self._line(f"{self.input(term)}[{place(self.index, *term.operands[1:])}]")
-        if term.operation == SPREAD:
-            (number,) = term.operands
+    def _leaf(self, value: Symbol) -> str:
+        if value.operation == "array":
+            return self._line(f"{self.input(value)}[{place(self.index, *value.operands[1:])}]")
+        if value.operation == SPREAD:
+            (number,) = value.operands
             return self._line(f"{self._kept(number, spread=True)}[i]") if number.rank else self.name(number)
-        computed = isinstance(term.operands[0], Term)
-        if computed and self.passes.number(term) not in (None, self.number):
-            return self._line(f"{self._kept(term)}[{self.index}]")
-        return super()._leaf(term)
+        computed = isinstance(value.operands[0], Symbol)
+        if computed and self.passes.number(value) not in (None, self.number):
+            return self._line(f"{self._kept(value)}[{self.index}]")
+        return super()._leaf(value)
 
-    def _kept(self, term: Term, spread: bool = False) -> str:
-        """The name of the array in which an earlier pass has kept a term."""
-        return self.passes[self.passes.home(term)].keep(term, spread)
+    def _kept(self, value: Symbol, spread: bool = False) -> str:
+        """The name of the array in which an earlier pass has kept a value."""
+        return self.passes[self.passes.home(value)].keep(value, spread)
 
-    def _expression(self, term: Term) -> str:
-        if term.operation not in OVER:
-            return super()._expression(term)
-        (cells,) = term.operands
+    def _expression(self, value: Symbol) -> str:
+        if value.operation not in OVER:
+            return super()._expression(value)
+        (cells,) = value.operands
         source = self.input(cells) if cells.operation == "array" else self._kept(cells)
-        name = self.reductions.setdefault((term.operation, source), f"r{len(self.reductions)}")
-        return END[term.operation].format(name)
+        name = self.reductions.setdefault((value.operation, source), f"r{len(self.reductions)}")
+        return END[value.operation].format(name)
 
-    def input(self, term: Term) -> str:
+    def input(self, value: Symbol) -> str:
         """The name of an array that this pass reads."""
-        known, which = self.shared.inputs["array"], term.operands[0]
+        known, which = self.shared.inputs["array"], value.operands[0]
         if which not in known:
-            self.shared.kinds.append(term.kind)
+            self.shared.kinds.append(value.kind)
         self.passes.reads.setdefault(which, set()).add(self.number)
         return known.setdefault(which, f"array{len(known)}")
 
-    def keep(self, term: Term, spread: bool = False) -> str:
-        """The name of the array that holds a term for later passes, a crossbar's number for each cell if `spread`."""
-        key = id(term), spread
+    def keep(self, value: Symbol, spread: bool = False) -> str:
+        """The name of the array that holds a value for later passes, a crossbar's number for each cell if `spread`."""
+        key = id(value), spread
         if key not in self.passes.keeps:
-            value = self.name(term)
+            name = self.name(value)
             self.passes.keeps[key] = f"kept{len(self.shared.kept)}"
-            self.shared.kept.append(term.kind)
+            self.shared.kept.append(value.kind)
             stores = self.spreads if spread else self.stores
-            stores.append(f"{self.passes.keeps[key]}[{'i' if spread else self.index}] = {value}")
+            stores.append(f"{self.passes.keeps[key]}[{'i' if spread else self.index}] = {name}")
         return self.passes.keeps[key]
 
     def body(self, cells: str) -> Iterator[str]:
-        """Its lines; `cells` is the text of the number of cells."""
+        """Its lines; `cells` is the source text of the number of cells."""
         if self.number % 2:
             yield f"for i in range({cells}):"
             yield from (f"    {line}" for line in self.lines + self.stores)
@@ -182,51 +182,51 @@ class _Passes(dict[int, _Pass]):
         super().__init__()
         self.whole = whole  # axes of an array with a number for each cell
         self.shared = _Shared()
-        self.keeps: dict[tuple[int, bool], str] = {}  # terms that are kept, and where
+        self.keeps: dict[tuple[int, bool], str] = {}  # values that are kept, and where
         self.reads: dict[int | None, set[int]] = {}  # the passes in which each array is read
-        self.stages: dict[int, int] = {}  # of terms: how many reductions it takes at most to know them
+        self.stages: dict[int, int] = {}  # of values: how many reductions it takes at most to know them
 
     def __missing__(self, number: int) -> _Pass:
         self[number] = _Pass(self, number)
         return self[number]
 
-    def stage(self, term: Term) -> int:
-        """How many reductions, one after the other, a term depends on."""
-        if id(term) not in self.stages:
-            most = max([self.stage(operand) for operand in term.operands if isinstance(operand, Term)], default=0)
-            self.stages[id(term)] = most + (term.operation in OVER)
-        return self.stages[id(term)]
+    def stage(self, value: Symbol) -> int:
+        """How many reductions, one after the other, a value depends on."""
+        if id(value) not in self.stages:
+            most = max([self.stage(operand) for operand in value.operands if isinstance(operand, Symbol)], default=0)
+            self.stages[id(value)] = most + (value.operation in OVER)
+        return self.stages[id(value)]
 
-    def number(self, term: Term) -> int | None:
-        """The pass that computes a term; None where all cells have it in common: every pass that needs it."""
-        return None if not term.rank else 2 * self.stage(term) + (term.rank == self.whole)
+    def number(self, value: Symbol) -> int | None:
+        """The pass that computes a value; None where all cells have it in common: every pass that needs it."""
+        return None if not value.rank else 2 * self.stage(value) + (value.rank == self.whole)
 
-    def home(self, term: Term) -> int:
+    def home(self, value: Symbol) -> int:
         """The pass that computes a result."""
-        number = self.number(term)
+        number = self.number(value)
         return 1 if number is None else number
 
-    def last(self, term: Term, replaced: int | None) -> int:
+    def last(self, value: Symbol, replaced: int | None) -> int:
         """The pass that writes a result: when the number is no longer read that it replaces.
 
         Arrays are promised to lie apart. In place, one pass may therefore read and write a number only if what it
         writes depends on what it has read.
         """
-        home, read = self.home(term), max(self.reads.get(replaced, ()), default=-1)
-        if read < home or (read == home and replaced in self._read_for(term, home)):
+        home, read = self.home(value), max(self.reads.get(replaced, ()), default=-1)
+        if read < home or (read == home and replaced in self._read_for(value, home)):
             return home
         return read + (2 if read % 2 == home % 2 else 1)
 
-    def _read_for(self, term: Term, home: int) -> set[Any]:
-        """The leaves that a pass reads to compute a term."""
-        known, waiting = {id(term)}, [term]
+    def _read_for(self, value: Symbol, home: int) -> set[Any]:
+        """The leaves that a pass reads to compute a value."""
+        known, waiting = {id(value)}, [value]
         found = set()
         while waiting:
             one = waiting.pop()
             if one.operation == "array":
                 found.add(one.operands[0])
             for operand in one.operands:
-                if isinstance(operand, Term) and id(operand) not in known and self.number(operand) in (None, home):
+                if isinstance(operand, Symbol) and id(operand) not in known and self.number(operand) in (None, home):
                     known.add(id(operand))
                     waiting.append(operand)
         return found
@@ -242,7 +242,7 @@ def place(index: str, number: int = 0, count: int = 1) -> str:
 
 
 def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None] | None = None) -> Loop:
-    """The loop that computes `results` (terms or numbers, each an array in the end) from what they depend on.
+    """The loop that computes `results` (symbolic values or numbers, each an array in the end) from what they depend on.
 
     Args:
         results: of cells or, with fewer axes than `whole`, of crossbars; or the `Cells` of weights.
@@ -250,22 +250,22 @@ def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None]
         replaced: for each result the leaf in whose place it is written, None for another array.
     """
     parts_of = [[*result] if isinstance(result, Cells) else [result] for result in results]
-    terms = [[part if isinstance(part, Term) else term_of(part) for part in parts] for parts in parts_of]
+    values = [[part if isinstance(part, Symbol) else symbolic(part) for part in parts] for parts in parts_of]
     passes = _Passes(whole)
     shared = passes.shared
-    for term in chain(*terms):
-        passes[passes.home(term)].name(term)
-    for number, parts in enumerate(terms):
-        for part, term in enumerate(parts):
-            one = passes[passes.last(term, replaced[number] if replaced else None)]
-            one.stores.append(f"result{number}[{place(one.index, part, len(parts))}] = {one.name(term)}")
+    for value in chain(*values):
+        passes[passes.home(value)].name(value)
+    for number, parts in enumerate(values):
+        for part, value in enumerate(parts):
+            one = passes[passes.last(value, replaced[number] if replaced else None)]
+            one.stores.append(f"result{number}[{place(one.index, part, len(parts))}] = {one.name(value)}")
     constants, scalars, arrays = (shared.inputs[kind] for kind in ("constant", "scalar", "array"))
     several, kept = len(passes) > 1, len(shared.kept)
     arguments = [f"array{number}" for number in range(len(arrays))]
     arguments += [f"result{number}" for number in range(len(results))]
-    of_cells = ((number, parts) for number, parts in enumerate(terms) if parts[0].rank in (0, whole))
+    of_cells = ((number, parts) for number, parts in enumerate(values) if parts[0].rank in (0, whole))
     cells = next((_share(f"result{number}.size", len(parts)) for number, parts in of_cells), "")
-    kinds = ["uint32", "float32", *shared.kinds, *(parts[0].kind for parts in terms), *shared.kept]
+    kinds = ["uint32", "float32", *shared.kinds, *(parts[0].kind for parts in values), *shared.kept]
     kinds = ["int64"] * (1 + several) + [f"{NUMBA.get(kind, kind)}[::1]" for kind in kinds]
     names = ["first", *["size"] * several, "words", "numbers", *arguments, *(f"kept{number}" for number in range(kept))]
     body = [
@@ -273,14 +273,14 @@ def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None]
         *(f"{name} = numbers[{number}]" for number, name in enumerate((*constants.values(), *scalars.values()))),
         *(line for _, each in sorted(passes.items()) for line in each.body(cells)),
     ]
-    text = [
+    source = [
         "\n".join(f"{name} = {value}" for value, name in shared.literals.items()),
         *shared.routines.values(),
         f'SIGNATURE = "void({", ".join(kinds)})"',
         "@loop(cache=False)\n" + "\n    ".join(body) + "\n",  # memenv.compiler.cache keeps it
     ]
     return Loop(
-        HEAD + "\n\n\n".join(text),
+        HEAD + "\n\n\n".join(source),
         tuple(constants),
         tuple(scalars),
         tuple(arrays),

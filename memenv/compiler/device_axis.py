@@ -1,4 +1,4 @@
-"""The cells of a weight as one: arrays (weights, devices) on terms, an operation on them being one on each."""
+"""The cells of a weight as one: arrays (weights, devices) of symbols, an operation on them being one on each."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from memenv.compiler.trace import RULES, Term, plain
+from memenv.compiler.trace import RULES, Symbol, plain
 
 PER_CELL = ("where", "clip", "zeros_like", "ones_like", "round")  # NumPy's functions that look at each cell alone
 
 
 class Cells(NDArrayOperatorsMixin):
-    """A short last axis, which loops do not know: a term (or a number) for each of its places."""
+    """A short last axis, which loops do not know: a symbolic value (or a number) for each of its places."""
 
     __slots__ = ("parts",)
 
@@ -56,7 +56,7 @@ class Cells(NDArrayOperatorsMixin):
 
     def detach(self) -> "Cells":
         """The same numbers without derivative."""
-        return each(lambda part: part.detach() if isinstance(part, Term) else part, self)
+        return each(lambda part: part.detach() if isinstance(part, Symbol) else part, self)
 
 
 def each(function: Callable[..., Any], *values: Any) -> Cells:

@@ -17,7 +17,7 @@ from memenv.compiler.cache import compiled
 from memenv.compiler.codegen import write
 from memenv.compiler.counter_rng import Key, Noise
 from memenv.compiler.device_axis import Cells
-from memenv.compiler.trace import Term, term_of
+from memenv.compiler.trace import Symbol, symbolic
 
 BLOCK = 16_384  # fewest cells that a thread takes at a time, some 0.06 ms
 SHARES = 8  # of the cells that a thread takes one after the other, for none to wait long for another
@@ -26,7 +26,7 @@ KINDS = {np.dtype(kind): kind for kind in ("bool", "uint32", "float32")}  # of a
 MOST_TRACES = 1024
 
 
-class Unfit(ValueError):
+class Unsupported(ValueError):
     """Inputs that a loop cannot take."""
 
 
@@ -38,7 +38,7 @@ class Traced(NamedTuple):
     constants: np.ndarray
     scalars: tuple[int, ...]  # leaves of the inputs that follow the constants
     arrays: tuple[int, ...]  # leaves of the inputs that are read
-    results: list[Term | Cells]  # what the arrays of the result are
+    results: list[Symbol | Cells]  # what the arrays of the result are
     returned: list[int | None]  # the leaf that comes back as it was in their place, None if they are computed
     build: Callable[[list[np.ndarray]], Any]  # the result of its arrays
 
@@ -96,7 +96,7 @@ def prepare(
     in the result become arrays.
 
     Raises:
-        Unfit: leaves that are no arrays or numbers, arrays of another size, numbers beyond single precision.
+        Unsupported: leaves that are no arrays or numbers, arrays of another size, numbers beyond single precision.
     """
     shape = cells if isinstance(cells, tuple) else (cells,)
     leaves: list[Any] = []
@@ -137,7 +137,7 @@ def arrays_of(record: Any) -> list[np.ndarray]:
     """The arrays of a record, in order.
 
     Raises:
-        Unfit: leaves that are no arrays or numbers.
+        Unsupported: leaves that are no arrays or numbers.
     """
     leaves: list[Any] = []
     _gather((record,), leaves)
@@ -154,7 +154,7 @@ def _gather(tree: Any, leaves: list[Any]) -> None:
         elif isinstance(part, np.number):
             leaves.append(part.item())
         else:
-            raise Unfit(f"the engine takes NumPy arrays and numbers, not {type(part).__name__}")
+            raise Unsupported(f"the engine takes NumPy arrays and numbers, not {type(part).__name__}")
 
 
 def _form(array: np.ndarray) -> tuple[Any, ...]:
@@ -185,19 +185,19 @@ def _trace(
     filled: bool,
     replaced: tuple[int | None, ...] | None,
 ) -> Traced:
-    """Runs the function on terms in place of the arrays, and compiles what comes out."""
-    terms = iter(
+    """Runs the function on symbolic values in place of the arrays, and compiles what comes out."""
+    values = iter(
         [
             _leaf(place, leaf) if isinstance(leaf, np.ndarray) else leaf
             for place, leaf in enumerate(leaves)
             if leaf is not None
         ]
     )
-    words = [Term("uint32", "name", f"words[{number}]") for number in range(4)]
-    noise = Noise(words, Term("uint32", "name", "uint32(first + i)", rank=len(shape)))
-    result = function(noise, shape[0], *tree_map(lambda _: next(terms), inputs))
-    results: list[Term | Cells] = []
-    build = _builder(tree_map(term_of, result) if filled else result, results)
+    words = [Symbol("uint32", "name", f"words[{number}]") for number in range(4)]
+    noise = Noise(words, Symbol("uint32", "name", "uint32(first + i)", rank=len(shape)))
+    result = function(noise, shape[0], *tree_map(lambda _: next(values), inputs))
+    results: list[Symbol | Cells] = []
+    build = _builder(tree_map(_filled, result) if filled else result, results)
     places = replaced if replaced and len(replaced) == len(results) else [None] * len(results)
     sources = [_source(result) for result in results]
     returned = [leaf if place in (None, leaf) else None for leaf, place in zip(sources, places, strict=True)]
@@ -206,41 +206,46 @@ def _trace(
     with np.errstate(over="ignore", under="ignore"):
         constants = np.array(loop.constants, np.float32)
     if not (np.isfinite(constants) & (constants != 0)).all():
-        raise Unfit('numbers of this device are beyond single precision: choose engine "numpy"')
-    code = compiled(loop.text, function.__name__.strip("_").replace("_", " ")) if any(computed) else None
+        raise Unsupported('numbers of this device are beyond single precision: choose engine "numpy"')
+    code = compiled(loop.source, function.__name__.strip("_").replace("_", " ")) if any(computed) else None
     return Traced(code, loop.kept, constants, loop.scalars, loop.arrays, results, returned, build)
 
 
-def _leaf(place: int, array: np.ndarray) -> Term | Cells:
+def _leaf(place: int, array: np.ndarray) -> Symbol | Cells:
     operation, kind, axes, *devices = _form(array)
     if not devices:
-        return Term(kind, operation, place, rank=axes)
+        return Symbol(kind, operation, place, rank=axes)
     (count,) = devices
-    return Cells([Term(kind, operation, place, number, count, rank=axes) for number in range(count)])
+    return Cells([Symbol(kind, operation, place, number, count, rank=axes) for number in range(count)])
 
 
-def _source(result: Term | Cells) -> int | None:
+def _filled(result: Any) -> Symbol:
+    """A number that all cells have in common as a symbol, too."""
+    return result if isinstance(result, Symbol) else symbolic(result)
+
+
+def _source(result: Symbol | Cells) -> int | None:
     """The leaf that a result is, None if it is computed."""
     parts = [*result] if isinstance(result, Cells) else [result]
-    leaves = [part.operands if isinstance(part, Term) and part.operation == "array" else () for part in parts]
+    leaves = [part.operands if isinstance(part, Symbol) and part.operation == "array" else () for part in parts]
     place = leaves[0][0] if leaves[0] else None
     whole = [(place, number, len(parts)) for number in range(len(parts))] if isinstance(result, Cells) else [(place,)]
     return place if leaves == whole else None
 
 
-def _kind_of(result: Term | Cells) -> str:
+def _kind_of(result: Symbol | Cells) -> str:
     """The type of a result's array."""
-    return result.kind if isinstance(result, Term) else getattr(result[..., 0], "kind", "float32")
+    return result.kind if isinstance(result, Symbol) else getattr(result[..., 0], "kind", "float32")
 
 
-def _room(shape: tuple[int, ...], result: Term | Cells) -> tuple[int, ...]:
+def _room(shape: tuple[int, ...], result: Symbol | Cells) -> tuple[int, ...]:
     """The axes of a result's array."""
-    return shape[: result.rank or None] if isinstance(result, Term) else (*shape, result.shape[-1])
+    return shape[: result.rank or None] if isinstance(result, Symbol) else (*shape, result.shape[-1])
 
 
-def _builder(tree: Any, results: list[Term | Cells]) -> Callable[[list[np.ndarray]], Any]:
-    """A function that makes the record from its arrays; appends the terms in their places to `results`."""
-    if isinstance(tree, Term | Cells):
+def _builder(tree: Any, results: list[Symbol | Cells]) -> Callable[[list[np.ndarray]], Any]:
+    """A function that makes the record from its arrays; appends the symbolic values in their places to `results`."""
+    if isinstance(tree, Symbol | Cells):
         results.append(tree)
         return operator.itemgetter(len(results) - 1)
     before, names = len(results), field_names(tree.__class__)
@@ -258,22 +263,22 @@ def _builder(tree: Any, results: list[Term | Cells]) -> Callable[[list[np.ndarra
     return lambda arrays: type(tree)(**{name: build(arrays) for name, build in zip(names, builders, strict=True)})
 
 
-def _places(out: Any, shape: tuple[int, ...], results: list[Term | Cells]) -> list[np.ndarray]:
+def _places(out: Any, shape: tuple[int, ...], results: list[Symbol | Cells]) -> list[np.ndarray]:
     """The arrays of a record that may be overwritten."""
     arrays = arrays_of(out)
     if len(arrays) != len(results):
-        raise Unfit(f"out holds {len(arrays)} arrays, the result {len(results)}")
+        raise Unsupported(f"out holds {len(arrays)} arrays, the result {len(results)}")
     for array, result in zip(arrays, results, strict=True):
         needed, kind = _room(shape, result), _kind_of(result)
         if KINDS.get(array.dtype) != kind or array.shape != needed or _fit(array, shape) is not array:
-            raise Unfit(f"out must hold {kind} arrays {_text(needed)} here, in one piece and writeable")
+            raise Unsupported(f"out must hold {kind} arrays {_text(needed)} here, in one piece and writeable")
     return arrays
 
 
 def _fit(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The array as the loop takes it, a copy if need be."""
     if array.shape != shape and array.shape != shape[:1] and (array.ndim != 2 or array.shape[:1] != shape):
-        raise Unfit(f"an array of shape {array.shape} for {_text(shape)} cells")
+        raise Unsupported(f"an array of shape {array.shape} for {_text(shape)} cells")
     flags = array.flags
     if flags.c_contiguous and flags.writeable and array.dtype in KINDS:
         return array

@@ -1,7 +1,7 @@
-"""Arrays that remember: run the physics on them and they hold its text, ready to be compiled for one cell at a time.
+"""Arrays that remember: run the physics on them and they hold its formula, ready to be compiled for one cell at a time.
 
-A `Term` answers NumPy's protocols (`__array_ufunc__`, `__array_function__`), so whatever is written element-wise for
-arrays runs on terms as it stands, and decides as it stands: plain floats stay floats, a term that a device does not
+A `Symbol` answers NumPy's protocols (`__array_ufunc__`, `__array_function__`), so whatever is written element-wise for
+arrays runs on them as it stands, and decides as it stands: plain floats stay floats, a term that a device does not
 have is left out, and what is known is computed. What is left is a graph of operations on float32 (and, for the noise,
 on unsigned integers), from which `codegen.py` writes a loop.
 
@@ -24,21 +24,21 @@ OVER = ("sum", "mean", "any", "all", "first")  # operations that make one number
 DETACHED = "{0}"  # the operation that hides what a number comes from, where derivatives are taken
 LED = "({0})"  # that which adds a number of which only the derivative counts
 SPREAD = "spread"  # the operation that gives a number of a crossbar to each of its cells
-RULES: dict[str, Callable[..., Any]] = {}  # what NumPy's functions do with terms
+RULES: dict[str, Callable[..., Any]] = {}  # what NumPy's functions do with symbolic values
 
 
-class Term(NDArrayOperatorsMixin):
-    """What a loop knows about one number of a cell (or of a crossbar): how it comes from others."""
+class Symbol(NDArrayOperatorsMixin):
+    """A symbolic value: what a loop knows about one number of a cell (or of a crossbar), how it comes from others."""
 
     __slots__ = ("kind", "operands", "operation", "rank", "void")
 
     def __init__(self, kind: str, operation: Any, *operands: Any, rank: int | None = None) -> None:
         """A number of type `kind`: float32, int32, uint32 or bool.
 
-        `operation` is its text in the loop with operands as {0}, {1}, ..., a `Routine`, one of `OVER` or `SPREAD`;
-        operands are terms. Leaves have one operand: `array` and `scalar` the place of an input, `constant` and
-        `literal` a number, `name` a text. `rank` is the number of axes of the array that it stands for, 0 of a number
-        that all cells have in common; by default that of the operands.
+        `operation` is its source text in the loop with operands as {0}, {1}, ..., a `Routine`, one of `OVER` or
+        `SPREAD`; operands are symbols. Leaves have one operand: `array` and `scalar` the place of an input, `constant`
+        and `literal` a number, `name` a source text. `rank` is the number of axes of the array that it stands for, 0 of
+        a number that all cells have in common; by default that of the operands.
         """
         self.kind, self.operation, self.operands = kind, operation, operands
         self.void = False  # whether the number is zero, and only its derivative counts
@@ -65,19 +65,19 @@ class Term(NDArrayOperatorsMixin):
         """Never: a value that differs from cell to cell cannot decide what is compiled."""
         raise TypeError("the engine cannot compile a branch on the value of a cell: use where")
 
-    def astype(self, kind: type) -> "Term":
+    def astype(self, kind: type) -> "Symbol":
         """The number as another type."""
-        return Term(kind.__name__, f"{kind.__name__}({{0}})", self)
+        return Symbol(kind.__name__, f"{kind.__name__}({{0}})", self)
 
-    def view(self, kind: type) -> "Term":
+    def view(self, kind: type) -> "Symbol":
         """The same bits as another type."""
-        return Term(kind.__name__, f"{self.kind}({{0}}).view({kind.__name__})", self)
+        return Symbol(kind.__name__, f"{self.kind}({{0}}).view({kind.__name__})", self)
 
-    def detach(self) -> "Term":
+    def detach(self) -> "Symbol":
         """The same number without derivative."""
-        return Term(self.kind, DETACHED, self)
+        return Symbol(self.kind, DETACHED, self)
 
-    def __getitem__(self, place: Any) -> "Term":
+    def __getitem__(self, place: Any) -> "Symbol":
         """Of a crossbar `[..., None, None]` gives its number to its cells, `[..., 0, 0]` is that of its first cell.
 
         Of a weight `[..., None]` gives its number to its cells.
@@ -90,47 +90,47 @@ class Term(NDArrayOperatorsMixin):
             return self._over((-2, -1), "first", self.kind)
         raise TypeError(f"the engine cannot compile [{place}]")
 
-    def sum(self, axis: Any) -> "Term":
+    def sum(self, axis: Any) -> "Symbol":
         """Over all cells of a crossbar."""
         return self._over(axis, "sum")
 
-    def mean(self, axis: Any) -> "Term":
+    def mean(self, axis: Any) -> "Symbol":
         """Over all cells of a crossbar."""
         return self._over(axis, "mean")
 
-    def any(self, axis: Any) -> "Term":
+    def any(self, axis: Any) -> "Symbol":
         """Whether it is true of a cell of a crossbar."""
         return self._over(axis, "any", "bool")
 
-    def all(self, axis: Any) -> "Term":
+    def all(self, axis: Any) -> "Symbol":
         """Whether it is true of every cell of a crossbar."""
         return self._over(axis, "all", "bool")
 
-    def reshape(self, shape: tuple[int, ...]) -> "Term":
-        """Itself: terms have the shape that they are meant to have."""
+    def reshape(self, shape: tuple[int, ...]) -> "Symbol":
+        """Itself: symbolic values have the shape that they are meant to have."""
         if len(shape) != self.ndim:
             raise TypeError(f"the engine cannot compile arrays of shape {shape} in place of {self.ndim} axes")
         return self
 
-    def _over(self, axis: Any, operation: str, kind: str = "float32") -> "Term":
+    def _over(self, axis: Any, operation: str, kind: str = "float32") -> "Symbol":
         if self.rank < 2 or sorted(number % self.rank for number in axis) != [*range(1, self.rank)]:
             raise TypeError(f"the engine cannot compile {operation} over the axes {axis} of {self.rank}")
-        return Term(kind, operation, self, rank=1)
+        return Symbol(kind, operation, self, rank=1)
 
 
 def _rank(operation: Any, operands: tuple[Any, ...]) -> int:
     """Axes of the result of an operation."""
     if operation == "array":
         return 1
-    ranks = {operand.rank for operand in operands if isinstance(operand, Term)} - {0}
+    ranks = {operand.rank for operand in operands if isinstance(operand, Symbol)} - {0}
     if len(ranks) > 1:
         raise TypeError("the engine cannot compile numbers of crossbars with those of cells: use [..., None, None]")
     return max(ranks, default=0)
 
 
-def spread(term: "Term", rank: int) -> "Term":
-    """The term with so many axes, where it has fewer."""
-    return term if term.rank == rank else Term(term.kind, SPREAD, term, rank=rank)
+def spread(value: "Symbol", rank: int) -> "Symbol":
+    """The value with so many axes, where it has fewer."""
+    return value if value.rank == rank else Symbol(value.kind, SPREAD, value, rank=rank)
 
 
 def plain(value: Any) -> Any:
@@ -138,22 +138,22 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.ndarray | np.float64 | np.bool_) else value
 
 
-def term_of(value: Any, kind: str = "float32") -> Term:
-    """A term of this kind; a number becomes the leaf `literal` (written into the loop) or `constant` (an argument)."""
-    if isinstance(value, Term):
+def symbolic(value: Any, kind: str = "float32") -> Symbol:
+    """A symbol of this kind; a number becomes a leaf, `literal` (written into the loop) or `constant` (an argument)."""
+    if isinstance(value, Symbol):
         return value if value.kind == kind else where(value, 1.0, 0.0)  # truth as 0 or 1
     if kind != "float32" or isinstance(value, np.float32):
-        return Term(kind, "literal", np.dtype(kind).type(value))
+        return Symbol(kind, "literal", np.dtype(kind).type(value))
     if float(value) in PLAIN or value != value:
-        return Term(kind, "literal", np.float32(value))
-    return Term(kind, "constant", float(value))
+        return Symbol(kind, "literal", np.float32(value))
+    return Symbol(kind, "constant", float(value))
 
 
 # -- functions that the loop calls ------------------------------------------------------------------------------------
 
 
 class Routine:
-    """A function that a loop calls by name; its own text is traced once."""
+    """A function that a loop calls by name; its own formula is traced once."""
 
     def __init__(self, function: Callable[..., Any], takes: Sequence[str], gives: Sequence[str]) -> None:
         """`function` of as many numbers as `takes` has kinds, which returns a tuple if `gives` has more than one."""
@@ -161,7 +161,7 @@ class Routine:
 
     @property
     def name(self) -> str:
-        """As in the loop's text."""
+        """As in the loop's source text."""
         return self.function.__name__
 
     def format(self, *operands: str) -> str:
@@ -169,13 +169,13 @@ class Routine:
         return f"{self.name}({', '.join(operands)})"
 
     def __call__(self, *values: Any) -> Any:
-        """The terms of the call's results."""
-        call = Term(
-            self.gives[0], self, *[term_of(value, kind) for value, kind in zip(values, self.takes, strict=True)]
+        """The symbolic values of the call's results."""
+        call = Symbol(
+            self.gives[0], self, *[symbolic(value, kind) for value, kind in zip(values, self.takes, strict=True)]
         )
         if len(self.gives) == 1:
             return call
-        return tuple(Term(kind, f"{{0}}[{place}]", call) for place, kind in enumerate(self.gives))
+        return tuple(Symbol(kind, f"{{0}}[{place}]", call) for place, kind in enumerate(self.gives))
 
 
 def routine(takes: str, gives: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -186,7 +186,7 @@ def routine(takes: str, gives: str) -> Callable[[Callable[..., Any]], Callable[.
 
         @functools.wraps(function)
         def either(*values: Any) -> Any:
-            return known(*values) if any(isinstance(value, Term) for value in values) else function(*values)
+            return known(*values) if any(isinstance(value, Symbol) for value in values) else function(*values)
 
         RULES.setdefault(function.__name__, either)
         return either
@@ -197,18 +197,18 @@ def routine(takes: str, gives: str) -> Callable[[Callable[..., Any]], Callable[.
 # -- operations -------------------------------------------------------------------------------------------------------
 
 
-def _operation(text: str, kind: str | None = None, truth: str = "float32") -> Callable[..., Term]:
-    """An operation on terms of one kind, whose result is of this kind unless another is given.
+def _operation(source: str, kind: str | None = None, truth: str = "float32") -> Callable[..., Symbol]:
+    """An operation on symbolic values of one kind, whose result is of this kind unless another is given.
 
     Truth values are taken as the kind `truth`.
     """
 
-    def apply(*values: Any) -> Term:
-        kinds = {value.kind for value in values if isinstance(value, Term)} - {"bool"}
+    def apply(*values: Any) -> Symbol:
+        kinds = {value.kind for value in values if isinstance(value, Symbol)} - {"bool"}
         whole = kinds.pop() if kinds else truth
         wide = not kind and whole in ("int32", "uint32")  # numba would widen 32 bits to 64
-        wrapped = f"{whole}({text})" if wide else text
-        return Term(kind or whole, wrapped, *[term_of(value, whole) for value in values])
+        wrapped = f"{whole}({source})" if wide else source
+        return Symbol(kind or whole, wrapped, *[symbolic(value, whole) for value in values])
 
     return apply
 
@@ -218,18 +218,18 @@ _multiply, _divide = _operation("{0} * {1}"), _operation("{0} / {1}")
 
 
 def _is(value: Any, number: float) -> bool:
-    return not isinstance(value, Term) and bool(value == number)
+    return not isinstance(value, Symbol) and bool(value == number)
 
 
 def _number(value: Any) -> Any:
     """The value itself, truth as 0 or 1."""
-    return term_of(value) if isinstance(value, Term) and value.kind == "bool" else value
+    return symbolic(value) if isinstance(value, Symbol) and value.kind == "bool" else value
 
 
 def add(a: Any, b: Any) -> Any:
     """a + b."""
-    if isinstance(b, Term) and b.void:
-        return Term("float32", LED, term_of(a), b)
+    if isinstance(b, Symbol) and b.void:
+        return Symbol("float32", LED, symbolic(a), b)
     return _number(b) if _is(a, 0) else _number(a) if _is(b, 0) else _add(a, b)
 
 
@@ -238,7 +238,7 @@ def subtract(a: Any, b: Any) -> Any:
     if _is(b, 0):
         return _number(a)
     difference = _subtract(a, b)
-    difference.void = isinstance(b, Term) and b.operation == DETACHED and b.operands[0] is a
+    difference.void = isinstance(b, Symbol) and b.operation == DETACHED and b.operands[0] is a
     return difference
 
 
@@ -249,7 +249,7 @@ def multiply(a: Any, b: Any) -> Any:
     if _is(a, 1) or _is(b, 1):
         return _number(b) if _is(a, 1) else _number(a)
     product = _multiply(a, b)
-    product.void = any(isinstance(factor, Term) and factor.void for factor in (a, b))
+    product.void = any(isinstance(factor, Symbol) and factor.void for factor in (a, b))
     return product
 
 
@@ -257,7 +257,7 @@ def divide(a: Any, b: Any) -> Any:
     """a / b; by a number it is a multiplication."""
     if _is(a, 0):
         return 0.0
-    if isinstance(b, Term) or not 1e-37 < abs(b) < 1e37:
+    if isinstance(b, Symbol) or not 1e-37 < abs(b) < 1e37:
         return _divide(a, b)
     return multiply(a, 1.0 / b)
 
@@ -266,14 +266,14 @@ def power(a: Any, b: Any) -> Any:
     """a^b for a > 0, and the square of any a."""
     if _is(b, 0) or _is(b, 1) or _is(b, 2):
         return 1.0 if b == 0 else a if b == 1 else multiply(a, a)
-    return np.exp(b * (np.log(a) if isinstance(a, Term) else float(np.log(a))))
+    return np.exp(b * (np.log(a) if isinstance(a, Symbol) else float(np.log(a))))
 
 
 def where(condition: Any, high: Any, low: Any) -> Any:
     """`high` where `condition`, else `low`."""
-    if not isinstance(condition, Term):
+    if not isinstance(condition, Symbol):
         return high if condition else low
-    return Term("float32", "select({0}, {1}, {2})", condition, term_of(high), term_of(low))
+    return Symbol("float32", "select({0}, {1}, {2})", condition, symbolic(high), symbolic(low))
 
 
 def select(conditions: Sequence[Any], choices: Sequence[Any], default: Any) -> Any:
@@ -283,8 +283,8 @@ def select(conditions: Sequence[Any], choices: Sequence[Any], default: Any) -> A
     return default
 
 
-def _filled(like: Term, number: float | bool) -> Term:
-    return Term("bool" if number is False else "float32", "literal", number, rank=like.rank)
+def _filled(like: Symbol, number: float | bool) -> Symbol:
+    return Symbol("bool" if number is False else "float32", "literal", number, rank=like.rank)
 
 
 RULES |= {

@@ -17,8 +17,8 @@ import numpy as np
 
 from memenv.arrays import tree_map
 from memenv.compiler.counter_rng import TASK_LANES, Draws, Key, Noise
-from memenv.compiler.runtime import Call, Unfit, arrays_of, prepare
-from memenv.compiler.trace import Term, spread, term_of
+from memenv.compiler.runtime import Call, Unsupported, arrays_of, prepare
+from memenv.compiler.trace import Symbol, spread, symbolic
 from memenv.engine import Engine
 from memenv.envs.runners import NumpyRunner, of_rows
 from memenv.envs.task import Draw, ElementwiseTask, NormalDraw, Observation, TaskError
@@ -54,7 +54,7 @@ class Programs:
         following, seen = self.looked_at(self.task.advance(episode, meant, drawn(self.task.step_draws, noise)))
 
         def kept(new: Any, old: Any) -> Any:
-            return _filled(new, old.ndim) if isinstance(old, Term) else new
+            return _filled(new, old.ndim) if isinstance(old, Symbol) else new
 
         return tree_map(kept, following, episode), _seen(seen, components[0].ndim)
 
@@ -166,7 +166,7 @@ class CompiledRunner:
     ) -> Call:
         try:
             return prepare(program, shape, inputs, out)
-        except Unfit as error:
+        except Unsupported as error:
             raise TaskError(str(error)) from None
 
 
@@ -203,10 +203,10 @@ def _seen(seen: Seen, axes: int) -> Seen:
 def _filled(record: Any, axes: int) -> Any:
     """The record with its numbers as terms of so many axes."""
 
-    def term(leaf: Any) -> Term:
-        if isinstance(leaf, Term) and leaf.rank:
+    def term(leaf: Any) -> Symbol:
+        if isinstance(leaf, Symbol) and leaf.rank:
             return leaf
-        return spread(leaf if isinstance(leaf, Term) else term_of(leaf), axes)
+        return spread(leaf if isinstance(leaf, Symbol) else symbolic(leaf), axes)
 
     return tree_map(term, record)
 

@@ -84,7 +84,7 @@ def wait(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) 
 
 @functools.cache
 def pull(program: Program) -> Callable[..., tuple[Array, ...]]:
-    """A program of the derivatives of what `program` shows with respect to what moves, of terms."""
+    """A program of the derivatives of what `program` shows with respect to what moves."""
 
     def pulled(noise: Noise, weights: int, moving: tuple[Array, ...], rest: Any, towards: Shown) -> tuple[Array, ...]:
         shown, _ = program(noise, weights, moving, rest)
