@@ -153,7 +153,7 @@ def test_a_full_disk_is_said_with_the_file(tmp_path, monkeypatch):
 )
 def test_more_than_the_memory_holds_is_refused_before_it_is_asked_for(words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("memenv.memory.memory_free", lambda: 16 * 10**9)
+    monkeypatch.setattr("memenv.crossbars.memory_budget.memory_free", lambda: 16 * 10**9)
     np.save("w.npy", np.ones((4, 2)))
     assert "GB, 16 GB are free: " in one_line(capsys, *words)
     assert [path.name for path in tmp_path.iterdir()] == ["w.npy"]
