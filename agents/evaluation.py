@@ -8,7 +8,8 @@ import numpy as np
 from agents.policy import Policy
 from memenv.arrays import take
 from memenv.devices.protocol import CellModel
-from memenv.envs.task import Streams
+from memenv.envs.noise import CellNoise, Episodes, cells_of
+from memenv.envs.task import Task
 from memenv.envs.write_verify.task import WriteVerify
 
 EVALUATION, TUNING, TRAINING = 0, 1, 2  # what a seed is for: the three never share a chip
@@ -36,6 +37,16 @@ def seeded(seed: int, purpose: int) -> np.random.Generator:
     return np.random.default_rng((purpose, seed))
 
 
+def mixed(*numbers: int) -> int:
+    """One seed of 64 bits of several whole numbers >= 0."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def noise_of(task: Task, cells: range, seed: int, purpose: int) -> CellNoise:
+    """The noise of the cells (or environments) of these numbers, which none of the others changes; of their chips."""
+    return Episodes.of(mixed(purpose, seed), cells).noise(cells_of(task))
+
+
 def evaluate(
     policy: Policy,
     task: WriteVerify,
@@ -60,9 +71,10 @@ def evaluate(
         on_step: called with the number of unfinished cells after each step.
     """
     task.check_memory(cells)
-    streams = Streams(seeded(seed, purpose))
-    chip = task.fabricate(streams.chip, cells) if chip is None else chip
-    episode = task.initial(chip, streams.draw(task.initial_draws, cells), {})
+    noise = noise_of(task, range(cells), seed, purpose)
+    chip = task.fabricate(noise.chip, cells) if chip is None else chip
+    noise = noise.next()
+    episode = task.initial(chip, noise.drawn(task.initial_draws), {})
     state = policy.begin(chip, cells)
     size = chip.g_max - chip.g_min + np.zeros(cells)
     pulses, energy, latency, error = (np.zeros(cells) for _ in range(4))
@@ -80,9 +92,9 @@ def evaluate(
     start = np.ones(cells, bool)
     for step in range(1, task.max_episode_pulses + 2):
         action, state = policy.predict(task.observe(episode), state, start, True)
-        noise = streams.draw(task.step_draws, cells)
+        noise = noise.next()
         spent, left = episode.spent, episode.rounds_left
-        episode = task.transition(episode, action, tuple(part[..., rows] for part in noise))
+        episode = task.transition(episode, action, noise.drawn(task.step_draws))
         start = np.zeros(len(rows), bool)
         here = np.flatnonzero(episode.accepted)
         round_pulses[rows[here], task.rounds - 1 - left[here].astype(int)] = spent[here] + 1
@@ -110,7 +122,7 @@ def evaluate(
                 whole[ended] = part[done]
             keep = np.flatnonzero(~done)
             rows, start = rows[keep], start[keep]
-            episode, state = take(episode, keep), take(state, keep)
+            episode, state, noise = take(episode, keep), take(state, keep), take(noise, keep)
         if on_step:
             on_step(len(rows))
         if not len(rows):

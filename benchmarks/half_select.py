@@ -23,14 +23,15 @@ from typing import Any
 import numpy as np
 from intervals import Interval, interval, markdown, shown
 
+from agents.arrays.noise import ArrayNoise
 from agents.comparison import Row
-from agents.evaluation import EVALUATION, seeded
+from agents.evaluation import EVALUATION, noise_of
 from agents.library import load_policy
 from agents.policy import Policy
 from agents.tuning import tune
 from memenv.arrays import put, take
 from memenv.crossbars.crossbar import Crossbar, shaped
-from memenv.envs.task import Streams
+from memenv.envs.noise import CellNoise
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import csv_text
@@ -60,10 +61,11 @@ class HalfSelectConfig:
 
 
 def rewriting(
-    policy: Policy, task: WriteVerify, chip: Any, cells: int, streams: Streams
+    policy: Policy, task: WriteVerify, chip: Any, cells: int, noise: CellNoise
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Amplitudes [V] and widths [s] of each step in which every cell is written once, (cells,), 0 where none."""
-    episode = task.initial(chip, streams.draw(task.initial_draws, cells), {})
+    noise = noise.next()
+    episode = task.initial(chip, noise.drawn(task.initial_draws), {})
     state, rows, start = policy.begin(chip, cells), np.arange(cells), np.ones(cells, bool)
     while len(rows):
         action, after = policy.predict(task.observe(episode), take(state, rows), start)
@@ -72,38 +74,41 @@ def rewriting(
         pulse = np.zeros((2, cells))
         pulse[:, rows] = np.where(gave_up, 0.0, [amplitude, width])
         yield pulse[0], pulse[1]
-        noise = streams.draw(task.step_draws, cells)
-        episode = task.transition(episode, action, tuple(part[..., rows] for part in noise))
+        noise = noise.next()
+        episode = task.transition(episode, action, noise.drawn(task.step_draws))
         going = ~task.terminated(episode)
-        rows, start, episode = rows[going], np.zeros(going.sum(), bool), take(episode, going)
+        rows, start = rows[going], np.zeros(going.sum(), bool)
+        episode, noise = take(episode, going), take(noise, going)
 
 
 def disturb(
     policy: Policy, task: WriteVerify, config: HalfSelectConfig
 ) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     """For each scheme and way of writing, arrays (arrays, rewrites): mean square change, share moved, energy [J]."""
-    streams = Streams(seeded(config.seed, EVALUATION))
+    sources = ArrayNoise.of(EVALUATION, config.seed)
     shape = (config.arrays, config.rows, config.cols)
     ways = [(scheme, writing) for scheme in config.schemes for writing in config.writing]
     crossbars = [
         Crossbar(device=task.device, rows=config.rows, cols=config.cols, scheme=scheme, writing=writing)
         for scheme, writing in ways
     ]
-    chip = crossbars[0].fabricate(streams.chip, shape[:1])
+    chip = crossbars[0].fabricate(sources.chip, shape[:1])
     low, high = task.target_range
-    x = np.clip(low + (high - low) * streams.task.random(shape), chip.x_lo, chip.x_hi)
-    states = [crossbar.fresh(chip, x, streams.cycle.standard_normal((2, *shape))) for crossbar in crossbars]
+    x = np.clip(low + (high - low) * sources.start.random(shape), chip.x_lo, chip.x_hi)
+    states = [crossbar.fresh(chip, x, sources.cycle.standard_normal((2, *shape))) for crossbar in crossbars]
     written = np.zeros(shape, bool)
     written[:, 1::2] = True
     cells = np.flatnonzero(written)
     writers = take(shaped(chip, (-1,)), cells)
     results: dict[tuple[str, str], list[list[np.ndarray]]] = {way: [] for way in ways}
-    for _ in range(config.rewrites):
-        for pulse in rewriting(policy, task, writers, len(cells), streams):
+    for rewrite in range(config.rewrites):
+        episodes = range(rewrite * len(cells), (rewrite + 1) * len(cells))
+        fresh = noise_of(task, episodes, config.seed, EVALUATION)
+        for pulse in rewriting(policy, task, writers, len(cells), fresh):
             amplitude, width = np.zeros(written.size), np.zeros(written.size)
             amplitude[cells], width[cells] = pulse
             amplitude, width = amplitude.reshape(shape), width.reshape(shape)
-            noise = streams.cycle.standard_normal((9, *shape))
+            noise = sources.cycle.standard_normal((9, *shape))
             for number, crossbar in enumerate(crossbars):
                 operations = crossbar.plan(amplitude, width, width > 0)
                 states[number] = crossbar.write(states[number], operations, noise[: crossbar.write_channels])

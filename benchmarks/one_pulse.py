@@ -19,10 +19,9 @@ from intervals import markdown, mean_interval, shown
 
 from agents.classical.write_verify import NominalInverse
 from agents.comparison import Row
-from agents.evaluation import EVALUATION, TUNING, seeded
+from agents.evaluation import EVALUATION, TUNING, noise_of
 from agents.library import load_policy
 from agents.policy import Policy
-from memenv.envs.task import Streams
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import csv_text
@@ -57,11 +56,11 @@ class Shots(NamedTuple):
 
 def shoot(policy: Policy, task: WriteVerify, cells: int, seed: int, purpose: int = EVALUATION) -> Shots:
     """Program fresh cells by one pulse each."""
-    streams = Streams(seeded(seed, purpose))
-    chip = task.fabricate(streams.chip, cells)
-    episode = task.initial(chip, streams.draw(task.initial_draws, cells), {})
+    noise = noise_of(task, range(cells), seed, purpose)
+    chip, noise = task.fabricate(noise.chip, cells), noise.next()
+    episode = task.initial(chip, noise.drawn(task.initial_draws), {})
     action, _ = policy.predict(task.observe(episode), policy.begin(chip, cells), np.ones(cells, bool))
-    after = task.transition(episode, action, streams.draw(task.step_draws, cells))
+    after = task.transition(episode, action, noise.next().drawn(task.step_draws))
     low, high = task.target_range
     target = (episode.target - low) / (high - low)
     row, column = (np.clip(FIELDS * part, 0, FIELDS - 1).astype(int) for part in (episode.reading, target))

@@ -37,6 +37,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from intervals import Interval, interval, markdown, shown
 
+from agents.arrays.noise import ArrayNoise
 from agents.arrays.product_feedback import Feedback, write_product
 from agents.arrays.writing import Written, for_weights, fresh_array, write_array
 from agents.comparison import Row
@@ -45,7 +46,6 @@ from agents.library import load_policy
 from agents.tuning import tune
 from memenv.crossbars.crossbar import Crossbar
 from memenv.crossbars.encoding import Encoding
-from memenv.envs.task import Streams
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import csv_text
@@ -110,22 +110,24 @@ def digits(rng: np.random.Generator, outputs: int, samples: int) -> Workload:
     return Workload(network.coefs_[0], pixels[known] / 16, pixels[held] / 16)
 
 
-def program(method: str, work: Workload, device: Any, controller: str, feedback: Feedback, seed: Any) -> dict:
+def program(
+    method: str, work: Workload, device: Any, controller: str, feedback: Feedback, seed: tuple[int, ...]
+) -> dict:
     """Product error and costs of one fresh array, programmed in one way."""
     rows, outputs = work.weights.shape
     task = WriteVerify(device=device, tolerance=feedback.tolerance)
     policy, encoding = load_policy(controller, task), Encoding.of(work.weights, task.device)
     crossbar = Crossbar(device=task.device, rows=rows, cols=encoding.columns(outputs), writing="rows")
-    streams = Streams(np.random.default_rng(seed))
-    state = fresh_array(crossbar, streams)
+    noise = ArrayNoise.of(*seed)
+    state = fresh_array(crossbar, noise)
 
     def with_feedback(inputs: np.ndarray, settings: Feedback) -> Written:
-        given = crossbar, task, policy, state, work.weights, encoding, inputs, streams
+        given = crossbar, task, policy, state, work.weights, encoding, inputs, noise
         return write_product(*given, feedback=settings)
 
     uniform = dataclasses.replace(feedback, exponent=0.0)
     ways: dict[str, Callable[[], Written]] = {
-        "cells": lambda: write_array(crossbar, task, policy, state, for_weights(work.weights, encoding), streams),
+        "cells": lambda: write_array(crossbar, task, policy, state, for_weights(work.weights, encoding), noise),
         "differences": lambda: with_feedback(np.eye(rows), uniform),  # inputs that know nothing of each other
         "passed on": lambda: with_feedback(work.known, uniform),
         "feedback": lambda: with_feedback(work.known, feedback),

@@ -22,13 +22,12 @@ import numpy as np
 from intervals import Interval, interval, markdown, ratio_interval, shown
 
 from agents.comparison import Row
-from agents.evaluation import EVALUATION, evaluate, seeded
+from agents.evaluation import EVALUATION, evaluate, noise_of
 from agents.library import load_policy
 from agents.policy import Policy
 from agents.tuning import tune
 from memenv.arrays import put, take
 from memenv.devices.spatial import SmoothNormals
-from memenv.envs.task import Streams
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import csv_text
@@ -58,24 +57,25 @@ class RewritingConfig:
 
 def write_arrays(policy: Policy, task: WriteVerify, config: RewritingConfig, keep: bool) -> np.ndarray:
     """Pulses (arrays, cells of an array) in the order of the path, NaN where the target was not accepted."""
-    streams = Streams(seeded(config.seed, EVALUATION))
     arrays, cells = config.arrays, config.side**2
-    smooth = SmoothNormals(streams.chip, arrays, config.side, config.side, config.reach, config.common)
+    every = noise_of(task, range(arrays * cells), config.seed, EVALUATION)
+    smooth = SmoothNormals(every.chip, arrays, config.side, config.side, config.reach, config.common)
     whole = task.device.fabricate(smooth, arrays * cells)
     path = np.arange(cells).reshape(config.side, config.side)
     path[1::2] = path[1::2, ::-1].copy()  # there and back
     pulses, state = np.full((arrays, cells), np.nan), None
     for number, place in enumerate(path.ravel()):
-        chip = take(whole, np.arange(arrays) * cells + place)
-        episode = task.initial(chip, streams.draw(task.initial_draws, arrays), {})
+        here = np.arange(arrays) * cells + place
+        chip, noise = take(whole, here), take(every, here).next()
+        episode = task.initial(chip, noise.drawn(task.initial_draws), {})
         forget = number == 0 or not keep
         state = policy.begin(chip, arrays) if forget else state
         rows, start = np.arange(arrays), np.full(arrays, forget)
         while len(rows):
             action, after = policy.predict(task.observe(episode), take(state, rows), start)
             state = put(state, rows, after)
-            noise = streams.draw(task.step_draws, arrays)
-            episode = task.transition(episode, action, tuple(part[..., rows] for part in noise))
+            noise = noise.next()
+            episode = task.transition(episode, action, noise.drawn(task.step_draws))
             ended = task.terminated(episode)
             pulses[rows[ended], number] = np.where(episode.accepted, episode.pulses, np.nan)[ended]
             last = np.flatnonzero(ended & episode.pulsed)  # whose last pulse has been read, but not yet seen
@@ -83,7 +83,7 @@ def write_arrays(policy: Policy, task: WriteVerify, config: RewritingConfig, kee
             if keep and len(last):
                 seen, known = task.observe(take(episode, last)), take(state, rows[last])
                 state = put(state, rows[last], policy.predict(seen, known, none[last])[1])
-            rows, start, episode = rows[~ended], none[~ended], take(episode, ~ended)
+            rows, start, episode, noise = rows[~ended], none[~ended], take(episode, ~ended), take(noise, ~ended)
     return pulses
 
 

@@ -12,13 +12,13 @@ import sys
 import numpy as np
 
 from agents import load_policy
+from agents.arrays.noise import ArrayNoise
 from agents.arrays.writing import for_weights, fresh_array, write_array
 from agents.policy import Policy
 from agents.tuning import tune
 from memenv import WriteVerify
 from memenv.crossbars.crossbar import Crossbar
 from memenv.crossbars.encoding import Encoding
-from memenv.envs.task import Streams
 
 if importlib.util.find_spec("sklearn") is None:
     print("skipped: scikit-learn is missing; pip install 'memenv[digits]'")
@@ -42,16 +42,16 @@ task = WriteVerify(device="pcm", tolerance=0.03)
 class Layer:
     """A matrix as pairs of cells on an array of its own; the last row, driven by one, holds the biases."""
 
-    def __init__(self, weights: np.ndarray, biases: np.ndarray, streams: Streams) -> None:
-        self.weights, self.streams = np.vstack([weights, biases]), streams
+    def __init__(self, weights: np.ndarray, biases: np.ndarray, noise: ArrayNoise) -> None:
+        self.weights, self.noise = np.vstack([weights, biases]), noise
         self.encoding = Encoding.of(self.weights, task.device)
         columns = self.encoding.columns(len(biases))
         self.array = Crossbar(device=task.device, rows=len(self.weights), cols=columns, writing="rows")
-        self.state = fresh_array(self.array, streams)
+        self.state = fresh_array(self.array, noise)
 
     def program(self, policy: Policy) -> None:
         aim = for_weights(self.weights, self.encoding)
-        written = write_array(self.array, task, policy, self.state, aim, self.streams)
+        written = write_array(self.array, task, policy, self.state, aim, self.noise)
         self.state, self.order = written.state, written.mapping.order
 
     def rest(self, seconds: float) -> None:
@@ -61,8 +61,8 @@ class Layer:
         inputs = np.hstack([x, np.ones((len(x), 1))])
         volts = task.device.read.voltage / inputs.max()  # [V] of an input of one
         noise = (
-            self.streams.read.standard_normal(inputs.shape),
-            self.streams.read.standard_normal((len(x), self.array.cols)),
+            self.noise.read.standard_normal(inputs.shape),
+            self.noise.read.standard_normal((len(x), self.array.cols)),
         )
         return self.encoding.decode(self.array.product(self.state, volts * inputs, noise), self.order) / volts
 
@@ -80,8 +80,8 @@ def spent(layers: list[Layer]) -> np.ndarray:
 
 def life(policy: Policy, chip: int) -> list[np.ndarray]:
     """Accuracy, pulses, energy and times of each step in the life of a chip."""
-    streams = [Streams(np.random.default_rng((chip, number))) for number in range(2)]
-    layers = list(map(Layer, network.coefs_, network.intercepts_, streams))
+    noises = [ArrayNoise.of(chip, number) for number in range(2)]
+    layers = list(map(Layer, network.coefs_, network.intercepts_, noises))
     steps, before = [], spent(layers)
     for reprogram in (True, False, True, False):
         for layer in layers:

@@ -178,7 +178,7 @@ def load_engine(name: str = "auto", *, cells: int | None = None, threads: int = 
 
 
 def _fabricate(noise: Noise, cells: int, device: CellModel) -> CellModel:
-    return device.fabricate(Draws(noise), cells)  # type: ignore[arg-type]
+    return device.fabricate(Draws(noise), cells)
 
 
 def _fresh(noise: Noise, _: int, chip: CellModel, x: Array) -> State:

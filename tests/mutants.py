@@ -44,11 +44,12 @@ class Fault(NamedTuple):
 FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose name is the fact that is no longer true
     PROTOCOL + "::test_training_tuning_and_evaluation_never_see_each_others_cells": (
         Fault("agents/tuning.py", "cells, seed, purpose=TUNING)", "cells, seed)"),
-        Fault("agents/evaluation.py", "default_rng((purpose, seed))", "default_rng(seed)"),
+        Fault("agents/evaluation.py", "mixed(purpose, seed)", "mixed(seed)"),
         Fault("agents/training.py", "EVALUATION_SEED, purpose=TUNING)", "EVALUATION_SEED)"),
         Fault("agents/training.py", "_fresh_seed(config.seed, 0)", "config.seed"),
     ),
     PROTOCOL + "::test_training_through_the_device_draws_from_seeds_of_its_own": (
+        Fault("agents/evaluation.py", "default_rng((purpose, seed))", "default_rng(seed)"),
         Fault("agents/predictor/training.py", "seeded(config.seed, TRAINING)", "seeded(config.seed, 0)"),
         Fault("agents/predictor/training.py", "seeded(config.seed, TRAINING)", "seeded(config.seed, 1)"),
     ),
@@ -62,8 +63,8 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     ),
     FEW_SHOT + "::test_agents_meet_other_chips_in_each_batch_and_for_each_purpose": (
         Fault("agents/few_shot/schedules.py", "purpose: int = EVALUATION, batch", "purpose: int = 1, batch"),
-        Fault("agents/few_shot/schedules.py", "rng = seeded(seed, purpose)", "rng = seeded(seed, EVALUATION)"),
-        Fault("agents/few_shot/schedules.py", "Streams(rng.spawn(1)[0])", "Streams(seeded(seed, purpose))"),
+        Fault("agents/few_shot/schedules.py", "numbers, seed, purpose)", "numbers, seed, EVALUATION)"),
+        Fault("agents/few_shot/schedules.py", "noise_of(task, numbers,", "noise_of(task, range(len(numbers)),"),
     ),
     FEW_SHOT + "::test_the_benchmark_tunes_agents_on_the_split_and_the_seeds_that_its_table_does_not_see": (
         Fault(
@@ -143,7 +144,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         Fault(
             "agents/evaluation.py",
             "episode = task.transition(episode, action,",
-            "episode = task.transition(task.with_chip(episode, task.fabricate(streams.chip, len(rows))), action,",
+            "episode = task.transition(task.with_chip(episode, task.fabricate(noise.chip, len(rows))), action,",
         ),
     ),
     PROTOCOL + "::test_only_an_oracle_looks_at_the_chip": (
@@ -326,10 +327,10 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     PROGRAM + "::test_every_tile_has_a_chip_starts_and_noise_of_its_own": (
         Fault(
             "agents/arrays/tiles.py",
-            "default_rng((EVALUATION, self.seed, tile.row, tile.col))",
-            "default_rng((EVALUATION, self.seed))",
+            "ArrayNoise.of(EVALUATION, self.seed, tile.row, tile.col)",
+            "ArrayNoise.of(EVALUATION, self.seed)",
         ),
-        Fault("agents/arrays/tiles.py", "self.seed, tile.row, tile.col))", "self.seed, tile.row + tile.col))"),
+        Fault("agents/arrays/tiles.py", "self.seed, tile.row, tile.col)", "self.seed, tile.row + tile.col)"),
     ),
     PROGRAM + "::test_a_converter_that_has_the_levels_of_the_inputs_changes_nothing": (
         Fault(
@@ -352,8 +353,8 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         ),
         Fault(
             "agents/arrays/tiles.py",
-            "crossbar.product(state, voltages, noise)",
-            "crossbar.product(state, voltages, (0 * noise[0], 0 * noise[1]))",
+            "crossbar.product(state, voltages, converters)",
+            "crossbar.product(state, voltages, (0 * converters[0], 0 * converters[1]))",
         ),
     ),
     PROGRAM + "::test_feedback_hears_reads_and_not_the_truth": (

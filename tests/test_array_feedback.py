@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agents.arrays.noise import ArrayNoise
 from agents.arrays.product_feedback import NARROWEST, WIDEST, Feedback, for_difference, rows_of, write_product
 from agents.arrays.writing import Written, for_weights, fresh_array, write_array
 from agents.classical.write_verify import HistoryInverse
-from agents.evaluation import EVALUATION, seeded
+from agents.evaluation import EVALUATION
 from memenv import Mismatch, WriteVerify, load_device
 from memenv.crossbars.crossbar import Crossbar
 from memenv.crossbars.encoding import Encoding
-from memenv.envs.task import Streams
 
 ROWS, OUTPUTS = 12, 8
 UNIFORM = Feedback(tolerance=0.03, exponent=0.0, ridge=1e-3)
@@ -34,10 +34,10 @@ def setting(device: Any = "threshold", rows: int = ROWS) -> tuple[Crossbar, Writ
 
 def written(inputs: np.ndarray, feedback: Feedback = UNIFORM, device: Any = "threshold", seed: int = 0) -> Written:
     crossbar, task, weights, encoding = setting(device)
-    streams = Streams(seeded(seed, EVALUATION))
-    state = fresh_array(crossbar, streams)
+    noise = ArrayNoise.of(EVALUATION, seed)
+    state = fresh_array(crossbar, noise)
     policy = HistoryInverse(task=task)
-    return write_product(crossbar, task, policy, state, weights, encoding, inputs, streams, feedback=feedback)
+    return write_product(crossbar, task, policy, state, weights, encoding, inputs, noise, feedback=feedback)
 
 
 def product_error(result: Written, inputs: np.ndarray, device: Any = "threshold") -> float:
@@ -95,9 +95,9 @@ def test_one_cell_of_a_pair_is_enough() -> None:
     off = np.abs(encoding.decode(crossbar.conductance(result.state)) - weights) / encoding.scale
     size = crossbar.device.g_max - crossbar.device.g_min
     assert off.max() <= 2 * 0.03 * size and off[pulsed <= 1].max() <= 1.001 * 0.03 * size
-    streams = Streams(seeded(0, EVALUATION))
-    state, policy = fresh_array(crossbar, streams), HistoryInverse(task=task)
-    plain = write_array(crossbar, task, policy, state, for_weights(weights, encoding), streams)
+    noise = ArrayNoise.of(EVALUATION, 0)
+    state, policy = fresh_array(crossbar, noise), HistoryInverse(task=task)
+    plain = write_array(crossbar, task, policy, state, for_weights(weights, encoding), noise)
     assert result.state.pulses.sum() < 0.65 * plain.state.pulses.sum()
 
 
@@ -153,17 +153,17 @@ def test_rows_without_inputs_get_no_pulse() -> None:
 def test_a_reference_column_takes_part() -> None:
     crossbar, task, weights, _ = setting()
     encoding = Encoding.of(weights, crossbar.device, kind="reference")
-    crossbar, streams = crossbar.replace(cols=OUTPUTS + 1), Streams(seeded(0, EVALUATION))
+    crossbar, noise = crossbar.replace(cols=OUTPUTS + 1), ArrayNoise.of(EVALUATION, 0)
     known, held = correlated()
     result = write_product(
         crossbar,
         task,
         HistoryInverse(task=task),
-        fresh_array(crossbar, streams),
+        fresh_array(crossbar, noise),
         weights,
         encoding,
         known,
-        streams,
+        noise,
         feedback=UNIFORM,
     )
     off = held @ (encoding.decode(crossbar.conductance(result.state)) - weights)
@@ -181,7 +181,7 @@ def test_the_result_is_that_of_one_array() -> None:
     assert age.min() > 0 and age[result.state.pulses > 0].max() <= float(result.state.latency)
 
 
-def test_equal_streams_program_equal_arrays_and_inputs_are_never_written() -> None:
+def test_equal_noise_programs_equal_arrays_and_inputs_are_never_written() -> None:
     inputs = correlated()[0]
     inputs.flags.writeable = False
     np.testing.assert_array_equal(written(inputs).state.cell.x, written(inputs).state.cell.x)
@@ -208,16 +208,16 @@ def test_unusable_inputs_are_refused(inputs: np.ndarray, message: str) -> None:
 )
 def test_arrays_whose_rows_cannot_be_written_alone_are_refused(changes: dict[str, Any], message: str) -> None:
     crossbar, task, weights, encoding = setting()
-    crossbar, streams = crossbar.replace(**changes), Streams(seeded(0, EVALUATION))
-    state, policy = fresh_array(crossbar, streams), HistoryInverse(task=task)
+    crossbar, noise = crossbar.replace(**changes), ArrayNoise.of(EVALUATION, 0)
+    state, policy = fresh_array(crossbar, noise), HistoryInverse(task=task)
     with pytest.raises(ValueError, match=message):
-        write_product(crossbar, task, policy, state, weights, encoding, np.ones((3, crossbar.rows)), streams)
+        write_product(crossbar, task, policy, state, weights, encoding, np.ones((3, crossbar.rows)), noise)
 
 
 def test_spares_are_refused() -> None:
     crossbar, task, weights, _ = setting()
     encoding = Encoding.of(weights[:, 1:], crossbar.device, spares=1)
-    streams = Streams(seeded(0, EVALUATION))
-    state, policy = fresh_array(crossbar, streams), HistoryInverse(task=task)
+    noise = ArrayNoise.of(EVALUATION, 0)
+    state, policy = fresh_array(crossbar, noise), HistoryInverse(task=task)
     with pytest.raises(ValueError, match="spares is 1"):
-        write_product(crossbar, task, policy, state, weights[:, 1:], encoding, correlated()[0], streams)
+        write_product(crossbar, task, policy, state, weights[:, 1:], encoding, correlated()[0], noise)

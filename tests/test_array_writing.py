@@ -5,20 +5,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agents.arrays.noise import ArrayNoise
 from agents.arrays.writing import Written, at, for_weights, fresh_array, write_array
 from agents.classical.write_verify import ISPP, HistoryInverse
-from agents.evaluation import EVALUATION, evaluate, seeded
+from agents.evaluation import EVALUATION, evaluate, noise_of
 from agents.library import load_policy
 from memenv import Mismatch, WriteVerify, load_device
 from memenv.crossbars.crossbar import Crossbar, CrossbarState, shaped
 from memenv.crossbars.encoding import Encoding, reach
-from memenv.envs.task import Streams
 
 ROWS, COLS = 16, 20
 
 
-def streams(seed: int = 0) -> Streams:
-    return Streams(seeded(seed, EVALUATION))
+def noise(seed: int = 0) -> ArrayNoise:
+    return ArrayNoise.of(EVALUATION, seed)
 
 
 def whole_range(low: float = 0.1, high: float = 0.9, seed: int = 5) -> np.ndarray:
@@ -28,12 +28,14 @@ def whole_range(low: float = 0.1, high: float = 0.9, seed: int = 5) -> np.ndarra
     return device.g_min + x * (device.g_max - device.g_min)
 
 
-def written(name: str = "history", passes: int = 3, targets: np.ndarray | None = None, **settings: Any) -> Written:
+def written(
+    name: str = "history", passes: int = 3, targets: np.ndarray | None = None, seed: int = 0, **settings: Any
+) -> Written:
     crossbar = Crossbar(rows=ROWS, cols=COLS, **settings)
     task = WriteVerify(device=crossbar.device)
-    state = fresh_array(crossbar, streams())
+    state = fresh_array(crossbar, noise(seed))
     aim = at(whole_range() if targets is None else targets)
-    return write_array(crossbar, task, load_policy(name, task), state, aim, streams(1), passes=passes)
+    return write_array(crossbar, task, load_policy(name, task), state, aim, noise(seed + 1), passes=passes)
 
 
 def error(crossbar: Crossbar, result: Written) -> np.ndarray:
@@ -46,9 +48,9 @@ def error(crossbar: Crossbar, result: Written) -> np.ndarray:
 def test_with_transistors_an_array_is_programmed_as_its_cells_alone_are(policy: Any) -> None:
     task, cells = WriteVerify(), 16 * 64
     decider = load_policy(policy, task) if policy == "specialist" else policy(task=task)
-    alone_streams = streams()
-    chip = task.fabricate(alone_streams.chip, cells)
-    start = task.initial(chip, alone_streams.draw(task.initial_draws, cells), {})
+    alone = noise_of(task, range(cells), 0, EVALUATION)
+    chip = task.fabricate(alone.chip, cells)
+    start = task.initial(chip, alone.next().drawn(task.initial_draws), {})
     alone = evaluate(decider, task, cells, 0)
 
     crossbar, shape = Crossbar(rows=16, cols=64), (16, 64)
@@ -57,7 +59,7 @@ def test_with_transistors_an_array_is_programmed_as_its_cells_alone_are(policy: 
         shaped(chip, shape), shaped(start.cell, shape), counters, counters, counters, np.zeros(()), np.zeros(())
     )
     target = task.siemens(chip, start.target).reshape(shape)
-    together = write_array(crossbar, task, decider, state, at(target), streams(3), passes=0)
+    together = write_array(crossbar, task, decider, state, at(target), noise(3), passes=0)
     pulses = together.state.pulses.ravel()
     spread = np.hypot(pulses.std(), alone.pulses.std()) / np.sqrt(cells)
     assert abs(pulses.mean() - alone.pulses.mean()) < 3 * spread
@@ -81,10 +83,10 @@ def test_every_cell_that_can_be_programmed_is() -> None:
 def test_cells_that_are_right_already_get_no_pulse() -> None:
     crossbar = Crossbar(device="ideal", rows=4, cols=5)
     task = WriteVerify(device=crossbar.device)
-    state = fresh_array(crossbar, streams())
+    state = fresh_array(crossbar, noise())
     target = crossbar.conductance(state).copy()
     target[1, 2] = task.siemens(crossbar.device, 0.5)
-    result = write_array(crossbar, task, ISPP(task=task), state, at(target), streams(1))
+    result = write_array(crossbar, task, ISPP(task=task), state, at(target), noise(1))
     only = np.zeros((4, 5), bool)
     only[1, 2] = True
     np.testing.assert_array_equal(result.state.pulses > 0, only)
@@ -93,13 +95,13 @@ def test_cells_that_are_right_already_get_no_pulse() -> None:
 
 def test_cells_that_writing_disturbs_are_opened_again() -> None:
     crossbar = Crossbar(rows=ROWS, cols=COLS, scheme="V/2")
-    once, again = (written(passes=passes, scheme="V/2") for passes in (0, 3))
+    once, again = (written(passes=passes, seed=2, scheme="V/2") for passes in (0, 3))
     inside_once, inside_again = (np.abs(error(crossbar, one)) <= 0.02 for one in (once, again))
     assert inside_once.mean() < 0.3 and inside_again.mean() > 0.5
     assert once.openings.max() == 1 and again.openings.max() > 1
     disturbed = (once.openings == 1) & ~once.failed & ~inside_once
     assert (again.openings[disturbed] > 1).mean() > 0.9
-    assert written(passes=3).openings.mean() < again.openings.mean() - 0.3  # with transistors, read noise alone
+    assert written(passes=3, seed=2).openings.mean() < again.openings.mean() - 0.3  # with transistors, read noise alone
 
 
 def test_passes_are_limited() -> None:
@@ -122,11 +124,11 @@ def test_counters_add_up() -> None:
 
 def test_a_confirmed_cell_is_read_more_often_and_falsely_accepted_less_often() -> None:
     crossbar = Crossbar(rows=32, cols=64)
-    state, false = fresh_array(crossbar, streams()), []
+    state, false = fresh_array(crossbar, noise()), []
     target = crossbar.device.g_min + 9.8e-5 * np.random.default_rng(0).uniform(0.1, 0.9, crossbar.shape)
     for confirm in (0, 2):
         task = WriteVerify(confirm_reads=confirm)
-        result = write_array(crossbar, task, HistoryInverse(task=task), state, at(target), streams(1), passes=0)
+        result = write_array(crossbar, task, HistoryInverse(task=task), state, at(target), noise(1), passes=0)
         false.append((np.abs(error(crossbar, result)) > 0.02)[~result.failed].mean())
     assert false[1] < 0.6 * false[0]
 
@@ -136,7 +138,7 @@ def stuck_array() -> tuple[Crossbar, CrossbarState, np.ndarray, Encoding]:
     device = load_device("threshold").replace(mismatch=Mismatch(rate=0.3, stuck_anywhere=0.2))
     crossbar = Crossbar(device=device, rows=ROWS, cols=COLS)
     weights = np.random.default_rng(2).uniform(-0.5, 0.5, (ROWS, COLS // 2))
-    return crossbar, fresh_array(crossbar, streams()), weights, Encoding.of(weights, device, largest=1.0)
+    return crossbar, fresh_array(crossbar, noise()), weights, Encoding.of(weights, device, largest=1.0)
 
 
 def test_the_partner_of_a_stuck_cell_takes_the_difference() -> None:
@@ -149,7 +151,7 @@ def test_the_partner_of_a_stuck_cell_takes_the_difference() -> None:
         return float((np.abs(missing) > 2 * 0.02 * 9.8e-5 * encoding.scale).mean())
 
     def missed(aim: Any) -> float:
-        result = write_array(crossbar, task, policy, state, aim, streams(1))
+        result = write_array(crossbar, task, policy, state, aim, noise(1))
         g = crossbar.conductance(result.state)
         assert result.failed[state.chip.x_lo == state.chip.x_hi].mean() > 0.9
         return share(encoding.decode(g, result.mapping.order) - weights)
@@ -165,7 +167,7 @@ def test_a_target_out_of_reach_of_every_cell_is_not_tried() -> None:
     task = WriteVerify(device=device)
     target = np.full((2, 3), task.siemens(device, 0.5))
     target[0, 1] = task.siemens(device, 0.8)
-    result = write_array(crossbar, task, ISPP(task=task), fresh_array(crossbar, streams()), at(target), streams(1))
+    result = write_array(crossbar, task, ISPP(task=task), fresh_array(crossbar, noise()), at(target), noise(1))
     outside = target == target[0, 1]
     assert not result.openings[outside].any()  # a nominal cell does not get there
     np.testing.assert_array_equal(~result.accepted, outside)
@@ -179,7 +181,7 @@ def test_a_cell_that_is_given_up_gets_a_parting_pulse_unless_it_is_the_last_open
     state = crossbar.fresh(device, x, np.zeros((2, 1, 2)))
     target = task.siemens(device, np.array([[0.53, 0.9]]))
     for passes, pulses in ((0, [[0, 0]]), (1, [[1, 1]]), (2, [[2, 1]])):
-        result = write_array(crossbar, task, Resigned(task), state, at(target), streams(1), passes=passes)
+        result = write_array(crossbar, task, Resigned(task), state, at(target), noise(1), passes=passes)
         np.testing.assert_array_equal(result.state.pulses, pulses)
         np.testing.assert_array_equal(result.openings, [[1 + passes, 1]])
         assert result.failed.all()  # in the last opening there is nothing left to try
@@ -205,11 +207,11 @@ def test_inputs_are_never_written() -> None:
     task, before = WriteVerify(device=crossbar.device), state.cell.x.copy()
     for part in (state.cell.x, state.cell.age, state.pulses, state.energy, weights):
         part.flags.writeable = False
-    write_array(crossbar, task, HistoryInverse(task=task), state, for_weights(weights, encoding), streams())
+    write_array(crossbar, task, HistoryInverse(task=task), state, for_weights(weights, encoding), noise())
     np.testing.assert_array_equal(state.cell.x, before)
 
 
-def test_equal_streams_program_equal_arrays() -> None:
+def test_equal_noise_programs_equal_arrays() -> None:
     one, other = written(scheme="V/3", passes=0), written(scheme="V/3", passes=0)
     np.testing.assert_array_equal(one.state.cell.x, other.state.cell.x)
 
@@ -219,13 +221,11 @@ def test_every_kind_of_policy_programs_an_array(name: str) -> None:
     crossbar = Crossbar(rows=4, cols=6, writing="rows")
     task = WriteVerify(max_pulses=30)
     targets = whole_range()[:4, :6]
-    result = write_array(
-        crossbar, task, load_policy(name, task), fresh_array(crossbar, streams()), at(targets), streams(1)
-    )
+    result = write_array(crossbar, task, load_policy(name, task), fresh_array(crossbar, noise()), at(targets), noise(1))
     assert result.accepted.mean() > 0.8 and result.state.pulses.max() < 90
 
 
 def test_a_task_of_several_rounds_is_refused() -> None:
     crossbar, task = Crossbar(rows=2, cols=2), WriteVerify(rounds=2)
     with pytest.raises(ValueError, match="rounds is 2"):
-        write_array(crossbar, task, ISPP(task=task), fresh_array(crossbar, streams()), at(np.ones((2, 2))), streams())
+        write_array(crossbar, task, ISPP(task=task), fresh_array(crossbar, noise()), at(np.ones((2, 2))), noise())

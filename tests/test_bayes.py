@@ -12,7 +12,7 @@ from agents.classical.write_verify import ISPP, HistoryInverse
 from agents.evaluation import evaluate
 from memenv.devices.catalogue import load_device
 from memenv.devices.device import Mismatch
-from memenv.envs.task import Streams
+from memenv.envs.noise import Episodes, cells_of
 from memenv.envs.write_verify.task import WriteVerify
 
 THRESHOLD = WriteVerify(device="threshold")
@@ -54,12 +54,14 @@ def test_the_cost_of_a_known_device_is_what_it_takes_on_it() -> None:
 def test_the_posterior_concentrates_on_the_rate_of_the_cell() -> None:
     device = load_device("threshold").replace(mismatch=Mismatch(rate=0.5))
     task = WriteVerify(device=device, tolerance=0.005, rounds=5)
-    policy, streams, cells = Bayesian(task=task), Streams(np.random.default_rng(3)), 60
-    chip = task.fabricate(streams.chip, cells)
-    episode, belief = task.initial(chip, streams.draw(task.initial_draws, cells), {}), policy.begin(None, cells)
+    policy, cells = Bayesian(task=task), 60
+    noise = Episodes.of(3, range(cells)).noise(cells_of(task))
+    chip, noise = task.fabricate(noise.chip, cells), noise.next()
+    episode, belief = task.initial(chip, noise.drawn(task.initial_draws), {}), policy.begin(None, cells)
     for _ in range(6):
         action, belief = policy.predict(task.observe(episode), belief)
-        episode = task.transition(episode, action, streams.draw(task.step_draws, cells))
+        noise = noise.next()
+        episode = task.transition(episode, action, noise.drawn(task.step_draws))
     weight = np.exp(belief.log_weight)
     weight /= weight.sum(axis=1, keepdims=True)
     rate = np.log(belief.particles.set.dose / device.set.dose)

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from agents.arrays.noise import ArrayNoise
 from agents.arrays.writing import at, fresh_array, write_array
 from agents.classical.bayes import Bayesian, Clairvoyant
 from agents.classical.write_verify import ISPP, ConstantPulse, HistoryInverse, NominalInverse
@@ -24,7 +25,7 @@ from memenv.devices.protocol import CellModel, LearningModel, members, missing, 
 from memenv.engine import Engine, load_engine
 from memenv.envs import CrossbarProgram, CrossbarProgramEnv, FewShotEnv, WriteVerifyEnv, WriteVerifyVectorEnv
 from memenv.envs.compiled_runner import CompiledRunner
-from memenv.envs.task import Streams, TaskError
+from memenv.envs.task import TaskError
 from memenv.experiments.runs import described
 
 PAGE = Path(__file__).parents[1] / "docs/architecture.md"
@@ -206,8 +207,8 @@ def test_an_array_of_such_cells_is_programmed():
     env.reset(seed=0)
     assert np.isfinite(env.step(env.action_space.sample())[1])
     crossbar, task = Crossbar(device=MINE, rows=4, cols=4), WriteVerify(device=MINE)
-    streams, goal = Streams(np.random.default_rng(0)), at(np.full((4, 4), 5e-5))
-    written = write_array(crossbar, task, ISPP(task=task), fresh_array(crossbar, streams), goal, streams)
+    noise, goal = ArrayNoise.of(0), at(np.full((4, 4), 5e-5))
+    written = write_array(crossbar, task, ISPP(task=task), fresh_array(crossbar, noise), goal, noise)
     assert written.accepted.mean() > 0.9
 
 

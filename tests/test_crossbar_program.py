@@ -19,7 +19,7 @@ from memenv.crossbars.crossbar import Crossbar
 from memenv.devices.law import dose_to_reach
 from memenv.envs import CrossbarProgram, CrossbarProgramEnv, TaskError
 from memenv.envs.crossbar_program.actions import REST
-from memenv.envs.task import Streams
+from memenv.envs.noise import Episodes, cells_of
 
 ID = "memenv/CrossbarProgram-v0"
 MODES = {mode.name: mode for mode in AutoresetMode}
@@ -57,16 +57,17 @@ class Game:
 
     def __init__(self, arrays: int = 3, start=0.5, target=0.5, seed: int = 0, **task) -> None:
         self.task = CrossbarProgram(**{"device": QUIET, "rows": 4, "cols": 5, **task})
-        self.arrays, self.streams = arrays, Streams(np.random.default_rng(seed))
-        chip = self.task.fabricate(self.streams.chip, arrays)
+        noise = Episodes.of(seed, range(arrays)).noise(cells_of(self.task))
+        self.arrays, self.noise = arrays, noise.next()
+        chip = self.task.fabricate(noise.chip, arrays)
         shape = (arrays, *self.task.array.shape)
         given = {"start": start, "target": target}
         options = {name: QUIET.g_min + SIZE * np.broadcast_to(x, shape) for name, x in given.items() if x is not None}
-        self.episode = self.task.initial(chip, self.streams.draw(self.task.initial_draws, arrays), options)
+        self.episode = self.task.initial(chip, self.noise.drawn(self.task.initial_draws), options)
 
     def step(self, action):
-        noise = self.streams.draw(self.task.step_draws, self.arrays)
-        self.episode = self.task.transition(self.episode, action, noise)
+        self.noise = self.noise.next()
+        self.episode = self.task.transition(self.episode, action, self.noise.drawn(self.task.step_draws))
         return self.episode
 
     def pulse(self, amplitude, width=1e-6):
@@ -250,7 +251,7 @@ def test_each_cell_gets_its_own_pulse_as_the_device_takes_it(rng):
     shape = (3, 4, 5)
     amplitude = rng.choice([-1.0, 1.0], shape) * rng.uniform(0.9, 1.3, shape)
     width = np.exp(rng.uniform(np.log(1e-6), np.log(1e-5), shape))
-    before, noise = game.episode.state, game.streams.draw(game.task.step_draws, 3)
+    before, noise = game.episode.state, game.noise.next().drawn(game.task.step_draws)
     driver = game.task.array.device.driver
     after = game.task.transition(game.episode, game.task.actions.encode(amplitude, width, driver), noise)
     expected = before.chip.pulse(before.cell, amplitude, width, noise[0])

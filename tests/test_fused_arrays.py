@@ -14,11 +14,12 @@ from scipy.stats import ks_2samp
 from memenv import Device, load_device
 from memenv.arrays import tree_map
 from memenv.circuits.solver import Wires
-from memenv.compiler.counter_rng import READ_LANES, WRITE_LANES, Draws, Key, Lanes, Noise
+from memenv.compiler.counter_rng import READ_LANES, WRITE_LANES, Key, Lanes, Noise
 from memenv.crossbars.crossbar import Crossbar
 from memenv.engine import load_engine
 from memenv.envs import CrossbarProgram, TaskError, TaskVectorEnv
-from memenv.envs.compiled_runner import CompiledRunner, drawn
+from memenv.envs.compiled_runner import CompiledRunner
+from memenv.envs.noise import Episodes
 from memenv.envs.runners import NumpyRunner
 
 pytestmark = pytest.mark.skipif(
@@ -117,18 +118,17 @@ def test_engines_agree_cell_by_cell_without_noise(variant):
 
 
 @pytest.mark.parametrize("name", ["threshold", "everything"])
-def test_engines_agree_cell_by_cell_where_noise_has_the_same_keys(name, everything):
+def test_engines_agree_cell_by_cell(name, everything):
     device = load_device(name) if name == "threshold" else everything
     task = CrossbarProgram(**{**ARRAYS, "device": device, "rows": 3, "cols": 2})
-    runner, shape = CompiledRunner(task, 60, load_engine("numba")), (60, 3, 2)
-    runner.key = Key(7)
-    runner.reset({})
-    numbers = np.arange(np.prod(shape), dtype=np.uint32).reshape(shape)
-    noise = Noise(Key(7, 1).words()[:, None, None, None], numbers)
-    chip = task.fabricate(Draws(noise), 60)
-    episode = task.begin(chip, drawn(task.initial_draws, noise), {})
+    runner = CompiledRunner(task, 60, load_engine("numba"))
+    episodes = Episodes.of(7, range(60))
+    runner.reset(episodes, {})
+    noise = episodes.noise(6)
+    chip, noise = task.fabricate(noise.chip, 60), noise.next()
+    episode = task.begin(chip, noise.drawn(task.initial_draws), {})
     rng = np.random.default_rng(0)
-    for step in range(3):
+    for _ in range(3):
         for mine, its in (
             (runner.episode.seen.reading, episode.seen.reading),
             (runner.episode.state.cell.x, episode.state.cell.x),
@@ -141,9 +141,9 @@ def test_engines_agree_cell_by_cell_where_noise_has_the_same_keys(name, everythi
             assert close.mean() > (0.99 if name == "everything" else 0.9999)  # a trap may flip on a rounding
         action = rng.uniform(-1, 1, (60, 3, 2, 2)).astype(np.float32)
         runner.step(action)
-        noise = Noise(Key(7, 2 + step).words()[:, None, None, None], numbers)
+        noise = noise.next()
         episode = task.advance(
-            episode, task.actions.meant(task.actions.components(action)), drawn(task.step_draws, noise)
+            episode, task.actions.meant(task.actions.components(action)), noise.drawn(task.step_draws)
         )
 
 

@@ -17,7 +17,7 @@ from memenv import Device, Response, load_device
 from memenv.compiler.counter_rng import Key, Noise
 from memenv.engine import load_engine
 from memenv.envs import TaskError, TaskVectorEnv, WriteVerify
-from memenv.envs.compiled_runner import drawn
+from memenv.envs.noise import drawn
 from memenv.envs.task import NormalDraw, UniformDraw
 
 ID = "memenv/WriteVerify-v0"
@@ -288,12 +288,13 @@ def test_masks_follow_the_observation():
 
 
 def test_draws_have_numbers_of_their_own():
-    draws = NormalDraw("cycle", (3,)), NormalDraw("read", (1, 2)), UniformDraw("task", (2,))
+    draws = NormalDraw((3,)), NormalDraw((1, 2)), UniformDraw((2,))
     noise = Noise(Key(0).words()[:, None], np.arange(5, dtype=np.uint32))
     cycle, (read,), task = drawn(draws, noise)
-    assert (len(cycle), len(read), len(task)) == (3, 2, 2)
-    assert len(np.unique([*cycle, *read, *task])) == 7 * 5
-    assert np.min(task) >= 0 and np.max(task) < 1
+    normals, uniforms = [*cycle, *read], [*task]
+    assert (len(normals), len(uniforms)) == (5, 2)
+    assert len(np.unique([*normals, *uniforms])) == 7 * 5
+    assert np.min(uniforms) >= 0 and np.max(uniforms) < 1
 
 
 def test_a_device_without_mismatch_and_noise_is_compiled_too():

@@ -254,7 +254,7 @@ def test_the_products_of_a_benchmark_are_judged_on_inputs_that_feedback_is_not_g
     assert not np.isin(work.known, work.held).any()
     larger = work._replace(held=2.0 * work.held)  # the error is a part of the products
     found = [
-        product_feedback.program("passed on", one, "threshold", "history", product_feedback.Feedback(), 0)["error"]
+        product_feedback.program("passed on", one, "threshold", "history", product_feedback.Feedback(), (0,))["error"]
         for one in (work, larger)
     ]
     assert all(inputs is work.known for inputs in given) and found[0] == pytest.approx(found[1])
@@ -306,7 +306,7 @@ def test_tuning_pays_for_failures_what_evaluation_counts() -> None:
     task = WriteVerify(device="threshold", max_pulses=7, rounds=2)
     policy = Resigned(task, effort=0.8)
     outcomes = evaluate(policy, task, 200, 3, purpose=TUNING)
-    assert 0.2 < outcomes.accepted.mean() < 0.8
+    assert 0.1 < outcomes.accepted.mean() < 0.9
     paid = outcomes.pulses + np.where(outcomes.accepted, 0, 7)
     assert cost(policy, task, 200, 3) == pytest.approx(paid.mean())
 

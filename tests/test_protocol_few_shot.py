@@ -11,12 +11,11 @@ import pytest
 
 import metalearn.evaluation as judging
 import metalearn.few_shot as command
-from agents.evaluation import EVALUATION, TRAINING, TUNING, seeded
+from agents.evaluation import EVALUATION, TRAINING, TUNING, noise_of, seeded
 from agents.few_shot.schedules import ConstantRate, Learnt, learn
 from memenv.devices.catalogue import load_device
 from memenv.devices.device import Device
 from memenv.envs import FewShot
-from memenv.envs.task import Streams
 from memenv.few_shot import bank
 from memenv.few_shot.characters import Split
 from memenv.few_shot.chips import Hardware
@@ -51,14 +50,17 @@ def inputs() -> np.ndarray:
 
 @pytest.fixture
 def doses(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    """Those of all chips that are fabricated from now on."""
+    """Those of all chips that are fabricated from now on; imaginary parts tell cells of equal doses apart.
+
+    Normals of environments are of single precision: of a hundred thousand cells some have a dose in common.
+    """
     seen: list[np.ndarray] = []
     fabricate = Device.fabricate
 
     def noted(*arguments: Any) -> Any:
         chip = fabricate(*arguments)
         if np.size(chip.set.dose) > 1:  # one cell is asked what a chip takes
-            seen.append(chip.set.dose.ravel())
+            seen.append((chip.set.dose + 1j * chip.set.shift).ravel())
         return chip
 
     monkeypatch.setattr(Device, "fabricate", noted)
@@ -377,6 +379,8 @@ def test_mixed_precision_owes_what_a_limit_of_pulses_cuts_off(rng: np.random.Gen
     np.testing.assert_allclose(changed + owed, wanted, atol=1e-9)
 
 
-def test_evaluation_tuning_and_training_have_streams_of_their_own() -> None:
-    numbers = [Streams(seeded(seed, purpose)).chip.random(5) for seed in range(3) for purpose in range(3)]
-    assert apart(numbers)
+def test_evaluation_tuning_and_training_have_noise_of_their_own(task: FewShot) -> None:
+    named = [(seed, purpose) for seed in range(3) for purpose in range(3)]
+    assert apart([seeded(*names).random(5) for names in named])
+    keys = [noise_of(task, range(2), *names) for names in named]
+    assert apart([np.ravel(noise.key.astype(np.uint64) << np.uint64(32) | noise.other_key) for noise in keys])

@@ -7,10 +7,9 @@ import pytest
 
 from agents.classical.optimum import TableOptimum
 from agents.classical.write_verify import ISPP, ConstantPulse, HistoryInverse
-from agents.evaluation import evaluate
+from agents.evaluation import EVALUATION, evaluate, noise_of
 from memenv.devices.device import Read
 from memenv.devices.measured import TableDevice, Tables
-from memenv.envs.task import Streams
 from memenv.envs.write_verify.task import WriteVerify
 
 PLACES = np.linspace(0.0, 1.0, 101)
@@ -74,7 +73,8 @@ def test_the_predicted_cost_is_the_mean_of_the_played_one(noisy: TableDevice) ->
     task, cells = WriteVerify(device=noisy), 3000
     optimum = TableOptimum(task=task)
     chip = task.fabricate(np.random.default_rng(5), cells)
-    episode = task.initial(chip, Streams(np.random.default_rng((0, 7))).draw(task.initial_draws, cells), {})
+    noise = noise_of(task, range(cells), 7, EVALUATION).next()
+    episode = task.initial(chip, noise.drawn(task.initial_draws), {})
     outcomes = evaluate(optimum, task, cells, 7, chip=chip)
     played = outcomes.pulses + task.max_pulses * ~outcomes.accepted
     excess = played - optimum.expected_cost(chip.which, episode.reading, episode.target)

@@ -12,7 +12,8 @@ from memenv import Device, DeviceError, Mismatch, Mixture, Read, Response, Write
 from memenv.arrays import take, tree_map
 from memenv.devices.law import dose_to_reach
 from memenv.envs import TaskError
-from memenv.envs.task import Streams
+from memenv.envs.noise import Episodes, cells_of
+from memenv.envs.task import NormalDraw
 
 CELLS = 200
 
@@ -38,13 +39,15 @@ class Game:
     """Episodes of a task in a batch of cells."""
 
     def __init__(self, task: WriteVerify, cells: int = CELLS, seed: int = 0, **options) -> None:
-        self.task, self.cells, self.streams = task, cells, Streams(np.random.default_rng(seed))
-        chip = task.fabricate(self.streams.chip, cells)
-        self.episode = task.initial(chip, self.streams.draw(task.initial_draws, cells), options)
+        self.task, self.cells = task, cells
+        noise = Episodes.of(seed, range(cells)).noise(cells_of(task))
+        chip, self.noise = task.fabricate(noise.chip, cells), noise.next()
+        self.episode = task.initial(chip, self.noise.drawn(task.initial_draws), options)
 
     def step(self, action, noise=None):
         """One step; with the noise given or drawn."""
-        noise = self.streams.draw(self.task.step_draws, self.cells) if noise is None else noise
+        self.noise = self.noise.next()
+        noise = self.noise.drawn(self.task.step_draws) if noise is None else noise
         self.episode = self.task.transition(self.episode, np.asarray(action), noise)
         return self.episode
 
@@ -61,7 +64,7 @@ class Game:
 
     def quiet(self):
         """The noise of a step, all zero: every draw at its median."""
-        return tuple(0.0 * part for part in self.streams.draw(self.task.step_draws, self.cells))
+        return tuple(np.zeros((*draw.shape, self.cells)) for draw in self.task.step_draws)
 
 
 def random_action(task: WriteVerify, rng: np.random.Generator, cells: int = CELLS) -> np.ndarray:
@@ -268,7 +271,11 @@ def test_inputs_are_never_written(variant, rng):
         return leaf
 
     for step in range(6):
-        action, noise = random_action(variant, rng), game.streams.draw(variant.step_draws, CELLS)
+        action = random_action(variant, rng)
+        noise = tuple(
+            (rng.standard_normal if isinstance(draw, NormalDraw) else rng.random)((*draw.shape, CELLS))
+            for draw in variant.step_draws
+        )
         if variant.give_up and step == 5:
             action = (
                 np.full(CELLS, variant.action_space.n - 1) if variant.action == "discrete" else np.ones_like(action)

@@ -23,6 +23,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from agents.arrays.noise import ArrayNoise
 from agents.arrays.writing import PASSES, Aim, Written, write_array
 from agents.classical.write_verify import parameter
 from agents.policy import Policy
@@ -30,7 +31,6 @@ from memenv.arrays import put, take
 from memenv.crossbars.crossbar import Crossbar, CrossbarState
 from memenv.crossbars.encoding import Encoding, Mapping, check_weights
 from memenv.crossbars.schemes import SCHEMES
-from memenv.envs.task import Streams
 from memenv.envs.write_verify.task import WriteVerify
 
 NARROWEST, WIDEST = 0.006, 0.19  # [range] tolerances that tasks, and policies trained for them, can be given
@@ -96,7 +96,7 @@ def write_product(
     weights: np.ndarray,
     encoding: Encoding,
     inputs: np.ndarray,
-    streams: Streams,
+    noise: ArrayNoise,
     *,
     feedback: Feedback | None = None,
     passes: int = PASSES,
@@ -112,7 +112,7 @@ def write_product(
         weights: (rows, outputs).
         encoding: of the weights, without spares.
         inputs: (n, rows) examples of what will be multiplied, in any unit, unlike those that it is judged on.
-        streams: of noise.
+        noise: of the array.
         feedback: what is learned.
         passes: openings of a cell after the first.
         on_step: called with the number of cells that are open, or in rows still to come, after each step.
@@ -133,7 +133,7 @@ def write_product(
         wanted, ahead = aims[number : number + 1], crossbar.cols * (crossbar.rows - 1 - number)
         part = take(state, slice(row, row + 1))._replace(latency=whole.latency, sequential=whole.sequential)
         part = line.rest(part, whole.latency - state.latency)
-        seen, part = line.sense(part, streams.read.standard_normal((crossbar.device.read_channels, *line.shape)))
+        seen, part = line.sense(part, noise.read.standard_normal((crossbar.device.read_channels, *line.shape)))
         idle = np.isinf(tolerance)
         row_task = dataclasses.replace(task, tolerance=min(float(tolerance), WIDEST), tolerance_unit="range")
         written = write_array(
@@ -142,7 +142,7 @@ def write_product(
             dataclasses.replace(policy, task=row_task),  # type: ignore[type-var]
             part,
             untouched(wanted, encoding, seen) if idle else for_difference(wanted, encoding, seen, crossbar),
-            streams,
+            noise,
             passes=passes,
             on_step=functools.partial(_counted, on_step, ahead) if on_step else None,
         )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from agents.arrays.noise import ArrayNoise
 from agents.arrays.product_feedback import Feedback, check_product, write_product
 from agents.arrays.writing import Written, for_weights, fresh_array, write_array
 from agents.evaluation import EVALUATION
@@ -15,7 +16,6 @@ from memenv.arrays import tree_map
 from memenv.crossbars.crossbar import Crossbar
 from memenv.crossbars.encoding import Encoding
 from memenv.crossbars.memory_budget import check_room, memory_needed
-from memenv.envs.task import Streams
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.files import FLOATS, TRUTH, WHOLE, Entry, load_archive, save_archive
 
@@ -130,11 +130,11 @@ class Programmer:
     def program(self, tile: Tile, on_step: Callable[[int], None] | None = None) -> TileResult:
         """Program a tile on a fresh chip; the same whatever was done before."""
         crossbar = self.array(tile)
-        streams = Streams(np.random.default_rng((EVALUATION, self.seed, tile.row, tile.col)))
-        written, tolerance = self._written(tile, crossbar, streams, on_step)
+        noise = ArrayNoise.of(EVALUATION, self.seed, tile.row, tile.col)
+        written, tolerance = self._written(tile, crossbar, noise, on_step)
         state, order = written.state, written.mapping.order
-        voltages, normals = self.voltages[:, tile.inputs], streams.read.standard_normal
-        noise = normals(voltages.shape), normals((len(voltages), crossbar.cols))
+        voltages, normals = self.voltages[:, tile.inputs], noise.read.standard_normal
+        converters = normals(voltages.shape), normals((len(voltages), crossbar.cols))
         return TileResult(
             target=written.mapping.targets,
             conductance=crossbar.conductance(state),
@@ -147,22 +147,22 @@ class Programmer:
             openings=written.openings,
             tolerance=np.broadcast_to(tolerance, crossbar.shape),
             realised=self.encoding.decode(crossbar.conductance(state), order),
-            product=self.encoding.decode(crossbar.product(state, voltages, noise), order),
+            product=self.encoding.decode(crossbar.product(state, voltages, converters), order),
             latency=np.asarray(state.latency),
             sequential=np.asarray(state.sequential),
         )
 
     def _written(
-        self, tile: Tile, crossbar: Crossbar, streams: Streams, on_step: Callable[[int], None] | None
+        self, tile: Tile, crossbar: Crossbar, noise: ArrayNoise, on_step: Callable[[int], None] | None
     ) -> tuple[Written, np.ndarray]:
         """A fresh array after it was programmed, and tolerances (rows, 1) or what broadcasts to it [range]."""
-        state, weights = fresh_array(crossbar, streams), self.weights[tile.inputs, tile.outputs]
+        state, weights = fresh_array(crossbar, noise), self.weights[tile.inputs, tile.outputs]
         given, tolerance = (crossbar, self.task, self.policy, state), float(np.max(self.task.tolerance_x))
         more: dict[str, Any] = {"passes": self.passes, "on_step": on_step}
         if self.examples is None:
-            return write_array(*given, for_weights(weights, self.encoding), streams, **more), np.array(tolerance)
+            return write_array(*given, for_weights(weights, self.encoding), noise, **more), np.array(tolerance)
         inputs, feedback = self._fed(tile), Feedback(tolerance=tolerance)
-        written = write_product(*given, weights, self.encoding, inputs, streams, feedback=feedback, **more)
+        written = write_product(*given, weights, self.encoding, inputs, noise, feedback=feedback, **more)
         return written, feedback.by_row(inputs)[:, None]
 
     def _fed(self, tile: Tile) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from agents.arrays.noise import ArrayNoise
 from agents.classical.write_verify import driven, width_at
 from agents.policy import Policy
 from memenv.arrays import put, take, tree_map
@@ -21,7 +22,6 @@ from memenv.crossbars.crossbar import Crossbar, CrossbarState, shaped
 from memenv.crossbars.encoding import Encoding, Mapping
 from memenv.crossbars.schemes import SCHEMES
 from memenv.devices.protocol import CellModel, one_device
-from memenv.envs.task import Streams
 from memenv.envs.write_verify.task import WriteVerify
 
 PASSES = 3  # openings after the first
@@ -52,11 +52,11 @@ def for_weights(weights: np.ndarray, encoding: Encoding) -> Aim:
     return lambda reach: encoding.mapped(weights, reach)
 
 
-def fresh_array(crossbar: Crossbar, streams: Streams) -> CrossbarState:
+def fresh_array(crossbar: Crossbar, noise: ArrayNoise) -> CrossbarState:
     """A new chip of one array whose cells lie anywhere in their own ranges, as those of `WriteVerify` do."""
-    chip = crossbar.fabricate(streams.chip)
-    x = chip.x_lo + (chip.x_hi - chip.x_lo) * streams.task.random(crossbar.shape)
-    return crossbar.fresh(chip, x, streams.cycle.standard_normal((2, *crossbar.shape)))
+    chip = crossbar.fabricate(noise.chip)
+    x = chip.x_lo + (chip.x_hi - chip.x_lo) * noise.start.random(crossbar.shape)
+    return crossbar.fresh(chip, x, noise.cycle.standard_normal((2, *crossbar.shape)))
 
 
 def write_array(
@@ -65,7 +65,7 @@ def write_array(
     policy: Policy,
     state: CrossbarState,
     aim: Aim,
-    streams: Streams,
+    noise: ArrayNoise,
     *,
     passes: int = PASSES,
     on_step: Callable[[int], None] | None = None,
@@ -78,7 +78,7 @@ def write_array(
         policy: answers the task's observations. What it has learnt of a cell it keeps when the cell is opened again.
         state: of the array, without batch axes.
         aim: the targets, asked before each opening.
-        streams: of noise.
+        noise: of the array.
         passes: openings after the first; with 0 cells are not read again. In the last, cells get no parting pulse.
         on_step: called with the number of open cells after each step.
 
@@ -90,7 +90,7 @@ def write_array(
     device = one_device(crossbar.device, "an array that is written cell by cell")
     chip, shape = shaped(state.chip, (-1,)), crossbar.shape
     disturbing = bool(SCHEMES[crossbar.scheme].half)
-    run = _Run(crossbar, task, policy, chip, streams, not disturbing, on_step or (lambda _: None))
+    run = _Run(crossbar, task, policy, chip, noise, not disturbing, on_step or (lambda _: None))
     knowledge = _Knowledge(policy.begin(chip, crossbar.rows * crossbar.cols), np.zeros(shape, bool))
     failed, openings = np.zeros(shape, bool), np.zeros(shape, int)
     low, high = (task.siemens(device, x + np.zeros(shape)) for x in (device.x_lo, device.x_hi))
@@ -142,14 +142,14 @@ class _Run(NamedTuple):
     task: WriteVerify
     policy: Policy
     chip: CellModel  # arrays (cells,)
-    streams: Streams
+    noise: ArrayNoise
     parting: bool  # cells that are given up get a parting pulse
     on_step: Callable[[int], None]
 
     def look(self, state: CrossbarState, enabled: np.ndarray | None = None) -> tuple[np.ndarray, CrossbarState]:
         """One read of the cells."""
         channels = self.crossbar.device.read_channels
-        noise = self.streams.read.standard_normal((channels, *self.crossbar.shape))
+        noise = self.noise.read.standard_normal((channels, *self.crossbar.shape))
         return self.crossbar.sense(state, noise, enabled)
 
     def write(
@@ -188,7 +188,7 @@ class _Run(NamedTuple):
             enabled = _placed(np.ones(len(rows), bool), rows, shape)
             amplitude, width = (_placed(part, rows, shape) for part in pulse)
             operations = crossbar.plan(amplitude, width, enabled)
-            noise = self.streams.cycle.standard_normal((crossbar.write_channels, *shape))
+            noise = self.noise.cycle.standard_normal((crossbar.write_channels, *shape))
             state, inside = crossbar.write(state, operations, noise), np.ones(len(rows), bool)
             for _ in range(1 + task.confirm_reads):
                 asked = rows[inside]

@@ -22,7 +22,8 @@ from memenv.compiler.runtime import prepare
 from memenv.crossbars.memory_budget import check_room
 from memenv.devices.protocol import one_device
 from memenv.engine import check_threads, load_engine
-from memenv.envs.compiled_runner import Programs, drawn
+from memenv.envs.compiled_runner import Programs
+from memenv.envs.noise import drawn
 from memenv.envs.pulse_actions import signals_of
 from memenv.envs.write_verify.episode import Episode
 from memenv.envs.write_verify.observation import View
@@ -193,7 +194,8 @@ class MassWriter:
 
     def start(self, noise: Noise, cells: int, numbers: Array) -> Episode:
         """New episodes on new chips, for the cells of these numbers (cells,) uint32."""
-        episode: Episode = Programs(self.task).start_episodes(noise, cells, numbers)[0]
+        own = Noise.under(noise.key, numbers)
+        episode: Episode = Programs(self.task).started(own, own, cells, numbers.ndim)[0]
         return episode
 
     def look(self, noise: Noise, cells: int, episode: Episode, memory: Any) -> tuple[Array, ...]:

@@ -10,13 +10,13 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from agents.classical.write_verify import parameter
-from agents.evaluation import EVALUATION, seeded
+from agents.evaluation import EVALUATION, noise_of
 from agents.policy import Policy
 from memenv.arrays import put, take
 from memenv.envs.few_shot.actions import MOST_THRESHOLD, SPAN
 from memenv.envs.few_shot.observation import LearningView
 from memenv.envs.few_shot.task import FewShot
-from memenv.envs.task import Streams
+from memenv.envs.noise import CellNoise
 
 GAINS = (1.0 / SPAN, SPAN)
 
@@ -140,30 +140,30 @@ def learn(
         episodes: how many, >= 1.
         seed: of tasks, chips and noise.
         purpose: EVALUATION, TUNING or TRAINING chips.
-        batch: episodes side by side; another number is another draw.
+        batch: episodes side by side.
     """
     parts = []
-    rng = seeded(seed, purpose)
     for first in range(0, episodes, batch):
-        parts.append(_batch(policy, task, min(batch, episodes - first), Streams(rng.spawn(1)[0])))
+        numbers = range(first, min(first + batch, episodes))
+        parts.append(_batch(policy, task, len(numbers), noise_of(task, numbers, seed, purpose)))
     return Learnt(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _batch(policy: Policy, task: FewShot, count: int, streams: Streams) -> Learnt:
-    chip = task.fabricate(streams.chip, count)
-    episode = task.initial(chip, streams.draw(task.initial_draws, count), {})
+def _batch(policy: Policy, task: FewShot, count: int, noise: CellNoise) -> Learnt:
+    chip, noise = task.fabricate(noise.chip, count), noise.next()
+    episode = task.initial(chip, noise.drawn(task.initial_draws), {})
     state, start = policy.begin(chip, count), np.ones(count, bool)
     reward, steps, ended = np.zeros(count), np.zeros(count), episode
     rows = np.arange(count)
     while len(rows):
         action, state = policy.predict(task.observe(episode), state, start, True)
-        noise = streams.draw(task.step_draws, count)  # also for those that have ended: all meet the same noise
-        episode = task.transition(episode, action, tuple(part[rows] for part in noise))
+        noise = noise.next()
+        episode = task.transition(episode, action, noise.drawn(task.step_draws))
         reward[rows] += sum(task.reward(episode).values())
         steps[rows] += ~episode.stopped
         ended = put(ended, rows, episode)
         going = np.flatnonzero(~task.terminated(episode))
         rows, start = rows[going], np.zeros(len(going), bool)
-        episode, state = take(episode, going), take(state, going)
+        episode, state, noise = take(episode, going), take(state, going), take(noise, going)
     info = task.info(ended)
     return Learnt(reward, info["accuracy"], info["pulses"], info["energy"], steps)

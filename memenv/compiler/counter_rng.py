@@ -2,11 +2,11 @@
 
 The generator is Threefry-2x32 with 13 rounds, the fewest that pass BigCrush (Salmon et al., SC 2011,
 10.1145/2063384.2063405); normals are Box and Muller's, two of each pair of words. Generic over NumPy arrays and the
-traced terms of the compiled engine, which therefore draw the same numbers.
+traced terms of the compiled engine, which therefore draw the same numbers. `memenv/envs/noise.py` says what key and
+counter are to an environment.
 """
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +16,9 @@ from memenv.compiler.trace import routine
 
 Words = tuple[Any, Any]  # two uint32 arrays (cells,), or traced terms
 
-ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 ROUNDS = 13
-PARITY = np.uint32(0x1BD11BDA)
+PARITY, *GROUPS = (np.array(number, np.uint32) for number in (0x1BD11BDA, *range(1, 4)))  # faster than NumPy's scalars
+TURNS = [(np.array(turn, np.uint32), np.array(32 - turn, np.uint32)) for turn in (13, 15, 26, 6, 17, 29, 16, 24)]
 
 # The lanes of the channels; two neighbours (even, odd) cost hardly more than one.
 PULSE_LANES = (0, 2, 3)  # cycle noise, additive noise, relaxation
@@ -28,7 +28,7 @@ WRITE_LANES = (*PULSE_LANES, *range(8, 14))  # a pulse, and both half-select tra
 CHIP_LANES = 16  # the first normal of fabrication
 LOT_LANES = 64  # the first uniform number of fabrication
 CHOICE_LANE = 72  # uniform, the device of a mixture
-TASK_LANES = 128  # the first uniform number of a task; its normals begin at 0
+PART_LANES = 128  # of fabrication, for each part of a chip
 
 
 class Key(NamedTuple):
@@ -58,13 +58,13 @@ def threefry(key: Any, other_key: Any, counter: Any, other_counter: Any) -> Word
     schedule = (key, other_key, key ^ other_key ^ PARITY)
     x, y = counter + key, other_counter + other_key
     for number in range(ROUNDS):
-        turn = ROTATIONS[number % len(ROTATIONS)]
+        left, right = TURNS[number % len(TURNS)]
         x = x + y
-        y = ((y << np.uint32(turn)) | (y >> np.uint32(32 - turn))) ^ x
+        y = ((y << left) | (y >> right)) ^ x
         if number % 4 == 3:
             group = number // 4 + 1
             x = x + schedule[group % 3]
-            y = y + (schedule[(group + 1) % 3] + np.uint32(group))
+            y = y + (schedule[(group + 1) % 3] + GROUPS[group - 1])
     return x, y
 
 
@@ -73,21 +73,22 @@ class Noise:
 
     def __init__(self, words: Any, cells: Any) -> None:
         """`words` (4,) of the key, `cells` (cells,) uint32 their numbers; arrays or terms."""
-        self.key = threefry(*words)
-        self.cells = cells
+        self.key: Words = threefry(*words)
+        self.counter = cells
         self.drawn: dict[int, Words] = {}  # words of a pair of lanes
         self.pairs: dict[int, Words] = {}  # normals of it
 
-    def among(self, cells: Any) -> "Noise":
-        """The noise of the cells of these numbers (cells,) uint32."""
-        other = copy(self)
-        other.cells, other.drawn, other.pairs = cells, {}, {}
-        return other
+    @classmethod
+    def under(cls, key: Words, counter: Any) -> "Noise":
+        """Of cells with a key each, two words (cells,), at a `counter` uint32, say the number of a step."""
+        noise = cls.__new__(cls)
+        noise.key, noise.counter, noise.drawn, noise.pairs = key, counter, {}, {}
+        return noise
 
     def words(self, pair: int) -> Words:
         """Two random words for each cell."""
         if pair not in self.drawn:
-            self.drawn[pair] = threefry(*self.key, self.cells, np.uint32(pair))
+            self.drawn[pair] = threefry(*self.key, self.counter, np.uint32(pair))
         return self.drawn[pair]
 
     def normal(self, lane: int) -> Any:
@@ -99,18 +100,27 @@ class Noise:
 
     def uniform(self, lane: int) -> Any:
         """Numbers (cells,) float32, uniform in 0 <= u < 1."""
-        return _uniform(self.words(lane // 2)[lane % 2])
+        return uniform(self.words(lane // 2)[lane % 2])
+
+    def normals(self, lanes: range, _: tuple[int, ...]) -> "Lanes":
+        """Standard normals of several lanes."""
+        return Lanes(self.normal, lanes)
+
+    def uniforms(self, lanes: range, _: tuple[int, ...]) -> "Lanes":
+        """Uniform numbers of several lanes."""
+        return Lanes(self.uniform, lanes)
 
 
 @routine("uint32 uint32", "float32 float32")
 def two_normals(first: Any, second: Any) -> tuple[Any, Any]:
     """Two independent standard normals (cells,) from two words, beyond 5.9 never."""
-    radius = np.sqrt(np.log(_uniform(first) + np.float32(2**-25)) * np.float32(-2.0))
+    radius = np.sqrt(np.log(uniform(first) + np.float32(2**-25)) * np.float32(-2.0))
     cosine, sine = cos_sin_turn(second)
     return radius * cosine, radius * sine
 
 
-def _uniform(word: Any) -> Any:
+def uniform(word: Any) -> Any:
+    """Numbers (cells,) float32, uniform in 0 <= u < 1, from a word."""
     return (word >> np.uint32(8)).view(np.int32).astype(np.float32) * np.float32(2**-24)
 
 
@@ -129,20 +139,34 @@ class Lanes:
 
 
 class Draws:
-    """What fabrication needs of a random generator, drawn by key."""
+    """What fabrication needs of a random generator, drawn by key; who asks again gets the same numbers."""
 
-    def __init__(self, noise: Noise) -> None:
-        """`noise` of the cells."""
-        self.noise = noise
+    def __init__(self, noise: Any, part: int = 0) -> None:
+        """`noise` of the cells, here or in `memenv/envs/noise.py`; `part` of a chip, 0 the whole."""
+        self.noise, self.part = noise, part
 
-    def standard_normal(self, shape: tuple[int, int]) -> Lanes:
-        """`shape` (channels, cells)."""
-        return Lanes(self.noise.normal, range(CHIP_LANES, CHIP_LANES + shape[0]))
+    def standard_normal(self, shape: tuple[int, ...]) -> Any:
+        """`shape` (channels, cells), or cells in several axes."""
+        return self.noise.normals(self._lanes(CHIP_LANES, shape[0]), shape[1:])
 
-    def random(self, shape: tuple[int, int]) -> Lanes:
-        """`shape` (channels, cells)."""
-        return Lanes(self.noise.uniform, range(LOT_LANES, LOT_LANES + shape[0]))
+    def random(self, shape: tuple[int, ...]) -> Any:
+        """`shape` as of `standard_normal`."""
+        return self.noise.uniforms(self._lanes(LOT_LANES, shape[0]), shape[1:])
 
     def integers(self, high: int, size: int) -> Any:
         """Whole numbers `size` = (cells,), 0 <= n < high."""
-        return (self.noise.uniform(CHOICE_LANE) * np.float32(high)).astype(np.int32)
+        share = self.noise.uniforms(self._lanes(CHOICE_LANE, 1), (size,))[0]
+        return (share.astype(np.float32) * np.float32(high)).astype(np.int32)
+
+    def spawn(self, count: int) -> list["Draws"]:
+        """As many (at most 255) that have no number in common with each other, with this one or with its others."""
+        return [Draws(self.noise, 256 * self.part + 1 + number) for number in range(count)]
+
+    def _lanes(self, first: int, channels: int) -> range:
+        first += PART_LANES * self.part
+        return range(first, first + channels)
+
+
+def parts(rng: Any, count: int) -> list[Any]:
+    """What draws the parts of a chip: a NumPy generator one after another, `Draws` each for itself."""
+    return [rng] * count if isinstance(rng, np.random.Generator) else rng.spawn(count)

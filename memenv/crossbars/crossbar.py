@@ -137,7 +137,7 @@ class Crossbar:
 
     # -- chips -------------------------------------------------------------------------------------------------------
 
-    def fabricate(self, rng: np.random.Generator, arrays: tuple[int, ...] = ()) -> CellModel:
+    def fabricate(self, rng: Any, arrays: tuple[int, ...] = ()) -> CellModel:
         """A chip of arrays (*arrays, rows, cols) of the device: mismatch, stuck and collapsed cells.
 
         With `common` > 0 the parameters of neighbours resemble each other; which cells are stuck stays independent.

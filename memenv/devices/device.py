@@ -131,7 +131,7 @@ class Device:
 
     # -- fabrication -------------------------------------------------------------------------------------------------
 
-    def fabricate(self, rng: np.random.Generator, cells: int) -> Self:
+    def fabricate(self, rng: Any, cells: int) -> Self:
         """A chip of `cells` cells (int >= 1) of this nominal device; parameters without mismatch stay floats.
 
         Bounds are kept at positive conductance and in order, as aihwkit's `enforce_consistency` keeps them.
@@ -171,7 +171,7 @@ class Device:
             reset=dataclasses.replace(down, kappa=reachable_kappa(down, widest)),
         )
 
-    def _bounds(self, rng: np.random.Generator, low: np.ndarray, high: np.ndarray, cells: int) -> tuple[Array, Array]:
+    def _bounds(self, rng: Any, low: np.ndarray, high: np.ndarray, cells: int) -> tuple[Array, Array]:
         """Bounds of each cell, with the stuck and the collapsed cells among them."""
         spread = self.mismatch
         x_lo, x_hi = self.x_lo, self.x_hi

@@ -129,7 +129,7 @@ class TableDevice:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
-    def fabricate(self, rng: np.random.Generator, cells: int) -> Self:
+    def fabricate(self, rng: Any, cells: int) -> Self:
         """A chip of `cells` cells (int >= 1), each one of the measured devices, all equally likely."""
         which = rng.integers(len(self.tables.device), size=cells)
         x_lo, x_hi = (self._x(ends[which]) for ends in (self.tables.low, self.tables.high))

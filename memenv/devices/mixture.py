@@ -46,11 +46,11 @@ class Mixture:
             raise DeviceError(f"the devices of {self.name} have different drivers: pass the driver of the chip")
         return self.devices[0].driver
 
-    def fabricate(self, rng: np.random.Generator, cells: int) -> Device:
+    def fabricate(self, rng: Any, cells: int) -> Device:
         """A chip of `cells` cells, each of a device drawn at random."""
         return self.fabricate_of(rng.integers(len(self.devices), size=cells), rng, cells)
 
-    def fabricate_of(self, choice: np.ndarray, rng: np.random.Generator, cells: int) -> Device:
+    def fabricate_of(self, choice: np.ndarray, rng: Any, cells: int) -> Device:
         """A chip of `cells` cells of which cell i is of the device with the number choice[i]."""
         return self._chosen(choice, [device.fabricate(rng, cells) for device in self.devices])
 

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
 
-import numpy as np
-
 from memenv.arrays import Array
 from memenv.devices.device import Device, Driver, Read, ReadMoments, Retention, State
 from memenv.devices.records import DeviceError
@@ -77,8 +75,12 @@ class CellModel(Protocol):
 
     # -- what it does --------------------------------------------------------------------------------------------------
 
-    def fabricate(self, rng: np.random.Generator, cells: int) -> "CellModel":
-        """A chip of `cells` cells, each with parameters of its own."""
+    def fabricate(self, rng: Any, cells: int) -> "CellModel":
+        """A chip of `cells` cells, each with parameters of its own, drawn from a NumPy generator or its stand-in.
+
+        Environments draw from `Draws` (memenv/compiler/counter_rng.py): `integers(high, size=cells)`, and of
+        `standard_normal((channels, cells))` and `random((channels, cells))` channels, by index or in a loop.
+        """
 
     def fresh(self, x: Array, noise: Array) -> State:
         """Cells at `x` (cells,) [range] that rest; noise (2, cells) standard normal."""

@@ -1,6 +1,7 @@
 """Parameters that neighbours have in common: normals that vary smoothly over an array, for `Device.fabricate`."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +14,7 @@ class SmoothNormals:
     distance d have the correlation common * exp(-d^2 / (4 reach^2)).
     """
 
-    def __init__(
-        self, rng: np.random.Generator, arrays: int, rows: int, cols: int, reach: float, common: float
-    ) -> None:
+    def __init__(self, rng: Any, arrays: int, rows: int, cols: int, reach: float, common: float) -> None:
         """Takes the generator to draw from and the shape (arrays, rows, cols) of the cells in C order.
 
         Raises:
@@ -32,11 +31,10 @@ class SmoothNormals:
         """Standard normals (draws, arrays * rows * cols)."""
         from scipy.ndimage import gaussian_filter  # here, for `import memenv` to stay light
 
-        blur = self.rng.standard_normal((shape[0], *self.shape))
+        blur, own = np.split(np.array([*self.rng.standard_normal((2 * shape[0], *self.shape))]), 2)
         point = np.zeros(self.shape[1:])
         point[0, 0] = 1.0
         blur = gaussian_filter(blur, (0, 0, self.reach, self.reach), mode="wrap")
         blur /= np.linalg.norm(gaussian_filter(point, self.reach, mode="wrap"))
-        own = self.rng.standard_normal(shape)
-        smooth: np.ndarray = np.sqrt(self.common) * blur.reshape(shape) + np.sqrt(1 - self.common) * own
+        smooth: np.ndarray = (np.sqrt(self.common) * blur + np.sqrt(1 - self.common) * own).reshape(shape)
         return smooth

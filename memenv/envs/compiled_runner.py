@@ -1,27 +1,27 @@
 """Runs a task's episodes by the compiled engine: a loop over cells for a step, another for the start of episodes.
 
 Both are the task's own methods, run on terms and recorded (memenv/compiler): decoding, pulse, read, reward, observation
-and info of a cell are computed at once, in single precision. Noise is a function of seed, number of the call and cell.
-Crossbars are cells in the shape (envs, rows, cols), with some numbers for each environment.
+and info of a cell are computed at once, in single precision, with the noise that NumPy draws (noise.py). Crossbars are
+cells in the shape (envs, rows, cols), with some numbers for each environment.
 """
 
 import functools
-import itertools
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from memenv.arrays import tree_map
-from memenv.compiler.counter_rng import TASK_LANES, Draws, Key, Noise
+from memenv.compiler.counter_rng import Draws, Key, Noise, threefry
 from memenv.compiler.runtime import Call, Unsupported, arrays_of, prepare
 from memenv.compiler.trace import Symbol, spread, symbolic
 from memenv.engine import Engine
+from memenv.envs.noise import FABRICATION, FIRST, START, CellNoise, Episodes, drawn
 from memenv.envs.runners import NumpyRunner, of_rows
-from memenv.envs.task import Draw, ElementwiseTask, NormalDraw, Observation, TaskError
+from memenv.envs.task import ElementwiseTask, Observation, TaskError
 
 
 class Seen(NamedTuple):
@@ -40,23 +40,39 @@ class Programs:
 
     task: ElementwiseTask
 
-    def start_episodes(self, noise: Noise, envs: int, numbers: Any) -> tuple[Any, Seen]:
-        """New episodes on new chips, for the cells of these numbers (envs, ...) uint32."""
-        noise, task = noise.among(numbers), self.task
-        chip = task.fabricate(Draws(noise), envs)  # type: ignore[arg-type]
-        episode, seen = self.looked_at(task.begin(chip, drawn(task.initial_draws, noise), {}))
-        bare = _filled(task.with_chip(episode, None), numbers.ndim)
-        return task.with_chip(bare, chip), _seen(seen, numbers.ndim)  # a chip's own numbers stay
+    def start_episodes(self, _: Any, envs: int, cells: Any, *words: Any) -> tuple[CellNoise, Any, Seen]:
+        """Episodes on new chips.
 
-    def step_episodes(self, noise: Noise, _: int, episode: Any, *components: Any) -> tuple[Any, Seen]:
+        `cells` (envs, ...) uint32 are the numbers of an environment's cells, `words` (envs,) those of `Episodes`.
+        """
+        axes = cells.ndim
+        low, high, number = (spread(word, axes) for word in words)
+        key = threefry(low, high, number, cells)
+        chips, starts = (Noise.under(key, np.uint32(step)) for step in (FABRICATION, START))
+        episode, seen = self.started(chips, starts, envs, axes)
+        return CellNoise(key[0], key[1], Symbol("uint32", "literal", np.uint32(FIRST), rank=1)), episode, seen
+
+    def started(self, chips: Noise, starts: Noise, envs: int, axes: int) -> tuple[Any, Seen]:
+        """New episodes on new chips, with the noise of either, in arrays of so many axes."""
+        task = self.task
+        chip = task.fabricate(Draws(chips), envs)
+        episode, seen = self.looked_at(task.begin(chip, drawn(task.initial_draws, starts), {}))
+        bare = _filled(task.with_chip(episode, None), axes)
+        return task.with_chip(bare, chip), _seen(seen, axes)  # a chip's own numbers stay
+
+    def step_episodes(
+        self, _: Any, __: int, noise: CellNoise, episode: Any, *components: Any
+    ) -> tuple[CellNoise, Any, Seen]:
         """One step, of actions given by their components (envs, ...)."""
+        axes = components[0].ndim
+        now = Noise.under((noise.key, noise.other_key), spread(noise.step, axes))
         meant = self.task.actions.meant(components)
-        following, seen = self.looked_at(self.task.advance(episode, meant, drawn(self.task.step_draws, noise)))
+        following, seen = self.looked_at(self.task.advance(episode, meant, drawn(self.task.step_draws, now)))
 
         def kept(new: Any, old: Any) -> Any:
             return _filled(new, old.ndim) if isinstance(old, Symbol) else new
 
-        return tree_map(kept, following, episode), _seen(seen, components[0].ndim)
+        return noise.next(), tree_map(kept, following, episode), _seen(seen, axes)
 
     def looked_at(self, episode: Any) -> tuple[Any, Seen]:
         """Episodes, without what no later step needs, and what is seen of them."""
@@ -82,36 +98,27 @@ class CompiledRunner:
         self.shape = (envs, *task.initial_draws[0].layout)
         self.programs = Programs(task)
         self.numpy = NumpyRunner(task, envs)
-        self.key = Key(0)
+        self.noise: Any = None
         self.episode: Any = None
         self.seen: Any = None
         self.components = np.empty(0)  # (components, envs, ...) float32, of the actions
         self.stepping: Any = None  # the loop of a step, on the arrays of all these
 
-    def seed(self, rng: np.random.Generator) -> None:
-        """Draw all that follows from `rng`."""
-        self.numpy.seed(rng)
-        self.key = Key(int(rng.integers(2**63)))
-
-    @property
-    def seeded(self) -> bool:
-        """Whether `seed` was called."""
-        return self.numpy.seeded
-
-    def reset(self, options: dict[str, Any]) -> None:
+    def reset(self, episodes: Episodes, options: dict[str, Any]) -> None:
         """New episodes everywhere."""
-        self.episode, self.seen = self._fresh(np.arange(self.shape[0]), options)
+        self.noise, self.episode, self.seen = self._fresh(episodes, options)
         self._bind()
 
     def _bind(self) -> None:
         """Ties the arrays of the episodes to the loop of a step."""
         self.components = np.zeros((self.task.actions.channels, *self.shape), np.float32)
-        inputs = self.episode, *self.components
-        self.stepping = self._prepared(self.programs.step_episodes, self.shape, inputs, (self.episode, self.seen))
+        inputs = self.noise, self.episode, *self.components
+        out = self.noise, self.episode, self.seen
+        self.stepping = self._prepared(self.programs.step_episodes, self.shape, inputs, out)
 
-    def reset_rows(self, rows: np.ndarray, options: dict[str, Any]) -> None:
+    def reset_rows(self, rows: np.ndarray, episodes: Episodes, options: dict[str, Any]) -> None:
         """New episodes for the environments with the indices `rows`."""
-        fresh = self._fresh(rows, of_rows(options, rows))
+        fresh = self._fresh(episodes, of_rows(options, rows))
         for place, values in zip(self.stepping.results, arrays_of(fresh), strict=True):
             place[rows] = values
 
@@ -146,19 +153,23 @@ class CompiledRunner:
         if self.episode is not None:
             self._bind()
 
-    def _fresh(self, rows: np.ndarray, options: dict[str, Any]) -> tuple[Any, Seen]:
-        """New episodes for the environments with the indices `rows`, and what is seen of them."""
+    def _fresh(self, episodes: Episodes, options: dict[str, Any]) -> tuple[CellNoise, Any, Seen]:
+        """The noise of new episodes after their start, the episodes, and what is seen of them."""
+        count, layout = len(episodes.seed), self.shape[1:]
         if not options:
-            numbers = np.arange(math.prod(self.shape), dtype=np.uint32).reshape(self.shape)[rows]
-            starting = self._prepared(self.programs.start_episodes, numbers.shape, (numbers,))
+            cells = np.empty((count, *layout), np.uint32)
+            cells[:] = np.arange(math.prod(layout)).reshape(layout)
+            starting = self._prepared(self.programs.start_episodes, cells.shape, (cells, *episodes.words()))
             self._launch(starting)
             return starting.result()
-        return tree_map(_single, self.programs.looked_at(self.numpy.fresh(len(rows), options)))
+        started, episode = self.numpy.fresh(episodes, options)
+        key, other_key, step = started.noise.at(FIRST)
+        noise = CellNoise(key.reshape(count, *layout), other_key.reshape(count, *layout), step)
+        return noise, *tree_map(_single, self.programs.looked_at(episode))
 
     def _launch(self, call: Call) -> None:
-        """Runs a loop under the next key."""
-        self.key = self.key.next()
-        call.launch(self.key, self.engine.threads)
+        """Runs a loop, whose noise is among its inputs."""
+        call.launch(Key(0), self.engine.threads)
 
     @staticmethod
     def _prepared(
@@ -168,25 +179,6 @@ class CompiledRunner:
             return prepare(program, shape, inputs, out)
         except Unsupported as error:
             raise TaskError(str(error)) from None
-
-
-def drawn(draws: Sequence[Draw], noise: Noise) -> tuple[Any, ...]:
-    """What `draws` asks for: nested tuples of a draw's shape, of numbers (cells,).
-
-    Lanes are dealt out in turn: two neighbours cost hardly more than one, and all devices use the first channels.
-    """
-
-    def numbers(draw: Draw) -> Any:
-        alike = [other is draw for other in draws if isinstance(other, type(draw))]
-        of_lane, first = (noise.normal, 0) if isinstance(draw, NormalDraw) else (noise.uniform, TASK_LANES)
-        return _nested(draw.shape, map(of_lane, itertools.count(first + alike.index(True), len(alike))))
-
-    return tuple(map(numbers, draws))
-
-
-def _nested(shape: tuple[int, ...], numbers: Iterator[Any]) -> Any:
-    """Tuples of tuples (*shape) of the numbers."""
-    return tuple(_nested(shape[1:], numbers) for _ in range(shape[0])) if shape else next(numbers)
 
 
 def not_compiled(task: Any) -> str:

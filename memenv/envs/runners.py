@@ -6,9 +6,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from memenv.arrays import put
-from memenv.envs.task import Observation, Streams, Task
+from memenv.envs.noise import Episodes, Sheet
+from memenv.envs.noise_ahead import NoiseAhead
+from memenv.envs.task import Observation, Task
 
 PER_CELL = ("start", "target")  # reset options with one number (or map of an array) for all or one for each
+OPTIONS = ("chip_seed", *PER_CELL)
 
 
 class Runner(Protocol):
@@ -16,17 +19,10 @@ class Runner(Protocol):
 
     episode: Any  # None before the first reset
 
-    @property
-    def seeded(self) -> bool:
-        """Whether `seed` was called."""
-
-    def seed(self, rng: np.random.Generator) -> None:
-        """Draw all that follows from `rng`."""
-
-    def reset(self, options: dict[str, Any]) -> None:
+    def reset(self, episodes: Episodes, options: dict[str, Any]) -> None:
         """New episodes everywhere."""
 
-    def reset_rows(self, rows: np.ndarray, options: dict[str, Any]) -> None:
+    def reset_rows(self, rows: np.ndarray, episodes: Episodes, options: dict[str, Any]) -> None:
         """New episodes for the cells with the indices `rows`."""
 
     def step(self, action: np.ndarray) -> None:
@@ -46,41 +42,32 @@ class Runner(Protocol):
 
 
 class NumpyRunner:
-    """Runs a task by its methods; each source of noise has a generator of its own."""
+    """Runs a task by its methods."""
 
     def __init__(self, task: Task, cells: int) -> None:
         self.task, self.cells = task, cells
-        self.streams: Streams | None = None
+        self.noise = NoiseAhead(task, cells)
         self.episode: Any = None
 
-    def seed(self, rng: np.random.Generator) -> None:
-        """Draw all that follows from generators spawned from `rng`."""
-        self.streams = Streams(rng)
+    def fresh(self, episodes: Episodes, options: dict[str, Any]) -> tuple[Sheet, Any]:
+        """The noise of new episodes, and the episodes."""
+        started = self.noise.start(episodes)
+        return started, self.noise.fresh(started, options.get("chip_seed"), options)
 
-    @property
-    def seeded(self) -> bool:
-        """Whether `seed` was called."""
-        return self.streams is not None
-
-    def fresh(self, cells: int, options: dict[str, Any]) -> Any:
-        """New episodes for `cells` cells (or arrays)."""
-        assert self.streams is not None
-        chip_rng = np.random.default_rng(options["chip_seed"]) if "chip_seed" in options else self.streams.chip
-        chip = self.task.fabricate(chip_rng, cells)
-        return self.task.initial(chip, self.streams.draw(self.task.initial_draws, cells), options)
-
-    def reset(self, options: dict[str, Any]) -> None:
+    def reset(self, episodes: Episodes, options: dict[str, Any]) -> None:
         """New episodes everywhere."""
-        self.episode = self.fresh(self.cells, options)
+        started, self.episode = self.fresh(episodes, options)
+        self.noise.begin(started)
 
-    def reset_rows(self, rows: np.ndarray, options: dict[str, Any]) -> None:
+    def reset_rows(self, rows: np.ndarray, episodes: Episodes, options: dict[str, Any]) -> None:
         """New episodes for the cells with the indices `rows`."""
-        self.episode = put(self.episode, rows, self.fresh(len(rows), of_rows(options, rows)))
+        started, fresh = self.fresh(episodes, of_rows(options, rows))
+        self.episode = put(self.episode, rows, fresh)
+        self.noise.begin(started, rows)
 
     def step(self, action: np.ndarray) -> None:
         """One step of all cells."""
-        assert self.streams is not None
-        self.episode = self.task.transition(self.episode, action, self.streams.draw(self.task.step_draws, self.cells))
+        self.episode = self.task.transition(self.episode, action, self.noise.step())
 
     def observation(self) -> Observation:
         """Observations (cells, ...)."""
@@ -101,8 +88,8 @@ class NumpyRunner:
 
 
 def of_rows(options: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
-    """Reset options of some of the cells."""
-    return {name: value[rows] if name in PER_CELL else value for name, value in options.items()}
+    """Reset options, arrays (cells, ...), of some of the cells."""
+    return {name: value[rows] for name, value in options.items()}
 
 
 def parts(function: Callable[[np.ndarray], np.ndarray], observation: Observation) -> Observation:

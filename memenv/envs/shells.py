@@ -1,7 +1,8 @@
 """The two Gymnasium shells: they own the only mutable state, seeds and autoreset, and know no physics."""
 
 import math
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -12,14 +13,15 @@ from gymnasium.vector.utils import batch_space
 from memenv.bounds import MOST, MOST_SEED, is_word, shown, whole
 from memenv.engine import Engine, EngineError, load_engine
 from memenv.envs.compiled_runner import CompiledRunner, not_compiled
-from memenv.envs.runners import PER_CELL, NumpyRunner, Runner, parts
+from memenv.envs.noise import Seeds, in_turn
+from memenv.envs.runners import OPTIONS, PER_CELL, NumpyRunner, Runner, parts
 from memenv.envs.task import Observation, Task, TaskError
 
-OPTIONS = ("chip_seed", *PER_CELL)
+ALONE = np.zeros(1, int)  # index of the only environment
 
 
 def _checked_options(options: dict[str, Any] | None, task: Task, cells: int, *more: str) -> dict[str, Any]:
-    """The reset options that were given, those of `PER_CELL` as arrays (cells, *layout)."""
+    """The reset options that were given, as arrays: chip_seed (cells,), those of `PER_CELL` (cells, *layout)."""
     layout = task.initial_draws[0].layout
     allowed = (*OPTIONS, *more)
     if not isinstance(options, Mapping | None):
@@ -29,7 +31,7 @@ def _checked_options(options: dict[str, Any] | None, task: Task, cells: int, *mo
         if name not in allowed:
             raise TaskError(f"reset option {name!r} is unknown; known are {', '.join(allowed)}")
         if name == "chip_seed":
-            given[name] = whole("reset option chip_seed", value, 0, MOST_SEED, TaskError)
+            given[name] = in_turn(whole("reset option chip_seed", value, 0, MOST_SEED, TaskError), cells)
         if name in PER_CELL:
             numbers = _array(f"reset option {name}", value)
             if numbers.dtype.kind not in "fiu" or numbers.shape not in ((), layout, (cells, *layout)):
@@ -39,6 +41,17 @@ def _checked_options(options: dict[str, Any] | None, task: Task, cells: int, *mo
                 raise TaskError(f"reset option {name} is {numbers.dtype} of shape {numbers.shape}; {shapes}")
             given[name] = np.broadcast_to(numbers, (cells, *layout))
     return given
+
+
+def _of_np_random(env: Any, seed: int | None) -> int | None:
+    """What seeds the environment's `np_random`: if nothing has yet, a seed that `reset` takes, to come back to it."""
+    return secrets.randbelow(MOST_SEED + 1) if seed is None and env._np_random is None else seed
+
+
+def _entropy(env: Any) -> int:
+    """A seed where none was given: that of the environment's `np_random`, or drawn from it if the user brought it."""
+    seed = env.np_random_seed
+    return int(seed if seed >= 0 else env.np_random.integers(2**63))
 
 
 def _checked_action(action: Any, space: gym.Space[Any]) -> np.ndarray:
@@ -60,6 +73,16 @@ def _array(name: str, value: Any) -> np.ndarray:
 def _checked_seed(seed: Any) -> int | None:
     """The seed as Gymnasium wants it."""
     return None if seed is None else whole("seed", seed, 0, MOST_SEED, TaskError)
+
+
+def _checked_seeds(seed: Any, envs: int) -> int | list[int | None] | None:
+    """The seed, or a seed or None for each environment."""
+    several = isinstance(seed, Sequence) or (isinstance(seed, np.ndarray) and seed.ndim > 0)
+    if not several or isinstance(seed, str | bytes):
+        return _checked_seed(seed)
+    if len(seed) != envs:
+        raise TaskError(f"{len(seed)} seeds for {envs} environments: one for each, or None, is needed")
+    return [None if one is None else whole("seed", one, 0, MOST_SEED, TaskError, "or None") for one in seed]
 
 
 def _with_terms(info: dict[str, np.ndarray], terms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -111,16 +134,15 @@ class TaskEnv(gym.Env[Any, Any]):
         self.task, self.render_mode = task, render_mode
         self.observation_space, self.action_space = task.observation_space, task.action_space
         self._pictures: dict[str | None, Callable[[Any, list[Any]], Any]] = {"rgb_array": image, "ansi": text}
-        self._runner = NumpyRunner(task, 1)
+        self._runner, self._seeds = NumpyRunner(task, 1), Seeds(1)
         self._trace: list[Any] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """A fresh cell; see the class for `options`."""
-        known = _checked_options(options, self.task, 1)
-        super().reset(seed=(seed := _checked_seed(seed)))
-        if seed is not None or not self._runner.seeded:
-            self._runner.seed(self.np_random)
-        self._runner.reset(known)
+        known, seed = _checked_options(options, self.task, 1), _checked_seed(seed)
+        super().reset(seed=_of_np_random(self, seed))
+        self._seeds.sow(seed, ALONE, lambda: _entropy(self))
+        self._runner.reset(self._seeds.next(ALONE), known)
         self._trace = [self._runner.episode]
         return self._observation(), self._single(self._runner.info())
 
@@ -167,9 +189,9 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             `final_info` in info, valid where `_final_obs`); "Disabled" (`reset(options={"reset_mask": ...})` resets the
             cells that are done).
         max_episode_steps: truncates an episode after so many steps; None = never.
-        engine: "numpy"; "numba", or an `Engine` made of it by `load_engine`, compiles the task (extra `numba`). Its
-            noise is another, so that seeds mean other episodes, of the same distribution; rewards and info are float32.
-            "auto" compiles where numba is installed, the task can be compiled and there are cells enough.
+        engine: "numpy"; "numba", or an `Engine` made of it by `load_engine`, compiles the task (extra `numba`): the
+            same episodes to the rounding of single precision; rewards and info are float32. "auto" compiles where
+            numba is installed, the task can be compiled and there are cells enough.
     """
 
     def __init__(
@@ -193,25 +215,32 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self.single_observation_space, self.single_action_space = task.observation_space, task.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._runner = _runner(task, num_envs, engine)
+        self._runner, self._seeds = _runner(task, num_envs, engine), Seeds(num_envs)
         self._steps = np.zeros(num_envs, int)
         self._done = np.zeros(num_envs, bool)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Fresh cells everywhere, or where `options["reset_mask"]` (cells,) bool is true; options as in `TaskEnv`."""
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Fresh cells everywhere, or where `options["reset_mask"]` (cells,) bool is true; options as in `TaskEnv`.
+
+        Environment i of `seed` s is the single environment of the seed s + i. A list has a seed for each of all, or
+        None where it goes on with its next episode, as all do without a seed.
+        """
         known = _checked_options(options, self.task, self.num_envs, "reset_mask")
-        mask = known.pop("reset_mask", None)
-        if mask is not None:
-            self._check_mask(mask := _array("reset_mask", mask))
-        super().reset(seed=(seed := _checked_seed(seed)))
-        if seed is not None or not self._runner.seeded:
-            self._runner.seed(self.np_random)
-        if mask is None:
-            self._runner.reset(known)
-            self._steps[:] = 0
-            self._done[:] = False
-        else:
-            self._reset_where(mask, known)
+        rows = self._asked(known.pop("reset_mask", None))
+        seed = _checked_seeds(seed, self.num_envs)
+        super().reset(seed=_of_np_random(self, seed if isinstance(seed, int) else None))
+        self._seeds.sow(seed, rows, lambda: _entropy(self))
+        if len(rows) == self.num_envs:
+            self._runner.reset(self._seeds.next(rows), known)
+        elif len(rows):
+            self._runner.reset_rows(rows, self._seeds.next(rows), known)
+        self._steps[rows] = 0
+        self._done[rows] = False
         return self._runner.observation(), _with_masks(self._runner.info())
 
     def step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -222,12 +251,12 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         if stale is not None and self.autoreset_mode is AutoresetMode.DISABLED:
             count = int(stale.sum())
             raise TaskError(f'{count} cells are done: reset them with reset(options={{"reset_mask": ...}}) first')
-        if stale is None or not stale.all():  # a reset alone draws no noise, as in the single environment
+        if stale is None or not stale.all():
             self._runner.step(_checked_action(action, self.action_space))
             self._steps += 1
         if stale is not None:
             rows = np.flatnonzero(stale)
-            self._runner.reset_rows(rows, {})
+            self._runner.reset_rows(rows, self._seeds.next(rows), {})
             self._steps[rows] = 0
         reward, terms = self._runner.reward()
         terminated = self._runner.terminated()
@@ -253,19 +282,18 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         final = {name: value for name, value in info.items() if not name.startswith("_")}
         final |= {f"_{name}": done for name in final}
         last = self._runner.observation()
-        self._runner.reset_rows(rows, {})
+        self._runner.reset_rows(rows, self._seeds.next(rows), {})
         self._steps[rows] = 0
         info |= self._runner.info()
         return info | {"final_obs": last, "_final_obs": done, "final_info": final, "_final_info": done}
 
-    def _check_mask(self, mask: np.ndarray) -> None:
+    def _asked(self, mask: Any) -> np.ndarray:
+        """The indices of the cells of a mask, None for all."""
+        if mask is None:
+            return np.arange(self.num_envs)
+        mask = _array("reset_mask", mask)
         if mask.shape != (self.num_envs,) or mask.dtype != bool:
             raise TaskError(f"reset_mask is {mask.dtype} of shape {mask.shape}, ({self.num_envs},) bool is needed")
         if self._runner.episode is None:
             raise TaskError("reset_mask before a full reset(): call reset() first")
-
-    def _reset_where(self, mask: np.ndarray, options: dict[str, Any]) -> None:
-        if mask.any():
-            self._runner.reset_rows(np.flatnonzero(mask), options)
-        self._steps[mask] = 0
-        self._done = self._done & ~mask
+        return np.flatnonzero(mask)

@@ -1,7 +1,8 @@
 """What a task is to the two Gymnasium shells: pure batched functions and the noise they take as an argument."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium import spaces
@@ -23,43 +24,24 @@ def check_target_range(value: Any) -> None:
         raise TaskError(f"target_range is {shown(value)}, allowed is 0 <= low < high <= 1")
 
 
-class NormalDraw(NamedTuple):
-    """Standard normals of shape (*shape, cells, *layout) from a named stream."""
+@dataclass(frozen=True)
+class NormalDraw:
+    """Standard normals (*shape, envs, *layout): of each cell as many channels as `shape` says, if it says any."""
 
-    stream: str
     shape: tuple[int, ...]
     layout: tuple[int, ...] = ()  # of what one environment takes, such as (rows, cols) of an array
 
-    def sample(self, rng: np.random.Generator, cells: int) -> np.ndarray:
-        """The numbers, from the stream `rng`."""
-        return rng.standard_normal((*self.shape, cells, *self.layout))
 
+@dataclass(frozen=True)
+class UniformDraw:
+    """Uniforms in [0, 1) of shape (*shape, envs, *layout), as `NormalDraw`."""
 
-class UniformDraw(NamedTuple):
-    """Uniforms in [0, 1) of shape (*shape, cells, *layout) from a named stream."""
-
-    stream: str
     shape: tuple[int, ...]
     layout: tuple[int, ...] = ()  # of what one environment takes, such as (rows, cols) of an array
-
-    def sample(self, rng: np.random.Generator, cells: int) -> np.ndarray:
-        """The numbers, from the stream `rng`."""
-        return rng.random((*self.shape, cells, *self.layout))
 
 
 Draw = NormalDraw | UniformDraw
 Observation = np.ndarray | dict[str, np.ndarray]
-
-
-class Streams:
-    """One random generator a source of randomness, spawned from an environment's `np_random`."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.chip, self.task, self.cycle, self.read = rng.spawn(4)
-
-    def draw(self, draws: tuple[Draw, ...], cells: int) -> tuple[np.ndarray, ...]:
-        """The arrays that `draws` asks for."""
-        return tuple(draw.sample(getattr(self, draw.stream), cells) for draw in draws)
 
 
 class Task(Protocol):
@@ -87,8 +69,8 @@ class Task(Protocol):
     def check_memory(self, cells: int) -> None:
         """Raises a TaskError if so many do not fit into the memory."""
 
-    def fabricate(self, rng: np.random.Generator, cells: int) -> Any:
-        """A chip."""
+    def fabricate(self, rng: Any, cells: int) -> Any:
+        """A chip, drawn from a NumPy generator or from what stands in for it (`Draws` of memenv/compiler)."""
 
     def initial(self, chip: Any, noise: tuple[np.ndarray, ...], options: dict[str, Any]) -> Any:
         """Fresh episodes."""

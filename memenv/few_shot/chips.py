@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memenv.arrays import Array
+from memenv.compiler.counter_rng import parts
 from memenv.devices.protocol import CellModel
 from memenv.learning.backprop import forward
 from memenv.learning.step import Adaptation, Counters, Layer, fabricate_layer, matrix, program
@@ -53,7 +54,7 @@ class Hardware:
 
 
 def fresh_chip(
-    hardware: Hardware, rng: np.random.Generator, sizes: Sequence[int], tasks: int, kinds: np.ndarray | None = None
+    hardware: Hardware, rng: Any, sizes: Sequence[int], tasks: int, kinds: np.ndarray | None = None
 ) -> tuple[Layer, ...]:
     """Layers of new cells for each of `tasks` tasks.
 
@@ -67,14 +68,14 @@ def fresh_chip(
     return tuple(
         fabricate_layer(
             hardware.device,
-            rng,
+            part,
             *pair,
             devices_per_weight=hardware.devices_per_weight,
             batch=(tasks,),
             know_stuck=hardware.know_stuck,
             kinds=kinds,
         )
-        for pair in pairwise(sizes)
+        for part, pair in zip(parts(rng, len(sizes) - 1), pairwise(sizes), strict=True)
     )
 
 

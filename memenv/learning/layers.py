@@ -15,6 +15,7 @@ import numpy as np
 
 from memenv.arrays import Array, clip, floor_at, is_zero, namespace, tree_map
 from memenv.bounds import MOST, whole
+from memenv.compiler.counter_rng import parts
 from memenv.crossbars.memory_budget import FEW, check_memory
 from memenv.devices.device import ReadMoments, State
 from memenv.devices.mixture import Mixture
@@ -74,7 +75,7 @@ def over_devices(cells: Array) -> Array:
 
 def fabricate_layer(
     device: CellModel,
-    rng: np.random.Generator,
+    rng: Any,
     inputs: int,
     outputs: int,
     *,
@@ -116,13 +117,14 @@ def fabricate_layer(
         raise ValueError("kinds say which device of a mixture a chip of pairs is of: give a list of devices")
     if cells > FEW:
         check_memory(device if kinds is None else device.devices[0], cells, device.pulse_channels)
+    making, resting = parts(rng, 2)
     if kinds is None or not isinstance(device, Mixture):
-        fabricated = device.fabricate(rng, cells)
+        fabricated = device.fabricate(making, cells)
     else:
-        fabricated = device.fabricate_of(np.repeat(kinds, cells // kinds.size), rng, cells)
+        fabricated = device.fabricate_of(np.repeat(kinds, cells // kinds.size), making, cells)
     chip = tree_map(lambda leaf: leaf.reshape(shape) if getattr(leaf, "ndim", 0) else leaf, fabricated)
     blank = blank_layer(device, chip, np.zeros(shape), devices_per_weight, w_max, kinds)
-    layer = fresh(blank, rng.standard_normal((2, *shape)))
+    layer = fresh(blank, resting.standard_normal((2, *shape)))
     return layer if know_stuck and not np.all(layer.good) else layer.replace(good=None)
 
 

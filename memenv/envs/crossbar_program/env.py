@@ -100,6 +100,7 @@ class CrossbarProgramEnv(TaskEnv):
     Reset options:
         key        meaning
         chip_seed  whole number: the array is fabricated from it, whatever the seed; noise, start and target are not
+                   (of a batch, environment i takes chip_seed + i)
         start      conductances [S] to start from (a cell that cannot hold one starts at its nearest bound)
         target     [S]
 

@@ -54,8 +54,8 @@ class ProductTest:
         """Noise of one product: of both converters, and the inputs if they are random."""
         rows, cols = self.array.shape
         n = self.inputs if self._given is None else len(self._given)
-        converters = NormalDraw("read", (), (n, rows)), NormalDraw("read", (), (n, cols))
-        return converters if self._given is not None else (*converters, UniformDraw("task", (), (n, rows)))
+        converters = NormalDraw((), (n, rows)), NormalDraw((), (n, cols))
+        return converters if self._given is not None else (*converters, UniformDraw((), (n, rows)))
 
     @cached_property
     def bounds(self) -> tuple[float, float]:

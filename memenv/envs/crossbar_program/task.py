@@ -208,20 +208,20 @@ class CrossbarProgram:
     def initial_draws(self) -> tuple[Draw, ...]:
         """Noise of a start: start and target, resting cells, the first reads, the first product."""
         cells = self.array.shape
-        resting = NormalDraw("cycle", (2,), cells)
-        return (UniformDraw("task", (2,), cells), resting, *self._verify_draws)
+        resting = NormalDraw((2,), cells)
+        return (UniformDraw((2,), cells), resting, *self._verify_draws)
 
     @cached_property
     def step_draws(self) -> tuple[Draw, ...]:
         """Noise of one step: writing, reads, product."""
-        return (NormalDraw("cycle", (self.array.write_channels,), self.array.shape), *self._verify_draws)
+        return (NormalDraw((self.array.write_channels,), self.array.shape), *self._verify_draws)
 
     @cached_property
     def _verify_draws(self) -> tuple[Draw, ...]:
-        reads = NormalDraw("read", (self.array.device.read_channels,), self.array.shape)
+        reads = NormalDraw((self.array.device.read_channels,), self.array.shape)
         return (reads, *self.product_test.draws) if self.objective == "product" else (reads,)
 
-    def fabricate(self, rng: np.random.Generator, arrays: int) -> CellModel:
+    def fabricate(self, rng: Any, arrays: int) -> CellModel:
         """A chip: one array of unknown cells for each environment."""
         return self.array.fabricate(rng, (arrays,))
 

@@ -84,6 +84,7 @@ class FewShotEnv(TaskEnv):
     Reset options:
         key        meaning
         chip_seed  whole number: the chip is fabricated from it, whatever the seed; noise and task are not
+                   (of a batch, environment i takes chip_seed + i)
 
         The vector environment also takes "reset_mask" (num_envs,) bool.
 

@@ -180,19 +180,17 @@ class FewShot:
     def initial_draws(self) -> tuple[Draw, ...]:
         """Noise of a start: which classes and which drawings, writing the start, the first look."""
         classes, instances = self._shape
-        choice = UniformDraw("task", (), (classes,)), UniformDraw("task", (), (self.ways, instances))
+        choice = UniformDraw((), (classes,)), UniformDraw((), (self.ways, instances))
         record: list[Draw] = []
-        self._begin(self._one_chip, *self._first_choice, _recorded(record, "cycle"), _recorded(record, "read"))
+        self._begin(self._one_chip, *self._first_choice, _recorded(record))
         return (*choice, *record)
 
     @cached_property
     def step_draws(self) -> tuple[Draw, ...]:
         """Noise of a step: learning, and the look that follows."""
         record: list[Draw] = []
-        draws = _recorded(record, "cycle"), _recorded(record, "read")
-        nothing = _recorded([], "")
-        episode = self._begin(self._one_chip, *self._first_choice, nothing, nothing)
-        self._learn(episode, self.actions.meant(np.zeros((1, *self.action_space.shape))), *draws)
+        episode = self._begin(self._one_chip, *self._first_choice, _recorded([]))
+        self._learn(episode, self.actions.meant(np.zeros((1, *self.action_space.shape))), _recorded(record))
         return tuple(record)
 
     @property
@@ -204,7 +202,7 @@ class FewShot:
         drawings = np.arange(self.shots + self.queries)
         return np.arange(self.ways)[None], np.tile(drawings, (1, self.ways, 1))
 
-    def fabricate(self, rng: np.random.Generator, tasks: int) -> tuple[Layer, ...]:
+    def fabricate(self, rng: Any, tasks: int) -> tuple[Layer, ...]:
         """A fresh chip for each task; of several devices all cells of a chip are of the same."""
         kinds = rng.integers(len(self.device.devices), size=tasks) if self.device.devices else None
         sizes = (self.start.features, *(w.shape[1] for w in self.weights))
@@ -227,14 +225,11 @@ class FewShot:
         classes, drawings, *others = noise
         kind = classes.argsort(-1)[:, : self.ways]
         instance = drawings.argsort(-1)[..., : self.shots + self.queries]
-        draws = _given(iter(others))
-        return self._begin(chip, kind, instance, draws, draws)
+        return self._begin(chip, kind, instance, _given(iter(others)))
 
-    def _begin(
-        self, chip: tuple[Layer, ...], kind: np.ndarray, instance: np.ndarray, writing: Draws, looking: Draws
-    ) -> LearningEpisode:
-        layers = write(self.hardware, chip, self.weights, self.start.ranges.tolist(), writing)
-        seen, count = self._look(layers, *self._examples(kind, instance), looking), (len(kind), len(layers))
+    def _begin(self, chip: tuple[Layer, ...], kind: np.ndarray, instance: np.ndarray, draws: Draws) -> LearningEpisode:
+        layers = write(self.hardware, chip, self.weights, self.start.ranges.tolist(), draws)
+        seen, count = self._look(layers, *self._examples(kind, instance), draws), (len(kind), len(layers))
         zero, never = np.zeros(len(kind)), np.zeros(len(kind), bool)
         last = Step(zero, zero, zero, zero, np.zeros(count), np.zeros((count[0], len(OF_LAYERS), count[1])))
         return LearningEpisode(layers, kind, instance, seen, zero, never, zero, zero, last)
@@ -243,10 +238,9 @@ class FewShot:
         self, episode: LearningEpisode, action: np.ndarray, noise: tuple[np.ndarray, ...]
     ) -> LearningEpisode:
         """One step of learning, or the decision to stop; noise as `step_draws` says."""
-        draws = _given(iter(noise))
-        return self._learn(episode, self.actions.meant(action), draws, draws)
+        return self._learn(episode, self.actions.meant(action), _given(iter(noise)))
 
-    def _learn(self, episode: LearningEpisode, choice: Choice, learning: Draws, looking: Draws) -> LearningEpisode:
+    def _learn(self, episode: LearningEpisode, choice: Choice, draws: Draws) -> LearningEpisode:
         support, query = self._examples(episode.kind, episode.instance)
         goes_on = ~choice.stop
         gain = choice.gain * goes_on[:, None]
@@ -255,10 +249,10 @@ class FewShot:
             threshold=choice.threshold[:, None, None, None],
             loss=of_the_worst(choice.share),
         )
-        noise = draw_noise(episode.layers, len(self.targets), config, *learning)
+        noise = draw_noise(episode.layers, len(self.targets), config, *draws)
         targets = np.broadcast_to(self.targets, (len(gain), *self.targets.shape))
         step = adapt_step(episode.layers, support, targets, noise, config)
-        seen = self._look(step.layers, support, query, looking)
+        seen = self._look(step.layers, support, query, draws)
         pulses, energy = total(step.counters, "pulses") / self.cells, total(step.counters, "energy")
         energy = energy + total(step.counters, "read_energy") * goes_on
         counted = [np.stack([getattr(one, name) for one in step.counters], -1) for name in OF_LAYERS]
@@ -347,12 +341,12 @@ def _given(noise: Iterator[np.ndarray]) -> Draws:
     return Draws(lambda shape: next(noise), lambda shape: next(noise))
 
 
-def _recorded(record: list[Draw], stream: str) -> Draws:
+def _recorded(record: list[Draw]) -> Draws:
     """Nothing but zeros, and a record of what one task asks for."""
 
     def recording(kind: Callable[..., Draw]) -> Callable[[tuple[int, ...]], np.ndarray]:
         def zeros(shape: tuple[int, ...]) -> np.ndarray:
-            record.append(kind(stream, (), shape[1:]))
+            record.append(kind((), shape[1:]))
             return np.zeros(shape)
 
         return zeros

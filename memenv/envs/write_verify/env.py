@@ -91,6 +91,7 @@ class WriteVerifyEnv(TaskEnv):
     Reset options:
             key        meaning
             chip_seed  whole number: the cell is fabricated from it, whatever the seed; noise, start and target are not
+                       (of a batch, environment i takes chip_seed + i)
             start      conductance [S] to start from (a cell that cannot hold it starts at its nearest bound)
             target     first target [S]
 

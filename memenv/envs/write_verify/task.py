@@ -175,14 +175,14 @@ class WriteVerify:
     @cached_property
     def initial_draws(self) -> tuple[Draw, ...]:
         """Noise of a start: start and target, resting cell, first read."""
-        return UniformDraw("task", (2,)), NormalDraw("cycle", (2,)), NormalDraw("read", (self.device.read_channels,))
+        return UniformDraw((2,)), NormalDraw((2,)), NormalDraw((self.device.read_channels,))
 
     @cached_property
     def step_draws(self) -> tuple[Draw, ...]:
         """Noise of one step: pulse, verify reads, next target."""
-        reads = NormalDraw("read", (1 + self.confirm_reads, self.device.read_channels))
-        pulse = NormalDraw("cycle", (self.device.pulse_channels,))
-        return (pulse, reads, UniformDraw("task", (1,))) if self.rounds > 1 else (pulse, reads)
+        reads = NormalDraw((1 + self.confirm_reads, self.device.read_channels))
+        pulse = NormalDraw((self.device.pulse_channels,))
+        return (pulse, reads, UniformDraw((1,))) if self.rounds > 1 else (pulse, reads)
 
     @property
     def not_compiled(self) -> str:
@@ -194,7 +194,7 @@ class WriteVerify:
                 return f"{name}={getattr(self, name)}"
         return ""
 
-    def fabricate(self, rng: np.random.Generator, cells: int) -> CellModel:
+    def fabricate(self, rng: Any, cells: int) -> CellModel:
         """A chip: one unknown cell for each environment."""
         return self.device.fabricate(rng, cells)
 
@@ -272,7 +272,7 @@ class WriteVerify:
         accepted = (np.abs(reading - episode.target) <= tolerance) & pulsed
         for confirm in noise[1][1:]:
             rows = np.flatnonzero(accepted)
-            again, moved = take(chip, rows).sense(take(cell, rows), confirm[:, rows])
+            again, moved = take(chip, rows).sense(take(cell, rows), [channel[rows] for channel in confirm])
             cell = put(cell, rows, moved)
             reading[rows] = self.fraction(take(chip, rows), again)
             step_energy[rows] += verify[rows]
