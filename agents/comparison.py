@@ -84,6 +84,8 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
         )
         for device in config.device
     ]
+    for task in tasks:
+        task.check_memory(config.cells)
     work = [
         (task, name, load_policy(name, task)) for task in tasks for name in config.controllers or known_policies(task)
     ]
