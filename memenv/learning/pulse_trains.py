@@ -40,7 +40,7 @@ def _reference_pulse(chip: Any, up: Array, like: Array) -> tuple[Array, Array]:
 def choose(up: Array, high: Array, low: Array, like: Array) -> Array:
     """high where `up`, else low, in the type of `like`: torch would round floats to its default type."""
     xp = namespace(like)
-    if isinstance(high, float) and high == low:
+    if isinstance(high, float) and isinstance(low, float) and high == low:
         return high
     if xp is not np:
         high, low = (xp.as_tensor(value, dtype=like.dtype) for value in (high, low))
