@@ -40,6 +40,8 @@ def real(name: str, value: Any, least: float, most: float, error: type[ValueErro
     Raises:
         error: no finite number between the bounds.
     """
+    if isinstance(value, np.generic | np.ndarray) and not value.ndim:
+        value = value.item()  # single precision would overflow at the bounds
     try:
         if not isinstance(value, str | bytes | bool) and math.isfinite(value) and least <= value <= most:
             return value if isinstance(value, int | float) else float(value)

@@ -25,7 +25,8 @@ OWN = (TaskError, memenv.DeviceError, memenv.CrossbarError)
 
 def test_numpy_numbers_are_numbers():
     assert whole("n", np.int64(3), 1, MANY) == 3 and type(whole("n", np.uint8(3), 1, MANY)) is int
-    assert type(real("n", np.float32(0.5), 0.0, 1.0)) is float
+    for half in (np.float32(0.5), np.array(0.5, np.float16)):
+        assert real("n", half, 0.0, 1e300) == 0.5 and type(real("n", half, 0.0, 1e300)) is float
     assert is_word("a", ("a", "b")) and not is_word(np.array(["a", "a"]), ("a", "b"))
 
 
