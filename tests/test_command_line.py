@@ -145,3 +145,4 @@ def test_a_full_disk_is_said_with_the_file(tmp_path, monkeypatch):
 
 def test_an_unknown_option_ends_in_one_line(capsys):
     assert "unrecognized arguments: --cell; see memenv compare --help" in one_line(capsys, "compare", "--cell")
+    assert "unrecognized arguments: --a b; see memenv compare --help" in one_line(capsys, "compare", "--a\nb")
