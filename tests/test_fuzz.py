@@ -8,6 +8,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import typing
 import warnings
 from collections import Counter
@@ -18,6 +19,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from extremes import finite, use
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -35,16 +37,21 @@ from mutations import (
 from odd import VALUES
 from odd import WORDS as ODD_WORDS
 from test_command_line import CONFIGURATIONS
+from test_runs import shrink
 
 import memenv
 from agents.arrays import tiles
 from agents.arrays.matrix_files import load_inputs, load_weights
+from agents.controllers import CONTROLLERS
 from agents.few_shot.agent import FORMAT as AGENT_FORMAT
 from agents.few_shot.agent import FewShotAgent
 from agents.library import load_policy
 from agents.predictor.gru import Weights
 from agents.predictor.policy import CARD, FEATURES, OUTPUTS
 from agents.predictor.policy import FORMAT as PREDICTOR_FORMAT
+from agents.sb3 import files
+from agents.sb3.policy import make_model, recipe
+from agents.sb3.vec_env import GymVecEnv
 from memenv import DeviceError, from_json, to_json
 from memenv.__main__ import main
 from memenv.devices.measured import TableDevice
@@ -67,7 +74,7 @@ def fuzzed(examples: int, strategy: st.SearchStrategy[Any], attempt: Callable[[A
 
     run()
     print(dict(outcomes))
-    assert min(outcomes["refused"], outcomes["valid"]) >= examples // 50, outcomes
+    assert min(outcomes["refused"], outcomes["valid"]) >= examples // 50, outcomes  # else the inputs tell nothing
     return outcomes
 
 
@@ -196,15 +203,8 @@ def contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 @pytest.mark.parametrize("algorithm", ["ppo", "recurrent_ppo", "maskable_ppo", "sac", "tqc", "dqn"])
 def test_policies_and_checkpoints_of_stable_baselines3(algorithm, place):
-    pytest.importorskip("sb3_contrib")
-    from gymnasium.vector import AutoresetMode
-
-    from agents.sb3 import files
-    from agents.sb3.policy import make_model, recipe
-    from agents.sb3.vec_env import GymVecEnv
-
     task = WriteVerify(action=recipe(algorithm).action, history=2)
-    env = GymVecEnv(memenv.envs.shells.TaskVectorEnv(task, 2, AutoresetMode.SAME_STEP))
+    env = GymVecEnv(memenv.envs.shells.TaskVectorEnv(task, 2, gym.vector.AutoresetMode.SAME_STEP))
     model, other = (make_model(algorithm, env, seed) for seed in (0, 1))
     for optimiser in files._all_optimisers(algorithm, model).values():
         for group in optimiser.param_groups:
@@ -360,7 +360,6 @@ def test_matrices(place, rng):
 
 
 def test_matrices_of_torch(place, rng):
-    torch = pytest.importorskip("torch")
     path, weights = place / "w.pt", torch.from_numpy(rng.standard_normal((3, 2)))
     kinds = ("float64", "float32", "float16", "bfloat16", "complex64", "int8", "bool", "int64")
     with warnings.catch_warnings():
@@ -375,7 +374,7 @@ def test_matrices_of_torch(place, rng):
     keys = st.sampled_from((None, None, "w", "b", "gone", ""))
 
     @st.composite
-    def files(draw: st.DrawFn) -> tuple[bytes, str | None]:
+    def given(draw: st.DrawFn) -> tuple[bytes, str | None]:
         buffer = io.BytesIO()
         what = draw(st.sampled_from(odd) | entries)
         if isinstance(what, torch.Tensor) and what.dtype.is_floating_point and what.ndim == 2 and draw(st.booleans()):
@@ -393,7 +392,7 @@ def test_matrices_of_torch(place, rng):
     def check(found: np.ndarray) -> None:
         assert found.ndim == 2 and found.size and found.dtype == np.float64 and finite(found) and found.any()
 
-    fuzzed(200, files(), attempt)
+    fuzzed(200, given(), attempt)
 
 
 # -- environments ------------------------------------------------------------------------------------------------------
@@ -569,7 +568,7 @@ FIRST = {  # what a command does when it has checked its options
     "train": "agents.training.begun",
     "program": "agents.arrays.programming.begun",
     "pretrain": "metalearn.pretraining.begun",
-    "fewshot": "metalearn.few_shot.View.of",
+    "fewshot": "metalearn.few_shot.load",
     "fit": "memenv.fitting.command.fit",
     "devices": "memenv.devices.command.plot",
     "import-policy": "agents.sb3.importing.named",
@@ -599,9 +598,6 @@ PLAIN = (
 @pytest.fixture(scope="module")
 def folder(place) -> Path:
     """What command lines name."""
-    pytest.importorskip("torch")
-    import torch
-
     home = place / "home"
     (home / "folder").mkdir(parents=True)
     device = to_json(memenv.load_device("fefet"))
@@ -660,8 +656,6 @@ def fitting(f: dataclasses.Field, hint: Any) -> st.SearchStrategy[str]:
 
 @pytest.mark.parametrize("command", FIRST)
 def test_command_lines(command, folder, monkeypatch):
-    for name in ("torch", "stable_baselines3", "matplotlib"):
-        pytest.importorskip(name)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MEMENV_TRACEBACK", raising=False)
     for place in FIRST.values():
@@ -669,23 +663,95 @@ def test_command_lines(command, folder, monkeypatch):
     before = sorted(folder.rglob("*"))
 
     def attempt(words: list[str]) -> str:
-        out, err = (
-            io.TextIOWrapper(io.BytesIO(), "utf-8", one) for one in ("strict", "backslashreplace")
-        )  # as Python's
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            try:
-                code = main([command, *words])
-            except SystemExit as end:
-                code = end.code
-        err.flush()
-        said = err.buffer.getvalue().decode()
-        lines = said.splitlines()
+        code, said = ran([command, *words])
         assert sorted(folder.rglob("*")) == before
-        if said.startswith(f"memenv {command}: ReachedError: ") or not code:
-            return "valid"
-        assert code == 2 and len(lines) == 1 and lines[0].startswith(f"memenv {command}: "), (code, said)
-        assert "please report it" not in lines[0], lines
-        return "refused"
+        return "valid" if "ReachedError" in said else judged(command, code, said)
 
     fuzzed(150, command_lines(command, CONFIGURATIONS[command]), attempt)
+
+
+def ran(words: list[str]) -> tuple[Any, str]:
+    """The status of a command and what it said of errors."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", one) for one in ("strict", "backslashreplace"))  # as Python's
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            code = main(words)
+        except SystemExit as end:
+            code = end.code
+    err.flush()
+    return code, err.buffer.getvalue().decode()
+
+
+def judged(command: str, code: Any, said: str) -> str:
+    """What came of a command."""
+    if not code:
+        return "valid"
+    lines = said.splitlines()
+    assert code == 2 and len(lines) == 1 and lines[0].startswith(f"memenv {command}: "), (code, said)
+    assert "please report it" not in said, said
+    return "refused"
+
+
+NUMBERS_OF_OPTIONS = {
+    "tolerance": (1e-9, 1e-3, 0.05, 0.2, 1), "max-pulses": (1, 2, 5), "rounds": (1, 3), "confirm-reads": (0, 2),
+    "seed": (0, 2**32 - 1), "trials": (1, 2), "cells": (1, 3), "rest": (0, 1e12),
+}  # fmt: skip
+DEVICES = ("ideal", "pcm", "fefet", "enode-sandia", "good.json", "table.npz")
+SMALL: dict[str, tuple[str, dict[str, tuple[Any, ...]]]] = {  # what is always given, and further options in tiny sizes
+    "compare": (
+        "--cells 3 --trials 1 --max-pulses 5",
+        {"device": DEVICES, "controllers": (*CONTROLLERS, "optimum", "policy.npz")},
+    ),
+    "tune": ("--trials 2 --max-pulses 5", {"device": DEVICES, "controllers": tuple(CONTROLLERS)}),
+    "program": (
+        "--weights w.npy --trials 1 --max-pulses 5 --rows 2 --cols 2 --controller ispp --products 2",
+        {
+            "device": DEVICES,
+            "rows": (1, 3),
+            "cols": (2, 3, 4),
+            "scheme": ("V/2", "V/3"),
+            "writing": ("cells", "columns"),
+            "levels": ("1,1", "1,3"),
+            "wires": (1, 1e6, 1e9),
+            "dac-bits": (1, 24),
+            "adc-bits": (1, 24),
+            "passes": (0, 1),
+            "adc-range": (1e-9, 1),
+            "encoding": ("reference",),
+            "span": ("0,1", "0.4,0.5"),
+            "spares": (1,),
+            "products": (1,),
+            "controller": ("history", "nominal", "policy.npz"),
+            "inputs": ("x.npy",),
+            "objective": ("product",),
+        },
+    ),
+    "train": (
+        "--algo pulse --steps 1 --envs 2 --evaluations 1 --evaluation-cells 2 --max-pulses 3 --hidden 2",
+        {
+            "device": DEVICES,
+            "envs": (1, 2),
+            "kinship": (0, 0.5, 1),
+            "weight-energy": (1, 1e12, 1e300),
+            "weight-latency": (1, 1e6, 1e300),
+            "hidden": (1, 3),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("command", SMALL)
+def test_commands_in_tiny_sizes(command, folder, tmp_path, monkeypatch):
+    shrink(tmp_path, monkeypatch)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    always, more = SMALL[command]
+    known = {f.name.replace("_", "-") for f in dataclasses.fields(CONFIGURATIONS[command])}
+    choices = more | {name: values for name, values in NUMBERS_OF_OPTIONS.items() if name in known}
+    options = some_of({name: st.sampled_from(values) for name, values in choices.items()}, 4)
+
+    def attempt(given: dict[str, Any]) -> str:
+        words = [command, *always.split(), *(f"--{name}={value}" for name, value in given.items()), "--out", "run"]
+        return judged(command, *ran([*words, "--overwrite"]))
+
+    fuzzed(6, options, attempt)
