@@ -9,6 +9,7 @@ import numpy as np
 
 MOST_SEED = 2**63 - 1
 MANY = 10**6  # pulses, steps, cells of a line: more are a slip of the hand
+LEAST_TOLERANCE = 1e-9  # [range] observations are in tolerances, and have room in single precision
 MOST = 10**9  # of what is limited by the memory in the first place
 
 
@@ -81,8 +82,8 @@ def is_word(value: Any, words: Collection[str]) -> bool:
 
 
 def shown(value: Any) -> str:
-    """The beginning of a value's text."""
+    """The beginning of a value's text, in one line."""
     try:
-        return f"{value!r:.80}"
+        return " ".join(f"{value!r:.80}".split())
     except ValueError:  # Python does not print whole numbers of more than 4,300 digits
         return "a number of thousands of digits"

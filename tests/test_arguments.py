@@ -130,6 +130,20 @@ def test_more_devices_than_a_weight_has_room_for_are_refused():
             FewShot(devices_per_weight=value)
 
 
+@pytest.mark.parametrize("task", [WriteVerify, CrossbarProgram])
+def test_a_tolerance_that_observations_have_no_room_for_is_refused(task):
+    for tolerance in (5e-324, 9e-10):
+        with pytest.raises(TaskError, match=f"tolerance is {tolerance}.* 1e-09"):
+            task(**SMALL[task], tolerance=tolerance)
+    task(**SMALL[task], tolerance=1e-9)
+
+
+def test_an_array_is_quoted_in_one_line():
+    env = memenv.envs.WriteVerifyVectorEnv(device="ideal", num_envs=2)
+    with pytest.raises(TaskError, match=r"start is array\(\[\[2.e-05\], \[2.e-05\]\]\), a number or 2 of them"):
+        env.reset(options={"start": np.full((2, 1), 2e-5)})
+
+
 def test_a_number_that_python_does_not_print_is_refused_too():
     with pytest.raises(TaskError, match="n is a number of thousands of digits, allowed is"):
         whole("n", 10**5000, 1, MANY, TaskError)

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.arrays import put, take
-from memenv.bounds import MANY, flag, is_number, is_row, is_word, real, shown, whole
+from memenv.bounds import LEAST_TOLERANCE, MANY, flag, is_number, is_row, is_word, real, shown, whole
 from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
 from memenv.devices.catalogue import load_device
@@ -73,14 +73,18 @@ class WriteVerify:
             )
         check_target_range(self.target_range)
         low, high = self.target_range
-        widest = float(np.max(self.tolerance_x))
+        widest, least = float(np.max(self.tolerance_x)), float(np.min(self.tolerance_x))
+        if not least >= LEAST_TOLERANCE:
+            raise TaskError(
+                f"tolerance is {self.tolerance!r}: {least:.3g} of the range, allowed is {LEAST_TOLERANCE:g} or more"
+            )
         if 2 * CLEARANCE * widest >= high - low:
             raise TaskError(
                 f"tolerance is {self.tolerance!r}: {widest:.3g} of the range leaves no room for targets "
                 f"in {low} to {high}"
             )
         noise = max(d.read.noise + 0.5 * d.read.telegraph for d in self._devices)
-        if float(np.min(self.tolerance_x)) < noise:
+        if least < noise:
             warnings.warn(
                 f"tolerance {self.tolerance!r} ({self.tolerance_unit}) is below the read noise, {noise:.3g} of the "
                 "range: false acceptances will follow; use confirm_reads or a wider tolerance",
