@@ -36,7 +36,7 @@ def whole(name: str, value: Any, least: int, most: int, error: type[ValueError] 
 
 
 def real(name: str, value: Any, least: float, most: float, error: type[ValueError] = ValueError) -> float:
-    """The number as Python's own; other arguments as of `whole`.
+    """The number as a float of Python's; other arguments as of `whole`.
 
     Raises:
         error: no finite number between the bounds.
@@ -45,7 +45,7 @@ def real(name: str, value: Any, least: float, most: float, error: type[ValueErro
         value = value.item()  # single precision would overflow at the bounds
     try:
         if not isinstance(value, str | bytes | bool) and math.isfinite(value) and least <= value <= most:
-            return value if isinstance(value, int | float) else float(value)
+            return float(value)
     except (TypeError, ValueError, OverflowError):
         pass
     raise error(f"{name} is {shown(value)}, allowed is a number >= {least:g} and <= {most:g}")

@@ -12,7 +12,7 @@ from odd import VALUES
 import memenv
 from memenv.bounds import MANY, MOST, MOST_SEED, is_word, real, whole
 from memenv.crossbars.crossbar import Crossbar
-from memenv.envs import CrossbarProgram, FewShot, TaskError, WriteVerify
+from memenv.envs import CrossbarProgram, FewShot, TaskError, WriteVerify, WriteVerifyEnv
 
 SMALL = {
     WriteVerify: {"device": "ideal"},
@@ -136,6 +136,12 @@ def test_a_tolerance_that_observations_have_no_room_for_is_refused(task):
         with pytest.raises(TaskError, match=f"tolerance is {tolerance}.* 1e-09"):
             task(**SMALL[task], tolerance=tolerance)
     task(**SMALL[task], tolerance=1e-9)
+
+
+def test_a_large_whole_number_is_a_weight_like_any_other():
+    env = WriteVerifyEnv(device="ideal", weight_pulses=10**30)
+    env.reset(seed=0)
+    assert env.step(np.array([0.5, 0.0, -1.0], np.float32))[1] < -9e29
 
 
 def test_an_array_is_quoted_in_one_line():

@@ -73,10 +73,10 @@ class WriteVerify:
             )
         check_target_range(self.target_range)
         low, high = self.target_range
-        widest, least = float(np.max(self.tolerance_x)), float(np.min(self.tolerance_x))
-        if not least >= LEAST_TOLERANCE:
+        widest, finest = float(np.max(self.tolerance_x)), float(np.min(self.tolerance_x))
+        if not finest >= LEAST_TOLERANCE:
             raise TaskError(
-                f"tolerance is {self.tolerance!r}: {least:.3g} of the range, allowed is {LEAST_TOLERANCE:g} or more"
+                f"tolerance is {self.tolerance!r}: {finest:.3g} of the range, allowed is {LEAST_TOLERANCE:g} or more"
             )
         if 2 * CLEARANCE * widest >= high - low:
             raise TaskError(
@@ -84,7 +84,7 @@ class WriteVerify:
                 f"in {low} to {high}"
             )
         noise = max(d.read.noise + 0.5 * d.read.telegraph for d in self._devices)
-        if least < noise:
+        if finest < noise:
             warnings.warn(
                 f"tolerance {self.tolerance!r} ({self.tolerance_unit}) is below the read noise, {noise:.3g} of the "
                 "range: false acceptances will follow; use confirm_reads or a wider tolerance",
