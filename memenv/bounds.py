@@ -9,6 +9,7 @@ import numpy as np
 
 MOST_SEED = 2**63 - 1
 MANY = 10**6  # pulses, steps, cells of a line: more are a slip of the hand
+LEAST_TOLERANCE = 1e-9  # [range] observations are in tolerances, and have room in single precision
 MOST = 10**9  # of what is limited by the memory in the first place
 
 
@@ -35,14 +36,16 @@ def whole(name: str, value: Any, least: int, most: int, error: type[ValueError] 
 
 
 def real(name: str, value: Any, least: float, most: float, error: type[ValueError] = ValueError) -> float:
-    """The number as Python's own; other arguments as of `whole`.
+    """The number as a float of Python's; other arguments as of `whole`.
 
     Raises:
         error: no finite number between the bounds.
     """
+    if isinstance(value, np.generic | np.ndarray) and not value.ndim:
+        value = value.item()  # single precision would overflow at the bounds
     try:
         if not isinstance(value, str | bytes | bool) and math.isfinite(value) and least <= value <= most:
-            return value if isinstance(value, int | float) else float(value)
+            return float(value)
     except (TypeError, ValueError, OverflowError):
         pass
     raise error(f"{name} is {shown(value)}, allowed is a number >= {least:g} and <= {most:g}")
@@ -79,8 +82,8 @@ def is_word(value: Any, words: Collection[str]) -> bool:
 
 
 def shown(value: Any) -> str:
-    """The beginning of a value's text."""
+    """The beginning of a value's text, in one line."""
     try:
-        return f"{value!r:.80}"
+        return " ".join(f"{value!r:.80}".split())
     except ValueError:  # Python does not print whole numbers of more than 4,300 digits
         return "a number of thousands of digits"

@@ -38,6 +38,7 @@ TRUTH = ("b1",)
 CARDS = ("card", "head")  # names of the card: as it is written, and as older pulse predictors have it
 LARGEST = 2**30  # [byte] that arrays of sizes that are not known beforehand may take
 LONGEST = 2**22  # [byte] of a JSON text
+LONGEST_NAME = 200  # in it: errors quote names
 DEEPEST = 32  # lists and objects inside each other
 TOO_DEEP = f"the JSON has more than {DEEPEST} lists and objects inside each other"
 DIRECTORY = 2**19  # [byte] of an archive's list of its members
@@ -106,7 +107,7 @@ def named(path: str | Path, what: str) -> Iterator[None]:
         raise ValueError(f"{path} is no {what}: there is no such file") from None
     except UNREADABLE as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"{path} is no {what}: {reason[0]}") from None
+        raise ValueError(f"{path} is no {what}: {reason[0]:.1000}") from None  # zipfile quotes all that it has read
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
@@ -133,7 +134,8 @@ def parse_json(text: str) -> Any:
     """What a JSON text says.
 
     Raises:
-        ValueError: not JSON, a name twice in an object, a number that is not finite, or nested too deeply.
+        ValueError: not JSON, a name twice in an object or one that no line could quote, a number that is not finite, or
+            nested too deeply.
     """
     try:
         tree = json.loads(text, object_pairs_hook=_object)
@@ -151,6 +153,8 @@ def load_json(path: str | Path) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, value in pairs:
+        if not name.isprintable() or len(name) > LONGEST_NAME:
+            raise ValueError(f"the JSON has the name {name[:20]!r}, up to {LONGEST_NAME} printable letters are allowed")
         if name in tree:
             raise ValueError(f"the JSON has {name!r} twice in one object")
         tree[name] = value
@@ -185,7 +189,7 @@ def check_card(card: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, .
         value, allowed = card[name], kind if isinstance(kind, tuple) else (kind,)
         if type(value) not in (*allowed, *((int,) if float in allowed else ())):
             wanted = " or ".join(one.__name__ for one in allowed)
-            raise ValueError(f"{name} is {value!r} in its card; a value of type {wanted} is needed")
+            raise ValueError(f"{name} is {value!r:.80} in its card; a value of type {wanted} is needed")
 
 
 def _listed(names: Iterable[str]) -> str:

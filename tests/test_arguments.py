@@ -12,7 +12,7 @@ from odd import VALUES
 import memenv
 from memenv.bounds import MANY, MOST, MOST_SEED, is_word, real, whole
 from memenv.crossbars.crossbar import Crossbar
-from memenv.envs import CrossbarProgram, FewShot, TaskError, WriteVerify
+from memenv.envs import CrossbarProgram, FewShot, TaskError, WriteVerify, WriteVerifyEnv
 
 SMALL = {
     WriteVerify: {"device": "ideal"},
@@ -25,7 +25,8 @@ OWN = (TaskError, memenv.DeviceError, memenv.CrossbarError)
 
 def test_numpy_numbers_are_numbers():
     assert whole("n", np.int64(3), 1, MANY) == 3 and type(whole("n", np.uint8(3), 1, MANY)) is int
-    assert type(real("n", np.float32(0.5), 0.0, 1.0)) is float
+    for half in (np.float32(0.5), np.array(0.5, np.float16)):
+        assert real("n", half, 0.0, 1e300) == 0.5 and type(real("n", half, 0.0, 1e300)) is float
     assert is_word("a", ("a", "b")) and not is_word(np.array(["a", "a"]), ("a", "b"))
 
 
@@ -127,6 +128,26 @@ def test_more_devices_than_a_weight_has_room_for_are_refused():
     for value in (1e9, 10**9):
         with pytest.raises(TaskError, match=r"devices_per_weight is .*, allowed is a whole number >= 1 and <= 1000"):
             FewShot(devices_per_weight=value)
+
+
+@pytest.mark.parametrize("task", [WriteVerify, CrossbarProgram])
+def test_a_tolerance_that_observations_have_no_room_for_is_refused(task):
+    for tolerance in (5e-324, 9e-10):
+        with pytest.raises(TaskError, match=f"tolerance is {tolerance}.* 1e-09"):
+            task(**SMALL[task], tolerance=tolerance)
+    task(**SMALL[task], tolerance=1e-9)
+
+
+def test_a_large_whole_number_is_a_weight_like_any_other():
+    env = WriteVerifyEnv(device="ideal", weight_pulses=10**30)
+    env.reset(seed=0)
+    assert env.step(np.array([0.5, 0.0, -1.0], np.float32))[1] < -9e29
+
+
+def test_an_array_is_quoted_in_one_line():
+    env = memenv.envs.WriteVerifyVectorEnv(device="ideal", num_envs=2)
+    with pytest.raises(TaskError, match=r"start is array\(\[\[2.e-05\], \[2.e-05\]\]\), a number or 2 of them"):
+        env.reset(options={"start": np.full((2, 1), 2e-5)})
 
 
 def test_a_number_that_python_does_not_print_is_refused_too():

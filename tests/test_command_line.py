@@ -161,3 +161,4 @@ def test_more_than_the_memory_holds_is_refused_before_it_is_asked_for(words, cap
 
 def test_an_unknown_option_ends_in_one_line(capsys):
     assert "unrecognized arguments: --cell; see memenv compare --help" in one_line(capsys, "compare", "--cell")
+    assert "unrecognized arguments: --a b; see memenv compare --help" in one_line(capsys, "compare", "--a\nb")

@@ -516,7 +516,7 @@ def test_pictures_show_the_episode():
         ({"action": "rows"}, 'action is \'rows\', allowed is "cells" or "lines"'),
         ({"rows": 0}, "rows is 0, allowed is a whole number >= 1"),
         ({"scheme": "V/4"}, "scheme is 'V/4', allowed is 1T1R, V/2, V/3"),
-        ({"tolerance": np.nan}, "tolerance is nan, allowed is a number > 0"),
+        ({"tolerance": np.nan}, "tolerance is nan, allowed is a number >= 1e-09"),
         ({"max_pulses": 0}, "max_pulses is 0, allowed is a whole number >= 1"),
         ({"verify": "none"}, "verify is 'none', allowed is pulsed, all for objective='cells'"),
         ({"target_range": (0.9, 0.1)}, r"target_range is \(0.9, 0.1\), allowed is 0 <= low < high <= 1"),

@@ -205,6 +205,12 @@ def test_a_chip_is_wholly_of_one_of_the_devices_and_each_comes_up(few):
     assert set(most[:, 0]) == {1e-4, 3e-6}
 
 
+def test_devices_that_differ_in_the_pulse_of_one_polarity_learn_side_by_side(few):
+    other = QUIET.replace(reset=replace(STEP, amplitude=1.2))
+    task = FewShot(**arguments("devices", few, device=[QUIET, other]))
+    assert np.isfinite(task.info(play(task, 4, {})[-1])["accuracy"]).all()
+
+
 def test_circuits_know_a_chips_range_but_take_its_pulses_for_the_mean_of_the_devices(few):
     fine = QUIET.replace(set=replace(STEP, dose=0.01), reset=replace(STEP, dose=0.01), g_min=1e-5, g_max=2e-5)
     task = FewShot(**arguments("devices", few, device=[QUIET.replace(set=replace(STEP, dose=0.04)), fine]))

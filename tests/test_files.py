@@ -246,6 +246,16 @@ def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
         load_archive(tmp_path / "one.npz", "test", ENTRIES)
 
 
+def test_a_message_does_not_hold_the_file(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[26] = 255  # the length of the first name, of which zipfile then quotes 64 kB
+    content[27] = 3
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"one\.npz is no test: ") as error:
+        load_archive(path, "test", ENTRIES)
+    assert len(str(error.value)) < 1500
+
+
 def test_other_compressions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no array as NumPy writes it"):
         load_archive(archive(tmp_path / "one.npz", MEMBERS, zipfile.ZIP_LZMA), "test", ENTRIES)
@@ -316,6 +326,8 @@ def test_a_single_array_is_as_long_as_it_says(tmp_path: Path) -> None:
         ("-Infinity", "the JSON is -inf, a finite number is needed"),
         ('{"a": 1' + "0" * 400 + "}", "a is 1000"),
         ("1" * 5000, "limit"),
+        ('{"a\\nb": 1}', r"the JSON has the name 'a\\nb', up to 200 printable letters are allowed"),
+        (json.dumps({"a" * 201: 1}), "the JSON has the name 'aaa"),
         ("[" * 100_000, "more than 32 lists and objects"),
         ("[" * 33 + "0" + "]" * 33, "more than 32 lists and objects"),
         ("[" * 32 + "0", "Expecting"),

@@ -292,6 +292,7 @@ def bad_files(folder: Path) -> None:
         ("good.npy", ["--trials", "0"], "trials is 0"),
         ("good.npy", ["--wires", "-1"], "wires is -1"),
         ("good.npy", ["--wires", "inf"], "wires is inf"),
+        ("good.npy", ["--wires", "1e10"], "wires is 10000000000.0, allowed is a number >= 0 and <= 1e+09"),
         ("good.npy", ["--dac-bits", "1"], "bits is 1"),
         ("good.npy", ["--adc-bits", "8", "--adc-range", "2"], "adc_range is 2.0"),
         ("good.npy", ["--adc-bits", "8", "--adc-range", "1e-9"], "what one cell conducts"),

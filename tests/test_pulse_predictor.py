@@ -116,6 +116,13 @@ def test_a_saved_predictor_answers_as_before(tmp_path: Path) -> None:
         assert set(Weights._fields) < set(file.files)
 
 
+def test_the_largest_weights_that_are_allowed_shut_a_gate_without_a_warning() -> None:
+    policy = untrained()
+    weights = policy.weights._replace(b_gates=np.full_like(policy.weights.b_gates, -1e6))
+    outputs, memory = forward(weights, np.ones((3, FEATURES)), np.full((3, 16), 0.5))
+    assert np.isfinite(outputs).all() and np.all(memory == 0.5)
+
+
 def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
     whole = tmp_path / "policy.npz"
     untrained().save(whole)

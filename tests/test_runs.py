@@ -338,21 +338,26 @@ def test_a_lock_that_its_last_user_removed_meanwhile_is_not_taken_for_one(tmp_pa
 # -- the commands ------------------------------------------------------------------------------------------------------
 
 
+def shrink(place: Path, patch: pytest.MonkeyPatch) -> None:
+    """Little to tune on, few glyphs, no pictures, and a folder with what the commands are given."""
+    patch.chdir(place)
+    for name in SIZES:
+        patch.setattr(tuning, name, 20)
+    for module in (fewshot_command, pretraining):
+        patch.setattr(module, "load", lambda source, split: Split(glyphs(0, 12, 20), glyphs(1, 12, 20)))
+    patch.setattr(pretraining, "VALIDATION", 6)
+    patch.setattr(pretraining, "JUDGED", 6)
+    patch.setattr(fewshot_command, "_pictures", lambda *_: {"steps.png": b"", "episode.png": b""})
+    patch.setattr(compare_command, "picture", lambda _: b"")
+    patch.setattr(program_command, "maps", lambda *_: b"")
+    Initialisation(rates=np.array([[0.3], [0.2]]), ranges=np.array([0.3]), card="{}").save(place / "init.npz")
+    np.save(place / "w.npy", np.random.default_rng(0).standard_normal((8, 3)))
+
+
 @pytest.fixture(autouse=True)
 def small(tmp_path, monkeypatch):
-    """Little to tune on, few glyphs, no pictures, and a folder with what the commands are given."""
-    monkeypatch.chdir(tmp_path)
-    for name in SIZES:
-        monkeypatch.setattr(tuning, name, 20)
-    for module in (fewshot_command, pretraining):
-        monkeypatch.setattr(module, "load", lambda source, split: Split(glyphs(0, 12, 20), glyphs(1, 12, 20)))
-    monkeypatch.setattr(pretraining, "VALIDATION", 6)
-    monkeypatch.setattr(pretraining, "JUDGED", 6)
-    monkeypatch.setattr(fewshot_command, "_pictures", lambda *_: {"steps.png": b"", "episode.png": b""})
-    monkeypatch.setattr(compare_command, "picture", lambda _: b"")
-    monkeypatch.setattr(program_command, "maps", lambda *_: b"")
-    Initialisation(rates=np.array([[0.3], [0.2]]), ranges=np.array([0.3]), card="{}").save(tmp_path / "init.npz")
-    np.save(tmp_path / "w.npy", np.random.default_rng(0).standard_normal((8, 3)))
+    """Every test here is of small sizes, in a folder of its own."""
+    shrink(tmp_path, monkeypatch)
 
 
 COMMANDS = {

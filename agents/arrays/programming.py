@@ -59,7 +59,7 @@ class ProgramConfig(RunOptions):
     levels: tuple[int, int] = option(
         (8, 3), bounds=(1, 10_000), help="amplitudes of a polarity, and widths, that a line distinguishes"
     )
-    wires: float = option(0.0, bounds=(0.0, 1e300), help="resistance of a line from one cell to the next [ohm]")
+    wires: float = option(0.0, bounds=(0.0, 1e9), help="resistance of a line from one cell to the next [ohm]")
     dac_bits: int = option(0, bounds=(0, 24), help="of the voltages of the products that are judged; 0 = not rounded")
     adc_bits: int = option(0, bounds=(0, 24), help="of their currents; 0 = not rounded")
     adc_range: float = option(0.25, help="full scale of that converter, part of the largest current of a column")

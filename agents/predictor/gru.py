@@ -51,7 +51,8 @@ def forward(weights: Weights, features: Array, memory: Array | None) -> tuple[Ar
     if memory is None:
         mixed = x @ weights.w_mix[:hidden]
     else:
-        gates = 1.0 / (1.0 + xp.exp(-(join([x, memory], -1) @ weights.w_gates + weights.b_gates)))
+        with np.errstate(over="ignore"):  # of a gate that is shut
+            gates = 1.0 / (1.0 + xp.exp(-(join([x, memory], -1) @ weights.w_gates + weights.b_gates)))
         update, reset = gates[:, :hidden], gates[:, hidden:]
         candidate = xp.tanh(join([x, reset * memory], -1) @ weights.w_new + weights.b_new)
         memory = memory + update * (candidate - memory)

@@ -135,7 +135,7 @@ def _build(kind: type, tree: dict[str, Any], path: str) -> Any:
     for name, value in tree.items():
         if kind is Device and name in PARTS and value is not None:
             if not isinstance(value, dict):
-                raise DeviceError(f"{path}{name} is {value!r}, an object is needed")
+                raise DeviceError(f"{path}{name} is {shown(value)}, an object is needed")
             value = _build(PARTS[name], value, f"{path}{name}.")
         values[name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)
@@ -167,17 +167,17 @@ def _check_types(record: Any, like: Any, path: str) -> None:
                 continue
             kind = PARTS[f.name]
             if not isinstance(value, kind):
-                raise DeviceError(f"{name} is {value!r}, a {kind.__name__} record is needed")
+                raise DeviceError(f"{name} is {shown(value)}, a {kind.__name__} record is needed")
             _check_types(value, kind(), name + ".")
         elif isinstance(default, tuple):
             if not isinstance(value, tuple) or len(value) != len(default):
-                raise DeviceError(f"{name} is {value!r}, {len(default)} numbers are needed")
+                raise DeviceError(f"{name} is {shown(value)}, {len(default)} numbers are needed")
             for item in value:
                 _check_number(name, item)
         elif isinstance(default, str | bool):
             if not isinstance(value, type(default)):
                 raise DeviceError(
-                    f"{name} is {value!r}, a {'text' if isinstance(default, str) else 'true or false'} is needed"
+                    f"{name} is {shown(value)}, a {'text' if isinstance(default, str) else 'true or false'} is needed"
                 )
         else:
             _check_number(name, value)

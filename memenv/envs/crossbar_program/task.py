@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.arrays import Array
-from memenv.bounds import MANY, is_number, is_word, real, shown, whole
+from memenv.bounds import LEAST_TOLERANCE, MANY, is_number, is_word, real, shown, whole
 from memenv.circuits.solver import Wires
 from memenv.crossbars.converters import Converter, CrossbarError
 from memenv.crossbars.crossbar import Crossbar, CrossbarState
@@ -93,7 +93,8 @@ class CrossbarProgram:
         self._check_crossbar()
         for name, allowed in (("objective", ("cells", "product")), ("action", ("cells", "lines"))):
             self._check(name, is_word(getattr(self, name), allowed), " or ".join(f'"{word}"' for word in allowed))
-        self._check("tolerance", is_number(self.tolerance) and self.tolerance > 0, "a number > 0")
+        good = is_number(self.tolerance) and self.tolerance >= LEAST_TOLERANCE
+        self._check("tolerance", good, f"a number >= {LEAST_TOLERANCE:g}")
         object.__setattr__(self, "max_pulses", whole("max_pulses", self.max_pulses, 1, MANY, TaskError))
         words = ("pulsed", "all", "none") if self.objective == "product" else ("pulsed", "all")
         self._check("verify", is_word(self.verify, words), f"{', '.join(words)} for objective={self.objective!r}")

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.arrays import Array, put, take
-from memenv.bounds import MANY, flag, is_number, is_row, is_word, real, shown, whole
+from memenv.bounds import LEAST_TOLERANCE, MANY, flag, is_number, is_row, is_word, real, shown, whole
 from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
 from memenv.devices.catalogue import Loaded
@@ -73,14 +73,18 @@ class WriteVerify:
             )
         check_target_range(self.target_range)
         low, high = self.target_range
-        widest = float(np.max(self.tolerance_x))
+        widest, finest = float(np.max(self.tolerance_x)), float(np.min(self.tolerance_x))
+        if not finest >= LEAST_TOLERANCE:
+            raise TaskError(
+                f"tolerance is {self.tolerance!r}: {finest:.3g} of the range, allowed is {LEAST_TOLERANCE:g} or more"
+            )
         if 2 * CLEARANCE * widest >= high - low:
             raise TaskError(
                 f"tolerance is {self.tolerance!r}: {widest:.3g} of the range leaves no room for targets "
                 f"in {low} to {high}"
             )
         noise = float(np.max(self.device.read.noise + 0.5 * self.device.read.telegraph))
-        if float(np.min(self.tolerance_x)) < noise:
+        if finest < noise:
             warnings.warn(
                 f"tolerance {self.tolerance!r} ({self.tolerance_unit}) is below the read noise, {noise:.3g} of the "
                 "range: false acceptances will follow; use confirm_reads or a wider tolerance",
