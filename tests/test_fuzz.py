@@ -42,10 +42,9 @@ from test_runs import shrink
 import memenv
 from agents.arrays import tiles
 from agents.arrays.matrix_files import load_inputs, load_weights
-from agents.controllers import CONTROLLERS
 from agents.few_shot.agent import FORMAT as AGENT_FORMAT
 from agents.few_shot.agent import FewShotAgent
-from agents.library import load_policy
+from agents.library import CONTROLLERS, load_policy
 from agents.predictor.gru import Weights
 from agents.predictor.policy import CARD, FEATURES, OUTPUTS
 from agents.predictor.policy import FORMAT as PREDICTOR_FORMAT
@@ -57,7 +56,7 @@ from memenv.__main__ import main
 from memenv.devices.measured import TableDevice
 from memenv.envs import FewShot, TaskError, WriteVerify
 from memenv.few_shot.initialisations import Initialisation, load_initialisation, untrained
-from memenv.fitting.trains import read_data
+from memenv.fitting.trains import read_pulses
 
 MANY = int(os.environ.get("MEMENV_FUZZ", "1"))
 HEALTH = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
@@ -328,7 +327,7 @@ def test_pulse_files(place):
         path.write_bytes(content)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "the median", UserWarning)
-            return outcome(lambda: read_data(path), check, "pulses.csv", DeviceError)
+            return outcome(lambda: read_pulses(path), check, "pulses.csv", DeviceError)
 
     def check(data: Any) -> None:
         there = np.isfinite(data.conductance)
