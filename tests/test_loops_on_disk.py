@@ -167,7 +167,7 @@ def test_a_pipe_is_replaced_by_a_file(folder, said):
     file = kept(folder)
     file.unlink()
     os.mkfifo(file, 0o600)
-    assert f"{file} {ANEW}: it is not a regular file" in said() and said() == ""
+    assert f"{file} {ANEW}: {str(file)!r} is no regular file" in said() and said() == ""
 
 
 def test_a_folder_in_the_place_of_a_file_is_left_alone(folder, said):
