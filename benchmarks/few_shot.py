@@ -30,7 +30,7 @@ from memenv.few_shot.initialisations import load_initialisation
 from memenv.files import write_whole
 from metalearn.datasets import load
 from metalearn.evaluation import DELAYS, evaluate, tune
-from metalearn.pretraining import PretrainConfig, checkpoint_file, train
+from metalearn.pretraining import PretrainConfig, checkpoint_file, pretrain
 
 COMMAND = shlex.join(["benchmarks/few_shot.py", *sys.argv[1:]])
 KINDS = ("random", "conventional", "ideal", "aware", "ideal-several", "aware-several")
@@ -98,7 +98,7 @@ def start_of(config: FewShotConfig, kind: str, place: str) -> Path:
 def _trained(config: FewShotConfig, folder: str, recipe: str, **options: Any) -> Path:
     """The initialisation of a run, begun or continued unless it is complete."""
     out = config.out / folder
-    pretrain = PretrainConfig(
+    wanted = PretrainConfig(
         network=config.network,
         split=config.split,
         seed=config.seed,
@@ -106,8 +106,8 @@ def _trained(config: FewShotConfig, folder: str, recipe: str, **options: Any) ->
         **RECIPES[config.network][recipe] | options,
     )
     record = json.loads((out / RECORD).read_text(encoding="utf-8")) if (out / RECORD).exists() else {}
-    if record.get("last", {}).get("steps") != pretrain.steps:
-        train(replace(pretrain, resume=checkpoint_file(pretrain).exists()), COMMAND)
+    if record.get("last", {}).get("steps") != wanted.steps:
+        pretrain(replace(wanted, resume=checkpoint_file(wanted).exists()), COMMAND)
     return out / "initialisation.npz"
 
 

@@ -1,7 +1,7 @@
 """Plausible slips in what the protocol promises, each put into a copy of the tree: a test has to fail.
 
     python tests/mutants.py --jobs 2            # all of them, minutes
-    python tests/mutants.py --only agents/tune  # those of some files
+    python tests/mutants.py --only agents/tuning  # those of some files
 
 The status is 1 if a fault survives, cannot be put in any more, or keeps the tests from running at all. A change to a
 line that is named here takes the line along; a fault that survives asks for the test that states the fact.

@@ -2,7 +2,7 @@
 
 The generator is Threefry-2x32 with 13 rounds, the fewest that pass BigCrush (Salmon et al., SC 2011,
 10.1145/2063384.2063405); normals are Box and Muller's, two of each pair of words. Generic over NumPy arrays and the
-traced terms of the compiled engine, which therefore draw the same numbers. `memenv/envs/noise.py` says what key and
+symbolic values of the compiler, which therefore draw the same numbers. `memenv/envs/noise.py` says what key and
 counter are to an environment.
 """
 

@@ -15,7 +15,7 @@ from memenv.devices.records import DeviceError
 
 
 class CellModel(Protocol):
-    """A device, or the cells of a chip of it; `docs/architecture.md` has the members as a table, with a way to one."""
+    """A device, or the cells of a chip of it; `docs/architecture.md` has the members as a table."""
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ class Episodes(NamedTuple):
 
 
 class CellNoise(NamedTuple):
-    """The noise of environments at a step each; arrays, or terms of the compiled loop."""
+    """The noise of environments at a step each; arrays, or symbolic values of the compiled loop."""
 
     key: Any  # (envs, cells) uint32, of the loop (envs, ...), and ...
     other_key: Any  # ... the second word

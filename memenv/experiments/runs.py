@@ -159,7 +159,7 @@ def new_file(path: Path, overwrite: bool) -> Iterator[None]:
 
 
 def check_picture(path: Path = Path("picture.png")) -> None:
-    """Refuses, before the work, a picture that could not be drawn after it.
+    """Refuse, before the work, a picture that could not be drawn after it.
 
     Raises:
         ImportError: matplotlib is missing.

@@ -1,7 +1,7 @@
 """Learning as the chip does it: forward read, transposed read, and outer products turned into whole pulses.
 
 One text for NumPy (the simulator) and torch (differentiable, `torch.func`): pure functions on frozen records, noise
-an argument. `synapses` has the weights on cells, `backprop` the products and losses, `updates` the pulses.
+an argument. `layers` has the weights on cells, `backprop` the products and losses, `updates` the pulses.
 Leading axes of layers, examples, targets and noise are a batch of tasks; `torch.func.vmap` over them does the same.
 """
 

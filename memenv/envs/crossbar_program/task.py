@@ -253,7 +253,7 @@ class CrossbarProgram:
         return self._after(episode, self.actions.operations(action, *self._writable(episode)), noise)
 
     def advance(self, episode: ArrayEpisode, meant: tuple[Any, Any, Any], noise: Sequence[Any]) -> ArrayEpisode:
-        """`transition` of what `CellActions.meant` says; also on terms of the compiled engine."""
+        """`transition` of what `CellActions.meant` says; also on symbolic values."""
         assert isinstance(self.actions, CellActions)
         return self._after(episode, self.actions.planned(meant, *self._writable(episode)), noise)
 

@@ -214,7 +214,7 @@ class WriteVerify:
         return episode._replace(history=self.observations.remember(None, self.shown(episode)))
 
     def begin(self, chip: CellModel, noise: Sequence[Any], options: dict[str, Any]) -> Episode:
-        """`initial` but for the history; element-wise, without options also on terms of the compiled engine."""
+        """`initial` but for the history; element-wise, without options also on symbolic values."""
         uniform, cell_noise, read_noise = noise
         zero, never = np.zeros_like(uniform[0]), np.zeros_like(uniform[0], bool)
         start = chip.x_lo + (chip.x_hi - chip.x_lo) * uniform[0]
@@ -255,7 +255,7 @@ class WriteVerify:
         return following._replace(history=self.observations.remember(episode.history, self.shown(following)))
 
     def advance(self, episode: Episode, meant: tuple[Any, Any, Any], noise: Sequence[Any]) -> Episode:
-        """`transition` but for the history; element-wise, with confirm_reads=0 also on terms of the compiled engine.
+        """`transition` but for the history; element-wise, with confirm_reads=0 also on symbolic values.
 
         `meant` is signal, log-width and giving up, each (cells,).
         """
