@@ -54,7 +54,7 @@ def write_whole(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     umask = os.umask(0)
     os.umask(umask)
     try:
-        os.fchmod(handle, mode & ~umask)  # as open() would have made it; mkstemp keeps it private
+        os.chmod(name, mode & ~umask)  # as open() would have made it; mkstemp keeps it private
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
         os.replace(name, path)
@@ -74,7 +74,7 @@ def regular_file(path: str | Path) -> Iterator[BinaryIO]:
         ValueError: a folder, a pipe or a device.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe would wait for a writer
-        raise ValueError("it is not a regular file")
+        raise ValueError(f"{str(path)!r} is no regular file")
     with open(path, "rb") as file:
         yield file
 
@@ -86,8 +86,6 @@ def read_regular(path: Path, most: int) -> bytes:
         OSError: it cannot be read.
         ValueError: more bytes, or no regular file.
     """
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{str(path)!r} is no regular file")
     with regular_file(path) as file:
         if (size := os.fstat(file.fileno()).st_size) > most:
             raise ValueError(f"{str(path)!r} has {size:,} bytes, allowed are {most:,}")

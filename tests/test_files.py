@@ -293,11 +293,11 @@ def test_a_long_list_of_members_is_refused_before_it_is_read(tmp_path: Path) -> 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # which would wait for a writer
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
-        with pytest.raises(ValueError, match="it is not a regular file"):
+        with pytest.raises(ValueError, match="is no regular file"):
             load_archive(path, "test", ENTRIES)
-        with pytest.raises(ValueError, match="it is not a regular file"):
+        with pytest.raises(ValueError, match="is no regular file"):
             load_array(path, "test", Entry(("rows",)))
-        with pytest.raises(ValueError, match="it is not a regular file"):
+        with pytest.raises(ValueError, match="is no regular file"):
             load_json(path)
     with pytest.raises(ValueError, match="missing is no test: there is no such file"):
         load_archive(tmp_path / "missing", "test", ENTRIES)

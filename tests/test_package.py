@@ -1,6 +1,7 @@
 """The package as a whole: what stands on what, and what importing it costs."""
 
 import ast
+import importlib.util
 import os
 import re
 import subprocess
@@ -70,6 +71,19 @@ def test_a_package_that_shadows_ours_is_named(tmp_path):
     )  # fmt: skip
     assert run.returncode == 2 and "openai" not in run.stderr
     assert f"{tmp_path / 'agents'} is another package than memenv's agents" in run.stderr
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*ROOT.glob("benchmarks/*.py"), *ROOT.glob("examples/*.py")]), ids=lambda p: p.name
+)
+def test_what_benchmarks_and_examples_import_of_ours_exists(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in BANNED:
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                assert hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}"), (
+                    alias.name
+                )
 
 
 def test_the_package_states_that_it_is_typed():
