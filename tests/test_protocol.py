@@ -110,15 +110,18 @@ def test_training_tuning_and_evaluation_never_see_each_others_cells(
     monkeypatch.setattr(comparison, "evaluate", watch.named("evaluation", comparison.evaluate))
     monkeypatch.setattr(training, "evaluate", watch.named("judging", training.evaluate))
     names = {"device": ("threshold",), "max_pulses": 4}
+    trained = [0]
     for seed in SEEDS:
         out = tmp_path / str(seed)
         compare(CompareConfig(**names, controllers=("ispp",), cells=CELLS, seed=seed, trials=2, out=out))
         settings = {"algo": algo, "steps": 2 if algo == "pulse" else 1, "envs": CELLS, "evaluation_cells": CELLS}
         training.train(training.TrainConfig(**names, **settings, seed=seed, evaluations=1, out=out / "run"))
+        trained.append(len(watch.cells["training"]))
     seen = watch.cells
     assert min(map(len, seen.values())) >= CELLS and seen.keys() == {"tuning", "evaluation", "judging", "training"}
     assert not seen["training"] & (seen["tuning"] | seen["evaluation"] | seen["judging"])
     assert not seen["evaluation"] & (seen["tuning"] | seen["judging"])
+    assert min(np.diff(trained)) >= CELLS  # and each of neighbouring seeds trains on cells of its own
 
 
 @pytest.mark.parametrize("algo", ["ppo", "pulse"])
