@@ -19,7 +19,7 @@ from agents import tuning
 from agents.arrays import programming as program_command
 from memenv import load_device
 from memenv.__main__ import main
-from memenv.experiments import runs
+from memenv.experiments import locks, runs
 from memenv.experiments.options import option
 from memenv.experiments.runs import RECORD, RunOptions, begun, journal_file, new_file
 from memenv.few_shot.characters import Split
@@ -240,7 +240,7 @@ def test_a_place_that_cannot_be_written_is_found_out_before_the_work(config):
 
 def test_a_full_disk_is_found_out_before_the_work_and_leaves_no_trace(config):
     program = (
-        "import resource, sys\nfrom pathlib import Path\nfrom memenv.experiments.runs import locked\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom memenv.experiments.locks import locked\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"  # as good as full: no file grows beyond this
         "try:\n    with locked(Path(sys.argv[1])): pass\nexcept ValueError as error: print(error)\n"
@@ -310,7 +310,7 @@ def test_the_second_of_two_runs_in_one_place_is_refused_at_once(config):
 
 def test_a_lock_is_not_left_behind_by_a_run_that_is_killed(config):
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom memenv.experiments.runs import locked\n"
+        "import sys, time\nfrom pathlib import Path\nfrom memenv.experiments.locks import locked\n"
         "with locked(Path(sys.argv[1])):\n    print('locked', flush=True)\n    time.sleep(60)\n"
     )
     call = [sys.executable, "-c", program, str(config.out / RECORD)]
@@ -323,15 +323,15 @@ def test_a_lock_is_not_left_behind_by_a_run_that_is_killed(config):
 
 
 def test_a_lock_that_its_last_user_removed_meanwhile_is_not_taken_for_one(tmp_path, monkeypatch):
-    path, lock = tmp_path / ".lock", runs._lock
+    path, lock = tmp_path / ".lock", locks._lock
 
     def late(file):  # the last user ends just now
         path.unlink()
-        monkeypatch.setattr(runs, "_lock", lock)
+        monkeypatch.setattr(locks, "_lock", lock)
         lock(file)
 
-    monkeypatch.setattr(runs, "_lock", late)
-    with runs._lock_file(path) as file:
+    monkeypatch.setattr(locks, "_lock", late)
+    with locks._lock_file(path) as file:
         assert os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
@@ -434,7 +434,7 @@ def test_a_command_given_twice_shows_its_result_again_and_another_is_refused(com
 @pytest.mark.parametrize("command", [*COMMANDS, *OTHERS])
 def test_a_command_is_refused_where_another_is_at_work(command, capsys):
     words = (COMMANDS | OTHERS)[command]
-    with runs.locked(Path("run") if command == "tune" else Path("run") / RECORD):
+    with locks.locked(Path("run") if command == "tune" else Path("run") / RECORD):
         assert main(words.split()) == 2
     assert "another run is writing run: wait for its end" in capsys.readouterr().err
     assert not Path("run").exists()

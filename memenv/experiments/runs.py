@@ -17,19 +17,19 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from memenv.experiments.locks import locked
 from memenv.experiments.options import Options, option
 from memenv.files import UNREADABLE, load_json
 
 RECORD = "run.json"
-ROOM = 1 << 20  # [bytes] that have to fit where a run begins to write
 UNNAMED = ("out", "resume", "overwrite")  # options that no result depends on
 
 
@@ -60,84 +60,6 @@ def versions(*packages: str) -> dict[str, str]:
 # -- whose a place is --------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Sole use of a file, or of the folder whose record it is; its folder is made, and left no trace of if unused.
-
-    Raises:
-        ValueError: another process uses it, or nothing can be written there; found out at once.
-    """
-    folder, lock = path.parent, path.with_name(f".{path.name}.lock")
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
-    file = None
-    try:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = _lock_file(lock)
-            file.write(bytes(ROOM))
-            file.flush()
-            file.truncate(0)
-        except BlockingIOError:
-            text = f"another run is writing {_place(path)}: wait for its end, or choose another --out"
-            raise ValueError(text) from None
-        except OSError as error:
-            text = f"{folder}: nothing can be written there ({error.strerror}); choose another --out"
-            raise ValueError(text) from None
-        yield
-    finally:
-        _unlock(lock, file, made)
-
-
-def _lock_file(path: Path) -> IO[bytes]:
-    """The file, locked by this process until it is closed, at the latest when the process ends, however it ends."""
-    while True:
-        file = path.open("a+b")
-        try:
-            _lock(file)
-            with suppress(FileNotFoundError):
-                if sys.platform == "win32" or os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()  # its last user removed it after we had opened it
-
-
-def _lock(file: IO[bytes]) -> None:
-    """Lock an open file for this process alone; raise BlockingIOError where another has it."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError as error:
-            raise BlockingIOError(*error.args) from None
-    else:
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
-        except OSError:  # a file system that knows no locks: better without one than not at all
-            pass
-
-
-def _unlock(lock: Path, file: IO[bytes] | None, made: Sequence[Path]) -> None:
-    """Remove the lock, and folders that were made and are empty."""
-    if file is not None:
-        if sys.platform != "win32":  # while it is held: afterwards it may be another's
-            lock.unlink(missing_ok=True)
-        with suppress(OSError):  # what a full disk did not take is tried again
-            file.close()
-        if sys.platform == "win32":  # which removes no file that is open, another's neither
-            with suppress(OSError):
-                lock.unlink()
-    for folder in made:
-        with suppress(OSError):
-            folder.rmdir()
-
-
 def _place(path: Path) -> Path:
     """What the user calls the place of a record, or of a file."""
     return path.parent if path.name == RECORD else path
@@ -152,7 +74,7 @@ def new_file(path: Path, overwrite: bool) -> Iterator[None]:
     """
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name a file in it")
-    with locked(path):
+    with locked(path, _place(path)):
         if path.exists() and not overwrite:
             raise ValueError(f"{path} is there already: choose another name, or replace it with --overwrite")
         yield
@@ -239,7 +161,7 @@ def begun(
     if config.resume and config.overwrite:
         raise ValueError("--resume goes on with a run, --overwrite begins it anew: give one of them")
     record = {"command": command, **described(config), "versions": versions(*packages)}
-    with locked(path):
+    with locked(path, _place(path)):
         _tidy(path, files)
         if config.overwrite:
             _remove(path, files)
