@@ -347,7 +347,7 @@ def test_encoded_choices_come_back(rng):
     actions = LearningActions(layers=2)
     gain, threshold, share = np.exp(rng.uniform(-3, 3, (9, 2))), rng.uniform(0, MOST_THRESHOLD, 9), rng.uniform(0, 1, 9)
     gain[0] = 0.0, SPAN
-    choice = actions.meant(actions.encode(gain, threshold, share, threshold > 1))
+    choice = actions.decoded(actions.encode(gain, threshold, share, threshold > 1))
     np.testing.assert_allclose(choice.gain, gain, rtol=1e-5)
     np.testing.assert_allclose(choice.threshold, threshold, rtol=1e-5)
     np.testing.assert_allclose(choice.share, share, rtol=1e-5)

@@ -31,7 +31,7 @@ def observed(task: FewShot, *, step=0, loss=1.0, fall=0.0, gain=1.0) -> np.ndarr
 
 def chosen(policy, task: FewShot, **seen) -> tuple[float, bool]:
     """Gain and whether it stops."""
-    choice = task.actions.meant(policy.predict(observed(task, **seen))[0])
+    choice = task.actions.decoded(policy.predict(observed(task, **seen))[0])
     return float(choice.gain[0, 0]), bool(choice.stop[0])
 
 

@@ -143,7 +143,7 @@ def test_engines_agree_cell_by_cell(name, everything):
         runner.step(action)
         noise = noise.next()
         episode = task.advance(
-            episode, task.actions.meant(task.actions.components(action)), noise.drawn(task.step_draws)
+            episode, task.actions.decoded(task.actions.components(action)), noise.drawn(task.step_draws)
         )
 
 

@@ -58,7 +58,7 @@ def test_loops_decide_as_policies_predict(kind):
     memory, hidden = writer.policy.met(writer.view(episode)), np.zeros((writer.policy.hidden, cells), np.float32)
     step, pulses = writer._stepping(episode, memory, hidden, done), 0
     for number in range(12):
-        action, state = policy.predict(np.stack(task.shown(episode), axis=1).astype(np.float32), state)
+        action, state = policy.predict(np.stack(task.observation_parts(episode), axis=1).astype(np.float32), state)
         wanted = np.array(task.actions.signals(action))
         key, going = key.next(), ~done
         step(key, number == 0)

@@ -188,7 +188,7 @@ class MassWriter:
 
     def view(self, episode: Episode) -> View:
         """What a policy is shown; symbolic values or arrays."""
-        return self.task.view(Columns(self.task.shown(episode)))  # type: ignore[arg-type]
+        return self.task.view(Columns(self.task.observation_parts(episode)))  # type: ignore[arg-type]
 
     # -- what is compiled --------------------------------------------------------------------------------------------
 
@@ -209,8 +209,8 @@ class MassWriter:
         task = self.task
         (amplitude, width, gave_up), known = self.policy.decide(self.view(episode), memory, outputs)
         signal, log_width = signals_of(amplitude, width, task.device.driver)
-        meant = signal, log_width, gave_up if task.give_up else np.zeros_like(signal, bool)
-        following: Any = task.advance(episode, meant, drawn(task.step_draws, noise))
+        decoded_action = signal, log_width, gave_up if task.give_up else np.zeros_like(signal, bool)
+        following: Any = task.advance(episode, decoded_action, drawn(task.step_draws, noise))
         carried = following._replace(chip=None, **dict.fromkeys(task.of_one_step))
 
         def kept(new: Any, old: Any) -> Any:  # in place, what is written over a number must depend on it: see Apart

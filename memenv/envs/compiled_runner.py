@@ -27,11 +27,11 @@ from memenv.envs.task import ElementwiseTask, Observation, TaskError
 class Seen(NamedTuple):
     """What a shell asks of episodes; arrays (envs,) unless said otherwise."""
 
-    shown: Any  # the parts of the observation, arrays (envs, ...)
+    observation_parts: Any  # the parts of the observation, arrays (envs, ...)
     terms: dict[str, np.ndarray]  # of the reward
     reward: np.ndarray
     terminated: np.ndarray  # bool
-    facts: dict[str, np.ndarray]  # of info, arrays (envs, ...)
+    info_parts: dict[str, np.ndarray]  # of info, arrays (envs, ...)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +66,8 @@ class Programs:
         """One step, of actions given by their components (envs, ...)."""
         axes = components[0].ndim
         now = Noise.under((noise.key, noise.other_key), spread(noise.step, axes))
-        meant = self.task.actions.meant(components)
-        following, seen = self.looked_at(self.task.advance(episode, meant, drawn(self.task.step_draws, now)))
+        decoded_action = self.task.actions.decoded(components)
+        following, seen = self.looked_at(self.task.advance(episode, decoded_action, drawn(self.task.step_draws, now)))
 
         def kept(new: Any, old: Any) -> Any:
             return _filled(new, old.ndim) if isinstance(old, Symbol) else new
@@ -79,7 +79,7 @@ class Programs:
         task = self.task
         terms = dict(task.reward(episode))
         reward = functools.reduce(operator.add, terms.values())
-        seen = Seen(task.shown(episode), terms, reward, task.terminated(episode), task.facts(episode))
+        seen = Seen(task.observation_parts(episode), terms, reward, task.terminated(episode), task.info_parts(episode))
         return episode._replace(**dict.fromkeys(task.of_one_step)), seen
 
 
@@ -129,7 +129,7 @@ class CompiledRunner:
 
     def observation(self) -> Observation:
         """Observations (envs, ...)."""
-        return self.task.observations.observed(self.seen.shown)
+        return self.task.observations.observed(self.seen.observation_parts)
 
     def reward(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Reward (envs,) of the last step and the terms that it is the sum of."""
@@ -141,7 +141,7 @@ class CompiledRunner:
 
     def info(self) -> dict[str, np.ndarray]:
         """The task's info, arrays (envs, ...)."""
-        return _copies(self.seen.facts) | self.task.hints(self.seen.shown)
+        return _copies(self.seen.info_parts) | self.task.info_of_observation(self.seen.observation_parts)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the loop, for copies and pickles."""

@@ -56,7 +56,7 @@ class PulseActions:
 
     def signals(self, action: np.ndarray) -> tuple[Float, Float, np.ndarray]:
         """Signal, log-width and giving up (bool), each (cells,), of actions (cells, ...); refuses invalid ones."""
-        return self.meant([*self.components(action).astype(np.float64)])
+        return self.decoded([*self.components(action).astype(np.float64)])
 
     def components(self, action: np.ndarray) -> np.ndarray:
         """(2 or 3, cells) the components of actions (cells, ...), chosen from the menu or not; refuses invalid ones."""
@@ -78,7 +78,7 @@ class PulseActions:
             )
         return action.T
 
-    def meant(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
+    def decoded(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Signal, log-width and giving up, each (cells,), of an action's components (cells,); element-wise."""
         signal, log_width = components[:2]
         gave_up = components[2] > GIVE_UP_ABOVE if self.give_up else np.zeros_like(signal, bool)

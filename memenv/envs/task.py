@@ -95,8 +95,9 @@ class Task(Protocol):
 class ElementwiseTask(Task, Protocol):
     """A task written element-wise, up to sums over the cells of an array, without branches on values: to be compiled.
 
-    `begin`, `advance`, `shown`, `facts`, `reward`, `terminated` and `actions.meant` take terms (memenv/compiler) where
-    they take arrays (cells,), of crossbars (arrays, rows, cols) and (arrays,). Episodes are named tuples.
+    `begin`, `advance`, `observation_parts`, `info_parts`, `reward`, `terminated` and `actions.decoded` take symbolic
+    values (memenv/compiler) in place of arrays (cells,), of crossbars (arrays, rows, cols) and (arrays,). Episodes are
+    named tuples.
     """
 
     @property
@@ -109,7 +110,7 @@ class ElementwiseTask(Task, Protocol):
 
     @property
     def actions(self) -> Any:
-        """`components` takes actions apart into `channels` arrays (cells,), `meant` makes sense of them."""
+        """`components` takes actions apart into `channels` arrays (cells,), `decoded` makes sense of them."""
 
     @property
     def observations(self) -> Any:
@@ -118,17 +119,17 @@ class ElementwiseTask(Task, Protocol):
     def begin(self, chip: Any, noise: Sequence[Any], options: dict[str, Any]) -> Any:
         """`initial`, without what concerns all cells at once."""
 
-    def advance(self, episode: Any, meant: Any, noise: Sequence[Any]) -> Any:
+    def advance(self, episode: Any, decoded_action: Any, noise: Sequence[Any]) -> Any:
         """`transition`, of what the action means and without what concerns all cells at once."""
 
     def with_chip(self, episode: Any, chip: Any) -> Any:
         """The episodes with another chip."""
 
-    def shown(self, episode: Any) -> tuple[Any, ...] | dict[str, Any]:
+    def observation_parts(self, episode: Any) -> tuple[Any, ...] | dict[str, Any]:
         """The parts of the observation."""
 
-    def facts(self, episode: Any) -> dict[str, Any]:
+    def info_parts(self, episode: Any) -> dict[str, Any]:
         """What of info is a number a cell (or an array)."""
 
-    def hints(self, shown: Any) -> dict[str, np.ndarray]:
+    def info_of_observation(self, observation_parts: Any) -> dict[str, np.ndarray]:
         """The rest of info, which follows from the parts of the observation."""

@@ -48,23 +48,25 @@ class CellActions:
         Raises:
             TaskError: a component that is NaN or outside -1 to 1.
         """
-        return self.planned(self.meant([*self.components(action).astype(np.float64)]), array, chip, available)
+        return self.planned(self.decoded([*self.components(action).astype(np.float64)]), array, chip, available)
 
     def components(self, action: np.ndarray) -> np.ndarray:
         """(1 or 2, arrays, rows, cols) the components of actions (arrays, rows, cols, 1 or 2); refuses invalid ones."""
         action = np.asarray(action)
         return self._pulses.components(action.reshape(-1, self.channels)).reshape(self.channels, *action.shape[:-1])
 
-    def meant(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
+    def decoded(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Signal, log-width and whether there is a pulse, each (arrays, rows, cols), of components; element-wise."""
-        signal, log_width, _ = self._pulses.meant([components[0], components[-1]])
+        signal, log_width, _ = self._pulses.decoded([components[0], components[-1]])
         strength = (np.abs(signal) - REST) / (1.0 - REST)
         magnitude = np.maximum(strength, FAINT)
         return np.where(signal > 0, magnitude, -magnitude), log_width, strength >= 0
 
-    def planned(self, meant: tuple[Any, Any, Any], array: Crossbar, chip: CellModel, available: Any) -> Operations:
+    def planned(
+        self, decoded_action: tuple[Any, Any, Any], array: Crossbar, chip: CellModel, available: Any
+    ) -> Operations:
         """The operations on the `available` cells of a chip; element-wise where the array is written cell by cell."""
-        signal, log_width, wanted = meant
+        signal, log_width, wanted = decoded_action
         amplitude, width = volts(signal, log_width, chip.driver)
         if self.width is not None:
             width = self.width + np.zeros_like(amplitude)

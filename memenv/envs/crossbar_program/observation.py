@@ -1,4 +1,4 @@
-"""What is shown of an array: maps of its cells, flat as Gymnasium's agents take them, and back in plain units."""
+"""The observation of an array: maps of its cells, flat as Gymnasium's agents take them, and back in plain units."""
 
 from dataclasses import dataclass
 from functools import cached_property

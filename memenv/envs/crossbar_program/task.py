@@ -177,7 +177,7 @@ class CrossbarProgram:
 
     @cached_property
     def observations(self) -> ArrayObservation:
-        """What is shown."""
+        """The layout of observations."""
         bounds = self.product_test.bounds if self.objective == "product" else None
         return ArrayObservation(shape=self.array.shape, tolerance=self.tolerance, bounds=bounds)
 
@@ -252,10 +252,12 @@ class CrossbarProgram:
         """One step of writing and what verifies it; noise as `step_draws` says."""
         return self._after(episode, self.actions.operations(action, *self._writable(episode)), noise)
 
-    def advance(self, episode: ArrayEpisode, meant: tuple[Any, Any, Any], noise: Sequence[Any]) -> ArrayEpisode:
-        """`transition` of what `CellActions.meant` says; also on symbolic values."""
+    def advance(
+        self, episode: ArrayEpisode, decoded_action: tuple[Any, Any, Any], noise: Sequence[Any]
+    ) -> ArrayEpisode:
+        """`transition` of what `CellActions.decoded` says; also on symbolic values."""
         assert isinstance(self.actions, CellActions)
-        return self._after(episode, self.actions.planned(meant, *self._writable(episode)), noise)
+        return self._after(episode, self.actions.planned(decoded_action, *self._writable(episode)), noise)
 
     def _writable(self, episode: ArrayEpisode) -> tuple[Crossbar, Any, Maps]:
         """The array, its chip, and the cells that may get a pulse."""
@@ -334,9 +336,9 @@ class CrossbarProgram:
 
     def observe(self, episode: ArrayEpisode) -> dict[str, np.ndarray]:
         """Observations, flat maps (arrays, rows * cols) float32 (masks int8)."""
-        return self.observations.observed(self.shown(episode))
+        return self.observations.observed(self.observation_parts(episode))
 
-    def shown(self, episode: ArrayEpisode) -> dict[str, Maps]:
+    def observation_parts(self, episode: ArrayEpisode) -> dict[str, Maps]:
         """The parts of the observation, maps (arrays, rows, cols) and numbers (arrays,)."""
         seen = episode.seen
         return self.observations.parts(
@@ -351,16 +353,16 @@ class CrossbarProgram:
 
     def info(self, episode: ArrayEpisode) -> dict[str, np.ndarray]:
         """What the agent does not see, and masks of lines, arrays (arrays, ...)."""
-        return self.facts(episode) | self.hints({"open": self._open(episode)})
+        return self.info_parts(episode) | self.info_of_observation({"open": self._open(episode)})
 
-    def hints(self, shown: dict[str, Maps]) -> dict[str, np.ndarray]:
+    def info_of_observation(self, observation_parts: dict[str, Maps]) -> dict[str, np.ndarray]:
         """The part of info that follows from the parts of the observation."""
         if not isinstance(self.actions, LineActions):
             return {}
-        opened = shown["open"]
+        opened = observation_parts["open"]
         return {"action_mask": self.actions.masks(opened.swapaxes(1, 2) if self.array.writing == "columns" else opened)}
 
-    def facts(self, episode: ArrayEpisode) -> dict[str, np.ndarray]:
+    def info_parts(self, episode: ArrayEpisode) -> dict[str, np.ndarray]:
         """The rest of info, arrays (arrays, ...)."""
         seen, state = episode.seen, episode.state
         error = self.fraction(state.chip, seen.true) - episode.target

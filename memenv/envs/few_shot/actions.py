@@ -38,7 +38,7 @@ class LearningActions:
         """Box (layers + 3,) float32 in [-1, 1]."""
         return spaces.Box(-1.0, 1.0, (self.layers + 3,), np.float32)
 
-    def meant(self, action: Any) -> Choice:
+    def decoded(self, action: Any) -> Choice:
         """What actions (tasks, layers + 3) mean.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What is shown of a chip that learns: a row of numbers, as Gymnasium's agents take them, and back in plain units."""
+"""The observation of a chip that learns: a row of numbers, as Gymnasium's agents take them, and back in plain units."""
 
 from dataclasses import dataclass
 from functools import cached_property

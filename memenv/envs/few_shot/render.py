@@ -13,7 +13,7 @@ def learning_text(task: Any, trace: list[Any]) -> str:
     head = f"{'step':>4} {'gain':>14} {'loss':>8} {'support %':>10} {'queries %':>10} {'pulses':>8} {'energy [J]':>11}"
     lines = [head]
     for step, episode in enumerate(trace):
-        gains = task.actions.meant(_action(task, episode)).gain[0]
+        gains = task.actions.decoded(_action(task, episode)).gain[0]
         gain = " ".join(f"{factor:.3g}" for factor in gains) if step and not episode.stopped[0] else ""
         seen = episode.seen
         told = "stop" if episode.stopped[0] else gain

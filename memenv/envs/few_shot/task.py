@@ -158,7 +158,7 @@ class FewShot:
 
     @cached_property
     def observations(self) -> LearningObservation:
-        """What is shown."""
+        """The layout of observations."""
         return LearningObservation(layers=len(self.weights), max_steps=self.max_steps, max_pulses=self.max_pulses)
 
     @property
@@ -190,7 +190,7 @@ class FewShot:
         """Noise of a step: learning, and the look that follows."""
         record: list[Draw] = []
         episode = self._begin(self._one_chip, *self._first_choice, _recorded([]))
-        self._learn(episode, self.actions.meant(np.zeros((1, *self.action_space.shape))), _recorded(record))
+        self._learn(episode, self.actions.decoded(np.zeros((1, *self.action_space.shape))), _recorded(record))
         return tuple(record)
 
     @property
@@ -238,7 +238,7 @@ class FewShot:
         self, episode: LearningEpisode, action: np.ndarray, noise: tuple[np.ndarray, ...]
     ) -> LearningEpisode:
         """One step of learning, or the decision to stop; noise as `step_draws` says."""
-        return self._learn(episode, self.actions.meant(action), _given(iter(noise)))
+        return self._learn(episode, self.actions.decoded(action), _given(iter(noise)))
 
     def _learn(self, episode: LearningEpisode, choice: Choice, draws: Draws) -> LearningEpisode:
         support, query = self._examples(episode.kind, episode.instance)

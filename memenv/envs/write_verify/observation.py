@@ -1,4 +1,4 @@
-"""What is shown of a cell: numbers of its last steps, as Gymnasium's agents take them, and back in plain units."""
+"""The observation of a cell: numbers of its last steps, as Gymnasium's agents take them, and back in plain units."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

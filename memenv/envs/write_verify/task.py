@@ -121,7 +121,7 @@ class WriteVerify:
 
     @cached_property
     def observations(self) -> CellObservation:
-        """What is shown."""
+        """The layout of observations."""
         least = float(np.min(self.tolerance_x))
         return CellObservation(tolerance=least, max_pulses=self.max_pulses, rounds=self.rounds, history=self.history)
 
@@ -167,7 +167,7 @@ class WriteVerify:
         """Observations (cells, history * features) in physical terms, the newest step of each."""
         return self.observations.view(observation, driver or self.device.driver)
 
-    def shown(self, episode: Episode) -> tuple[Float, ...]:
+    def observation_parts(self, episode: Episode) -> tuple[Float, ...]:
         """What the newest step shows, each (cells,), in the order of the observation; element-wise."""
         seen = episode.reading, episode.target, self.tolerance_of(episode.chip)
         return self.observations.parts(*seen, episode.signal, episode.log_width, episode.spent, episode.rounds_left)
@@ -211,7 +211,7 @@ class WriteVerify:
             options: start, target: conductances [S], float or (cells,), instead of random ones.
         """
         episode = self.begin(chip, noise, options)
-        return episode._replace(history=self.observations.remember(None, self.shown(episode)))
+        return episode._replace(history=self.observations.remember(None, self.observation_parts(episode)))
 
     def begin(self, chip: CellModel, noise: Sequence[Any], options: dict[str, Any]) -> Episode:
         """`initial` but for the history; element-wise, without options also on symbolic values."""
@@ -252,15 +252,17 @@ class WriteVerify:
     def transition(self, episode: Episode, action: np.ndarray, noise: tuple[np.ndarray, ...]) -> Episode:
         """One pulse and its verify read, or giving up, on each cell; noise as `step_draws` says."""
         following = self.advance(episode, self.actions.signals(action), noise)
-        return following._replace(history=self.observations.remember(episode.history, self.shown(following)))
+        return following._replace(
+            history=self.observations.remember(episode.history, self.observation_parts(following))
+        )
 
-    def advance(self, episode: Episode, meant: tuple[Any, Any, Any], noise: Sequence[Any]) -> Episode:
+    def advance(self, episode: Episode, decoded_action: tuple[Any, Any, Any], noise: Sequence[Any]) -> Episode:
         """`transition` but for the history; element-wise, with confirm_reads=0 also on symbolic values.
 
-        `meant` is signal, log-width and giving up, each (cells,).
+        `decoded_action` is signal, log-width and giving up, each (cells,).
         """
         chip, tolerance = episode.chip, self.tolerance_of(episode.chip)
-        signal, log_width, gave_up = meant
+        signal, log_width, gave_up = decoded_action
         amplitude, width = volts(signal, log_width, chip.driver)
         pulsed = ~gave_up
         if self.give_up:  # a pulse of no amplitude and no width does nothing and is not remembered
@@ -347,13 +349,14 @@ class WriteVerify:
 
     def info(self, episode: Episode) -> dict[str, np.ndarray]:
         """What the agent does not see, each (cells,), and the mask of a menu (cells, menu)."""
-        return self.facts(episode) | self.hints(self.observations.newest(self.observe(episode)).T)
+        return self.info_parts(episode) | self.info_of_observation(self.observations.newest(self.observe(episode)).T)
 
-    def hints(self, shown: Any) -> dict[str, np.ndarray]:
+    def info_of_observation(self, observation_parts: Any) -> dict[str, np.ndarray]:
         """The part of info that follows from what the newest step shows."""
-        return {"action_mask": self.actions.masks(shown[2], shown[3])} if self.action == "discrete" else {}
+        error, signal = observation_parts[2:4]
+        return {"action_mask": self.actions.masks(error, signal)} if self.action == "discrete" else {}
 
-    def facts(self, episode: Episode) -> dict[str, np.ndarray]:
+    def info_parts(self, episode: Episode) -> dict[str, np.ndarray]:
         """The rest of info, each (cells,); element-wise."""
         return {
             "true_conductance": episode.true_conductance,
