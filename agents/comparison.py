@@ -81,6 +81,7 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
             max_pulses=config.max_pulses,
             rounds=config.rounds,
             confirm_reads=config.confirm_reads,
+            give_up=True,
         )
         for device in config.device
     ]

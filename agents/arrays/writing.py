@@ -171,11 +171,12 @@ class _Run(NamedTuple):
         """
         task, crossbar, shape = self.task, self.crossbar, self.crossbar.shape
         failed, reading, rows = np.zeros(shape, bool), reading.copy(), np.flatnonzero(opened)
-        start, amplitude, width, spent = ~knowledge.met.flat[rows], *np.zeros((3, len(rows)))
+        start, amplitude, width, spent, change = ~knowledge.met.flat[rows], *np.zeros((4, len(rows)))
         while len(rows):
             chip = take(self.chip, rows)
             x, goal = (task.fraction(chip, part.flat[rows]) for part in (reading, target))
-            seen = task.observations.show(x, goal, task.tolerance_of(chip), (amplitude, width), spent, chip.driver)
+            pulse = amplitude, width
+            seen = task.observations.show(x, goal, task.tolerance_of(chip), change, pulse, spent, chip.driver)
             action, memory = self.policy.predict(seen, knowledge.of(rows), start, True)
             knowledge = knowledge.after(rows, memory)
             *pulse, gave_up = task.decode(action, chip.driver)
@@ -184,12 +185,14 @@ class _Run(NamedTuple):
                 pulse = [np.where(gave_up, last, own) for last, own in zip(self._parting(up), pulse, strict=True)]
             else:
                 failed.flat[rows[gave_up]] = True
-                rows, up, spent, *pulse, gave_up = (part[~gave_up] for part in (rows, up, spent, *pulse, gave_up))
+                kept = rows, x, up, spent, *pulse, gave_up
+                rows, x, up, spent, *pulse, gave_up = (part[~gave_up] for part in kept)
             enabled = _placed(np.ones(len(rows), bool), rows, shape)
             amplitude, width = (_placed(part, rows, shape) for part in pulse)
             operations = crossbar.plan(amplitude, width, enabled)
             noise = self.noise.cycle.standard_normal((crossbar.write_channels, *shape))
             state, inside = crossbar.write(state, operations, noise), np.ones(len(rows), bool)
+            before = x
             for _ in range(1 + task.confirm_reads):
                 asked = rows[inside]
                 again, state = self.look(state, _placed(inside, rows, shape))
@@ -199,7 +202,7 @@ class _Run(NamedTuple):
                 inside = inside & (np.abs(x - goal) <= task.tolerance_of(chip))
             over = inside | gave_up | (spent >= task.max_pulses)
             failed.flat[rows[over & ~inside & ~(gave_up & (up != (x < goal)))]] = True
-            rows, spent = rows[~over], spent[~over]
+            rows, spent, change = rows[~over], spent[~over], (x - before)[~over]
             start = np.zeros(len(rows), bool)
             amplitude, width = operations.amplitude.flat[rows], operations.width.flat[rows]
             self.on_step(len(rows))

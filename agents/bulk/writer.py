@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.bulk.policies import Columns, CompiledPolicy, compiled_policy
+from agents.bulk.policies import CompiledPolicy, compiled_policy
 from memenv.arrays import Array, take, tree_map
 from memenv.compiler.counter_rng import Key, Noise
 from memenv.compiler.runtime import prepare
@@ -187,8 +187,8 @@ class MassWriter:
         return step
 
     def view(self, episode: Episode) -> View:
-        """What a policy is shown; symbolic values or arrays."""
-        return self.task.view(Columns(self.task.observation_parts(episode)))  # type: ignore[arg-type]
+        """What a policy sees; symbolic values or arrays."""
+        return self.task.view_of(episode)
 
     # -- what is compiled --------------------------------------------------------------------------------------------
 

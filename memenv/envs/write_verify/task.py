@@ -19,7 +19,7 @@ from memenv.devices.protocol import CellModel
 from memenv.envs.pulse_actions import Float, PulseActions, volts
 from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw, check_target_range
 from memenv.envs.write_verify.episode import OF_ONE_STEP, Episode
-from memenv.envs.write_verify.observation import CellObservation, View
+from memenv.envs.write_verify.observation import READS, CellObservation, View, last_pulse
 
 MOST_LEVELS = 1000  # of amplitudes, and of widths, of a menu
 MOST_STEPS = 10_000  # in an observation
@@ -40,17 +40,19 @@ class WriteVerify:
     tolerance_unit: str = "range"  # ... as a fraction of g_max - g_min ("range") or in siemens ("S")
     action: str = "continuous"  # or "discrete"
     levels: tuple[int, int] = (8, 3)  # amplitudes and widths of the discrete menu, per polarity
-    give_up: bool = True  # giving up is an action
+    give_up: bool = False  # giving up is an action
     max_pulses: int = 50  # budget for one target
     confirm_reads: int = 0  # further reads that must be inside before a cell is accepted
     rounds: int = 1  # targets in an episode, each after the acceptance of the last
     history: int = 1  # steps stacked in the observation
     target_range: tuple[float, float] = (0.1, 0.9)  # [range] in which targets are drawn
-    weight_pulses: float = 0.1  # reward for a pulse: minus this
+    weight_pulses: float = 0.02  # reward for a pulse: minus this
     weight_energy: float = 0.0  # [1/J] reward for energy: minus this times it
     weight_latency: float = 0.0  # [1/s] reward for time: minus this times it
     weight_acceptance: float = 1.0  # reward for an acceptance
     weight_false_acceptance: float = 1.0  # reward for a false one: minus this
+    weight_failure: float = 1.0  # reward for the end of an episode before the last acceptance: minus this, or twice it
+    weight_shaping: float = 1.0  # of the potential, minus the logarithmic error that is observed
 
     def __post_init__(self) -> None:
         self._check("tolerance", is_number(self.tolerance) and self.tolerance > 0, "a number > 0")
@@ -67,10 +69,8 @@ class WriteVerify:
         ):
             object.__setattr__(self, name, whole(name, getattr(self, name), least, most, TaskError))
         object.__setattr__(self, "give_up", flag("give_up", self.give_up, TaskError))
-        for term in ("pulses", "energy", "latency", "acceptance", "false_acceptance"):
-            object.__setattr__(
-                self, f"weight_{term}", real(f"weight_{term}", getattr(self, f"weight_{term}"), 0, 1e300, TaskError)
-            )
+        for name in (name for name in self.__dataclass_fields__ if name.startswith("weight_")):
+            object.__setattr__(self, name, real(name, getattr(self, name), 0, 1e300, TaskError))
         check_target_range(self.target_range)
         low, high = self.target_range
         widest, finest = float(np.max(self.tolerance_x)), float(np.min(self.tolerance_x))
@@ -147,7 +147,7 @@ class WriteVerify:
 
     @property
     def action_space(self) -> spaces.Space[Any]:
-        """Box (2 or 3,) float32 in [-1, 1], or Discrete (menu length)."""
+        """Box (channels,) float32 in [-1, 1], or Discrete (menu length)."""
         return self.actions.space
 
     # -- actions and observations in physical terms ------------------------------------------------------------------
@@ -169,8 +169,20 @@ class WriteVerify:
 
     def observation_parts(self, episode: Episode) -> tuple[Float, ...]:
         """What the newest step shows, each (cells,), in the order of the observation; element-wise."""
-        seen = episode.reading, episode.target, self.tolerance_of(episode.chip)
+        seen = episode.reading, episode.target, self.tolerance_of(episode.chip), episode.response
         return self.observations.parts(*seen, episode.signal, episode.log_width, episode.spent, episode.rounds_left)
+
+    def view_of(self, episode: Episode) -> View:
+        """What `view` makes of an observation of these episodes, but for its rounding; element-wise."""
+        tolerance, farthest = self.tolerance_of(episode.chip), self.observations.farthest
+        return View(
+            read=np.clip(episode.reading, *READS),
+            target=episode.target,
+            error=np.clip((episode.reading - episode.target) / tolerance, -farthest, farthest),
+            response=np.clip(episode.response / tolerance, -farthest, farthest),
+            **last_pulse(episode.signal, episode.log_width, episode.chip.driver),
+            budget=1.0 - episode.spent / self.max_pulses,
+        )
 
     # -- the process -------------------------------------------------------------------------------------------------
 
@@ -231,6 +243,7 @@ class WriteVerify:
             cell=cell,
             target=target,
             reading=reading,
+            response=zero,
             signal=zero,
             log_width=zero,
             spent=zero,
@@ -240,6 +253,8 @@ class WriteVerify:
             latency=zero,
             step_energy=zero,
             step_latency=zero,
+            potential=self._potential(chip, reading, target),
+            shaping=zero,
             true_conductance=g,
             true_error=g - self.siemens(chip, target),
             pulsed=never,
@@ -286,6 +301,7 @@ class WriteVerify:
             accepted = accepted & (np.abs(reading - episode.target) <= tolerance)
         if self.give_up:
             reading = np.where(gave_up, episode.reading, reading)
+        response = np.where(pulsed, reading - episode.reading, episode.response)
         true = chip.conductance(cell)
         true_error = true - self.siemens(chip, episode.target)
         false = accepted & (np.abs(true_error) > tolerance * (chip.g_max - chip.g_min))
@@ -297,10 +313,13 @@ class WriteVerify:
             spent = np.where(again, 0.0, spent)
             rounds_left = rounds_left - again
             accepted_last = accepted & ~again
+        over = (rounds_left - accepted_last < 0) | gave_up | (spent >= self.max_pulses)
+        potential = np.where(over, 0.0, self._potential(chip, reading, target))
         return episode._replace(
             cell=cell,
             target=target,
             reading=reading,
+            response=response,
             signal=signal,
             log_width=log_width,
             spent=spent,
@@ -310,6 +329,8 @@ class WriteVerify:
             latency=episode.latency + step_latency,
             step_energy=step_energy,
             step_latency=step_latency,
+            potential=potential,
+            shaping=potential - episode.potential,
             true_conductance=true,
             true_error=true_error,
             pulsed=pulsed,
@@ -331,11 +352,16 @@ class WriteVerify:
 
     def reward(self, episode: Episode) -> dict[str, Float]:
         """The named reward terms of the last step, each (cells,); their sum is the reward."""
+        failed = self.terminated(episode) & (episode.rounds_left >= 0)
+        distance = -self._potential(episode.chip, episode.reading, episode.target)
         terms = {
             "pulses": -self.weight_pulses * episode.pulsed,
             "acceptance": self.weight_acceptance * episode.accepted,
             "false_acceptance": -self.weight_false_acceptance * episode.false,
+            "failure": -self.weight_failure * (failed * (1.0 + distance)),
         }
+        if self.weight_shaping:
+            terms["shaping"] = self.weight_shaping * episode.shaping
         if self.weight_energy:
             terms["energy"] = -self.weight_energy * episode.step_energy
         if self.weight_latency:
@@ -353,7 +379,7 @@ class WriteVerify:
 
     def info_of_observation(self, observation_parts: Any) -> dict[str, np.ndarray]:
         """The part of info that follows from what the newest step shows."""
-        error, signal = observation_parts[2:4]
+        error, signal = observation_parts[2], observation_parts[4]
         return {"action_mask": self.actions.masks(error, signal)} if self.action == "discrete" else {}
 
     def info_parts(self, episode: Episode) -> dict[str, np.ndarray]:
@@ -371,7 +397,7 @@ class WriteVerify:
     def masks_of(self, observation: np.ndarray) -> np.ndarray:
         """The masks (cells, menu) bool of observations (cells, history * features), which is all that a policy sees."""
         newest = self.observations.newest(observation)
-        return self.actions.masks(newest[:, 2], newest[:, 3])
+        return self.actions.masks(*newest[:, [2, 4]].T)
 
     def tolerance_of(self, chip: CellModel) -> Any:
         """Tolerance of each cell [range]."""
@@ -389,6 +415,10 @@ class WriteVerify:
         """Signed amplitude [V] and width [s] of the last pulse on the first cell."""
         amplitude, width = volts(episode.signal[:1], episode.log_width[:1], take(episode.chip, slice(0, 1)).driver)
         return float(amplitude[0]), float(width[0])
+
+    def _potential(self, chip: CellModel, reading: Float, target: Float) -> Float:
+        """Minus the observed error's magnitude (cells,) in [0, 1], the potential of `shaping`."""
+        return -np.abs(self.observations.distance(reading - target, self.tolerance_of(chip)))
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
