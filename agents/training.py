@@ -132,10 +132,10 @@ def _tasks(config: TrainConfig) -> list[WriteVerify]:
     shared = ("tolerance", "rounds", "max_pulses", "confirm_reads", "history", "weight_energy", "weight_latency")
     own: dict[str, Any] = {name: getattr(config, name) for name in shared}
     if config.algo != PULSE:
-        own["weight_acceptance"] = WriteVerify.weight_pulses * config.max_pulses  # minus the cost of `agents.tuning`
-        device = config.device[0] if len(config.device) == 1 else list(config.device)
-        return [WriteVerify(device=device, action=recipe(config.algo).action, **own)]
-    tasks = [WriteVerify(device=device, **own) for device in (JUDGED if config.device == (FAMILY,) else config.device)]
+        chosen = recipe(config.algo)
+        own |= {"action": chosen.action, "give_up": chosen.give_up, "weight_pulses": 1.0 / config.max_pulses}
+        return [WriteVerify(device=config.device[0] if len(config.device) == 1 else list(config.device), **own)]
+    tasks = [WriteVerify(device=device, give_up=True, **own) for device in (JUDGED if config.device == (FAMILY,) else config.device)]
     for task in tasks:
         _record(task)
     return tasks
@@ -160,8 +160,8 @@ def _check_earlier(config: TrainConfig) -> None:
     old, new = config.out / "checkpoint.zip", checkpoint_file(config)
     if old.exists() and not new.exists() and not config.overwrite:
         raise ValueError(
-            f"{old}: of an earlier version, and can run any code when it is opened; to go on with a run of your own, "
-            f"make arrays of it: memenv import-policy {old} --trust, then --resume; or choose another --out"
+            f"{old}: of an earlier version, whose environments were others, and can run any code when it is opened: "
+            "choose another --out"
         )
 
 
@@ -277,13 +277,14 @@ def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, 
         if hasattr(model, "learning_starts"):  # the replay buffer is not saved: it is filled again first
             model.learning_starts += model.num_timesteps
     model.set_logger(judge.logger)
-    policy, head = SB3Policy(config.algo, model.policy, task, task), head_of(config.algo, task)
+    judged = replace(task, give_up=True)
+    policy, head = SB3Policy(config.algo, model.policy, judged, task), head_of(config.algo, task)
 
     def save(path: Path) -> None:
         save_model(path, model, head)
 
     def due() -> None:
-        judge(model.num_timesteps, [(task, policy)], save)
+        judge(model.num_timesteps, [(judged, policy)], save)
 
     if run.resumed:
         judge.resume(model.num_timesteps, save)

@@ -106,8 +106,10 @@ class PulseActions:
 
     def encode(self, amplitude: Float, width: Float, give_up: np.ndarray | None, driver: Driver) -> np.ndarray:
         """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""
-        amplitude, width = np.asarray(amplitude, float), np.asarray(width, float)
-        signal, log_width = signals_of(amplitude, width, driver)
+        return self.of_signals(*signals_of(np.asarray(amplitude, float), np.asarray(width, float), driver), give_up)
+
+    def of_signals(self, signal: Float, log_width: Float, give_up: np.ndarray | None) -> np.ndarray:
+        """The actions nearest to signals and log-widths (cells,); the inverse of `signals`."""
         if self.discrete:
             menu_signal, menu_width = self.menu
             other = (signal > 0)[:, None] != (menu_signal > 0)

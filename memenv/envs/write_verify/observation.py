@@ -13,6 +13,7 @@ from memenv.envs.pulse_actions import Float, signals_of, volts
 from memenv.envs.scales import UNIT, scaled, symlog, symlog_inverse, unscaled
 
 FARTHEST = 3.0  # [range] observed errors are clipped there
+ERROR, SIGNAL = 2, 4  # their places in a step
 READS = (-1.0, 2.0)  # [range] observed reads are clipped there
 
 

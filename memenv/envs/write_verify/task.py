@@ -19,7 +19,7 @@ from memenv.devices.protocol import CellModel
 from memenv.envs.pulse_actions import Float, PulseActions, volts
 from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw, check_target_range
 from memenv.envs.write_verify.episode import OF_ONE_STEP, Episode
-from memenv.envs.write_verify.observation import READS, CellObservation, View, last_pulse
+from memenv.envs.write_verify.observation import ERROR, READS, SIGNAL, CellObservation, View, last_pulse
 
 MOST_LEVELS = 1000  # of amplitudes, and of widths, of a menu
 MOST_STEPS = 10_000  # in an observation
@@ -379,8 +379,8 @@ class WriteVerify:
 
     def info_of_observation(self, observation_parts: Any) -> dict[str, np.ndarray]:
         """The part of info that follows from what the newest step shows."""
-        error, signal = observation_parts[2], observation_parts[4]
-        return {"action_mask": self.actions.masks(error, signal)} if self.action == "discrete" else {}
+        seen = observation_parts[ERROR], observation_parts[SIGNAL]
+        return {"action_mask": self.actions.masks(*seen)} if self.action == "discrete" else {}
 
     def info_parts(self, episode: Episode) -> dict[str, np.ndarray]:
         """The rest of info, each (cells,); element-wise."""
@@ -397,7 +397,7 @@ class WriteVerify:
     def masks_of(self, observation: np.ndarray) -> np.ndarray:
         """The masks (cells, menu) bool of observations (cells, history * features), which is all that a policy sees."""
         newest = self.observations.newest(observation)
-        return self.actions.masks(*newest[:, [2, 4]].T)
+        return self.actions.masks(newest[:, ERROR], newest[:, SIGNAL])
 
     def tolerance_of(self, chip: CellModel) -> Any:
         """Tolerance of each cell [range]."""
