@@ -135,7 +135,10 @@ def _tasks(config: TrainConfig) -> list[WriteVerify]:
         chosen = recipe(config.algo)
         own |= {"action": chosen.action, "give_up": chosen.give_up, "weight_pulses": 1.0 / config.max_pulses}
         return [WriteVerify(device=config.device[0] if len(config.device) == 1 else list(config.device), **own)]
-    tasks = [WriteVerify(device=device, give_up=True, **own) for device in (JUDGED if config.device == (FAMILY,) else config.device)]
+    tasks = [
+        WriteVerify(device=device, give_up=True, **own)
+        for device in (JUDGED if config.device == (FAMILY,) else config.device)
+    ]
     for task in tasks:
         _record(task)
     return tasks

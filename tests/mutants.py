@@ -234,7 +234,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         ),
     ),
     PROTOCOL + "::test_a_cell_that_is_never_accepted_takes_its_whole_budget_and_no_more": (
-        Fault("agents/evaluation.py", "range(1, task.max_episode_pulses + 2)", "range(1, task.max_episode_pulses)"),
+        Fault("agents/evaluation.py", "range(1, task.max_steps + 2)", "range(1, task.max_steps)"),
     ),
     "tests/test_compare.py::test_figures_of_a_controller_that_accepts_nothing_are_stated_without_a_warning": (
         Fault(

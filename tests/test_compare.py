@@ -115,7 +115,7 @@ def test_intervals_hold_the_figure_and_shrink_with_more_cells() -> None:
 
 
 def test_figures_of_a_controller_that_accepts_nothing_are_stated_without_a_warning() -> None:
-    task = WriteVerify(device="ideal")
+    task = WriteVerify(device="ideal", give_up=True)
     figures = metrics(evaluate(Resigned(task), task, 10, 0), 0)
     assert figures["success_rate"] == 0 and figures["pulses_mean"] == 0
     assert np.isnan(figures["false_acceptance_rate"])

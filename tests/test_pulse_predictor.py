@@ -14,7 +14,7 @@ from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor, Sight, de
 from memenv import WriteVerify, load_device
 from memenv.files import load_card, save_archive
 
-TASK = WriteVerify(device="threshold")
+TASK = WriteVerify(give_up=True, device="threshold")
 
 
 def untrained(task: WriteVerify = TASK, memory: bool = True) -> PulsePredictor:
@@ -61,7 +61,7 @@ def test_an_untrained_predictor_gives_about_the_nominal_pulse() -> None:
 
 def test_a_batch_equals_batches_of_one() -> None:
     policy = untrained()
-    observation = np.random.default_rng(2).uniform(0.1, 0.9, (5, 6)).astype(np.float32)
+    observation = np.random.default_rng(2).uniform(0.1, 0.9, (5, 7)).astype(np.float32)
     together, state = policy.predict(observation)
     for row in range(5):
         alone, own = policy.predict(observation[row : row + 1])

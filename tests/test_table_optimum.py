@@ -27,7 +27,7 @@ def table(cdf: np.ndarray, *devices: tuple[Any, Any]) -> TableDevice:
 
 def cost(device: TableDevice, start: float, target: float, **task: Any) -> float:
     """Expected cost of the optimum on the first device."""
-    optimum = TableOptimum(task=WriteVerify(device=device, tolerance=TOLERANCE, **task))
+    optimum = TableOptimum(task=WriteVerify(device=device, tolerance=TOLERANCE, **{"give_up": True} | task))
     return float(optimum.expected_cost(np.array([0]), np.array([start]), np.array([target]))[0])
 
 
@@ -51,7 +51,7 @@ def test_the_way_can_lead_away_from_the_target() -> None:
     leap = np.where(PLACES <= 0.3, 0.5 - PLACES, 1.0 - PLACES)  # SET from below 0.3 ends at 0.5, else at 1
     device = table(EVEN, (leap, -0.1))
     assert cost(device, 0.4, 0.5) == pytest.approx(2.0)  # RESET to 0.3, SET to 0.5
-    towards = TableOptimum(task=WriteVerify(device=device, tolerance=TOLERANCE), towards_only=True)
+    towards = TableOptimum(task=WriteVerify(give_up=True, device=device, tolerance=TOLERANCE), towards_only=True)
     assert towards.expected_cost(np.array([0]), np.array([0.4]), np.array([0.5])) == pytest.approx(
         6.0
     )  # SET to 1 first
@@ -70,7 +70,7 @@ def test_steps_smaller_than_the_nodes_are_not_rounded_away() -> None:
 
 
 def test_the_predicted_cost_is_the_mean_of_the_played_one(noisy: TableDevice) -> None:
-    task, cells = WriteVerify(device=noisy), 3000
+    task, cells = WriteVerify(give_up=True, device=noisy), 3000
     optimum = TableOptimum(task=task)
     chip = task.fabricate(np.random.default_rng(5), cells)
     noise = noise_of(task, range(cells), 7, EVALUATION).next()
@@ -82,7 +82,7 @@ def test_the_predicted_cost_is_the_mean_of_the_played_one(noisy: TableDevice) ->
 
 
 def test_halving_the_nodes_leaves_the_expected_cost(noisy: TableDevice, rng: np.random.Generator) -> None:
-    task, which = WriteVerify(device=noisy), np.repeat([0, 1], 500)
+    task, which = WriteVerify(give_up=True, device=noisy), np.repeat([0, 1], 500)
     x, target = rng.random(1000), rng.uniform(0.1, 0.9, 1000)
     coarse, fine = (TableOptimum(task=task, resolution=r).expected_cost(which, x, target) for r in (4, 9))
     assert coarse.mean() == pytest.approx(fine.mean(), rel=0.01)
@@ -91,7 +91,7 @@ def test_halving_the_nodes_leaves_the_expected_cost(noisy: TableDevice, rng: np.
 @pytest.mark.parametrize("kind", [ConstantPulse, ISPP, HistoryInverse])
 @pytest.mark.parametrize("patience", [3.0, 8.0, 50.0])
 def test_no_classical_controller_is_cheaper(noisy: TableDevice, kind: Any, patience: float) -> None:
-    task = WriteVerify(device=noisy)
+    task = WriteVerify(give_up=True, device=noisy)
 
     def played(policy: Any) -> float:
         outcomes = evaluate(policy, task, 1000, 3)
@@ -105,8 +105,8 @@ def test_no_classical_controller_is_cheaper(noisy: TableDevice, kind: Any, patie
 
 def test_it_knows_no_other_devices(noisy: TableDevice) -> None:
     with pytest.raises(ValueError, match="measured tables"):
-        TableOptimum(task=WriteVerify(device="threshold"))
+        TableOptimum(task=WriteVerify(give_up=True, device="threshold"))
     with pytest.raises(ValueError, match="noisy"):
-        TableOptimum(task=WriteVerify(device=noisy.replace(read=Read(noise=0.001))))
+        TableOptimum(task=WriteVerify(give_up=True, device=noisy.replace(read=Read(noise=0.001))))
     with pytest.raises(ValueError, match="needs the chip"):
-        TableOptimum(task=WriteVerify(device=noisy)).begin(None, 3)
+        TableOptimum(task=WriteVerify(give_up=True, device=noisy)).begin(None, 3)

@@ -29,7 +29,7 @@ from stable_baselines3.common.logger import Logger
 import agents
 from agents import training
 from agents.evaluation import TUNING, evaluate
-from agents.sb3.files import head_of, resume_model
+from agents.sb3.files import resume_model
 from agents.sb3.policy import RECIPES, make_model
 from agents.sb3.vec_env import GymVecEnv
 from agents.training import TrainConfig, train

@@ -14,6 +14,7 @@ from memenv.devices.law import dose_to_reach
 from memenv.envs import TaskError
 from memenv.envs.noise import Episodes, cells_of
 from memenv.envs.task import NormalDraw
+from memenv.envs.variants import arguments
 
 CELLS = 200
 
@@ -397,9 +398,7 @@ def test_a_tolerance_in_siemens_is_the_same_as_its_fraction_of_the_range(rng):
         action = random_action(games[0].task, rng)
         first, second = (game.step(action) for game in games)
         np.testing.assert_array_equal(first.accepted, second.accepted)
-        np.testing.assert_allclose(
-            games[0].task.observe(first), games[1].task.observe(second), rtol=1e-5, atol=1e-6
-        )
+        np.testing.assert_allclose(games[0].task.observe(first), games[1].task.observe(second), rtol=1e-5, atol=1e-6)
     assert first.spent.max() == 10
 
 
@@ -476,7 +475,7 @@ def test_a_spent_budget_ends_the_episode_with_nothing_left_in_the_observation(ro
 def test_after_an_acceptance_a_round_begins_with_a_new_target_and_a_new_budget():
     task = WriteVerify(device=linear(read=Read(noise=0.001)), rounds=4, max_pulses=7)
     game = Game(task)
-    assert task.max_episode_pulses == 28
+    assert task.max_steps == 28
     np.testing.assert_array_equal(task.observe(game.episode)[:, 7], 1.0)
     for left in (2, 1, 0):
         missed = game.pulse(0.5, 1e-7)  # below threshold
@@ -695,5 +694,48 @@ def test_an_action_outside_the_menu_is_refused_by_its_value(action, message):
 
 def test_a_task_is_varied_with_replace():
     task = dataclasses.replace(WriteVerify(), tolerance=0.05, rounds=2)
-    assert (task.tolerance_x, task.features, task.max_episode_pulses) == (0.05, 8, 100)
+    assert (task.tolerance_x, task.features, task.max_steps) == (0.05, 8, 100)
     assert take(Game(task).episode, np.array([3, 1])).target.shape == (2,)
+
+
+# -- goals and privileged information ----------------------------------------------------------------------------------
+
+
+def goal_task(**more) -> WriteVerify:
+    return WriteVerify(**arguments("WriteVerify", "WriteVerifyGoal", more))
+
+
+def test_with_goals_the_reward_follows_from_them_and_the_view_is_the_same(rng):
+    task, plain = goal_task(tolerance=0.1), WriteVerify(tolerance=0.1)
+    games = Game(task), Game(plain)
+    accepted = 0
+    for _ in range(8):
+        action = random_action(task, rng)
+        episode, same = (game.step(action) for game in games)
+        observation = task.observe(episode)
+        assert task.observation_space.contains({name: part[0] for name, part in observation.items()})
+        reward = sum(task.reward(episode).values())
+        goals = observation["achieved_goal"], observation["desired_goal"]
+        np.testing.assert_allclose(task.compute_reward(*goals), reward)
+        for seen, flat in zip(task.view(observation), plain.view(plain.observe(same)), strict=True):
+            np.testing.assert_allclose(seen, flat, rtol=1e-4, atol=2e-5)
+        accepted += episode.accepted.sum()
+    assert accepted > 10
+    assert np.all(task.compute_reward(goals[0], goals[0]) == task.weight_acceptance - task.weight_pulses)
+
+
+@pytest.mark.parametrize("more", [{"rounds": 2}, {"history": 2}, {"give_up": True}, {"weight_energy": 1.0}])
+def test_goals_are_refused_with_what_a_reward_of_goals_does_not_know(more):
+    name = next(iter(more))
+    with pytest.raises(TaskError, match=f"{name} is .*, with goal=True allowed is"):
+        goal_task(**more)
+
+
+def test_privileged_information_is_the_cells_own_parameters():
+    task = WriteVerify(privileged=True)
+    episode = Game(task).episode
+    info = task.info(episode)
+    np.testing.assert_array_equal(info["cell/set.dose"], episode.chip.set.dose)
+    np.testing.assert_array_equal(info["cell/x_lo"], episode.chip.x_lo)
+    assert all(part.shape == (CELLS,) for name, part in info.items() if name.startswith("cell/"))
+    assert not any(name.startswith("cell/") for name in WriteVerify().info(episode))

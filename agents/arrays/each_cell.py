@@ -48,8 +48,8 @@ class EachCell:
     @classmethod
     def of(cls, name: str, task: CrossbarProgram) -> Self:
         """That of a controller, a shipped policy or the path of one; errors as of `load_policy`."""
-        single = {"device": task.array.device, "tolerance": task.tolerance, "max_pulses": task.max_pulses}
-        cell = WriteVerify(**single, give_up=True)
+        device, most = task.array.device, task.max_pulses
+        cell = WriteVerify(device=device, tolerance=task.tolerance, max_pulses=most, give_up=True)
         return cls(task=task, policy=load_policy(name, cell), cell=cell)
 
     def predict(
@@ -73,7 +73,12 @@ class EachCell:
         spent = np.rint(view.pulses.ravel() * self.task.max_pulses)
         begun = np.ones(len(view.budget), bool) if state is None or episode_start is None else np.asarray(episode_start)
         start = np.repeat(begun, len(reading) // len(begun))
-        memory, last, pulse, given_up = state or (None, reading, np.zeros((2, len(reading))), np.zeros(len(reading), bool))
+        memory, last, pulse, given_up = state or (
+            None,
+            reading,
+            np.zeros((2, len(reading))),
+            np.zeros(len(reading), bool),
+        )
         pulse, given_up = pulse * ~start, given_up & ~start
         rows = np.flatnonzero(start | (opened & ~given_up))
         given = np.zeros_like(pulse)
@@ -87,4 +92,6 @@ class EachCell:
             given_up = put(given_up, rows, gave_up)
             given[:, rows] = np.where(gave_up, 0.0, asked) * opened[rows]
         amplitude, width = given.reshape(2, *view.reading.shape)
-        return actions.encode(amplitude, width, driver), Known(memory, reading, np.where(given[0], given, pulse), given_up)
+        return actions.encode(amplitude, width, driver), Known(
+            memory, reading, np.where(given[0], given, pulse), given_up
+        )

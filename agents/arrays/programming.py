@@ -138,9 +138,7 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
         )
     if product and inputs is not None and not (inputs[::2].any() and inputs[1::2].any()):
         raise ValueError(f"{config.inputs}: every other input is zero; each half is needed, to learn from and to judge")
-    task = WriteVerify(
-        device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses, give_up=True
-    )
+    task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses, give_up=True)
     low, high = config.span
     volts = task.device.read.voltage
     largest = config.rows * task.device.g_max * volts

@@ -175,8 +175,8 @@ class _Run(NamedTuple):
         while len(rows):
             chip = take(self.chip, rows)
             x, goal = (task.fraction(chip, part.flat[rows]) for part in (reading, target))
-            pulse = amplitude, width
-            seen = task.observations.show(x, goal, task.tolerance_of(chip), change, pulse, spent, chip.driver)
+            last = amplitude, width
+            seen = task.observations.show(x, goal, task.tolerance_of(chip), change, last, spent, chip.driver)
             action, memory = self.policy.predict(seen, knowledge.of(rows), start, True)
             knowledge = knowledge.after(rows, memory)
             *pulse, gave_up = task.decode(action, chip.driver)

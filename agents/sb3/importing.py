@@ -1,4 +1,4 @@
-"""`memenv import-policy`: a .zip of stable-baselines3 becomes arrays that `load_policy` reads, if the user trusts it."""
+"""`memenv import-policy`: a .zip of stable-baselines3 as arrays that `load_policy` reads, if the user trusts it."""
 
 import sys
 from collections.abc import Sequence

@@ -166,7 +166,9 @@ class SB3Policy:
         """
         with torch.no_grad():
             value = self.network.predict_values(torch.as_tensor(inputs))
-        hopeless: np.ndarray = (value[:, 0] < -self.own.weight_failure).numpy() & (inputs[:, SIGNAL - self.own.features] != 0)
+        hopeless: np.ndarray = (value[:, 0] < -self.own.weight_failure).numpy() & (
+            inputs[:, SIGNAL - self.own.features] != 0
+        )
         return hopeless
 
     def _remember(self, seen: np.ndarray | None, newest: np.ndarray) -> np.ndarray:

@@ -58,14 +58,15 @@ class PulseActions:
         if not self.give_up:
             return self._components(signal, log_width, None)
         given_up = np.arange(len(signal) + 1) == len(signal)
-        return self._components(*(np.append(part, part[-1]) for part in (signal, log_width)), given_up)
+        signal, log_width = (np.append(part, part[-1]) for part in self.menu)
+        return self._components(signal, log_width, given_up)
 
     def signals(self, action: np.ndarray) -> tuple[Float, Float, np.ndarray]:
         """Signal, log-width and giving up (bool), each (cells,), of actions (cells, ...); refuses invalid ones."""
         return self.decoded([*self.components(action).astype(np.float64)])
 
     def components(self, action: np.ndarray) -> np.ndarray:
-        """(channels, cells) the components of actions (cells, ...), chosen from the menu or not; refuses invalid ones."""
+        """(channels, cells) components of actions (cells, ...), chosen from the menu or not; refuses invalid ones."""
         action = np.asarray(action)
         if self.discrete:
             options = self._rows.shape[1]
@@ -75,14 +76,7 @@ class PulseActions:
             if not known.all():
                 raise TaskError(f"action is {action[~known][0]}, allowed is 0 to {options - 1}")
             return np.take(self._rows, action, axis=1)
-        if action.dtype.kind not in "fiu":
-            raise TaskError(f"action is of type {action.dtype}, numbers in [-1, 1] are needed")
-        inside = np.abs(action) <= 1  # not true of NaN
-        if not inside.all():
-            raise TaskError(
-                f"action has a component {action[~inside][0]:g}, allowed is -1 to 1: clip it, keep it finite"
-            )
-        return action.T
+        return in_box(action).T
 
     def decoded(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Signal, log-width and giving up, each (cells,), of an action's components (cells,); element-wise."""
@@ -126,6 +120,17 @@ class PulseActions:
         if self.give_up:
             rows.append(-1.0 + 2.0 * (np.zeros(len(signal)) if give_up is None else give_up))
         return np.stack(rows)
+
+
+def in_box(action: np.ndarray) -> np.ndarray:
+    """The action, of components in [-1, 1]; refuses others."""
+    action = np.asarray(action)
+    if action.dtype.kind not in "fiu":
+        raise TaskError(f"action is of type {action.dtype}, numbers in [-1, 1] are needed")
+    inside = np.abs(action) <= 1  # not true of NaN
+    if not inside.all():
+        raise TaskError(f"action has a component {action[~inside][0]:g}, allowed is -1 to 1: clip it, keep it finite")
+    return action
 
 
 def volts(signal: Float, log_width: Float, driver: Driver) -> tuple[Float, Float]:

@@ -1,4 +1,4 @@
-"""The scales of observations: everything in [-1, 1], errors logarithmic, and back; element-wise, also on symbolic values.
+"""The scales of observations: everything in [-1, 1], errors logarithmic, and back; element-wise, symbolic values too.
 
 Errors in tolerances span decades, and the amplitude that a step needs grows with the logarithm of that step.
 """

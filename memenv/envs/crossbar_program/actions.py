@@ -12,7 +12,7 @@ from memenv.crossbars.crossbar import Crossbar
 from memenv.crossbars.operations import Operations, cell_by_cell, one_line
 from memenv.devices.device import Driver
 from memenv.devices.protocol import CellModel
-from memenv.envs.pulse_actions import FAINT, PulseActions, volts
+from memenv.envs.pulse_actions import FAINT, PulseActions, in_box, signals_of, volts
 from memenv.envs.task import TaskError
 
 Maps = np.ndarray  # (arrays, rows, cols)
@@ -33,10 +33,6 @@ class CellActions:
         one = self.width is not None or self.polarity_only
         return spaces.Box(-1.0, 1.0, (*self.shape, 1 if one else 2), np.float32)
 
-    @cached_property
-    def _pulses(self) -> PulseActions:
-        return PulseActions(discrete=False, levels=(1, 1), give_up=False, polarity_only=self.polarity_only)
-
     @property
     def channels(self) -> int:
         """Numbers that an action has for each cell."""
@@ -52,12 +48,11 @@ class CellActions:
 
     def components(self, action: np.ndarray) -> np.ndarray:
         """(1 or 2, arrays, rows, cols) the components of actions (arrays, rows, cols, 1 or 2); refuses invalid ones."""
-        action = np.asarray(action)
-        return self._pulses.components(action.reshape(-1, self.channels)).reshape(self.channels, *action.shape[:-1])
+        return np.moveaxis(in_box(action), -1, 0)
 
     def decoded(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Signal, log-width and whether there is a pulse, each (arrays, rows, cols), of components; element-wise."""
-        signal, log_width, _ = self._pulses.decoded([components[0], components[-1]])
+        signal, log_width = components[0], components[-1]
         strength = (np.abs(signal) - REST) / (1.0 - REST)
         magnitude = np.maximum(strength, FAINT)
         return np.where(signal > 0, magnitude, -magnitude), log_width, strength >= 0
@@ -74,10 +69,9 @@ class CellActions:
 
     def encode(self, amplitude: Maps, width: Maps, driver: Driver) -> np.ndarray:
         """The actions (arrays, rows, cols, 1 or 2) nearest to pulses (arrays, rows, cols) [V, s]; 0 V is none."""
-        free = self._pulses.encode(np.ravel(amplitude), np.ravel(width), None, driver).astype(np.float64)
-        strength = np.abs(free[:, 0])
-        free[:, 0] = np.copysign(REST + (1.0 - REST) * strength, free[:, 0]) * (np.ravel(amplitude) != 0)
-        return free.astype(np.float32).reshape(*np.shape(amplitude), 2)[..., : self.space.shape[-1]]
+        signal, log_width = signals_of(amplitude, width, driver)
+        signal = np.copysign(REST + (1.0 - REST) * np.abs(signal), signal) * (amplitude != 0)
+        return np.stack([signal, log_width], axis=-1).astype(np.float32)[..., : self.channels]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,4 +39,14 @@ class Episode(NamedTuple):
 
 
 # Fields of an episode that no later step needs.
-OF_ONE_STEP = ("step_energy", "step_latency", "shaping", "true_error", "pulsed", "accepted", "false", "gave_up", "history")
+OF_ONE_STEP = (
+    "step_energy",
+    "step_latency",
+    "shaping",
+    "true_error",
+    "pulsed",
+    "accepted",
+    "false",
+    "gave_up",
+    "history",
+)

@@ -11,9 +11,10 @@ from gymnasium import spaces
 from memenv.devices.device import Driver
 from memenv.envs.pulse_actions import Float, signals_of, volts
 from memenv.envs.scales import UNIT, scaled, symlog, symlog_inverse, unscaled
+from memenv.envs.task import Observation
 
 FARTHEST = 3.0  # [range] observed errors are clipped there
-ERROR, SIGNAL = 2, 4  # their places in a step
+ERROR, RESPONSE, SIGNAL = 2, 3, 4  # their places in a step
 READS = (-1.0, 2.0)  # [range] observed reads are clipped there
 
 
@@ -37,6 +38,7 @@ class CellObservation:
     max_pulses: int  # budget for one target
     rounds: int  # targets in an episode
     history: int  # steps
+    goal: bool = False  # read and target stand apart, as goals
 
     @property
     def features(self) -> int:
@@ -49,9 +51,12 @@ class CellObservation:
         return FARTHEST / self.tolerance
 
     @cached_property
-    def space(self) -> spaces.Box:
-        """Box (history * features,) float32 in [-1, 1]."""
-        return spaces.Box(-1.0, 1.0, (self.history * self.features,), np.float32)
+    def space(self) -> spaces.Space[Any]:
+        """Box (history * features,) float32 in [-1, 1], or a Dict of such with goals."""
+        if not self.goal:
+            return spaces.Box(-1.0, 1.0, (self.history * self.features,), np.float32)
+        sizes = {"observation": self.features - RESPONSE, "achieved_goal": 1, "desired_goal": 1}
+        return spaces.Dict({name: spaces.Box(-1.0, 1.0, (size,), np.float32) for name, size in sizes.items()})
 
     def distance(self, difference: Any, tolerance: Any) -> Any:
         """A difference of reads (cells,) [range] as observed, in [-1, 1]; element-wise."""
@@ -76,9 +81,25 @@ class CellObservation:
             return parts
         return *parts, np.maximum(rounds_left, 0.0) * (2.0 / (self.rounds - 1)) - 1.0
 
-    def observed(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """Observations (cells, features) of one step."""
-        return np.stack(parts).T
+    def observed(self, parts: Sequence[np.ndarray]) -> Observation:
+        """Observations of one step, from its parts (cells,)."""
+        return self.arranged(np.stack(parts).T)
+
+    def arranged(self, flat: np.ndarray) -> Observation:
+        """Observations as `space` has them, of flat ones (cells, history * features).
+
+        Goals are conductances on the scale of reads; what depends on the target stands in no other part.
+        """
+        if not self.goal:
+            return flat
+        read, target = flat[:, :1], scaled(unscaled(flat[:, 1:2], UNIT), READS)
+        return {"observation": flat[:, RESPONSE:], "achieved_goal": read, "desired_goal": target}
+
+    def reached(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
+        """(...) bool: goals (..., 1) that lie within the tolerance of each other."""
+        difference = unscaled(achieved, READS) - unscaled(desired, READS)
+        within: np.ndarray = np.abs(difference)[..., 0] <= self.tolerance
+        return within
 
     def show(
         self,
@@ -112,13 +133,22 @@ class CellObservation:
         """The newest step (cells, features) of observations (cells, history * features)."""
         return observation[:, -self.features :]
 
-    def view(self, observation: np.ndarray, driver: Driver) -> View:
-        """Observations (cells, history * features) in physical terms, the newest step of each."""
-        read, target, error, response, signal, log_width, budget = self.newest(observation).T[:7].astype(np.float64)
+    def view(self, observation: Observation, driver: Driver) -> View:
+        """Observations (cells, history * features), or dictionaries with goals, in physical terms: the newest step."""
+        if isinstance(observation, dict):
+            parts = (observation[name] for name in ("achieved_goal", "desired_goal", "observation"))
+            read, target, rest = (part.T.astype(np.float64) for part in parts)
+            read, target = (unscaled(goal[0], READS) for goal in (read, target))
+            error = (read - target) / self.tolerance
+        else:
+            newest = self.newest(observation).T.astype(np.float64)
+            read, target = unscaled(newest[0], READS), unscaled(newest[1], UNIT)
+            error, rest = symlog_inverse(newest[ERROR], self.farthest), newest[RESPONSE:]
+        response, signal, log_width, budget = rest[:4]
         return View(
-            read=unscaled(read, READS),
-            target=unscaled(target, UNIT),
-            error=symlog_inverse(error, self.farthest),
+            read=read,
+            target=target,
+            error=error,
             response=symlog_inverse(response, self.farthest),
             **last_pulse(signal, log_width, driver),
             budget=unscaled(budget, UNIT),

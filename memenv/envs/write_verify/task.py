@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from memenv.arrays import Array, put, take
+from memenv.arrays import Array, numbers, put, take
 from memenv.bounds import LEAST_TOLERANCE, MANY, flag, is_number, is_row, is_word, real, shown, whole
 from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
@@ -17,7 +17,7 @@ from memenv.devices.catalogue import Loaded
 from memenv.devices.device import Driver
 from memenv.devices.protocol import CellModel
 from memenv.envs.pulse_actions import Float, PulseActions, volts
-from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw, check_target_range
+from memenv.envs.task import Draw, NormalDraw, Observation, TaskError, UniformDraw, check_target_range
 from memenv.envs.write_verify.episode import OF_ONE_STEP, Episode
 from memenv.envs.write_verify.observation import ERROR, READS, SIGNAL, CellObservation, View, last_pulse
 
@@ -45,6 +45,8 @@ class WriteVerify:
     confirm_reads: int = 0  # further reads that must be inside before a cell is accepted
     rounds: int = 1  # targets in an episode, each after the acceptance of the last
     history: int = 1  # steps stacked in the observation
+    goal: bool = False  # observations of achieved and desired goals, as hindsight experience replay takes them
+    privileged: bool = False  # the cell's own parameters are in info
     target_range: tuple[float, float] = (0.1, 0.9)  # [range] in which targets are drawn
     weight_pulses: float = 0.02  # reward for a pulse: minus this
     weight_energy: float = 0.0  # [1/J] reward for energy: minus this times it
@@ -68,9 +70,11 @@ class WriteVerify:
             ("history", 1, MOST_STEPS),
         ):
             object.__setattr__(self, name, whole(name, getattr(self, name), least, most, TaskError))
-        object.__setattr__(self, "give_up", flag("give_up", self.give_up, TaskError))
+        for name in ("give_up", "goal", "privileged"):
+            object.__setattr__(self, name, flag(name, getattr(self, name), TaskError))
         for name in (name for name in self.__dataclass_fields__ if name.startswith("weight_")):
             object.__setattr__(self, name, real(name, getattr(self, name), 0, 1e300, TaskError))
+        self._check_goal()
         check_target_range(self.target_range)
         low, high = self.target_range
         widest, finest = float(np.max(self.tolerance_x)), float(np.min(self.tolerance_x))
@@ -91,6 +95,19 @@ class WriteVerify:
                 stacklevel=3,
             )
 
+    def _check_goal(self) -> None:
+        """Refuses what a reward that follows from the goals alone does not know."""
+        unknown = {
+            **dict.fromkeys(("rounds", "history"), 1),
+            **dict.fromkeys(("confirm_reads", "give_up", "weight_false_acceptance", "weight_failure"), 0),
+            **dict.fromkeys(("weight_shaping", "weight_energy", "weight_latency"), 0),
+        }
+        for name, simple in unknown.items() if self.goal else ():
+            if getattr(self, name) != simple:
+                raise TaskError(f"{name} is {getattr(self, name)!r}, with goal=True allowed is {simple}")
+        if self.goal and np.ndim(self.tolerance_x):
+            raise TaskError('tolerance_unit is "S", with goal=True and several devices allowed is "range"')
+
     def check_memory(self, cells: int) -> None:
         """Refuses more cells than fit into the memory that is free, before anything is allocated."""
         if cells > FEW:
@@ -110,7 +127,7 @@ class WriteVerify:
     # -- spaces ------------------------------------------------------------------------------------------------------
 
     @property
-    def max_episode_pulses(self) -> int:
+    def max_steps(self) -> int:
         """The most pulses that an episode can take."""
         return self.max_pulses * self.rounds
 
@@ -123,7 +140,8 @@ class WriteVerify:
     def observations(self) -> CellObservation:
         """The layout of observations."""
         least = float(np.min(self.tolerance_x))
-        return CellObservation(tolerance=least, max_pulses=self.max_pulses, rounds=self.rounds, history=self.history)
+        own = {name: getattr(self, name) for name in ("max_pulses", "rounds", "history", "goal")}
+        return CellObservation(tolerance=least, **own)
 
     @property
     def features(self) -> int:
@@ -131,8 +149,8 @@ class WriteVerify:
         return self.observations.features
 
     @property
-    def observation_space(self) -> spaces.Box:
-        """Box (history * features,) float32, the newest step last."""
+    def observation_space(self) -> spaces.Space[Any]:
+        """Box (history * features,) float32, the newest step last, or a Dict with goals."""
         return self.observations.space
 
     @cached_property
@@ -163,8 +181,8 @@ class WriteVerify:
         """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""
         return self.actions.encode(amplitude, width, give_up, driver or self.device.driver)
 
-    def view(self, observation: np.ndarray, driver: Driver | None = None) -> View:
-        """Observations (cells, history * features) in physical terms, the newest step of each."""
+    def view(self, observation: Observation, driver: Driver | None = None) -> View:
+        """Observations (cells, ...) in physical terms, the newest step of each."""
         return self.observations.view(observation, driver or self.device.driver)
 
     def observation_parts(self, episode: Episode) -> tuple[Float, ...]:
@@ -368,14 +386,18 @@ class WriteVerify:
             terms["latency"] = -self.weight_latency * episode.step_latency
         return terms
 
-    def observe(self, episode: Episode) -> np.ndarray:
-        """Observations (cells, history * features) float32."""
-        assert episode.history is not None
-        return episode.history.reshape(len(episode.history), -1)
+    def observe(self, episode: Episode) -> Observation:
+        """Observations (cells, history * features) float32, or dictionaries with goals."""
+        return self.observations.arranged(self._flat(episode))
+
+    def compute_reward(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
+        """Rewards (...) of a pulse with goal=True, whatever goal (..., 1) was desired."""
+        reward: np.ndarray = self.weight_acceptance * self.observations.reached(achieved, desired) - self.weight_pulses
+        return reward
 
     def info(self, episode: Episode) -> dict[str, np.ndarray]:
         """What the agent does not see, each (cells,), and the mask of a menu (cells, menu)."""
-        return self.info_parts(episode) | self.info_of_observation(self.observations.newest(self.observe(episode)).T)
+        return self.info_parts(episode) | self.info_of_observation(self.observations.newest(self._flat(episode)).T)
 
     def info_of_observation(self, observation_parts: Any) -> dict[str, np.ndarray]:
         """The part of info that follows from what the newest step shows."""
@@ -384,7 +406,8 @@ class WriteVerify:
 
     def info_parts(self, episode: Episode) -> dict[str, np.ndarray]:
         """The rest of info, each (cells,); element-wise."""
-        return {
+        own = numbers(episode.chip, "cell/") if self.privileged else {}
+        return own | {
             "true_conductance": episode.true_conductance,
             "true_error": episode.true_error,
             "is_success": episode.rounds_left < 0,
@@ -418,7 +441,15 @@ class WriteVerify:
 
     def _potential(self, chip: CellModel, reading: Float, target: Float) -> Float:
         """Minus the observed error's magnitude (cells,) in [0, 1], the potential of `shaping`."""
-        return -np.abs(self.observations.distance(reading - target, self.tolerance_of(chip)))
+        distance: Float = np.abs(self.observations.distance(reading - target, self.tolerance_of(chip)))
+        return -distance
+
+    @staticmethod
+    def _flat(episode: Episode) -> np.ndarray:
+        """(cells, history * features) float32."""
+        assert episode.history is not None
+        flat: np.ndarray = episode.history.reshape(len(episode.history), -1)
+        return flat
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
