@@ -62,8 +62,8 @@ class TrainConfig(RunOptions):
     history: int = option(0, bounds=(0, 10_000), help="steps in the observation [the recipe's]")
     seed: int = option(0, bounds=(0, 2**32 - 1), help="of chips, noise and weights")
     rounds: int = option(1, bounds=(1, MANY), help="targets written one after another to the same cell")
-    kinship: float = option(
-        0.0, bounds=(0.0, 1.0), help="pulse: share of the variance that the cells of a row have in common; with rounds"
+    correlation: float = option(
+        0.0, bounds=(0.0, 1.0), help="pulse: share of the variance that is spatially correlated in a row; with rounds"
     )
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
     confirm_reads: int = option(0, bounds=(0, MANY), help="further reads that must be inside before a cell is accepted")
@@ -116,8 +116,8 @@ def train(config: TrainConfig, command: str = "") -> dict[str, float]:
 def _completed(config: TrainConfig) -> TrainConfig:
     """The configuration with the recipe's numbers where none were given."""
     check_threads(config.threads)
-    if config.kinship and (config.algo != PULSE or config.rounds < 2):
-        raise ValueError(f"kinship is {config.kinship}: it needs --algo {PULSE} and --rounds of at least 2")
+    if config.correlation and (config.algo != PULSE or config.rounds < 2):
+        raise ValueError(f"correlation is {config.correlation}: it needs --algo {PULSE} and --rounds of at least 2")
     if config.algo == PULSE:
         defaults = pulse_training.PulseTrainingConfig
         steps, envs, history = defaults.iterations, defaults.streams, 1
@@ -305,9 +305,9 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run:
         memory=not config.memoryless,
         steps=1 if config.memoryless else max(defaults.steps, 3 * config.rounds),
         tolerance=(config.tolerance * 0.35, config.tolerance * 1.5),
-        visits=config.rounds if config.kinship else defaults.visits,
-        stay=0.5 if config.kinship else defaults.stay,
-        kinship=config.kinship,
+        visits=config.rounds if config.correlation else defaults.visits,
+        stay=0.5 if config.correlation else defaults.stay,
+        correlation=config.correlation,
         energy=config.weight_energy / WriteVerify.weight_pulses,
         latency=config.weight_latency / WriteVerify.weight_pulses,
     )

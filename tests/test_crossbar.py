@@ -152,9 +152,10 @@ def test_a_chip_is_that_of_its_cells_in_c_order(rng):
     assert crossbar.fabricate(rng).x_lo.shape == (4, 6)
 
 
-def test_neighbours_resemble_each_other_where_asked(rng):
+def test_neighbours_are_correlated_where_asked(rng):
     plain, smooth = (
-        Crossbar(rows=32, cols=32, common=common, reach=3.0).fabricate(rng, (4,)).set.shift for common in (0.0, 0.9)
+        Crossbar(rows=32, cols=32, correlation=correlation, reach=3.0).fabricate(rng, (4,)).set.shift
+        for correlation in (0.0, 0.9)
     )
     resemblance = [np.corrcoef(part[..., 1:].ravel(), part[..., :-1].ravel())[0, 1] for part in (plain, smooth)]
     assert abs(resemblance[0]) < 0.1
@@ -381,7 +382,7 @@ def test_an_array_of_mixed_devices_is_written_read_and_multiplied(rng):
         ({"scheme": "V/4"}, "scheme is 'V/4', allowed is 1T1R, V/2, V/3"),
         ({"writing": "diagonal"}, "writing is 'diagonal', allowed is cells, rows, columns"),
         ({"levels": (0, 3)}, "levels is"),
-        ({"common": 2.0}, "common is 2.0"),
+        ({"correlation": 2.0}, "correlation is 2.0"),
         ({"reach": 0.0}, "reach is 0.0"),
         ({"dac": 3}, "dac is 3, allowed is a Converter"),
         ({"adc": None}, "adc is None"),

@@ -81,7 +81,7 @@ def test_training_through_the_device_programs_cells_in_fewer_pulses(memory: bool
     assert mean[1] < 0.7 * mean[0]
 
 
-@pytest.mark.parametrize("settings", [{}, {"kinship": 0.9, "visits": 4}, {"memory": False, "latency": 1e5}])
+@pytest.mark.parametrize("settings", [{}, {"correlation": 0.9, "visits": 4}, {"memory": False, "latency": 1e5}])
 def test_training_repeats_itself_from_a_seed(settings: dict[str, Any]) -> None:
     pytest.importorskip("torch")
     from agents.predictor.training import PulseTrainingConfig, train

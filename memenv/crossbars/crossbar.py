@@ -62,7 +62,7 @@ class Crossbar:
     wires: Wires | None = None  # resistances [ohm], None = ideal conductors
     dac: Converter = field(default_factory=Converter)  # [V]
     adc: Converter = field(default_factory=Converter)  # [A]
-    common: float = 0.0  # share of the mismatch's variance that neighbours have in common ...
+    correlation: float = 0.0  # share of the mismatch's variance that is spatially correlated ...
     reach: float = 4.0  # [cells] ... over this distance
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class Crossbar:
             if not is_word(getattr(self, name), allowed):
                 raise CrossbarError(f"{name} is {shown(getattr(self, name))}, allowed is {', '.join(allowed)}")
         check_levels(self.levels)
-        real("common", self.common, 0.0, 1.0, CrossbarError)
+        real("correlation", self.correlation, 0.0, 1.0, CrossbarError)
         real("reach", self.reach, 1e-6, MANY, CrossbarError)
         for name, kinds, words in (
             ("dac", Converter, "a Converter"),
@@ -140,14 +140,14 @@ class Crossbar:
     def fabricate(self, rng: Any, arrays: tuple[int, ...] = ()) -> CellModel:
         """A chip of arrays (*arrays, rows, cols) of the device: mismatch, stuck and collapsed cells.
 
-        With `common` > 0 the parameters of neighbours resemble each other; which cells are stuck stays independent.
+        With `correlation` > 0 the parameters are spatially correlated; which cells are stuck stays independent.
 
         Raises:
             CrossbarError: the arrays would not fit into the memory that is free; the message says how much they need.
         """
         shape, count = (*arrays, *self.shape), math.prod(arrays)
         check_memory(self.device, math.prod(shape), self.write_channels)
-        draws: Any = SmoothNormals(rng, count, *self.shape, self.reach, self.common) if self.common else rng
+        draws: Any = SmoothNormals(rng, count, *self.shape, self.reach, self.correlation) if self.correlation else rng
         return shaped(self.device.fabricate(draws, count * self.rows * self.cols), shape)
 
     def fresh(self, chip: CellModel, x: Array, noise: Array) -> CrossbarState:
