@@ -17,7 +17,7 @@ class ChipOptions(Options):
     pulsed: str = option("both", help="which devices learn", choices=("both", "set", "reset", "plus"))
     max_pulses: int = option(10, bounds=(1, MANY), help="at most per device and step")
     reads: int = option(4, bounds=(1, MANY), help="averaged in each product")
-    ignorant: bool = option(False, help="no test has found the stuck cells")
+    unknown_faults: bool = option(False, help="no test has found the stuck cells")
     accumulate: bool = option(False, help="mixed precision: what whole pulses leave of a change is owed")
     lines: bool = option(False, help="row-parallel pulses: rows and columns fire at random")
     assume: str = option("linear", help="what a pulse is taken to do: as at mid-range, or by the law", choices=ASSUMED)
@@ -26,4 +26,6 @@ class ChipOptions(Options):
     def hardware(self, device: CellModel) -> Hardware:
         """Chips of a nominal device; errors as of `Hardware`."""
         names = ("devices_per_weight", "pulsed", "max_pulses", "reads", "accumulate", "lines", "assume")
-        return Hardware(device=device, know_stuck=not self.ignorant, **{name: getattr(self, name) for name in names})
+        return Hardware(
+            device=device, know_stuck=not self.unknown_faults, **{name: getattr(self, name) for name in names}
+        )
