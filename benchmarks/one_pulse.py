@@ -40,7 +40,7 @@ class OnePulseConfig:
     """Program fresh cells by one pulse each, from a random start to a random target."""
 
     device: tuple[str, ...] = option(DEVICES, help="names or .json records")
-    policies: tuple[str, ...] = option(("nominal", "clairvoyant"), help="names or paths; {device} in them")
+    policies: tuple[str, ...] = option(("nominal", "oracle"), help="names or paths; {device} in them")
     tolerance: float = option(0.02, help="what a policy is told, fraction of the range")
     cells: int = option(10_000, help="fresh cells for each policy")
     seed: int = option(0, help="of chips, starts, targets and noise")

@@ -1,6 +1,6 @@
 """Programming again and again: what a policy with memory saves once it has met the cell, or its neighbours.
 
-    python benchmarks/rewriting.py --device threshold --policies ispp history bayes my-policy.npz clairvoyant
+    python benchmarks/rewriting.py --device threshold --policies ispp history bayes my-policy.npz oracle
 
 `rounds`: the same cell gets one target after another. `array`: every cell of an array is written once, along a path
 from neighbour to neighbour; `kept` takes a policy's memory along, `array` starts it anew on each cell. The cells'
@@ -33,8 +33,8 @@ from memenv.experiments.options import option, parse
 from memenv.experiments.runs import csv_text
 from memenv.files import write_whole
 
-ORACLE = "clairvoyant"
-SETTLED = 2  # targets, or cells of an array, after which a policy is compared with the clairvoyant
+ORACLE = "oracle"
+SETTLED = 2  # targets, or cells of an array, after which a policy is compared with the oracle
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,7 +165,7 @@ def test_compare_writes_table_picture_and_record(tmp_path: Path, capsys: pytest.
     ("words", "said"),
     [
         (["--device", "unobtainium"], "unobtainium"),
-        (["--controllers", "oracle"], "oracle"),
+        (["--controllers", "nobody"], "nobody"),
         (["--cells", "0"], "cells is 0"),
         (["--tolerance", "-1"], "tolerance is -1"),
         (["--device", "nowhere/device.json"], "nowhere/device.json"),

@@ -5,7 +5,7 @@ cells included. Each carries a Gaussian over its own state, which pulses move an
 the particles of a cell from a large bank, every later read weighs them, and where few are left they are resampled and
 spread out again. The next pulse is the candidate with the least expected number of further pulses: exact outcomes of
 the law for samples of the posterior and of the noise, each valued by the distance and by the uncertainty that it leaves
-(`CostToGo`). The clairvoyant is the same controller with one particle, the cell itself.
+(`CostToGo`). The oracle is the same controller with one particle, the cell itself.
 
 Everything is deterministic: normal quantiles in a fixed shuffled order stand for noise, so that a batch of n cells
 equals n batches of one.
@@ -61,7 +61,7 @@ class Belief(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class _ParticleController(ABC):
-    """What the Bayesian and the clairvoyant share: all but the origin of the particles."""
+    """What the Bayesian and the oracle share: all but the origin of the particles."""
 
     tuning_effort: ClassVar[float] = 0.12  # a decision takes a hundred times a classical one's time
     needs_law: ClassVar[bool] = True  # of the nominal device, and of the cell
@@ -333,13 +333,13 @@ class Bayesian(_ParticleController):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clairvoyant(_ParticleController):
+class Oracle(_ParticleController):
     """Knows the cell, not its noise: the bound for every controller that has to find out."""
 
     def begin(self, chip: CellModel | None, cells: int) -> Belief:
         """One particle a cell, the cell itself."""
         if chip is None:
-            raise ValueError("the clairvoyant needs the chip: start it with begin(chip, cells) and hand its state on")
+            raise ValueError("the oracle needs the chip: start it with begin(chip, cells) and hand its state on")
         zero = np.zeros((cells, 1))
         known = tree_map(lambda leaf: leaf[:, None] if getattr(leaf, "ndim", 0) else leaf, _known(chip, cells))
         return Belief(known, zero, zero, zero)

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from memenv.experiments.locks import locked
+from memenv.experiments import renamed
 from memenv.experiments.options import Options, option
 from memenv.files import UNREADABLE, load_json
 
@@ -251,10 +252,10 @@ def _opened(
 
 def _difference(before: dict[str, Any], now: dict[str, Any], continuable: Collection[str]) -> str:
     """The first option or file in which two records differ, in words; nothing where they do not."""
+    had, old = renamed.options(before["config"]), renamed.options(before.get("sha256", {}))
     for name in now["config"]:
-        if name not in continuable and before["config"].get(name) != now["config"][name]:
-            return f"{name} is {now['config'][name]}, the run that is there has {before['config'].get(name)}"
-    old = before.get("sha256", {})
+        if name not in continuable and had.get(name) != now["config"][name]:
+            return f"{name} is {now['config'][name]}, the run that is there has {had.get(name)}"
     for name in sorted(old.keys() | now["sha256"].keys()):
         if old.get(name) != now["sha256"].get(name):
             return f"{now['config'][name]}: not the {name} of the run that is there, its content has changed"
@@ -348,7 +349,7 @@ def _read_journal(path: Path) -> dict[str, Any]:
             key, value = _read_line(line)
         except UNREADABLE as error:
             raise ValueError(f"{path}: line {number} cannot be read ({error}); begin anew with --overwrite") from None
-        finished[json.dumps(key)] = value
+        finished[json.dumps(renamed.controllers(key))] = value
     return finished
 
 
