@@ -295,7 +295,7 @@ def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, 
 
 def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run: Run) -> None:
     """Gradients through the device, by `agents.predictor.training`."""
-    start, done, head = None, 0, {"command": run.record["command"], "seed": config.seed}
+    init, done, head = None, 0, {"command": run.record["command"], "seed": config.seed}
     defaults = pulse_training.PulseTrainingConfig
     settings = pulse_training.PulseTrainingConfig(
         streams=config.envs,
@@ -314,7 +314,7 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run:
     if run.resumed:
         before = load_pulse_predictor(checkpoint_file(config), tasks[0])
         with named(checkpoint_file(config), "checkpoint"):
-            start, done = before.weights, int(parse_json(before.card)["steps"])
+            init, done = before.weights, int(parse_json(before.card)["steps"])
         rate = 0.01 + 0.99 * 0.5 * (1.0 + np.cos(np.pi * min(done / config.steps, 1.0)))  # where the cosine had come to
         settings = replace(
             settings,
@@ -341,7 +341,7 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run:
 
     if done < config.steps:
         devices = family() if config.device == (FAMILY,) else [_record(task) for task in tasks]
-        pulse_training.train(devices, settings, on_step, start)
+        pulse_training.train(devices, settings, on_step, init)
 
 
 def _fresh_seed(seed: int, done: int) -> int:

@@ -84,7 +84,7 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
     names = config.init or tuple(name for name in shipped() if name.startswith(config.data))
     if not names:
         raise ValueError(f"no initialisation for {config.data} is shipped: name a file that memenv pretrain wrote")
-    starts = {_label(name, names): load_initialisation(name) for name in names}
+    inits = {_label(name, names): load_initialisation(name) for name in names}
     devices: dict[str, CellModel | None] = {
         name: None if name == FLOAT else load_device(name) for name in config.device
     }
@@ -95,17 +95,17 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
         for one in varied:
             with_non_ideality(one, what, NON_IDEALITIES[what][1][0])
     characters = load(config.data, config.split)
-    work = [(name, device, "", 0.0) for name in starts for device in devices]
+    work = [(name, device, "", 0.0) for name in inits for device in devices]
     work += [
         (name, device, what, amount)
         for what in config.vary
         for amount in NON_IDEALITIES[what][1]
-        for name in starts
+        for name in inits
         for device in devices
         if device != FLOAT
     ]
     rows: list[Row] = []
-    views = {name: View.of(start, characters) for name, start in starts.items()}
+    views = {name: View.of(init, characters) for name, init in inits.items()}
     tuned: dict[tuple[str, str], Initialisation] = {}
     place = config.out / RECORD
     with (
@@ -117,7 +117,7 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
             view, chosen = views[name], devices[device]
             if (name, device) not in tuned:
                 once = _kept(run, "tuning", name, device)
-                tuned[name, device] = _tuned(config, starts[name], hardware(config, chosen), view.train, once)
+                tuned[name, device] = _tuned(config, inits[name], hardware(config, chosen), view.train, once)
             chip = hardware(config, with_non_ideality(chosen, what, amount) if what and chosen else chosen)
             options = _numbers(config) | {"once": _kept(run, name, device, what, amount)}
             if what == DRIFT_TIME:
@@ -127,11 +127,11 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
             if not run.again:
                 run.write(_tables(rows, command))
         if not run.again:
-            first, device = next(iter(starts)), config.device[-1]
+            first, device = next(iter(inits)), config.device[-1]
             chip = hardware(config, devices[device])
             title, view = f"{first} on {device}", views[first]
             drawn = _pictures(config, rows, tuned[first, device], chip, characters, view, title)
-            cards = {name: json.loads(start.card) for name, start in starts.items()}
+            cards = {name: json.loads(init.card) for name, init in inits.items()}
             run.write(_tables(rows, command) | drawn, cards=cards, complete=True)
     return rows
 
@@ -174,9 +174,9 @@ class View(NamedTuple):
     test: np.ndarray
 
     @classmethod
-    def of(cls, start: Initialisation, characters: Split) -> Self:
+    def of(cls, init: Initialisation, characters: Split) -> Self:
         """Both parts."""
-        return cls(start.front(characters.train.images[:TUNING]), start.front(characters.test.images))
+        return cls(init.front(characters.train.images[:TUNING]), init.front(characters.test.images))
 
 
 def _numbers(config: FewshotConfig) -> dict[str, Any]:
@@ -185,12 +185,12 @@ def _numbers(config: FewshotConfig) -> dict[str, Any]:
 
 
 def _tuned(
-    config: FewshotConfig, start: Initialisation, chip: Hardware | None, inputs: np.ndarray, once: Once
+    config: FewshotConfig, init: Initialisation, chip: Hardware | None, inputs: np.ndarray, once: Once
 ) -> Initialisation:
     """The initialisation with factors of rates and ranges that suit the chip, if they are to be tuned."""
     if not config.tune:
-        return start
-    return tune(start, chip, inputs, episodes=config.tune, once=once, **_numbers(config)).of(start)
+        return init
+    return tune(init, chip, inputs, episodes=config.tune, once=once, **_numbers(config)).of(init)
 
 
 # -- what is written ---------------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def _tables(rows: Sequence[Row], command: str) -> dict[str, str | bytes]:
 def _pictures(
     config: FewshotConfig,
     rows: Sequence[Row],
-    start: Initialisation,
+    init: Initialisation,
     chip: Hardware | None,
     characters: Split,
     view: View,
@@ -215,7 +215,7 @@ def _pictures(
     numbers = {name: getattr(config, name) for name in ("ways", "shots", "queries", "seed")}
     files: dict[str, str | bytes] = {
         "steps.png": pictures.by_step(rows),
-        "episode.png": pictures.episode(start, chip, characters.test, view.test, title=title, **numbers),
+        "episode.png": pictures.episode(init, chip, characters.test, view.test, title=title, **numbers),
     }
     return files | {VARIED: pictures.robustness(rows)} if config.vary else files
 

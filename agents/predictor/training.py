@@ -45,7 +45,7 @@ def train(
     devices: Sequence[Device] | Callable[[np.random.Generator], Device],
     config: PulseTrainingConfig,
     on_step: Callable[[int, dict[str, float], Weights], None] | None = None,
-    start: Weights | None = None,
+    init: Weights | None = None,
 ) -> Weights:
     """Weights trained on fresh chips of the `devices` in turn, or of those that a function draws.
 
@@ -57,7 +57,7 @@ def train(
     """
     rng = seeded(config.seed, TRAINING)
     torch.manual_seed(config.seed)
-    first = start or initial_weights(rng, FEATURES, config.hidden, OUTPUTS)
+    first = init or initial_weights(rng, FEATURES, config.hidden, OUTPUTS)
     weights = Weights(*(torch.tensor(np.asarray(part), dtype=torch.float32, requires_grad=True) for part in first))
     optimiser = torch.optim.Adam(list(weights), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.iterations, config.learning_rate / 100)

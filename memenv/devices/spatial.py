@@ -10,8 +10,8 @@ class SmoothNormals:
     """Stands in for a generator in `Device.fabricate`: normals vary smoothly over each array, other draws do not.
 
     A share `correlation` of the variance is white noise blurred by a Gaussian of `reach` cells (edges meet, as on a
-    torus), the rest is each cell's own. Every normal has unit variance; on arrays much larger than the reach the normals
-    of two cells at the distance d have a correlation coefficient of correlation * exp(-d^2 / (4 reach^2)).
+    torus), the rest is each cell's own. Every normal has unit variance; on arrays much larger than the reach those of
+    two cells at the distance d have a correlation coefficient of correlation * exp(-d^2 / (4 reach^2)).
     """
 
     def __init__(self, rng: Any, arrays: int, rows: int, cols: int, reach: float, correlation: float) -> None:

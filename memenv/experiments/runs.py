@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from memenv.experiments.locks import locked
 from memenv.experiments import renamed
+from memenv.experiments.locks import locked
 from memenv.experiments.options import Options, option
 from memenv.files import UNREADABLE, load_json
 

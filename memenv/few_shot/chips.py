@@ -34,7 +34,9 @@ class Hardware:
     pulsed: str = "both"  # which devices learn: "both", "set", "reset" or "plus"
     max_pulses: int = 10  # at most per device and step
     reads: int = 4  # averaged in each product
-    write_error: float = 0.01  # [range] standard deviation of a device's state after the verified write of a start
+    write_error: float = (
+        0.01  # [range] standard deviation of a device's state after the verified write of an initialisation
+    )
     know_stuck: bool = True  # whether a test has found the cells that do not move
     accumulate: bool = False  # mixed precision: what whole pulses leave of a change is owed
     lines: bool = False  # row-parallel pulses
