@@ -41,7 +41,7 @@ class OnePulseConfig:
 
     device: tuple[str, ...] = option(DEVICES, help="names or .json records")
     policies: tuple[str, ...] = option(("nominal", "oracle"), help="names or paths; {device} in them")
-    tolerance: float = option(0.02, help="what a policy is told, fraction of the range")
+    tolerance: float = option(0.02, help="of the task of a policy, fraction of the range")
     cells: int = option(10_000, help="fresh cells for each policy")
     seed: int = option(0, help="of chips, starts, targets and noise")
     out: Path = option(Path("one-pulse"), help="folder of one_pulse.csv and .md")

@@ -298,7 +298,7 @@ class NominalInverse(Controller):
 
 
 class Learnt(NamedTuple):
-    """What the responses told about each polarity of a cell; (cells, 2), SET and RESET."""
+    """What the responses say about each polarity of a cell; (cells, 2), SET and RESET."""
 
     excess: np.ndarray  # [ln] dose of the cell above the nominal one
     variance: np.ndarray  # [ln^2] what is not known of it
