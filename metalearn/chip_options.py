@@ -18,8 +18,8 @@ class ChipOptions(Options):
     max_pulses: int = option(10, bounds=(1, MANY), help="at most per device and step")
     reads: int = option(4, bounds=(1, MANY), help="averaged in each product")
     unknown_faults: bool = option(False, help="no test has found the stuck cells")
-    accumulate: bool = option(False, help="mixed precision: what whole pulses leave of a change is owed")
-    lines: bool = option(False, help="row-parallel pulses: rows and columns fire at random")
+    accumulate: bool = option(False, help="mixed precision: the residual of whole pulses is accumulated")
+    lines: bool = option(False, help="stochastic row-parallel updates")
     assume: str = option("linear", help="what a pulse is taken to do: as at mid-range, or by the law", choices=ASSUMED)
     engine: str = option("auto", help="of chips of many cells; numpy: of all", choices=("auto", "numpy", "numba"))
 

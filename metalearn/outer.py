@@ -60,10 +60,10 @@ def outer_loss(
         weights, outputs = learn(network, shown, targets, query, loop, seed)
     accuracy = (outputs.argmax(-1) == answers).float().mean().item()
     if loop.method == "reptile":
-        pull = [
+        squares = [
             (w - end.detach()).square().sum((-2, -1)).mean() for w, end in zip(network.hidden, weights, strict=False)
         ]
-        return 0.5 * torch.stack(pull).sum(), accuracy
+        return 0.5 * torch.stack(squares).sum(), accuracy
     return cross_entropy(network.log_gain.exp() * outputs.flatten(0, 1), answers.flatten()), accuracy
 
 

@@ -38,8 +38,8 @@ class Hardware:
         0.01  # [range] standard deviation of a device's state after the verified write of an initialisation
     )
     know_stuck: bool = True  # whether a test has found the cells that do not move
-    accumulate: bool = False  # mixed precision: what whole pulses leave of a change is owed
-    lines: bool = False  # row-parallel pulses
+    accumulate: bool = False  # mixed precision: the residual of whole pulses is accumulated
+    lines: bool = False  # stochastic row-parallel updates
     assume: str = "linear"  # what a pulse is taken to do: as at mid-range, or by the nominal "law"
 
     def adaptation(self, rates: Sequence[Array]) -> Adaptation:

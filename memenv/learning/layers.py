@@ -37,7 +37,7 @@ class Layer:
     reference: Array  # [S] conductance of a zero weight's devices and of the reference column; or (..., 1, 1, 1)
     step: tuple[Array, Array]  # [S] what one reference pulse (SET, RESET) is taken to change there; or (..., 1, 1, 1)
     good: Array | None = None  # (..., rows, outputs, devices) 0 where a device is known to be stuck, else 1
-    residual: Array = 0.0  # (..., rows, outputs, devices) [S] change owed by updates that accumulate
+    residual: Array = 0.0  # (..., rows, outputs, devices) [S] accumulated residual of updates
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
@@ -159,7 +159,7 @@ def fresh(layer: Layer, noise: Array) -> Layer:
 def program(
     layer: Layer, weights: Array, error: Array = 0.0, relaxation: Array = 0.0, compensate: bool = True
 ) -> Layer:
-    """The layer with `weights` (..., rows, outputs) written by a verified write, and nothing owed.
+    """The layer with `weights` (..., rows, outputs) written by a verified write, and no residual.
 
     Devices of a weight share it evenly. The gradient reaches `weights`.
 
