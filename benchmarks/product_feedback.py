@@ -6,7 +6,7 @@ The same policy for single cells programs every array, rows at a time, behind tr
 
     cells        every cell to its own target, all with one tolerance
     differences  one cell of a pair stays where it is if the other can make the difference
-    passed on    and rows take over, through the second moment of the inputs, what is left of the errors of others
+    passed on    and rows take over, through the second moment of the inputs, the accumulated residual of others
     feedback     and each row gets the precision that its inputs ask for (`agents.arrays.product_feedback` as it is)
 
 Inputs and weights: `digits`, the first layer of a network trained on scikit-learn's digits with its real inputs;

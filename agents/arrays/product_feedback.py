@@ -1,4 +1,4 @@
-"""Programming an array for its product: row after row, each making good what is left of the errors of those before.
+"""Programming an array for its product by error feedback: each row takes the accumulated residual of those before.
 
 Inputs x multiplied with wrong weights, W + E, are wrong by x E, in the mean square by trace(E^T H E) with H = E[x x^T].
 Once a row of E is known and stays, the rows to come serve the product best if they are off by
@@ -114,7 +114,7 @@ def write_product(
         inputs: (n, rows) examples of what will be multiplied, in any unit, unlike those that it is judged on.
         noise: of the array.
         feedback: what is learned.
-        passes: openings of a cell after the first.
+        passes: verify passes after the first.
         on_step: called with the number of cells that are open, or in rows still to come, after each step.
 
     Returns:

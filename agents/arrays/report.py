@@ -80,7 +80,7 @@ def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
         ),
         ("cells that failed", f"{found['failed']} ({found['failed'] / cells:.2%})"),
         ("targets out of reach", f"{found['out_of_reach']} ({found['out_of_reach'] / cells:.2%})"),
-        ("cells opened again", f"{found['reopened']} ({found['reopened'] / cells:.2%})"),
+        ("cells re-programmed", f"{found['reopened']} ({found['reopened'] / cells:.2%})"),
         ("weights missed", f"{found['missed_weights']} ({found['missed_weights'] / (rows * outputs):.2%})"),
         ("energy", f"{found['energy_J']:.4g} J"),
         ("latency, cell by cell", f"{found['latency_sequential_s']:.4g} s"),
