@@ -413,9 +413,9 @@ def main() -> int:
     work = [
         (test, fault) for test, faults in FAULTS.items() for fault in faults if options.only in f"{fault.path} {test}"
     ]
-    for fault in (unfit := [fault for _, fault in work if rotten(fault)]):
+    for fault in (lost := [fault for _, fault in work if rotten(fault)]):
         print(f"{fault.path} does not hold {fault.old!r} once: take the fault along, or give it up with its reason")
-    if unfit or not work:
+    if lost or not work:
         return 1
     for name in PRELOADED:
         with contextlib.suppress(ImportError):

@@ -2,7 +2,7 @@
 
 A cell that does not read as it should is open: it gets pulses, each followed by a read, until it is accepted, given up,
 or has spent the budget of this pass. Then cells are read again, all of them where writing one disturbs others, and
-those that are out of tolerance are re-programmed, in a limited number of verify passes. A cell that failed tells how far
+those that are out of tolerance are re-programmed, in a limited number of verify passes. A failed cell tells how far
 it goes: what it read last is taken for the end of its range on that side, and where targets stand for weights, the
 partner of its pair takes the difference. Many policies give up long before that end, so where transistors shield the
 others, a cell that is given up gets one final strong pulse towards its target, but for the last pass; should that take

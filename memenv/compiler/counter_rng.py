@@ -14,7 +14,7 @@ import numpy as np
 from memenv.compiler.elementary import cos_sin_turn
 from memenv.compiler.trace import routine
 
-Words = tuple[Any, Any]  # two uint32 arrays (cells,), or traced terms
+Words = tuple[Any, Any]  # two uint32 arrays (cells,), or symbolic values
 
 ROUNDS = 13
 PARITY, *GROUPS = (np.array(number, np.uint32) for number in (0x1BD11BDA, *range(1, 4)))  # faster than NumPy's scalars
@@ -72,7 +72,7 @@ class Noise:
     """The noise of cells under a key: standard normals and uniform numbers, computed when they are asked for."""
 
     def __init__(self, words: Any, cells: Any) -> None:
-        """`words` (4,) of the key, `cells` (cells,) uint32 their numbers; arrays or terms."""
+        """`words` (4,) of the key, `cells` (cells,) uint32 their numbers; arrays or symbolic values."""
         self.key: Words = threefry(*words)
         self.counter = cells
         self.drawn: dict[int, Words] = {}  # words of a pair of lanes
