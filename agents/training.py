@@ -33,7 +33,8 @@ from memenv.engine import check_threads
 from memenv.envs.shells import TaskVectorEnv
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import RECORD, Curve, Run, RunOptions, begun, command_line, csv_text
+from memenv.experiments.reporting import csv_text
+from memenv.experiments.runs import RECORD, Curve, Run, RunOptions, begun, command_line
 from memenv.files import named, parse_json, read_text, write_whole
 
 PULSE = "pulse"

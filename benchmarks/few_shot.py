@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from intervals import markdown
 from tqdm import tqdm
 
 from memenv.devices.catalogue import load_device
 from memenv.experiments import renamed
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import RECORD, csv_text
+from memenv.experiments.reporting import csv_text, markdown
+from memenv.experiments.runs import RECORD
 from memenv.few_shot.chips import Hardware
 from memenv.few_shot.initialisations import load_initialisation
 from memenv.files import write_whole
@@ -176,7 +176,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [renamed.options(row) for row in csv.DictReader(file)]
+            rows = [renamed.by_current_names(row) for row in csv.DictReader(file)]
     with tqdm(work(config), unit="initialisation", disable=None, file=sys.stderr) as bar:
         for line in bar:
             bar.set_description(" ".join(map(str, line[:2])))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from intervals import markdown, mean_interval, shown
 
 from agents.classical.write_verify import NominalInverse
 from agents.comparison import Row
@@ -24,7 +23,7 @@ from agents.library import load_policy
 from agents.policy import Policy
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import csv_text
+from memenv.experiments.reporting import csv_text, markdown, mean_interval, shown
 from memenv.files import write_whole
 
 WITHIN = (0.5, 0.1, 0.05)  # relative error of the conductance

@@ -27,7 +27,7 @@ from agents.training import EVALUATION_SEED, TrainConfig, checkpoint_file, train
 from agents.tuning import tune
 from memenv import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import csv_text
+from memenv.experiments.reporting import csv_text
 from memenv.files import write_whole
 
 LINES = ("ispp", "history")  # controllers drawn for comparison

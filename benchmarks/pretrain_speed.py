@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from intervals import markdown
 
 from memenv.experiments.options import option, parse
+from memenv.experiments.reporting import markdown
 from memenv.few_shot.strokes import glyphs
 from metalearn.pretraining import Learner, PretrainConfig, completed
 

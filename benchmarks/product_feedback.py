@@ -35,7 +35,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from intervals import Interval, interval, markdown, shown
 
 from agents.arrays.noise import ArrayNoise
 from agents.arrays.product_feedback import Feedback, write_product
@@ -48,7 +47,7 @@ from memenv.crossbars.crossbar import Crossbar
 from memenv.crossbars.encoding import Encoding
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import csv_text
+from memenv.experiments.reporting import Interval, csv_text, interval, markdown, shown
 from memenv.files import write_whole
 
 WORKLOADS = ("digits", "correlated", "white")

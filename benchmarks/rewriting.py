@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from intervals import Interval, interval, markdown, ratio_interval, shown
 
 from agents.comparison import Row
 from agents.evaluation import EVALUATION, evaluate, noise_of
@@ -30,7 +29,7 @@ from memenv.arrays import put, take
 from memenv.devices.spatial import SmoothNormals
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import csv_text
+from memenv.experiments.reporting import Interval, csv_text, interval, markdown, ratio_interval, shown
 from memenv.files import write_whole
 
 ORACLE = "oracle"

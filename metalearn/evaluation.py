@@ -9,6 +9,7 @@ import numpy as np
 
 from memenv.devices.device import Device
 from memenv.devices.protocol import CellModel, parametric
+from memenv.experiments.reporting import mean_and_half_width
 from memenv.few_shot.chips import Draws, Hardware, chip_outputs, total
 from memenv.few_shot.compiled_chips import Chips, fits
 from memenv.few_shot.episodes import Episodes, draw
@@ -19,7 +20,7 @@ from metalearn.adaptation import ideal, ideal_outputs, on_chip, on_fresh_chip
 EVALUATION, TUNING = 0, 1  # what a seed is for: the two share neither chips nor tasks nor noise
 HOUR, DAY = 3600.0, 86400.0  # [s]
 DELAYS = (0.0, HOUR, DAY)
-Z = 1.96  # half-width of a 95 % interval in standard errors
+
 FINER, COARSER = 10**0.125, 4  # factor between tuned values at last, and how many of it lie between them at first
 BATCH = 10  # episodes at once: few, to stay in the caches, and always as many, so that what is drawn is alike
 
@@ -89,11 +90,6 @@ def with_non_ideality(device: CellModel, what: str, amount: float) -> Device:
         "stuck": {"mismatch": replace(spread, stuck_anywhere=amount)},
     }
     return device.replace(**changes[what])
-
-
-def mean_and_half_width(values: np.ndarray) -> tuple[float, float]:
-    """Mean over episodes, and half-width of its 95 % interval."""
-    return float(values.mean()), float(Z * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def evaluate(

@@ -14,7 +14,8 @@ from memenv.bounds import MOST, MOST_SEED
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line, csv_text
+from memenv.experiments.reporting import aligned, csv_text, markdown, mean_and_half_width
+from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line
 from memenv.few_shot.characters import Split
 from memenv.few_shot.chips import Hardware
 from memenv.few_shot.initialisations import Initialisation, load_initialisation, shipped
@@ -27,7 +28,6 @@ from metalearn.evaluation import (
     Once,
     Outcomes,
     evaluate,
-    mean_and_half_width,
     tune,
     with_non_ideality,
 )
@@ -239,39 +239,28 @@ def _row(config: FewshotConfig, name: str, device: str, what: str, amount: float
     return row
 
 
-def _lines(rows: Sequence[Row]) -> list[list[str]]:
-    """The table of what was not varied, the head first."""
+def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Head and lines of what was not varied."""
     delays = [key.removeprefix("accuracy_") for key in rows[0] if key.startswith("accuracy_") and key.endswith("s")]
     head = ["initialisation", "device", *(f"after {delay} [%]" for delay in delays), "pulses", "energy [nJ]"]
-    lines = [head]
+    lines = []
     for row in rows:
         if row["non_ideality"]:
             continue
         shares = [f"{100 * row[f'accuracy_{delay}']:.2f} ± {100 * row[f'half_width_{delay}']:.2f}" for delay in delays]
         costs = [f"{row['pulses']:.0f}", f"{1e9 * row['energy']:.3g}"] if row["pulses"] else ["–", "–"]
         lines.append([row["init"], row["device"], *shares, *costs])
-    return lines
+    return head, lines
 
 
 def text_table(rows: Sequence[Row]) -> str:
     """The table for the terminal."""
-    lines = _lines(rows)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    texts = [
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
-    return "\n".join([_title(rows[0]), *texts])
+    return f"{_title(rows[0])}\n{aligned(*_table(rows), left=2)}"
 
 
 def markdown_table(rows: Sequence[Row], command: str) -> str:
     """The table as Markdown, under the command that made it."""
-    lines = ["| " + " | ".join(line) + " |" for line in _lines(rows)]
-    rule = "|" + " --- |" * len(_lines(rows)[0])
-    return "\n".join([f"`{command}`", "", _title(rows[0]), "", lines[0], rule, *lines[1:]]) + "\n"
+    return f"`{command}`\n\n{_title(rows[0])}\n\n{markdown(*_table(rows))}"
 
 
 def _title(row: Row) -> str:

@@ -21,7 +21,8 @@ from memenv.crossbars.memory_budget import check_room
 from memenv.devices.catalogue import load_device
 from memenv.engine import check_threads
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import RECORD, Curve, Run, RunOptions, begun, command_line, csv_text
+from memenv.experiments.reporting import csv_text, mean_and_half_width
+from memenv.experiments.runs import RECORD, Curve, Run, RunOptions, begun, command_line
 from memenv.few_shot.bank import NETWORKS
 from memenv.few_shot.characters import Characters
 from memenv.few_shot.chips import Hardware
@@ -30,7 +31,7 @@ from memenv.few_shot.initialisations import HEAD_RATE, Initialisation, load_init
 from memenv.files import FLOATS, WHOLE, Entry, check_arrays, check_card, named, regular_file, write_whole
 from metalearn.chip_options import ChipOptions
 from metalearn.datasets import SOURCES, load
-from metalearn.evaluation import TUNING, evaluate, mean_and_half_width
+from metalearn.evaluation import TUNING, evaluate
 from metalearn.models import Encoder, Network, Pixels, random_move
 from metalearn.omniglot import SPLITS
 from metalearn.outer import METHODS, InnerLoop, outer_loss

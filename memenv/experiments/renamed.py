@@ -8,15 +8,15 @@ OPTIONS = {"kinship": "correlation", "ignorant": "unknown_faults", "start": "ini
 CONTROLLERS = {"clairvoyant": "oracle"}
 
 
-def options(found: Mapping[str, Any]) -> dict[str, Any]:
+def by_current_names(found: Mapping[str, Any]) -> dict[str, Any]:
     """What a record says of its options, by their names of now."""
-    return {OPTIONS.get(name, name): controllers(value) for name, value in found.items()}
+    return {OPTIONS.get(name, name): with_current_names(value) for name, value in found.items()}
 
 
-def controllers(value: Any) -> Any:
+def with_current_names(value: Any) -> Any:
     """A value of an option, or a key of a journal, with the controllers' names of now."""
     if isinstance(value, list):
-        return [controllers(one) for one in value]
+        return [with_current_names(one) for one in value]
     if isinstance(value, str):
         for old, new in CONTROLLERS.items():  # alone, or as a tuning names its controller: "3: oracle on pcm"
             value = re.sub(rf"^((?:\d+: )?){old}(?= on |$)", rf"\g<1>{new}", value)

@@ -5,7 +5,6 @@ piece of work, or in checkpoints of the run's own; files that belong together ap
 """
 
 import base64
-import csv
 import hashlib
 import io
 import json
@@ -252,7 +251,7 @@ def _opened(
 
 def _difference(before: dict[str, Any], now: dict[str, Any], continuable: Collection[str]) -> str:
     """The first option or file in which two records differ, in words; nothing where they do not."""
-    had, old = renamed.options(before["config"]), renamed.options(before.get("sha256", {}))
+    had, old = renamed.by_current_names(before["config"]), renamed.by_current_names(before.get("sha256", {}))
     for name in now["config"]:
         if name not in continuable and had.get(name) != now["config"][name]:
             return f"{name} is {now['config'][name]}, the run that is there has {had.get(name)}"
@@ -349,7 +348,7 @@ def _read_journal(path: Path) -> dict[str, Any]:
             key, value = _read_line(line)
         except UNREADABLE as error:
             raise ValueError(f"{path}: line {number} cannot be read ({error}); begin anew with --overwrite") from None
-        finished[json.dumps(renamed.controllers(key))] = value
+        finished[json.dumps(renamed.with_current_names(key))] = value
     return finished
 
 
@@ -405,12 +404,3 @@ class Curve:
         """Take up the rows of an interrupted run."""
         self.rows = rows
         self.began -= rows[-1]["seconds"] if rows else 0.0
-
-
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """All rows with all columns; a row that lacks one leaves it empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
