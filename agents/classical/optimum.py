@@ -89,11 +89,6 @@ class TableOptimum:
         width = np.full(len(up), driver.width_max)
         return self.task.encode(np.where(up, amplitude, -amplitude), width, choice == GIVE_UP), state
 
-    def expected_cost(self, which: np.ndarray, x: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """The optimum's expected cost (cells,) [pulses] from states `x` [range] of devices `which` to their targets."""
-        parts = zip(which, x, target, strict=True)
-        return np.array([self.plans[n].cost[self._places(self.plans[n], start, goal)] for n, start, goal in parts])
-
     @cached_property
     def plans(self) -> tuple[Plan, ...]:
         """A plan for each tabulated device."""

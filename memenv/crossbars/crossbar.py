@@ -280,52 +280,36 @@ class Crossbar:
         Returns:
             (..., n, cols) [A].
         """
-        return self._through(state, inputs, noise, transposed=False)
-
-    def transposed_product(self, state: CrossbarState, inputs: Array, noise: tuple[Array, Array]) -> Array:
-        """The adjoint of `product`: columns are driven (..., n, cols) [V], rows are sensed (..., n, rows) [A]."""
-        return self._through(state, inputs, noise, transposed=True)
-
-    def _through(self, state: CrossbarState, inputs: Array, noise: tuple[Array, Array], transposed: bool) -> Array:
-        """(..., n, lines sensed) [A] of (..., n, lines driven) [V]."""
         seen, driven = state.chip.read_moments(state.cell), self.dac.convert(inputs, noise[0])
-        currents = self._currents(seen.mean, driven, transposed)
+        currents = self._currents(seen.mean, driven)
         variance = (self.adc.noise * self.adc.full_scale) ** 2
         if not is_zero(seen.variance):
-            variance = variance + driven**2 @ (_turned(seen.variance) if transposed else seen.variance)
+            variance = variance + driven**2 @ seen.variance
         if not is_zero(variance):
             currents = currents + noise[1] * sqrt(floor_at(variance, LEAST_VARIANCE))
         return self.adc.rounded(currents)
 
-    def _currents(self, g: Array, driven: Array, transposed: bool) -> Array:
-        """Noise-free currents (..., n, lines sensed) [A] of voltages (..., n, lines driven) [V]."""
+    def _currents(self, g: Array, driven: Array) -> Array:
+        """Noise-free currents (..., n, cols) [A] of voltages (..., n, rows) [V]."""
         if self.wires is None:
-            return driven @ (_turned(g) if transposed else g)
+            return driven @ g
         g = floor_at(g, 0.0)
         if not sooner_solved(g, driven.shape[-2]):
-            matrix = effective(g, self.wires)
-            return driven @ (_turned(matrix) if transposed else matrix)
-        if transposed:
-            found = fast(g[..., None, :, :], self.wires, 0.0, driven)
-        else:
-            found = fast(g[..., None, :, :], self.wires, driven, 0.0)
+            return driven @ effective(g, self.wires)
+        found = fast(g[..., None, :, :], self.wires, driven, 0.0)
         if not bool(found.converged.all()):
             warnings.warn(
                 f"IR drop: {int((~found.converged).sum())} of {math.prod(found.converged.shape)} reads did not "
                 f"converge; the largest residual is {float(found.residual.max()):.2g}",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
-        return -found.row_current if transposed else found.col_current
+        return found.col_current
 
     def product_energy(self, state: CrossbarState, inputs: Array) -> Array:
         """(..., rows, cols) [J] in each cell while the array multiplies `inputs` (..., n, rows) [V]."""
         time = state.chip.read.duration
         return (inputs**2).sum(-2)[..., :, None] * time * self.conductance(state)
-
-
-def _turned(matrix: Array) -> Array:
-    return namespace(matrix).swapaxes(matrix, -1, -2)
 
 
 def shaped(record: Any, shape: tuple[int, ...]) -> Any:
