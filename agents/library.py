@@ -59,7 +59,7 @@ def shipped() -> tuple[str, ...]:
 
 
 def known_policies(task: WriteVerify) -> tuple[str, ...]:
-    """What is compared when nothing is named: controllers, the device's specialist and the generalist, the bound.
+    """Names to compare when none are given: controllers, the device's specialist and the generalist, the bound.
 
     Of a device whose law is not known those that do without.
     """

@@ -87,7 +87,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def policy_file(config: TrainConfig) -> Path:
-    """Where the best policy of a run is put."""
+    """The file of a run's best policy."""
     return config.out / "policy.npz"
 
 
@@ -129,7 +129,7 @@ def _completed(config: TrainConfig) -> TrainConfig:
 
 
 def _tasks(config: TrainConfig) -> list[WriteVerify]:
-    """What the policy is trained for: one task, of mixed devices; for pulse one task a device."""
+    """The tasks to train for: one task, of mixed devices; for pulse one task a device."""
     shared = ("tolerance", "rounds", "max_pulses", "confirm_reads", "history", "weight_energy", "weight_latency")
     own: dict[str, Any] = {name: getattr(config, name) for name in shared}
     if config.algo != PULSE:
@@ -179,7 +179,7 @@ class Judge:
     curve: Curve = field(default_factory=Curve)
 
     def due(self, steps: int) -> bool:
-        """Whether it is time to judge."""
+        """True when it is time to judge."""
         every = self.config.steps / self.config.evaluations
         return not self.curve.rows or steps // every > self.curve.done // every
 

@@ -1,4 +1,4 @@
-"""How to learn on an unknown chip: a trained agent against tuned rates and schedules in `memenv/FewShot-v0`.
+"""Learning on an unknown chip: a trained agent against tuned rates and schedules in `memenv/FewShot-v0`.
 
     python benchmarks/few_shot_agents.py --agent shipped
 

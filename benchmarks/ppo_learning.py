@@ -1,4 +1,4 @@
-"""How fast reinforcement learning learns to program: pulses and success against seconds and steps, over several seeds.
+"""Learning curves of reinforcement learning at programming: pulses and success against seconds and steps, over seeds.
 
     OMP_NUM_THREADS=1 python benchmarks/ppo_learning.py --algo ppo --seeds 5 --steps 8000000 --out ppo_learning
 

@@ -1,4 +1,4 @@
-"""What an outer step of the pretraining costs: on devices against ideally, and all tasks at once against one by one.
+"""Time of an outer step of the pretraining: on devices against ideally, and all tasks at once against one by one.
 
     OMP_NUM_THREADS=1 python benchmarks/pretrain_speed.py
 

@@ -76,7 +76,7 @@ class ProductFeedbackConfig:
 
 
 class Workload(NamedTuple):
-    """What an array is to multiply."""
+    """A matrix and the inputs that an array is to multiply with it."""
 
     weights: np.ndarray  # (rows, outputs)
     known: np.ndarray  # (n, rows) inputs for the second moment

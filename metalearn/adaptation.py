@@ -166,6 +166,6 @@ def on_fresh_chip(
 
 
 def last(steps: Iterator[Adapted]) -> Adapted:
-    """What the last step yields."""
+    """The yield of the last step."""
     *_, end = steps
     return end

@@ -11,7 +11,7 @@ from memenv.learning.updates import ASSUMED
 
 @dataclass(frozen=True, kw_only=True)
 class ChipOptions(Options):
-    """What `Hardware` is made of, but for the device, and what runs it."""
+    """The fields of `Hardware`, but for the device, and what runs it."""
 
     devices_per_weight: int = option(1, bounds=(1, 1000), help="plus devices of a weight, and as many minus devices")
     pulsed: str = option("both", help="which devices learn", choices=("both", "set", "reset", "plus"))
@@ -25,7 +25,6 @@ class ChipOptions(Options):
 
     def hardware(self, device: CellModel) -> Hardware:
         """Chips of a nominal device; errors as of `Hardware`."""
-        names = ("devices_per_weight", "pulsed", "max_pulses", "reads", "accumulate", "lines", "assume")
-        return Hardware(
-            device=device, know_stuck=not self.unknown_faults, **{name: getattr(self, name) for name in names}
-        )
+        alike = ("devices_per_weight", "pulsed", "max_pulses", "reads", "accumulate", "lines", "assume")
+        given = {name: getattr(self, name) for name in alike}
+        return Hardware(device=device, know_stuck=not self.unknown_faults, **given)

@@ -25,7 +25,7 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, program: Program, key: Key, rest: Any, *moving: torch.Tensor) -> tuple[Any, ...]:
-        """What it shows, and what it keeps."""
+        """The parts that it shows, and that it keeps."""
         ctx.program, ctx.key, ctx.rest = program, key, rest
         ctx.save_for_backward(*moving)
         shown, kept = _run(program, key, moving, rest)

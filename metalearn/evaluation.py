@@ -29,13 +29,13 @@ Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]  # what work yields, 
 
 
 def at_once(key: tuple[Any, ...], work: Callable[[], Any]) -> Any:
-    """What work yields, kept by nobody."""
+    """The yield of work, kept by nobody."""
     return work()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
-    """What came of episodes."""
+    """Outcomes of episodes."""
 
     by_step: np.ndarray  # (steps + 1, episodes) accuracy on the queries before the first and after each step
     later: np.ndarray  # (delays, episodes) accuracy so long after the last step

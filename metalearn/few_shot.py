@@ -142,7 +142,7 @@ def _kept(run: Run, *place: Any) -> Once:
 
 
 def _label(name: str, names: Sequence[str]) -> str:
-    """What a file is called: by its folder, as long as that tells it from the others."""
+    """The label of a file: its folder, as long as that tells it from the others."""
 
     def short(path: Path) -> str:
         return path.parent.name if path.stem == "initialisation" and path.parent.name else path.stem
@@ -168,7 +168,7 @@ def hardware(config: FewshotConfig, device: CellModel | None) -> Hardware | None
 
 
 class View(NamedTuple):
-    """What an initialisation's front makes of the characters: (classes, instances, features)."""
+    """Features of the characters by an initialisation's front: (classes, instances, features)."""
 
     train: np.ndarray  # of the first TUNING of them
     test: np.ndarray
@@ -180,7 +180,7 @@ class View(NamedTuple):
 
 
 def _numbers(config: FewshotConfig) -> dict[str, Any]:
-    """What every evaluation of the configuration has in common."""
+    """The common options of every evaluation of the configuration."""
     return {name: getattr(config, name) for name in ("ways", "shots", "queries", "delays", "seed", "engine")}
 
 

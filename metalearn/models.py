@@ -131,7 +131,7 @@ class Network(nn.Module):
                 self.log_ranges[number] = (HIDDEN_RANGE * w.abs().max()).log()
 
     def initialisation(self, card: str = "{}", head_only: bool = False) -> Initialisation:
-        """What is deployed."""
+        """The network as it is deployed."""
         rates = self.log_rates.detach().double().exp().numpy()
         return Initialisation(
             blocks=self.front.deployed(),

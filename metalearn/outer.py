@@ -21,7 +21,7 @@ METHODS = ("maml", "fomaml", "anil", "reptile")
 
 @dataclass(frozen=True, kw_only=True)
 class InnerLoop:
-    """How the outer loop lets a network learn a task."""
+    """The outer loop's way to let a network learn a task."""
 
     method: str = "maml"  # derivatives through all of it; fomaml: with constant gradients; anil: the head alone learns;
     # reptile: no derivatives, the initialisation follows where learning went
@@ -31,7 +31,7 @@ class InnerLoop:
 
     @property
     def first_order(self) -> bool:
-        """Whether derivatives regard the inner gradients as constant."""
+        """True if derivatives regard the inner gradients as constant."""
         return self.method == "fomaml"
 
 

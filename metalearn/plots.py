@@ -82,7 +82,7 @@ def episode(
 def _learn(
     init: Initialisation, hardware: Hardware | None, drawn: Any, ways: int, seed: int
 ) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
-    """What each query is taken for, (steps + 1, queries), and maps of the head before and after, with their titles."""
+    """Answers to each query, (steps + 1, queries), and maps of the head before and after, with their titles."""
     weights, targets, rates = init.weights(ways), np.eye(ways)[drawn.support_y], init.rates.tolist()
     if hardware is None:
         layers: tuple[Any, ...] = tuple(w[None] for w in weights)

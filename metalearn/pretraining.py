@@ -258,7 +258,7 @@ class Learner:
         return loss.item(), accuracy
 
     def initialisation(self, card: str) -> Initialisation:
-        """What would be deployed now."""
+        """The initialisation as it would be deployed now."""
         free = not self.config.device and self.config.train == "all"
         if free:
             self.network.fit_ranges()
@@ -382,7 +382,7 @@ class Judge:
 
 
 def _entry(tensor: torch.Tensor) -> Entry:
-    """What a file must hold in place of a tensor."""
+    """The entry of a file in place of a tensor."""
     return Entry(tuple(tensor.shape), (tensor.detach().numpy().dtype.str[1:],))
 
 

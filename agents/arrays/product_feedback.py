@@ -39,7 +39,7 @@ MARGIN = 0.05  # [range] an end of the range is avoided: not every cell gets the
 
 
 class Rows(NamedTuple):
-    """What inputs say about the rows, in the order in which these are written."""
+    """Facts about the rows that inputs tell, in the order in which these are written."""
 
     order: np.ndarray  # (rows,) int, those with the largest inputs first
     weight: np.ndarray  # (rows,) d, what a squared error in the row still does to products, in mean inputs squared
@@ -63,7 +63,7 @@ def rows_of(inputs: np.ndarray, ridge: float) -> Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Feedback:
-    """What is learned, on other chips and matrices, for a price of a pulse, by `agents.tuning.tune`.
+    """Parameters that are learned, on other chips and matrices, for a price of a pulse, by `agents.tuning.tune`.
 
     The defaults lie between what `benchmarks/product_feedback.py --trials 26` learns for threshold (0.016, 0.35, 0.093)
     and for hfo2-array-om (0.031, 0.31, 0.021).
@@ -179,7 +179,7 @@ def for_difference(wanted: np.ndarray, encoding: Encoding, seen: np.ndarray, cro
 
 
 def untouched(wanted: np.ndarray, encoding: Encoding, seen: np.ndarray) -> Aim:
-    """What was `seen` (rows, cols) [S] as targets, where weights `wanted` (rows, outputs) do not matter."""
+    """Targets as `seen` (rows, cols) [S], where weights `wanted` (rows, outputs) do not matter."""
     mapping = encoding.mapped(wanted, (seen, seen))
     return lambda reach: mapping
 

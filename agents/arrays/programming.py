@@ -119,7 +119,7 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
 
 
 def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None = None) -> Programmer:
-    """What programs weights (inputs, outputs), not tuned; `inputs` (samples, inputs) are those of `config.inputs`.
+    """A programmer of weights (inputs, outputs), not tuned; `inputs` (samples, inputs) are those of `config.inputs`.
 
     Raises:
         ValueError: an impossible setting.

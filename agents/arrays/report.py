@@ -1,4 +1,4 @@
-"""What `memenv program` says in the end: figures, a page, and maps of the cells."""
+"""The report of `memenv program`: figures, a page, and maps of the cells."""
 
 import io
 from typing import Any

@@ -38,7 +38,7 @@ class Tile(NamedTuple):
 
 
 class TileResult(NamedTuple):
-    """What became of a tile; arrays (rows, cols) of its cells unless said otherwise."""
+    """The outcome of a tile; arrays (rows, cols) of its cells unless said otherwise."""
 
     target: np.ndarray  # [S] at the end
     conductance: np.ndarray  # [S] in truth
@@ -71,7 +71,7 @@ ENTRIES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Programmer:
-    """How a matrix is programmed.
+    """The way a matrix is programmed.
 
     Raises:
         ValueError: an array that has no room for one weight, or that cannot be programmed for its product.

@@ -31,7 +31,7 @@ Aim = Callable[[tuple[np.ndarray, np.ndarray]], Mapping]  # of the least and lar
 
 
 class Written(NamedTuple):
-    """What became of an array; arrays (rows, cols)."""
+    """The outcome of an array; arrays (rows, cols)."""
 
     state: CrossbarState
     mapping: Mapping  # the targets of the end, and where weights lie
@@ -117,7 +117,7 @@ def write_array(
 
 
 class _Knowledge(NamedTuple):
-    """What the policy carries for each cell of the array."""
+    """The policy's memory of each cell of the array."""
 
     memory: Any  # its state, arrays with a leading axis (cells,); None before a policy without `begin` has been asked
     asked: np.ndarray  # (rows, cols) bool, cells about which it has been asked
@@ -136,7 +136,7 @@ class _Knowledge(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """What stays the same while an array is programmed."""
+    """Everything that stays the same while an array is programmed."""
 
     crossbar: Crossbar
     task: WriteVerify

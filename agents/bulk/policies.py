@@ -35,10 +35,10 @@ class CompiledPolicy(Protocol):
         """Numbers a cell that the network takes, and gives."""
 
     def initial_memory(self, view: View) -> Any:
-        """What it remembers of cells that it sees first: arrays (cells,)."""
+        """Memory of cells that it sees first: arrays (cells,)."""
 
     def inputs(self, view: View, memory: Any) -> tuple[Array, ...]:
-        """What the network takes."""
+        """Inputs of the network."""
 
     def forward(self, inputs: np.ndarray, hidden: np.ndarray, outputs: np.ndarray, first: bool) -> None:
         """The network: from `inputs` fills `outputs`, both (channels, cells), and renews `hidden` (hidden, cells).

@@ -34,7 +34,7 @@ CELL_BYTES = 500  # of a cell in work, besides a network's memory
 
 
 class Programmed(NamedTuple):
-    """What became of the cells, arrays (cells,)."""
+    """Outcomes of the cells, arrays (cells,)."""
 
     pulses: np.ndarray  # int32
     accepted: np.ndarray  # bool: every target of the episode
@@ -187,7 +187,7 @@ class MassWriter:
         return step
 
     def view(self, episode: Episode) -> View:
-        """What a policy is shown; symbolic values or arrays."""
+        """The view of a policy; symbolic values or arrays."""
         return self.task.view(Columns(self.task.observation_parts(episode)))  # type: ignore[arg-type]
 
     # -- what is compiled --------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ class MassWriter:
         return episode
 
     def look(self, noise: Noise, cells: int, episode: Episode, memory: Any) -> tuple[Array, ...]:
-        """What the policy's network takes."""
+        """Inputs of the policy's network."""
         return self.policy.inputs(self.view(episode), memory)
 
     def pulse(

@@ -44,14 +44,14 @@ OUTLIERS = 1e-3  # share of reads that the model explains badly: their tail tell
 
 
 class Bounds(NamedTuple):
-    """What counts of cells whose pulses have no law but a polarity; arrays (cells, particles) [range]."""
+    """All that counts of cells whose pulses have no law but a polarity; arrays (cells, particles) [range]."""
 
     x_lo: Cloud
     x_hi: Cloud
 
 
 class Belief(NamedTuple):
-    """What is known of each cell; arrays (cells, particles)."""
+    """Knowledge of each cell; arrays (cells, particles)."""
 
     particles: Any  # a `Device`, or `Bounds`
     log_weight: Cloud
@@ -61,7 +61,7 @@ class Belief(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class _ParticleController(ABC):
-    """What the Bayesian and the oracle share: all but the origin of the particles."""
+    """The common part of the Bayesian and the oracle: all but the origin of the particles."""
 
     tuning_effort: ClassVar[float] = 0.12  # a decision takes a hundred times a classical one's time
     needs_law: ClassVar[bool] = True  # of the nominal device, and of the cell
@@ -288,7 +288,7 @@ class Bayesian(_ParticleController):
 
     @cached_property
     def _positive(self) -> Any:
-        """Which parameters are positive, a record of bool."""
+        """The parameters that are positive, a record of bool."""
         return tree_map(lambda leaf: getattr(leaf, "ndim", 0) and bool(np.all(leaf > 0)), self._prior)
 
     def _first(self, belief: Belief, view: View) -> Belief:
@@ -352,7 +352,7 @@ class Oracle(_ParticleController):
 
 
 def _known(chip: CellModel, cells: int) -> Device | Bounds:
-    """What can be known of a chip, with bounds (cells,), also where all cells share them."""
+    """All that can be known of a chip, with bounds (cells,), also where all cells share them."""
     bounds = Bounds(chip.x_lo + np.zeros(cells), chip.x_hi + np.zeros(cells))
     return bounds if chip.record is None else chip.record.replace(**bounds._asdict())
 

@@ -36,7 +36,7 @@ class Plan(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """What the oracle knows of its cells."""
+    """The oracle's knowledge of its cells."""
 
     which: np.ndarray  # (cells,) row of the cell's device in the tables
 

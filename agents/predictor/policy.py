@@ -128,7 +128,7 @@ def decide(device: Device, sight: Sight, outputs: Array) -> Decision:
 
 
 class Memory(NamedTuple):
-    """What the predictor carries from step to step, arrays with a leading axis (cells,)."""
+    """The predictor's memory from step to step, arrays with a leading axis (cells,)."""
 
     hidden: np.ndarray | None  # (cells, hidden)
     previous: np.ndarray  # [range] the last read

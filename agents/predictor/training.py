@@ -18,7 +18,7 @@ from memenv.envs.write_verify.task import CLEARANCE
 
 @dataclass(frozen=True, kw_only=True)
 class PulseTrainingConfig:
-    """How a pulse predictor is trained: on streams of targets, each on a cell or on one cell after another."""
+    """The training of a pulse predictor: on streams of targets, each on a cell or on one cell after another."""
 
     hidden: int = 64  # units of the network
     memory: bool = True  # a recurrent network, which identifies the device while it programs it

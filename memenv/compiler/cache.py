@@ -42,7 +42,7 @@ def compiled(source: str, purpose: str) -> Callable[..., None]:
 
 
 class _Kept:
-    """Where numba looks for a loop before it compiles it, and puts it afterwards (as in `numba.core.caching`).
+    """The cache in which numba looks for a loop, and puts it when it is compiled (as in `numba.core.caching`).
 
     Its own cache unpickles what lies in its place, whoever put it there, and takes machine code for undamaged.
     """
@@ -51,7 +51,7 @@ class _Kept:
         self.source, self.purpose, self.began = source, purpose, 0.0
 
     def load_overload(self, signature: Any, target: Any) -> Any:
-        """What was compiled before, or None."""
+        """The loop as it was compiled before, or None."""
         from numba.core.compiler import CompileResult
 
         target.refresh()
@@ -85,7 +85,7 @@ class _Kept:
 
 
 def _head(source: str, codegen: Any) -> bytes:
-    """What a file must begin with: all that its machine code depends on."""
+    """The beginning of a file: all that its machine code depends on."""
     import llvmlite
     import numba
 
@@ -119,13 +119,13 @@ def _content(path: Path, head: bytes) -> bytes:
 
 
 def _private(path: Path) -> bool:
-    """Whether the user owns it, nobody else may use it, and it is no link."""
+    """True if the user owns it, nobody else may use it, and it is no link."""
     status = path.lstat()
     return os.name == "nt" or (status.st_uid == os.geteuid() and not status.st_mode & 0o077)  # of a link, these are set
 
 
 def _folder() -> Path | None:
-    """Where loops are kept; None, and a notice, if that cannot be written or others may use it."""
+    """The folder of loops; None, and a notice, if it cannot be written or others may use it."""
     try:
         given = os.environ.get("MEMENV_CACHE")
         base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memenv"

@@ -32,7 +32,7 @@ PART_LANES = 128  # of fabrication, for each part of a chip
 
 
 class Key(NamedTuple):
-    """What noise depends on: equal keys give equal noise."""
+    """The identity of noise: equal keys give equal noise."""
 
     seed: int  # 0 <= seed < 2^64
     step: int = 0  # 0 <= step < 2^64, say the number of the pulse
@@ -139,7 +139,7 @@ class Lanes:
 
 
 class Draws:
-    """What fabrication needs of a random generator, drawn by key; who asks again gets the same numbers."""
+    """A random generator for fabrication, drawn by key; who asks again gets the same numbers."""
 
     def __init__(self, noise: Any, part: int = 0) -> None:
         """`noise` of the cells, here or in `memenv/envs/noise.py`; `part` of a chip, 0 the whole."""
@@ -168,5 +168,5 @@ class Draws:
 
 
 def parts(rng: Any, count: int) -> list[Any]:
-    """What draws the parts of a chip: a NumPy generator one after another, `Draws` each for itself."""
+    """Generators for the parts of a chip: a NumPy generator one after another, `Draws` each for itself."""
     return [rng] * count if isinstance(rng, np.random.Generator) else rng.spawn(count)

@@ -21,7 +21,7 @@ KINDS = ("pairs", "reference")
 
 
 class Mapping(NamedTuple):
-    """Where weights go on one chip; leading axes are a batch of arrays."""
+    """Places of weights on one chip; leading axes are a batch of arrays."""
 
     targets: Array  # (..., rows, cols) [S]
     missing: Array  # (..., rows, outputs) [weight] what is wanted less the nearest that the cells reach
@@ -30,7 +30,7 @@ class Mapping(NamedTuple):
 
 
 class _Sides(NamedTuple):
-    """What the plus and the minus of a difference can be, (..., rows, pairs or 1) [S]."""
+    """Bounds of the plus and the minus of a difference, (..., rows, pairs or 1) [S]."""
 
     plus_low: Array
     plus_high: Array
@@ -49,7 +49,7 @@ class _Sides(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """How weights become conductances.
+    """The translation of weights into conductances.
 
     Raises:
         CrossbarError: a setting outside its range.
@@ -158,7 +158,7 @@ class Encoding:
         return _Sides(low[..., :-1], high[..., :-1], reference, reference)
 
     def _first(self, wanted: Array) -> Array:
-        """Where a perfect plus goes for the difference `wanted` [S]."""
+        """Conductance of a perfect plus for the difference `wanted` [S]."""
         return self.low + floor_at(wanted, 0.0) if self.kind == "pairs" else 0.5 * (self.low + self.high) + wanted
 
     def _cells(self, plus: Array, minus: Array) -> Array:

@@ -38,7 +38,7 @@ def exposure(own: Array, lines: Array, columns: bool = False) -> tuple[Array, Ar
 
 
 def elsewhere(row: Array, column: Array, total: Array, own: Array) -> tuple[Array, Array]:
-    """What the row, the column and the whole array sum to without `own`: on the row or column, and on neither."""
+    """Sums over the row, the column and the whole array without `own`: on the row or column, and on neither."""
     return difference(row + column, 2 * own), difference(total + own, row + column)
 
 

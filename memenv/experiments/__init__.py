@@ -1,4 +1,4 @@
-"""What every command shares: options from a record, the folder of a run, figures and tables."""
+"""The common part of commands: options from a record, the folder of a run, figures and tables."""
 
 from memenv.experiments.options import Options, option, parse
 from memenv.experiments.reporting import csv_text

@@ -9,7 +9,7 @@ CONTROLLERS = {"clairvoyant": "oracle"}
 
 
 def by_current_names(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record says of its options, by their names of now."""
+    """A record's options by their names of now."""
     return {OPTIONS.get(name, name): with_current_names(value) for name, value in found.items()}
 
 

@@ -35,7 +35,7 @@ UNNAMED = ("out", "resume", "overwrite")  # options that no result depends on
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(Options):
-    """What every command that writes files has in common."""
+    """The common options of commands that write files."""
 
     overwrite: bool = option(False, help="replace an earlier result that stands in the way")
 
@@ -61,7 +61,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def _place(path: Path) -> Path:
-    """What the user calls the place of a record, or of a file."""
+    """The user's name for the place of a record, or of a file."""
     return path.parent if path.name == RECORD else path
 
 
@@ -113,7 +113,7 @@ class Run:
     finished: dict[str, Any] = field(default_factory=dict)  # key -> value, as in the journal
 
     def once(self, key: Sequence[Any], work: Callable[[], Any]) -> Any:
-        """What a piece of work yielded, now or before an interruption.
+        """The yield of a piece of work, done now or before an interruption.
 
         Args:
             key: tells it from the run's other pieces; strings and numbers.
@@ -183,12 +183,12 @@ def begun(
 
 
 def journal_file(path: Path) -> Path:
-    """Where what is finished is kept of the run with this record."""
+    """The journal of finished pieces of the run with this record."""
     return path.with_name(f"{path.name}.journal")
 
 
 def described(config: Any) -> dict[str, Any]:
-    """What a result depends on: options, and the SHA-256 of files that they name."""
+    """Everything that a result depends on: options, and the SHA-256 of files that they name."""
     named = {name: value for name, value in vars(config).items() if name not in UNNAMED}
     digests = {
         name: [_digest(one) for one in value] if isinstance(value, tuple) else _digest(value)
@@ -285,7 +285,7 @@ def _remove(path: Path, files: Collection[str]) -> None:
 
 
 def _found(path: Path, files: Collection[str]) -> list[Path]:
-    """What a run has written beside its record."""
+    """Files that a run has written beside its record."""
     journal = journal_file(path)
     found = [one for pattern in files for one in sorted(path.parent.glob(pattern))]
     return [*found, journal] if journal.exists() else found
@@ -331,7 +331,7 @@ def _append(path: Path, line: bytes) -> None:
 
 
 def _read_journal(path: Path) -> dict[str, Any]:
-    """What a journal keeps; the beginning of a line that was not finished is cut off.
+    """The pieces that a journal keeps; the beginning of a line that was not finished is cut off.
 
     Raises:
         ValueError: it is damaged.
@@ -385,7 +385,7 @@ def _read_line(line: bytes) -> Any:
 
 @dataclass
 class Curve:
-    """How a training goes: the rows of eval.csv, with steps and the seconds that the run has taken in all."""
+    """The course of a training: the rows of eval.csv, with steps and the seconds that the run has taken in all."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)

@@ -30,7 +30,7 @@ Runner = Callable[[Program, Key, Any, tuple[Array, ...]], tuple[Shown, Kept]]  #
 
 
 def fits(hardware: Hardware, tasks: int, weights: int, engine: str = "auto") -> bool:
-    """Whether the chips of so many tasks, of so many weights each, are compiled.
+    """True if the chips of so many tasks, of so many weights each, are compiled.
 
     By "auto" they are where numba is installed, enough cells are worth it, and `not_compiled` names nothing; "numpy"
     and "numba" insist. The two fabricate other chips of one seed, alike in distribution.
@@ -71,14 +71,14 @@ class Weights:
     axes: tuple[int, int, int]  # tasks, rows, outputs
 
     def seen(self, reads: int) -> Matrix:
-        """What `matrix` says of layers, but for the energy."""
+        """The matrix of a layer, as `matrix` has it, but for the energy."""
         layer, (_, mean, variance) = self.layer, self.shown
         spread = variance.reshape(self.axes) if np.ndim(variance) else variance
         noise = None if is_zero(spread) else layer.scale**2 / reads * spread
         return Matrix(layer.scale * mean.reshape(self.axes), noise, 0.0)
 
     def read(self, reads: int) -> Matrix:
-        """What `matrix` says of layers; of energies in NumPy alone."""
+        """The matrix of a layer, as `matrix` has it; energies in NumPy alone."""
         layer, x, seen = self.layer, self.shown.x, self.seen(reads)
         if namespace(x) is not np:
             return seen

@@ -21,7 +21,7 @@ PULSE, FRESH, WRITE, ROUNDING = (0, 1, 2), (3, 4), (5, 6), 7  # channels of nois
 
 
 class Shown(NamedTuple):
-    """What derivatives are known of."""
+    """The part with known derivatives."""
 
     x: Array  # (weights, devices) [range]
     mean: Array  # (weights,) [S]
@@ -29,14 +29,14 @@ class Shown(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """What pulses took, sums over the devices of a weight, arrays (weights,)."""
+    """Costs of pulses, sums over the devices of a weight, arrays (weights,)."""
 
     costs: Costs
     limited: Array  # devices of which more pulses were wanted than are given
 
 
 class Kept(NamedTuple):
-    """What else there is after a program."""
+    """Everything else that there is after a program."""
 
     state: State  # but for x
     spent: Spent | None = None

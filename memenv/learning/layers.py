@@ -58,7 +58,7 @@ class Layer:
 
 
 class Matrix(NamedTuple):
-    """What a layer shows when it is read: the mean and the variance of each weight."""
+    """A read of a layer: the mean and the variance of each weight."""
 
     weights: Array  # (..., rows, outputs)
     variance: Array | None = None  # (..., rows, outputs) or a number alike for all, None without read noise
@@ -230,7 +230,7 @@ def _apparent(layer: Layer, g: Array) -> Array:
 
 
 def matrix(layer: Layer, reads: int = 1) -> Matrix:
-    """What the layer shows in the mean of `reads` reads."""
+    """The mean of `reads` reads of the layer."""
     seen = moments(layer)
     return Matrix(
         weights=layer.scale * seen.mean,
@@ -287,7 +287,7 @@ def _known(device: LearningModel, kinds: np.ndarray | None) -> tuple[Array, ...]
 
 
 def _both_steps(device: LearningModel) -> tuple[float, float]:
-    """What SET and RESET change at mid-range [S]."""
+    """Changes by SET and RESET at mid-range [S]."""
     up, down = device.mean_step(np.full(2, 0.5 * sum(_mean_range(device))), np.array([True, False]))
     return float(up), float(down)
 

@@ -50,7 +50,7 @@ def unrounded(dose: Array, uniform: Array) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptation:
-    """How the chip learns from one set of examples; what is an Array may be a tensor that meta-learning tunes.
+    """Learning of a chip from one set of examples; an Array may be a tensor that meta-learning tunes.
 
     Weights change by pulses to `devices`: "both" raises plus devices and lowers minus devices, or the reverse; "set"
     gives SET pulses only, to plus devices for more and to minus devices for less weight (where RESET is abrupt, as in
@@ -99,7 +99,7 @@ class Adaptation:
 
 
 class LayerNoise(NamedTuple):
-    """What chance does to one layer in one step; normals are standard, uniforms in [0, 1)."""
+    """Noise of one layer in one step; normals are standard, uniforms in [0, 1)."""
 
     forward: Array | None  # (..., n, outputs) normal
     backward: Array | None  # (..., n, rows) normal
@@ -110,7 +110,7 @@ class LayerNoise(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """What a step of one layer cost, (...,) each; all zero for a layer that does not learn."""
+    """Costs of a step of one layer, (...,) each; all zero for a layer that does not learn."""
 
     pulses: Array  # [pulses] given to all devices
     energy: Array  # [J] of the pulses
@@ -227,7 +227,7 @@ def _carriers(layer: Layer, each: Array, config: Adaptation) -> Array | None:
 
 
 def _step(layer: Layer, up: Array, sense: Sequence[Array] | None, config: Adaptation) -> Array:
-    """What one pulse is taken to change [S], (..., rows, outputs, devices)."""
+    """Assumed change by one pulse [S], (..., rows, outputs, devices)."""
     usual = choose(up, *layer.step, layer.state.x)
     if sense is None:
         return usual
