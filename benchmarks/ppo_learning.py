@@ -1,4 +1,4 @@
-"""How fast reinforcement learning learns to program: pulses and success against seconds and steps, over several seeds.
+"""Learning curves of reinforcement learning at programming: pulses and success against seconds and steps, over seeds.
 
     OMP_NUM_THREADS=1 python benchmarks/ppo_learning.py --algo ppo --seeds 5 --steps 8000000 --out ppo_learning
 
@@ -27,7 +27,7 @@ from agents.training import EVALUATION_SEED, TrainConfig, checkpoint_file, train
 from agents.tuning import tune
 from memenv import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import csv_text
+from memenv.experiments.reporting import csv_text
 from memenv.files import write_whole
 
 LINES = ("ispp", "history")  # controllers drawn for comparison

@@ -39,7 +39,7 @@ def sqrt(value: Array) -> Array:
 
 
 def is_zero(value: Array) -> bool:
-    """Whether a term can be left out: a plain zero, as of a device without it."""
+    """True of a part that can be left out: a plain zero, as of a device without it."""
     return isinstance(value, float | int) and value == 0
 
 

@@ -19,7 +19,7 @@ MICRO = 1e6  # [uS/S]
 
 
 def episode(
-    start: Initialisation,
+    init: Initialisation,
     hardware: Hardware | None,
     characters: Characters,
     inputs: np.ndarray,
@@ -33,7 +33,7 @@ def episode(
     """Support, queries with what they were taken for, accuracy after each step, and the head's weights on the cells.
 
     Args:
-        start: where learning starts.
+        init: where learning starts.
         hardware: the chip; None: numbers.
         characters: of which the images are shown.
         inputs: (classes, instances, features) that the front made of them.
@@ -49,7 +49,7 @@ def episode(
     drawn = draw(inputs, np.random.default_rng(seed), 1, **numbers)
     flat = characters.images.reshape(*characters.images.shape[:2], -1)
     images = draw(flat, np.random.default_rng(seed), 1, **numbers)  # the same choice, as pixels
-    answers, heads = _learn(start, hardware, drawn, ways, seed)
+    answers, heads = _learn(init, hardware, drawn, ways, seed)
     right = answers == drawn.query_y[0]
 
     figure = Figure(figsize=(13, max(0.85 * ways, 3.0) + 1.0), dpi=110, layout="constrained")
@@ -80,10 +80,10 @@ def episode(
 
 
 def _learn(
-    start: Initialisation, hardware: Hardware | None, drawn: Any, ways: int, seed: int
+    init: Initialisation, hardware: Hardware | None, drawn: Any, ways: int, seed: int
 ) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
-    """What each query is taken for, (steps + 1, queries), and maps of the head before and after, with their titles."""
-    weights, targets, rates = start.weights(ways), np.eye(ways)[drawn.support_y], start.rates.tolist()
+    """Answers to each query, (steps + 1, queries), and maps of the head before and after, with their titles."""
+    weights, targets, rates = init.weights(ways), np.eye(ways)[drawn.support_y], init.rates.tolist()
     if hardware is None:
         layers: tuple[Any, ...] = tuple(w[None] for w in weights)
         steps = [layers, *(step.layers for step in ideal(layers, drawn.support_x, targets, rates))]
@@ -91,8 +91,8 @@ def _learn(
         return np.array(answers), [("weights before", steps[0][-1][0]), ("weights after", steps[-1][-1][0])]
     rng = np.random.default_rng(seed)
     draws = Draws(rng.standard_normal, rng.random)
-    sizes = (start.features, *(w.shape[1] for w in weights))
-    layers = write(hardware, fresh_chip(hardware, rng, sizes, 1), weights, start.ranges.tolist(), draws)
+    sizes = (init.features, *(w.shape[1] for w in weights))
+    layers = write(hardware, fresh_chip(hardware, rng, sizes, 1), weights, init.ranges.tolist(), draws)
     chips = [layers, *(step.layers for step in on_chip(hardware, layers, drawn.support_x, targets, rates, draws))]
     answers = [chip_outputs(hardware, one, drawn.query_x, draws)[0].argmax(-1) for one in chips]
     before, after = (MICRO * _conductances(one[-1]) for one in (chips[0], chips[-1]))

@@ -1,4 +1,4 @@
-"""The Bayesian controller, the clairvoyant bound, and the cost that both expect after a pulse."""
+"""The Bayesian controller, the oracle bound, and the cost that both expect after a pulse."""
 
 import dataclasses
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.classical.bayes import Bayesian, Clairvoyant
+from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.cost_to_go import CostToGo
 from agents.classical.write_verify import ISPP, HistoryInverse
 from agents.evaluation import evaluate
@@ -42,7 +42,7 @@ def test_the_cost_grows_with_distance_and_with_what_is_unknown() -> None:
 def test_the_cost_of_a_known_device_is_what_it_takes_on_it() -> None:
     linear = dataclasses.replace(load_device("ideal").set, cycle_noise=0.2)
     task = WriteVerify(give_up=True, device=load_device("ideal").replace(set=linear, reset=linear))
-    policy, noise = Clairvoyant(task=task), np.random.default_rng(0)
+    policy, noise = Oracle(task=task), np.random.default_rng(0)
     distance = np.abs(noise.random(4000) - noise.uniform(0.1, 0.9, 4000)) / 0.02
     expected = policy._value(distance[distance > 2], np.full((distance > 2).sum(), 0.2)).mean()
     assert mean_pulses(policy, 1000) == pytest.approx(expected, rel=0.06)
@@ -86,7 +86,7 @@ def test_what_no_particle_explains_does_not_end_in_nan() -> None:
 
 def test_with_nothing_to_learn_the_bayesian_is_the_clairvoyant() -> None:
     task = WriteVerify(give_up=True, device="alox-hfo2")
-    seen = [evaluate(controller(task=task), task, 100, 1).pulses for controller in (Bayesian, Clairvoyant)]
+    seen = [evaluate(controller(task=task), task, 100, 1).pulses for controller in (Bayesian, Oracle)]
     np.testing.assert_array_equal(*seen)
 
 
@@ -103,7 +103,7 @@ def test_the_clairvoyant_gives_up_at_once_and_only_what_cannot_be_reached() -> N
     device = load_device("threshold").replace(mismatch=Mismatch(collapsed=1.0))
     task = WriteVerify(give_up=True, device=device)
     chip = task.fabricate(np.random.default_rng(0), 200)
-    outcomes = evaluate(Clairvoyant(task=task), task, 200, 0, chip=chip)
+    outcomes = evaluate(Oracle(task=task), task, 200, 0, chip=chip)
     tried = outcomes.pulses > 0
     assert 0.1 < tried.mean() < 0.4
     assert outcomes.accepted[tried].mean() > 0.98
@@ -120,18 +120,18 @@ def test_the_bayesian_knows_when_to_stop() -> None:
 
 def test_the_clairvoyant_refuses_to_guess_the_chip() -> None:
     with pytest.raises(ValueError, match="needs the chip"):
-        Clairvoyant(task=THRESHOLD).predict(np.zeros((1, 7), np.float32))
+        Oracle(task=THRESHOLD).predict(np.zeros((1, 7), np.float32))
 
 
 # -- what it amounts to ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("controller", [Bayesian, Clairvoyant])
+@pytest.mark.parametrize("controller", [Bayesian, Oracle])
 def test_an_ideal_device_takes_one_pulse(controller: type[Any]) -> None:
     assert mean_pulses(controller(task=WriteVerify(give_up=True, device="ideal")), 50) == 1.0
 
 
 def test_the_more_a_controller_knows_the_fewer_pulses_it_needs() -> None:
-    ladder = [mean_pulses(c(task=THRESHOLD), 600) for c in (ISPP, HistoryInverse, Bayesian, Clairvoyant)]
+    ladder = [mean_pulses(c(task=THRESHOLD), 600) for c in (ISPP, HistoryInverse, Bayesian, Oracle)]
     assert ladder == sorted(ladder, reverse=True)
     assert ladder[0] > 2 * ladder[1]

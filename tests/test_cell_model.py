@@ -12,7 +12,7 @@ import pytest
 
 from agents.arrays.noise import ArrayNoise
 from agents.arrays.writing import at, fresh_array, write_array
-from agents.classical.bayes import Bayesian, Clairvoyant
+from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.write_verify import ISPP, ConstantPulse, HistoryInverse, NominalInverse
 from agents.comparison import CompareConfig, compare
 from agents.evaluation import evaluate
@@ -139,7 +139,7 @@ def test_a_class_from_whose_arrays_no_rows_can_be_taken_is_refused():
         load_device(plain())
 
 
-@pytest.mark.parametrize("controller", [NominalInverse, HistoryInverse, Bayesian, Clairvoyant])
+@pytest.mark.parametrize("controller", [NominalInverse, HistoryInverse, Bayesian, Oracle])
 def test_controllers_that_need_the_law_of_a_record_say_so(controller):
     with pytest.raises(DeviceError, match=f"device is drifting: {controller.__name__} needs a parametric device"):
         controller(task=WriteVerify(device=MINE))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.classical.bayes import Bayesian, Clairvoyant
+from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.write_verify import (
     ISPP,
     ConstantPulse,
@@ -137,7 +137,7 @@ def test_infinite_patience_never_gives_up() -> None:
     assert (run(NominalInverse(task=task, patience=float("inf")), cells=20).pulses == 20).all()
 
 
-@pytest.mark.parametrize("controller", [*ALL, Bayesian, Clairvoyant])
+@pytest.mark.parametrize("controller", [*ALL, Bayesian, Oracle])
 @pytest.mark.parametrize("action", ["continuous", "discrete"])
 def test_a_batch_equals_batches_of_one(
     controller: type[Any], action: str, everything: Device, rng: np.random.Generator
@@ -157,13 +157,13 @@ def test_a_batch_equals_batches_of_one(
         amplitude, width, _ = task.decode(actions)
 
 
-@pytest.mark.parametrize("controller", [*ALL, Bayesian, Clairvoyant])
+@pytest.mark.parametrize("controller", [*ALL, Bayesian, Oracle])
 def test_every_controller_copes_with_every_term_of_the_model(controller: type[Any], everything: Device) -> None:
     task = WriteVerify(give_up=True, device=everything, tolerance=0.1, rounds=2)
     assert run(controller(task=task), cells=40).accepted.mean() > 0.2
 
 
-@pytest.mark.parametrize("controller", [*ALL, Bayesian, Clairvoyant])
+@pytest.mark.parametrize("controller", [*ALL, Bayesian, Oracle])
 def test_where_polarity_is_all_the_sign_of_the_error_decides(controller: type[Any], tmp_path: Path) -> None:
     grid, cdf = np.linspace([1e-6, 1e-6], [9e-5, 1e-4], 5, axis=1), np.linspace(0.0, 1.0, 11)
     step = np.broadcast_to(1e-6 + 1e-6 * cdf[None, :, None], (2, 11, 5))

@@ -31,7 +31,7 @@ VARIANTS = {
     "devices": {},
     "one device": {"device": "alox-hfo2", "weight_energy": 1e9},
     "mismatch": {"device": "hfo2-array-om", "shots": 2},
-    "ignorant": {"device": "hfo2-array-om", "know_stuck": False, "devices_per_weight": 2},
+    "unknown_faults": {"device": "hfo2-array-om", "know_stuck": False, "devices_per_weight": 2},
     "relaxing": {"device": "pcm", "pulsed": "set", "reads": 1},
     "mlp": {"network": "mlp", "device": QUIET},
 }

@@ -291,7 +291,7 @@ def test_what_is_returned_belongs_to_the_caller():
         ({"scheme": "V/2"}, "scheme='V/2'"),
         ({"writing": "rows"}, "writing='rows'"),
         ({"crossbar": Crossbar(rows=2, cols=2, wires=Wires())}, "wires=Wires"),
-        ({"crossbar": Crossbar(rows=2, cols=2, common=0.5)}, "common=0.5"),
+        ({"crossbar": Crossbar(rows=2, cols=2, correlation=0.5)}, "correlation=0.5"),
     ],
     ids=["product", "lines", "half-select", "rows", "wires", "correlated"],
 )

@@ -12,7 +12,6 @@ import pytest
 from scipy.stats import gamma
 
 from agents import comparison, tuning
-from agents.arrays.report import mean_interval
 from agents.classical.write_verify import ISPP, HistoryInverse, parameter
 from agents.comparison import CompareConfig, compare, metrics, summary
 from agents.evaluation import EVALUATION, TRAINING, TUNING, Outcomes, evaluate, seeded
@@ -20,6 +19,8 @@ from agents.library import known_policies, load_policy
 from agents.tuning import Tuned, cost, tune
 from memenv import WriteVerify
 from memenv.devices.device import Device
+from memenv.experiments import reporting
+from memenv.experiments.reporting import mean_and_half_width
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CELLS = 64  # of every purpose: equal streams would then give equal cells
@@ -421,7 +422,7 @@ def check_coverage(inside: list[list[bool]]) -> None:
 
 
 def test_intervals_of_a_comparison_cover_the_truth_in_95_of_100_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "RESAMPLES", 400)
+    monkeypatch.setattr(reporting, "RESAMPLES", 400)
     rng = np.random.default_rng(1)
     inside = []
     for number in range(150):
@@ -431,24 +432,38 @@ def test_intervals_of_a_comparison_cover_the_truth_in_95_of_100_experiments(monk
     check_coverage(inside)
 
 
-def test_intervals_of_a_programmed_matrix_cover_the_truth_in_95_of_100_experiments() -> None:
+def test_intervals_of_means_cover_the_truth_in_95_of_100_experiments() -> None:
     rng = np.random.default_rng(2)
-    found = [mean_interval(rng.gamma(4.0, 1.25, 150)) for _ in range(1000)]
-    check_coverage([[low <= 5.0 <= high] for _, low, high in found])
+    found = [mean_and_half_width(rng.gamma(4.0, 1.25, 150)) for _ in range(1000)]
+    check_coverage([[abs(mean - 5.0) <= half] for mean, half in found])
 
 
 def test_intervals_of_benchmarks_cover_the_truth_in_95_of_100_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import intervals
-
-    monkeypatch.setattr(intervals, "RESAMPLES", 400)
+    monkeypatch.setattr(reporting, "RESAMPLES", 400)
     rng = np.random.default_rng(3)
     inside = []
     for number in range(400):
         total, count = rng.gamma(4.0, 1.25, 150), rng.integers(1, 4, 150)
-        found = intervals.mean_interval(total, number), intervals.ratio_interval(total, count, number)
+        found = reporting.mean_interval(total, number), reporting.ratio_interval(total, count, number)
         inside.append([low <= truth <= high for (_, low, high), truth in zip(found, (5.0, 2.5), strict=True)])
     check_coverage(inside)
+
+
+def test_paired_intervals_cover_a_difference_that_intervals_of_both_sides_would_hide(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporting, "RESAMPLES", 400)
+    rng = np.random.default_rng(6)
+    inside, seen, apart = [], [], []
+    for number in range(400):
+        cell = rng.gamma(4.0, 1.25, 150)  # what both controllers meet
+        mine, rival = cell + rng.normal(0.0, 0.5, 150), cell + rng.normal(0.2, 0.5, 150)
+        _, low, high = reporting.paired_interval(mine, rival, number)
+        inside.append([low <= -0.2 <= high])
+        seen.append(high < 0.0)
+        apart.append(reporting.mean_interval(mine, number)[2] < reporting.mean_interval(rival, number + 1000)[1])
+    check_coverage(inside)
+    assert np.mean(seen) > 0.85 and np.mean(apart) < 0.05
 
 
 def test_an_interval_over_seeds_is_one_over_seeds(monkeypatch: pytest.MonkeyPatch) -> None:

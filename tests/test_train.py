@@ -329,8 +329,8 @@ def test_to_load_a_policy_leaves_the_random_numbers_alone(ppo):
         (["--evaluations", "0"], "evaluations is 0"),
         (["--threads", "0"], "threads is 0, allowed is a whole number from 1 to"),
         (["--threads", "99999"], "threads is 99999, allowed is a whole number from 1 to"),
-        (["--algo", "pulse", "--kinship", "0.9"], "--rounds of at least 2"),
-        (["--kinship", "0.9", "--rounds", "2"], "needs --algo pulse"),
+        (["--algo", "pulse", "--correlation", "0.9"], "--rounds of at least 2"),
+        (["--correlation", "0.9", "--rounds", "2"], "needs --algo pulse"),
         (["--algo", "ars"], "invalid choice: 'ars'"),
     ],
 )

@@ -18,7 +18,7 @@ from memenv.envs.write_verify.task import WriteVerify
 
 
 class Known(NamedTuple):
-    """What is known of the cells of all arrays, in C order."""
+    """Knowledge of the cells of all arrays, in C order."""
 
     memory: Any  # of the policy for single cells, arrays with a leading axis (cells,)
     reading: np.ndarray  # (cells,) [range] the last read

@@ -158,7 +158,7 @@ def _gather(tree: Any, leaves: list[Any]) -> None:
 
 
 def _form(array: np.ndarray) -> tuple[Any, ...]:
-    """What the array is to the loop: one number for all cells or one for each (or each crossbar), its kind and axes.
+    """The form of an array to the loop: one number for all cells or for each (or each crossbar), its kind and axes.
 
     Of two axes the second counts the devices of a weight.
     """
