@@ -322,18 +322,19 @@ def test_the_reward_is_the_sum_of_the_named_terms_in_info(variant):
             _, reward, terminated, _, info = shell.step(shell.action_space.sample())
             terms = {name.removeprefix("reward/"): value for name, value in info.items() if name.startswith("reward/")}
             assert terms.keys() == names
-            np.testing.assert_allclose(reward, sum(terms.values()), rtol=1e-12)
+            np.testing.assert_allclose(reward, sum(terms.values()), rtol=1e-6, atol=1e-7)
             if shell is env and terminated:
                 shell.reset()
 
 
-def test_info_of_the_single_env_holds_plain_numbers():
+def test_info_of_the_single_env_holds_numpys_scalars():
     env = WriteVerifyEnv(action="discrete")
     env.reset(seed=0)
     _, reward, terminated, truncated, info = env.step(0)
-    assert [type(value) for value in (reward, terminated, truncated, info["is_success"])] == [float, bool, bool, bool]
-    for name in ("true_conductance", "true_error", "pulses", "energy", "latency", "false_acceptances"):
-        assert type(info[name]) is float
+    assert [type(value) for value in (reward, terminated, truncated)] == [float, bool, bool]
+    assert type(info.pop("is_success")) is np.bool_
+    for name in info.keys() - {"action_mask"}:
+        assert type(info[name]) is np.float32
     assert info["action_mask"].shape == (49,) and info["action_mask"].dtype == bool
 
 

@@ -128,8 +128,8 @@ class CrossbarProgramEnv(TaskEnv):
         v0: first version.
     """
 
-    def __init__(self, render_mode: str | None = None, **task: Any) -> None:
-        super().__init__(CrossbarProgram(**task), render_mode, maps_image, maps_text)
+    def __init__(self, render_mode: str | None = None, engine: str | Engine = "auto", **task: Any) -> None:
+        super().__init__(CrossbarProgram(**task), render_mode, maps_image, maps_text, engine)
 
 
 class CrossbarProgramVectorEnv(TaskVectorEnv):
@@ -144,7 +144,7 @@ class CrossbarProgramVectorEnv(TaskVectorEnv):
         num_envs: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
-        engine: str | Engine = "numpy",
+        engine: str | Engine = "auto",
         **task: Any,
     ) -> None:
         super().__init__(CrossbarProgram(**task), num_envs, autoreset_mode, max_episode_steps, engine)

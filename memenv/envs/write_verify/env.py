@@ -114,8 +114,8 @@ class WriteVerifyEnv(TaskEnv):
         v0: first version.
     """
 
-    def __init__(self, render_mode: str | None = None, **task: Any) -> None:
-        super().__init__(WriteVerify(**task), render_mode, trace_image, trace_text)
+    def __init__(self, render_mode: str | None = None, engine: str | Engine = "auto", **task: Any) -> None:
+        super().__init__(WriteVerify(**task), render_mode, trace_image, trace_text, engine)
 
 
 class WriteVerifyVectorEnv(TaskVectorEnv):
@@ -130,7 +130,7 @@ class WriteVerifyVectorEnv(TaskVectorEnv):
         num_envs: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
-        engine: str | Engine = "numpy",
+        engine: str | Engine = "auto",
         **task: Any,
     ) -> None:
         super().__init__(WriteVerify(**task), num_envs, autoreset_mode, max_episode_steps, engine)

@@ -57,7 +57,7 @@ class CellObservation:
 
     def observed(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """Observations (cells, features) of one step."""
-        return np.stack(parts).T
+        return np.asarray(parts).T
 
     def show(
         self, reading: Float, target: Float, tolerance: Any, pulse: tuple[Float, Float], spent: Float, driver: Driver
