@@ -303,12 +303,6 @@ def test_what_is_not_compiled_is_refused_by_name_and_left_to_numpy_by_auto(task,
     assert isinstance(TaskVectorEnv(whole, many, engine="auto")._runner, NumpyRunner)
 
 
-def test_auto_compiles_where_there_are_cells_enough():
-    task = CrossbarProgram(rows=8, cols=8)
-    runners = [TaskVectorEnv(task, arrays, engine="auto")._runner for arrays in (4, 64)]
-    assert [type(runner) for runner in runners] == [NumpyRunner, CompiledRunner]
-
-
 def test_invalid_actions_are_refused_and_nothing_happens():
     env, twin = vector(2), vector(2)
     same(env.reset(seed=0), twin.reset(seed=0))

@@ -133,8 +133,9 @@ class CompiledRunner:
 
     def look(self) -> Look:
         """What is to be seen now."""
-        observation_parts, reward, terminated, info = self.bound.seen()
+        observation_parts, terms, reward, terminated, info = self.bound.seen()
         info |= self.task.info_of_observation(observation_parts)
+        info |= terms
         return Look(self.task.observations.observed(observation_parts), reward, terminated, info)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -207,18 +208,22 @@ class SeenCopies:
                 self.parts.append(block[-len(mine) :].view(pages.arrays[mine[0]].dtype))
                 order += mine
         self.in_order = operator.itemgetter(*np.argsort(order).tolist())
-        self.observed, self.terms = len(seen.observation_parts), len(seen.terms)
         self.maps = [*seen.observation_parts] if isinstance(seen.observation_parts, dict) else []
-        self.names = [*seen.info_parts, *named(seen.terms)]
+        self.terms, self.info = [*named(seen.terms)], [*seen.info_parts]
+        self.first = len(seen.observation_parts)  # of the terms
+        self.last = self.first + len(self.terms)
 
-    def __call__(self) -> tuple[Any, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-        """Parts of the observation, in one array if they are cells', reward, terminated, and info but what follows."""
+    def __call__(self) -> Seen:
+        """What is seen now, parts of a cell's observation in one array, terms by their names in info."""
         parts = [part.copy() for part in self.parts]
         leaves = self.in_order([*itertools.chain(*parts)])
-        last = self.observed + self.terms
-        info = dict(zip(self.names, leaves[last + 2 :] + leaves[self.observed : last], strict=True))
-        observed = dict(zip(self.maps, leaves, strict=False)) if self.maps else parts[0][: self.observed]
-        return observed, leaves[last], leaves[last + 1], info
+        return Seen(
+            dict(zip(self.maps, leaves, strict=False)) if self.maps else parts[0][: self.first],
+            dict(zip(self.terms, leaves[self.first : self.last], strict=True)),
+            leaves[self.last],
+            leaves[self.last + 1],
+            dict(zip(self.info, leaves[self.last + 2 :], strict=True)),
+        )
 
 
 def not_compiled(task: Any) -> str:
