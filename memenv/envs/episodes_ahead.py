@@ -11,6 +11,7 @@ from memenv.compiler.runtime import arrays_of
 from memenv.envs.noise import Episodes
 
 WORDS = {1: np.dtype(bool), 4: np.dtype(np.uint32)}  # what blocks hold, by bytes
+LINE = 64  # bytes of a cache's line: neighbours a power of two apart would push each other out
 AHEAD = 8192  # cells of all environments' episodes to come
 MOST_EPISODES = 64  # to come, of one environment
 
@@ -24,9 +25,7 @@ class Pages:
         arrays = arrays_of(record)
         kinds = [(array.dtype.itemsize, array.shape[1:]) for array in arrays]
         self.members = [[n for n, kind in enumerate(kinds) if kind == one] for one in dict.fromkeys(kinds)]
-        self.blocks: Blocks = [
-            np.stack([arrays[n].view(WORDS[arrays[n].dtype.itemsize]) for n in some]) for some in self.members
-        ]
+        self.blocks: Blocks = [_block([arrays[n] for n in some]) for some in self.members]
         places = [place for some, block in zip(self.members, self.blocks, strict=True) for place in zip(some, block)]
         self.arrays = [row.view(arrays[n].dtype) for n, row in sorted(places, key=operator.itemgetter(0))]
 
@@ -39,6 +38,16 @@ class Pages:
         """Writes blocks (n, parts, ...) in place of the n environments with the indices `rows`."""
         for block, new in zip(self.blocks, blocks, strict=True):
             block.swapaxes(0, 1)[rows] = new
+
+
+def _block(arrays: list[np.ndarray]) -> np.ndarray:
+    """Copies of arrays of one shape, (parts, envs, ...): as far apart that processors find room for all in a cache."""
+    first = arrays[0]
+    room = np.empty((len(arrays), first.size + LINE // first.itemsize), WORDS[first.itemsize])
+    block = room[:, : first.size].reshape(len(arrays), *first.shape)
+    for row, array in zip(block, arrays, strict=True):
+        row[:] = array.view(row.dtype)
+    return block
 
 
 class EpisodesAhead:
