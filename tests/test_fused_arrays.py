@@ -306,9 +306,8 @@ def test_what_is_not_compiled_is_refused_by_name_and_left_to_numpy_by_auto(task,
 def test_invalid_actions_are_refused_and_nothing_happens():
     env, twin = vector(2), vector(2)
     same(env.reset(seed=0), twin.reset(seed=0))
-    for value in (1.1, np.nan):
-        with pytest.raises(TaskError, match="action has a component"):
-            env.step(np.full(env.action_space.shape, value))
+    with pytest.raises(TaskError, match="action has a component nan"):
+        env.step(np.full(env.action_space.shape, np.nan))
     moves = np.ones(env.action_space.shape, np.float32)
     same(env.step(moves), twin.step(moves))
 

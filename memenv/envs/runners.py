@@ -64,7 +64,8 @@ class NumpyRunner:
 
     def step(self, action: np.ndarray) -> None:
         """One step of all cells."""
-        self.episode = self.task.transition(self.episode, action, self.noise.step())
+        self.episode = self.task.transition(self.episode, action, self.noise.step())  # may refuse the action
+        self.noise.go_on()
 
     def look(self) -> Look:
         """What is to be seen now."""

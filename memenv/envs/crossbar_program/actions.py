@@ -46,12 +46,12 @@ class CellActions:
         """What actions (arrays, rows, cols, 1 or 2) ask of the `available` cells of a chip.
 
         Raises:
-            TaskError: a component that is NaN or outside -1 to 1.
+            TaskError: no numbers, or NaN among them.
         """
         return self.planned(self.decoded([*self.components(action).astype(np.float64)]), array, chip, available)
 
     def components(self, action: np.ndarray) -> np.ndarray:
-        """(1 or 2, arrays, rows, cols) the components of actions (arrays, rows, cols, 1 or 2); refuses invalid ones."""
+        """(1 or 2, arrays, rows, cols) the components of actions (arrays, rows, cols, 1 or 2), clipped; refuses NaN."""
         action = np.asarray(action)
         return self._pulses.components(action.reshape(-1, self.channels)).reshape(self.channels, *action.shape[:-1])
 

@@ -39,8 +39,8 @@ class CrossbarProgramEnv(TaskEnv):
         MaskablePPO stand in info["action_mask"] and are returned by `action_masks()`: lines, and places on them,
         without an open cell are masked.
 
-        A cell that got `max_pulses` pulses gets no more. `task.actions.encode` makes actions of volts and seconds. An
-        action outside the space or not finite raises `TaskError`.
+        A cell that got `max_pulses` pulses gets no more. `task.actions.encode` makes actions of volts and seconds. Numbers
+        beyond -1 to 1 are clipped; NaN, and a place outside a menu, raise `TaskError`.
 
     Observation space:
         Dict. Maps are flat, (rows * cols,) in C order, as stable-baselines3 wants vectors; `task.view` turns

@@ -38,7 +38,7 @@ class WriteVerifyEnv(TaskEnv):
 
         A measured table of pulses (.npz) knows only the polarity: of a continuous action the sign counts, and the menu
         is SET (0), RESET (1), give up (2). `task.encode` and `task.decode` convert between actions and volts and
-        seconds. A step with an action that is outside the space or not finite raises `TaskError`.
+        seconds. Numbers beyond -1 to 1 are clipped; NaN, and a place outside the menu, raise `TaskError`.
 
     Observation space:
         Box(float32) of 6 numbers (7 with rounds > 1) for each of the last `history` steps, the newest last; at the
