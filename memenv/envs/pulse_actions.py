@@ -82,7 +82,7 @@ class PulseActions:
 
     def masks(self, error: Float, signal: Float) -> np.ndarray:
         """(cells, menu) bool, by read error and last signal: no pulse away from the target, no giving up before one."""
-        masks: np.ndarray = np.take(self._masks, (error < 0) + 2 * (signal != 0), axis=0)
+        masks: np.ndarray = self._masks.take((error < 0) + 2 * (signal != 0), axis=0)
         return masks
 
     @cached_property
