@@ -175,7 +175,7 @@ def test_a_masked_reset_may_be_seeded_and_leaves_the_others_alone():
     untouched = TaskVectorEnv(TASKS["cell"], 4, "Disabled")
     untouched.reset(seed=0)
     same(*(each.step(actions)[0] for each in (env, twin)))
-    same(untouched.step(actions)[0][~mask], twin._runner.observation()[~mask])
+    same(untouched.step(actions)[0][~mask], twin._runner.look().observation[~mask])
 
 
 @pytest.mark.parametrize(

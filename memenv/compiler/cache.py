@@ -12,7 +12,6 @@ import logging
 import os
 import pickle
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -48,7 +47,7 @@ class _Kept:
     """
 
     def __init__(self, source: str, purpose: str) -> None:
-        self.source, self.purpose, self.began = source, purpose, 0.0
+        self.source, self.purpose = source, purpose
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """The loop as it was compiled before, or None."""
@@ -64,24 +63,22 @@ class _Kept:
                 pass
             except Exception as error:  # of a pickle, anything
                 LOG.warning("memenv: %s is made anew: %s", path, " ".join(str(error).split()))
-        LOG.warning("memenv: compiling a loop to %s ...", self.purpose)
-        self.began = time.perf_counter()
+        kept = f", once: it is kept in {folder}" if folder else ""
+        LOG.warning("memenv: compiling a loop to %s takes seconds%s", self.purpose, kept)
         return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
         """Keep what was compiled, if there is a place for it."""
         from numba.core.serialize import dumps
 
-        took, kept, folder = time.perf_counter() - self.began, "", _folder()
+        folder = _folder()
         if folder:
             head = _head(self.source, result.codegen)
             content = head + dumps(result._reduce())
             try:
                 write_whole(_file(folder, head), _digest(content) + content, mode=0o600)
-                kept = f", is kept in {folder}"
             except OSError as error:
                 _not_kept(f"{folder}: {error.strerror},")
-        LOG.warning("memenv: ... took %.1f s%s", took, kept)
 
 
 def _head(source: str, codegen: Any) -> bytes:

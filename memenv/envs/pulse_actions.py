@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.devices.device import Driver
-from memenv.envs.task import TaskError
+from memenv.envs.task import TaskError, clipped
 
 Float = np.ndarray  # (cells,) float64
 GIVE_UP_ABOVE = 0.9  # the last action component gives the cell up beyond this
@@ -66,17 +66,20 @@ class PulseActions:
         return self.decoded([*self.components(action).astype(np.float64)])
 
     def components(self, action: np.ndarray) -> np.ndarray:
-        """(channels, cells) components of actions (cells, ...), chosen from the menu or not; refuses invalid ones."""
-        action = np.asarray(action)
-        if self.discrete:
-            options = self._rows.shape[1]
-            if action.dtype.kind not in "iu":
-                raise TaskError(f"action is of type {action.dtype}, whole numbers 0 to {options - 1} are needed")
-            known = (action >= 0) & (action < options)
-            if not known.all():
-                raise TaskError(f"action is {action[~known][0]}, allowed is 0 to {options - 1}")
-            return np.take(self._rows, action, axis=1)
-        return in_box(action).T
+        """(channels, cells) the components of actions (cells, ...), clipped, or of those of the menu.
+
+        Raises:
+            TaskError: no numbers, NaN among them, or a place that is not in the menu.
+        """
+        if not self.discrete:
+            return clipped(action).T
+        action, options = np.asarray(action), self._rows.shape[1]
+        if action.dtype.kind not in "iu":
+            raise TaskError(f"action is of type {action.dtype}, whole numbers 0 to {options - 1} are needed")
+        known = action.astype(np.uint64) < options  # negative ones become large
+        if not known.all():
+            raise TaskError(f"action is {action[~known][0]}, allowed is 0 to {options - 1}")
+        return self._rows.take(action, axis=1)
 
     def decoded(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Signal, log-width and giving up, each (cells,), of an action's components (cells,); element-wise."""
@@ -88,7 +91,7 @@ class PulseActions:
 
     def masks(self, error: Float, signal: Float) -> np.ndarray:
         """(cells, menu) bool, by read error and last signal: no pulse away from the target, no giving up before one."""
-        masks: np.ndarray = np.take(self._masks, (error < 0) + 2 * (signal != 0), axis=0)
+        masks: np.ndarray = self._masks.take((error < 0) + 2 * (signal != 0), axis=0)
         return masks
 
     @cached_property
@@ -120,17 +123,6 @@ class PulseActions:
         if self.give_up:
             rows.append(-1.0 + 2.0 * (np.zeros(len(signal)) if give_up is None else give_up))
         return np.stack(rows)
-
-
-def in_box(action: np.ndarray) -> np.ndarray:
-    """The action, of components in [-1, 1]; refuses others."""
-    action = np.asarray(action)
-    if action.dtype.kind not in "fiu":
-        raise TaskError(f"action is of type {action.dtype}, numbers in [-1, 1] are needed")
-    inside = np.abs(action) <= 1  # not true of NaN
-    if not inside.all():
-        raise TaskError(f"action has a component {action[~inside][0]:g}, allowed is -1 to 1: clip it, keep it finite")
-    return action
 
 
 def volts(signal: Float, log_width: Float, driver: Driver) -> tuple[Float, Float]:

@@ -12,8 +12,8 @@ from memenv.crossbars.crossbar import Crossbar
 from memenv.crossbars.operations import Operations, cell_by_cell, one_line
 from memenv.devices.device import Driver
 from memenv.devices.protocol import CellModel
-from memenv.envs.pulse_actions import FAINT, PulseActions, in_box, signals_of, volts
-from memenv.envs.task import TaskError
+from memenv.envs.pulse_actions import FAINT, PulseActions, signals_of, volts
+from memenv.envs.task import TaskError, clipped
 
 Maps = np.ndarray  # (arrays, rows, cols)
 REST = 0.1  # signals of a lesser magnitude are no pulse
@@ -42,13 +42,13 @@ class CellActions:
         """What actions (arrays, rows, cols, 1 or 2) ask of the `available` cells of a chip.
 
         Raises:
-            TaskError: a component that is NaN or outside -1 to 1.
+            TaskError: no numbers, or NaN among them.
         """
         return self.planned(self.decoded([*self.components(action).astype(np.float64)]), array, chip, available)
 
     def components(self, action: np.ndarray) -> np.ndarray:
-        """(1 or 2, arrays, rows, cols) the components of actions (arrays, rows, cols, 1 or 2); refuses invalid ones."""
-        return np.moveaxis(in_box(action), -1, 0)
+        """(1 or 2, arrays, rows, cols) the components of actions (arrays, rows, cols, 1 or 2), clipped; refuses NaN."""
+        return np.moveaxis(clipped(action), -1, 0)
 
     def decoded(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Signal, log-width and whether there is a pulse, each (arrays, rows, cols), of components; element-wise."""

@@ -40,7 +40,8 @@ class WriteVerifyEnv(TaskEnv):
 
         A measured table of pulses (.npz) knows only the polarity: a continuous action has that component alone (and
         giving up), and the menu is SET (0), RESET (1), give up (2). `task.encode` and `task.decode` convert between
-        actions and volts and seconds.
+        actions and volts and seconds. Numbers beyond -1 to 1 are clipped; NaN, and a place outside the menu, raise
+        `TaskError`.
 
     Observation space:
         Box(-1, 1, float32) of 7 numbers (8 with rounds > 1) for each of the last `history` steps, the newest last; at
@@ -138,8 +139,15 @@ class WriteVerifyEnv(TaskEnv):
             was added.
     """
 
-    def __init__(self, render_mode: str | None = None, variant: str | None = None, **task: Any) -> None:
-        super().__init__(WriteVerify(**arguments("WriteVerify", variant, task)), render_mode, trace_image, trace_text)
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        engine: str | Engine = "auto",
+        variant: str | None = None,
+        **task: Any,
+    ) -> None:
+        own = WriteVerify(**arguments("WriteVerify", variant, task))
+        super().__init__(own, render_mode, trace_image, trace_text, engine)
 
     def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any) -> Any:
         """The reward of a step (or of many, goals (..., 1)) had another goal been desired; only with goal=True."""
@@ -160,7 +168,7 @@ class WriteVerifyVectorEnv(TaskVectorEnv):
         num_envs: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
-        engine: str | Engine = "numpy",
+        engine: str | Engine = "auto",
         variant: str | None = None,
         **task: Any,
     ) -> None:

@@ -83,7 +83,7 @@ class CellObservation:
 
     def observed(self, parts: Sequence[np.ndarray]) -> Observation:
         """Observations of one step, from its parts (cells,)."""
-        return self.arranged(np.stack(parts).T)
+        return self.arranged(np.asarray(parts).T)
 
     def arranged(self, flat: np.ndarray) -> Observation:
         """Observations as `space` has them, of flat ones (cells, history * features).
