@@ -127,9 +127,6 @@ def prepare(
         ]
     else:
         arrays = _places(out, shape, traced.results)
-        for array, same in zip(arrays, kept, strict=True):
-            if same is not None and array is not same:
-                array[:] = same
     operands = [_fit(leaves[place], shape) for place in traced.arrays]
     operands += [array for array, same in zip(arrays, kept, strict=True) if same is None]
     numbers = traced.constants
@@ -205,7 +202,8 @@ def _trace(
     build = _builder(tree_map(_filled, result) if filled else result, results)
     places = replaced if replaced and len(replaced) == len(results) else [None] * len(results)
     sources = [_source(result) for result in results]
-    returned = [leaf if place in (None, leaf) else None for leaf, place in zip(sources, places, strict=True)]
+    stays = [replaced is None or place == leaf for leaf, place in zip(sources, places, strict=True)]  # at every launch
+    returned = [leaf if same else None for leaf, same in zip(sources, stays, strict=True)]
     computed = [leaf is None for leaf in returned]
     loop = write([*compress(results, computed)], len(shape), [*compress(places, computed)])
     with np.errstate(over="ignore", under="ignore"):

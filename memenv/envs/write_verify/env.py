@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from memenv.engine import Engine
@@ -148,12 +147,8 @@ class WriteVerifyEnv(TaskEnv):
     ) -> None:
         own = WriteVerify(**arguments("WriteVerify", variant, task))
         super().__init__(own, render_mode, trace_image, trace_text, engine)
-
-    def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any) -> Any:
-        """The reward of a step (or of many, goals (..., 1)) had another goal been desired; only with goal=True."""
-        del info
-        task: Any = self.task
-        return task.compute_reward(achieved_goal, desired_goal)
+        if own.goal:  # by this method tools tell environments with goals
+            self.compute_reward = own.compute_reward
 
 
 class WriteVerifyVectorEnv(TaskVectorEnv):

@@ -390,10 +390,10 @@ class WriteVerify:
         """Observations (cells, history * features) float32, or dictionaries with goals."""
         return self.observations.arranged(self._flat(episode))
 
-    def compute_reward(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
-        """Rewards (...) of a pulse with goal=True, whatever goal (..., 1) was desired."""
-        reward: np.ndarray = self.weight_acceptance * self.observations.reached(achieved, desired) - self.weight_pulses
-        return reward
+    def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any = None) -> Any:
+        """The reward with goal=True, (...) of goals (..., 1), whatever was desired; `info` does not matter."""
+        del info
+        return self.weight_acceptance * self.observations.reached(achieved_goal, desired_goal) - self.weight_pulses
 
     def info(self, episode: Episode) -> dict[str, np.ndarray]:
         """What the agent does not see, each (cells,), and the mask of a menu (cells, menu)."""
