@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/standard_trainers.py --seeds 5 --out standard_trainers
 
-Every run is `make_vec_env(id, n_envs=8)`, the algorithm with "MlpPolicy", no wrapper, and the settings below; where they
-are empty, the library's own defaults. It is judged now and then, acting deterministically, on cells that no run trains
+Every run is `make_vec_env(id, n_envs=8)`, the algorithm with "MlpPolicy", no wrapper, and the settings below, else the
+library's own defaults. It is judged now and then, acting deterministically, on cells that no run trains
 on. The command continues where it was interrupted: a run that is in curves.csv is not made again. Written: curves.csv (a
 row for each run and evaluation), curves.png, and a table on standard output, with write-verify tuned on other cells.
 """
