@@ -39,7 +39,11 @@ def soon(monkeypatch):
 def flat(result) -> list[np.ndarray]:
     """The arrays of nested results."""
     parts = result.values() if isinstance(result, dict) else result if isinstance(result, tuple) else ()
-    return [np.asarray(result)] if not isinstance(result, dict | tuple) else [array for part in parts for array in flat(part)]
+    return (
+        [np.asarray(result)]
+        if not isinstance(result, dict | tuple)
+        else [array for part in parts for array in flat(part)]
+    )
 
 
 def keys(result) -> list[str]:
