@@ -1,7 +1,7 @@
 """Episodes of the compiled loop in few blocks of memory, and those to come, which are computed many at a time."""
 
-import operator
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,8 @@ class Pages:
         kinds = [(array.dtype.itemsize, array.shape[1:]) for array in arrays]
         self.members = [[n for n, kind in enumerate(kinds) if kind == one] for one in dict.fromkeys(kinds)]
         self.blocks: Blocks = [_block([arrays[n] for n in some]) for some in self.members]
-        places = [place for some, block in zip(self.members, self.blocks, strict=True) for place in zip(some, block)]
-        self.arrays = [row.view(arrays[n].dtype) for n, row in sorted(places, key=operator.itemgetter(0))]
+        rows = dict(zip(chain(*self.members), chain(*self.blocks), strict=True))
+        self.arrays = [rows[n].view(array.dtype) for n, array in enumerate(arrays)]
 
     def record(self, like: Any) -> Any:
         """The record, made of one of its form."""

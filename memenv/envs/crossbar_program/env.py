@@ -39,8 +39,8 @@ class CrossbarProgramEnv(TaskEnv):
         MaskablePPO stand in info["action_mask"] and are returned by `action_masks()`: lines, and places on them,
         without an open cell are masked.
 
-        A cell that got `max_pulses` pulses gets no more. `task.actions.encode` makes actions of volts and seconds. Numbers
-        beyond -1 to 1 are clipped; NaN, and a place outside a menu, raise `TaskError`.
+        A cell that got `max_pulses` pulses gets no more. `task.actions.encode` makes actions of volts and seconds.
+        Numbers beyond -1 to 1 are clipped; NaN, and a place outside a menu, raise `TaskError`.
 
     Observation space:
         Dict. Maps are flat, (rows * cols,) in C order, as stable-baselines3 wants vectors; `task.view` turns
@@ -145,6 +145,8 @@ class CrossbarProgramVectorEnv(TaskVectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         engine: str | Engine = "auto",
+        render_mode: str | None = None,
         **task: Any,
     ) -> None:
-        super().__init__(CrossbarProgram(**task), num_envs, autoreset_mode, max_episode_steps, engine)
+        how = autoreset_mode, max_episode_steps, engine, render_mode
+        super().__init__(CrossbarProgram(**task), num_envs, *how, maps_image, maps_text)

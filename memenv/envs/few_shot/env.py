@@ -119,6 +119,8 @@ class FewShotVectorEnv(TaskVectorEnv):
         num_envs: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        render_mode: str | None = None,
         **task: Any,
     ) -> None:
-        super().__init__(FewShot(**task), num_envs, autoreset_mode, max_episode_steps)
+        how = autoreset_mode, max_episode_steps, "auto", render_mode
+        super().__init__(FewShot(**task), num_envs, *how, learning_image, learning_text)

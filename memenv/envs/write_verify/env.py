@@ -164,8 +164,10 @@ class WriteVerifyVectorEnv(TaskVectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         engine: str | Engine = "auto",
+        render_mode: str | None = None,
         variant: str | None = None,
         **task: Any,
     ) -> None:
         own = WriteVerify(**arguments("WriteVerify", variant, task))
-        super().__init__(own, num_envs, autoreset_mode, max_episode_steps, engine)
+        how = autoreset_mode, max_episode_steps, engine, render_mode
+        super().__init__(own, num_envs, *how, trace_image, trace_text)
