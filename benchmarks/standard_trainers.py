@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/standard_trainers.py --seeds 5 --out standard_trainers
 
-Every run is `make_vec_env(id, n_envs=8)`, the algorithm with "MlpPolicy", no wrapper, and the settings below, else the
+Every run is `make_vec_env(id, n_envs=8)`, the algorithm with "MlpPolicy", no wrapper, the settings below, else the
 library's own defaults. It is judged now and then, acting deterministically, on cells that no run trains
 on. The command continues where it was interrupted: a run that is in curves.csv is not made again. Written: curves.csv (a
 row for each run and evaluation), curves.png, and a table on standard output, with write-verify tuned on other cells.
@@ -71,7 +71,7 @@ TRAINERS = {
 class StandardConfig:
     """Train by id with standard tools, judge, draw."""
 
-    trainers: tuple[str, ...] = option(tuple(TRAINERS), help="which", choices=tuple(TRAINERS))
+    trainers: tuple[str, ...] = option(tuple(TRAINERS), help="which, names separated by spaces")
     seeds: int = option(5, help="runs of each")
     cells: int = option(4000, help="on which a policy is judged")
     out: Path = option(Path("standard_trainers"), help="folder")
