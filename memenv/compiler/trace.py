@@ -82,7 +82,7 @@ class Symbol(NDArrayOperatorsMixin):
 
         Of a weight `[..., None]` gives its number to its cells.
         """
-        if place == (..., None) and self.rank <= 1:
+        if place == (..., None):
             return self
         if place == (..., None, None):
             return spread(self, self.ndim + 2)
@@ -133,6 +133,15 @@ def spread(value: "Symbol", rank: int) -> "Symbol":
     return value if value.rank == rank else Symbol(value.kind, SPREAD, value, rank=rank)
 
 
+def made(kind: str, operation: Any, *operands: "Symbol") -> "Symbol":
+    """The symbol of an operation; of what all cells of a crossbar have in common it is done once for the crossbar."""
+    of_cells = [operand for operand in operands if operand.rank]
+    if not of_cells or any(operand.operation != SPREAD for operand in of_cells):
+        return Symbol(kind, operation, *operands)
+    inner = (operand.operands[0] if operand.rank else operand for operand in operands)
+    return spread(Symbol(kind, operation, *inner), of_cells[0].rank)
+
+
 def plain(value: Any) -> Any:
     """Arrays without axes and double-precision scalars as Python numbers."""
     return value.item() if isinstance(value, np.ndarray | np.float64 | np.bool_) else value
@@ -170,11 +179,10 @@ class Routine:
 
     def __call__(self, *values: Any) -> Any:
         """The symbolic values of the call's results."""
-        call = Symbol(
-            self.gives[0], self, *[symbolic(value, kind) for value, kind in zip(values, self.takes, strict=True)]
-        )
+        taken = [symbolic(value, kind) for value, kind in zip(values, self.takes, strict=True)]
         if len(self.gives) == 1:
-            return call
+            return made(self.gives[0], self, *taken)
+        call = Symbol(self.gives[0], self, *taken)
         return tuple(Symbol(kind, f"{{0}}[{place}]", call) for place, kind in enumerate(self.gives))
 
 
@@ -208,7 +216,7 @@ def _operation(source: str, kind: str | None = None, truth: str = "float32") -> 
         whole = kinds.pop() if kinds else truth
         wide = not kind and whole in ("int32", "uint32")  # numba would widen 32 bits to 64
         wrapped = f"{whole}({source})" if wide else source
-        return Symbol(kind or whole, wrapped, *[symbolic(value, whole) for value in values])
+        return made(kind or whole, wrapped, *[symbolic(value, whole) for value in values])
 
     return apply
 
@@ -273,7 +281,9 @@ def where(condition: Any, high: Any, low: Any) -> Any:
     """`high` where `condition`, else `low`."""
     if not isinstance(condition, Symbol):
         return high if condition else low
-    return Symbol("float32", "select({0}, {1}, {2})", condition, symbolic(high), symbolic(low))
+    values = condition, symbolic(high), symbolic(low)
+    rank = max(value.rank for value in values)
+    return made("float32", "select({0}, {1}, {2})", *(spread(value, rank) if value.rank else value for value in values))
 
 
 def select(conditions: Sequence[Any], choices: Sequence[Any], default: Any) -> Any:
