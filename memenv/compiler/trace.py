@@ -53,13 +53,13 @@ class Symbol(NDArrayOperatorsMixin):
         """NumPy's elementary functions and Python's operators."""
         if ufunc.__name__ not in RULES or method != "__call__" or options:
             raise TypeError(f"the engine cannot compile numpy.{ufunc.__name__} {options or ''}")
-        return RULES[ufunc.__name__](*map(plain, inputs))
+        return RULES[ufunc.__name__](*map(plain, inputs)) if _known(inputs) else NotImplemented
 
     def __array_function__(self, function: Callable[..., Any], _: Any, inputs: Any, options: Any) -> Any:
         """NumPy's functions of RULES."""
         if function.__name__ not in RULES or options:
             raise TypeError(f"the engine cannot compile numpy.{function.__name__} {options or ''}")
-        return RULES[function.__name__](*inputs)
+        return RULES[function.__name__](*inputs) if _known(inputs) else NotImplemented
 
     def __bool__(self) -> bool:
         """Never: a value that differs from cell to cell cannot decide what is compiled."""
@@ -116,6 +116,11 @@ class Symbol(NDArrayOperatorsMixin):
         if self.rank < 2 or sorted(number % self.rank for number in axis) != [*range(1, self.rank)]:
             raise TypeError(f"the engine cannot compile {operation} over the axes {axis} of {self.rank}")
         return Symbol(kind, operation, self, rank=1)
+
+
+def _known(inputs: Any) -> bool:
+    """Whether they are symbols, numbers or lists of them; `Cells` know themselves what is done to them."""
+    return all(isinstance(value, Symbol | float | int | type | np.generic | np.ndarray | list | tuple) for value in inputs)
 
 
 def _rank(operation: Any, operands: tuple[Any, ...]) -> int:

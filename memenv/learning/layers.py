@@ -269,7 +269,8 @@ def _noisy(mean: Array, driven: Array, variance: Array | None, noise: Array | No
     if variance is None or noise is None:
         return mean
     power = driven**2
-    summed = power @ variance if np.ndim(variance) else variance * power.sum(-1)[..., None]
+    each = np.ndim(variance) and variance.shape[-2] == power.shape[-1]  # not alike for all cells of a layer
+    summed = power @ variance if each else variance * power.sum(-1)[..., None]
     return mean + noise * namespace(mean).sqrt(summed + LEAST_VARIANCE)
 
 

@@ -1,6 +1,5 @@
 """The few-shot task: teach a network on an unknown chip new classes from a few examples, with few pulses."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -13,19 +12,22 @@ from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import check_room, memory_needed
 from memenv.devices.catalogue import Loaded
 from memenv.devices.protocol import learning
-from memenv.envs.few_shot.actions import Choice, Float, LearningActions, of_the_worst
-from memenv.envs.few_shot.episode import OF_LAYERS, LearningEpisode, Seen, Step
+from memenv.engine import load_engine
+from memenv.envs.few_shot.actions import Float, LearningActions, of_the_worst
+from memenv.envs.few_shot.chips import Chips, uniforms
+from memenv.envs.few_shot.episode import OF_LAYERS, Chip, LearningEpisode, Seen, Step
 from memenv.envs.few_shot.observation import LearningObservation, LearningView
-from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw
+from memenv.envs.noise import CellNoise
+from memenv.envs.task import OwnDraw, TaskError
 from memenv.few_shot import bank
 from memenv.few_shot.characters import Characters
-from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, total, write
+from memenv.few_shot.chips import Hardware, total
 from memenv.few_shot.initialisations import Initialisation
 from memenv.learning.backprop import cross_entropy
-from memenv.learning.step import Layer, adapt_step, draw_noise
 
 DEVICES = ("alox-hfo2", "hfo2-array-om", "enode-sandia", "threshold")  # a pulse changes from 0.3 to 70 % of the way
 MOST_DEVICES = 1000  # of one sign in a weight
+KIND, CLASSES, DRAWINGS = 64, 65, 66  # lanes of uniform numbers, see `memenv.envs.few_shot.chips`
 OF_HARDWARE = ("devices_per_weight", "pulsed", "max_pulses", "reads", "know_stuck")
 
 
@@ -53,6 +55,7 @@ class FewShot:
     max_pulses: int = 10  # at most per device and step
     reads: int = 4  # averaged in each product
     know_stuck: bool = True  # whether a test has found the cells that do not move
+    engine: str = "auto"  # "numpy", "numba"; or compiled where numba is installed and takes the device
     weight_accuracy: float = 1.0  # reward for queries that are right: this times the gain of their share
     weight_pulses: float = 0.02  # reward for a pulse on every device: minus this
     weight_energy: float = 0.0  # [1/J] reward for energy: minus this times it
@@ -107,6 +110,14 @@ class FewShot:
     def hardware(self) -> Hardware:
         """The chips and the circuits around them."""
         return Hardware(device=self.device, **{name: getattr(self, name) for name in OF_HARDWARE})
+
+    @cached_property
+    def compiled(self) -> bool:
+        """Whether chips are compiled; the same episodes either way, to the rounding of single precision."""
+        compiles = load_engine(self.engine).name == "numba"
+        if compiles and self.engine != "auto" and self.device.not_compiled:
+            raise TaskError(f'engine "numba" does not compile {self.device.name!r}: choose "numpy" or "auto"')
+        return compiles and not self.device.not_compiled
 
     @cached_property
     def drawings(self) -> Characters:
@@ -176,45 +187,26 @@ class FewShot:
 
     # -- the process ---------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def initial_draws(self) -> tuple[Draw, ...]:
-        """Noise of a start: which classes and which drawings, writing the start, the first look."""
-        classes, instances = self._shape
-        choice = UniformDraw((), (classes,)), UniformDraw((), (self.ways, instances))
-        record: list[Draw] = []
-        self._begin(self._one_chip, *self._first_choice, _recorded(record))
-        return (*choice, *record)
+    initial_draws = step_draws = (OwnDraw(),)
 
     @cached_property
-    def step_draws(self) -> tuple[Draw, ...]:
-        """Noise of a step: learning, and the look that follows."""
-        record: list[Draw] = []
-        episode = self._begin(self._one_chip, *self._first_choice, _recorded([]))
-        self._learn(episode, self.actions.decoded(np.zeros((1, *self.action_space.shape))), _recorded(record))
-        return tuple(record)
+    def chips(self) -> Chips:
+        """What is done to chips."""
+        return Chips(self.hardware, (self.start.features, *(w.shape[1] for w in self.weights)), self.compiled)
 
-    @property
-    def _one_chip(self) -> tuple[Layer, ...]:
-        return self.fabricate(np.random.default_rng(0), 1)
-
-    @property
-    def _first_choice(self) -> tuple[np.ndarray, np.ndarray]:
-        drawings = np.arange(self.shots + self.queries)
-        return np.arange(self.ways)[None], np.tile(drawings, (1, self.ways, 1))
-
-    def fabricate(self, rng: Any, tasks: int) -> tuple[Layer, ...]:
+    def fabricate(self, rng: Any, tasks: int) -> Chip:
         """A fresh chip for each task; of several devices all cells of a chip are of the same."""
-        kinds = rng.integers(len(self.device.devices), size=tasks) if self.device.devices else None
-        sizes = (self.start.features, *(w.shape[1] for w in self.weights))
-        chip = fresh_chip(self.hardware, rng, sizes, tasks, kinds)
-        if self.know_stuck and np.ndim(chip[0].chip.x_hi):  # also where no cell happens to be stuck
-            chip = tuple(one if one.good is not None else one.replace(good=np.ones_like(one.state.x)) for one in chip)
-        return chip
+        if isinstance(rng, np.random.Generator):
+            noise = CellNoise(*rng.integers(2**32, size=(2, tasks, 1), dtype=np.uint32), np.zeros(tasks, np.uint32))
+        else:
+            noise = rng.noise.noise
+        kinds, count = None, len(self.device.devices)
+        if count:
+            kinds = (uniforms(noise, KIND, 1)[:, 0] * count).astype(np.uint32)
+        return Chip(self.chips.fabricate(noise, kinds), kinds)
 
-    def initial(
-        self, chip: tuple[Layer, ...], noise: tuple[np.ndarray, ...], options: dict[str, Any]
-    ) -> LearningEpisode:
-        """Fresh episodes on chips, with the network's weights written to them; noise as `initial_draws` says.
+    def initial(self, chip: Chip, noise: tuple[CellNoise], options: dict[str, Any]) -> LearningEpisode:
+        """Fresh episodes on chips, with the network's weights written to them.
 
         Raises:
             TaskError: the options start and target, which other tasks have.
@@ -222,25 +214,20 @@ class FewShot:
         for name in ("start", "target"):
             if options.get(name) is not None:
                 raise TaskError(f"reset option {name} is for the programming of cells; known here is chip_seed")
-        classes, drawings, *others = noise
-        kind = classes.argsort(-1)[:, : self.ways]
-        instance = drawings.argsort(-1)[..., : self.shots + self.queries]
-        return self._begin(chip, kind, instance, _given(iter(others)))
+        (now,), (classes, instances) = noise, self._shape
+        tasks = len(now.step)
+        kind = uniforms(now, CLASSES, classes).argsort(-1)[:, : self.ways]
+        instance = uniforms(now, DRAWINGS, self.ways * instances).reshape(tasks, self.ways, instances)
+        instance = instance.argsort(-1)[..., : self.shots + self.queries]
+        written = self.chips.write(chip.cells, chip.kinds, self.weights, self.start.ranges.tolist(), now)
+        seen, count = self._look(written, *self._examples(kind, instance), now), (tasks, len(written))
+        zero, never = np.zeros(tasks), np.zeros(tasks, bool)
+        last = Step(zero, zero, zero, zero, np.zeros(count), np.zeros((tasks, len(OF_LAYERS), count[1])))
+        return LearningEpisode(written, kind, instance, seen, zero, never, zero, zero, last)
 
-    def _begin(self, chip: tuple[Layer, ...], kind: np.ndarray, instance: np.ndarray, draws: Draws) -> LearningEpisode:
-        layers = write(self.hardware, chip, self.weights, self.start.ranges.tolist(), draws)
-        seen, count = self._look(layers, *self._examples(kind, instance), draws), (len(kind), len(layers))
-        zero, never = np.zeros(len(kind)), np.zeros(len(kind), bool)
-        last = Step(zero, zero, zero, zero, np.zeros(count), np.zeros((count[0], len(OF_LAYERS), count[1])))
-        return LearningEpisode(layers, kind, instance, seen, zero, never, zero, zero, last)
-
-    def transition(
-        self, episode: LearningEpisode, action: np.ndarray, noise: tuple[np.ndarray, ...]
-    ) -> LearningEpisode:
-        """One step of learning, or the decision to stop; noise as `step_draws` says."""
-        return self._learn(episode, self.actions.decoded(action), _given(iter(noise)))
-
-    def _learn(self, episode: LearningEpisode, choice: Choice, draws: Draws) -> LearningEpisode:
+    def transition(self, episode: LearningEpisode, action: np.ndarray, noise: tuple[CellNoise]) -> LearningEpisode:
+        """One step of learning, or the decision to stop."""
+        (now,), choice = noise, self.actions.decoded(action)
         support, query = self._examples(episode.kind, episode.instance)
         goes_on = ~choice.stop
         gain = choice.gain * goes_on[:, None]
@@ -249,10 +236,9 @@ class FewShot:
             threshold=choice.threshold[:, None, None, None],
             loss=of_the_worst(choice.share),
         )
-        noise = draw_noise(episode.layers, len(self.targets), config, *draws)
         targets = np.broadcast_to(self.targets, (len(gain), *self.targets.shape))
-        step = adapt_step(episode.layers, support, targets, noise, config)
-        seen = self._look(step.layers, support, query, draws)
+        step = self.chips.step(episode.written, support, targets, now, config)
+        seen = self._look(step.layers, support, query, now)
         pulses, energy = total(step.counters, "pulses") / self.cells, total(step.counters, "energy")
         energy = energy + total(step.counters, "read_energy") * goes_on
         counted = [np.stack([getattr(one, name) for one in step.counters], -1) for name in OF_LAYERS]
@@ -265,7 +251,7 @@ class FewShot:
             layers=np.stack(counted, 1),
         )
         return episode._replace(
-            layers=step.layers,
+            written=step.layers,
             seen=seen,
             steps=episode.steps + 1,
             stopped=choice.stop,
@@ -280,9 +266,9 @@ class FewShot:
         support, query = drawn[:, : self.shots], drawn[:, self.shots :]
         return support.reshape(len(kind), -1, drawn.shape[-1]), query.reshape(len(kind), -1, drawn.shape[-1])
 
-    def _look(self, layers: tuple[Layer, ...], support: np.ndarray, query: np.ndarray, draws: Draws) -> Seen:
+    def _look(self, written: Any, support: np.ndarray, query: np.ndarray, now: CellNoise) -> Seen:
         """A read of the support, which is what the learner sees, and one of the queries."""
-        outputs = chip_outputs(self.hardware, layers, np.concatenate((support, query), 1), draws)
+        outputs = self.chips.outputs(written, np.concatenate((support, query), 1), now)
         told, asked = outputs[:, : support.shape[1]], outputs[:, support.shape[1] :]
         loss, _ = cross_entropy(told[:, :, None], self.targets[:, None])
         answers = asked.argmax(-1)
@@ -332,23 +318,3 @@ class FewShot:
             "energy": episode.energy,
         }
 
-
-# -- helpers -----------------------------------------------------------------------------------------------------------
-
-
-def _given(noise: Iterator[np.ndarray]) -> Draws:
-    """Noise that has been drawn, in the order in which it is asked for."""
-    return Draws(lambda shape: next(noise), lambda shape: next(noise))
-
-
-def _recorded(record: list[Draw]) -> Draws:
-    """Nothing but zeros, and a record of what one task asks for."""
-
-    def recording(kind: Callable[..., Draw]) -> Callable[[tuple[int, ...]], np.ndarray]:
-        def zeros(shape: tuple[int, ...]) -> np.ndarray:
-            record.append(kind((), shape[1:]))
-            return np.zeros(shape)
-
-        return zeros
-
-    return Draws(recording(NormalDraw), recording(UniformDraw))
