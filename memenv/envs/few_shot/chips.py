@@ -104,7 +104,8 @@ class Chips:
             unknown = np.broadcast_to(np.float32(0), (tasks, *w.shape, 2 * hardware.devices_per_weight))
             layer = blank_layer(hardware.device, cells, unknown, hardware.devices_per_weight, most, kinds)
             differ = np.ndim(cells.x_lo) or np.ndim(cells.x_hi)  # else no cell is stuck
-            layer = layer.replace(device=None, good=1.0 if hardware.know_stuck and differ else None)
+            cells = cells.replace(driver=None, mismatch=None) if cells.record else cells  # neither has further use
+            layer = layer.replace(device=None, chip=cells, good=1.0 if hardware.know_stuck and differ else None)
             wanted = np.broadcast_to(w / layer.scale, (tasks, *w.shape)).astype(np.float32)
             rest = layer.replace(scale=1.0), hardware.write_error
             written.append(self._shown(layer, *self._run(lay, noise, first, (wanted,), rest)))
@@ -180,7 +181,7 @@ class Chips:
         seen = Matrix(
             weights=(layer.scale * mean).astype(np.float32),
             variance=None if is_zero(variance) else (layer.scale**2 / reads * variance).astype(np.float32),
-            energy=reads * kept.reading.reshape(len(x), -1).sum(-1, dtype=float),
+            energy=reads * _sum(kept.reading),
         )
         return Written(layer.replace(state=kept.state._replace(x=x)), seen)
 
@@ -277,7 +278,11 @@ def _none(outputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def _counters(spent: Spent, gradient: np.ndarray, devices: int) -> Counters:
     """Of each task."""
-    tasks = len(gradient)
-    costs = Costs(*(part.reshape(tasks, -1).sum(-1, dtype=float) for part in spent.costs))
-    limited = spent.limited.reshape(tasks, -1).sum(-1, dtype=float) / (gradient[0].size * devices)
-    return counted(gradient, costs, limited)
+    limited = _sum(spent.limited) / (gradient[0].size * devices)
+    return counted(gradient, Costs(*map(_sum, spent.costs)), limited)
+
+
+def _sum(part: np.ndarray) -> np.ndarray:
+    """(tasks,) of arrays (tasks, ...)."""
+    total: np.ndarray = part.reshape(len(part), -1).sum(-1)
+    return total

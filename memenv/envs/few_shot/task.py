@@ -220,7 +220,7 @@ class FewShot:
         instance = uniforms(now, DRAWINGS, self.ways * instances).reshape(tasks, self.ways, instances)
         instance = instance.argsort(-1)[..., : self.shots + self.queries]
         written = self.chips.write(chip.cells, chip.kinds, self.weights, self.start.ranges.tolist(), now)
-        seen, count = self._look(written, *self._examples(kind, instance), now), (tasks, len(written))
+        seen, count = self._look(written, self._examples(kind, instance), now), (tasks, len(written))
         zero, never = np.zeros(tasks), np.zeros(tasks, bool)
         last = Step(zero, zero, zero, zero, np.zeros(count), np.zeros((tasks, len(OF_LAYERS), count[1])))
         return LearningEpisode(written, kind, instance, seen, zero, never, zero, zero, last)
@@ -228,7 +228,7 @@ class FewShot:
     def transition(self, episode: LearningEpisode, action: np.ndarray, noise: tuple[CellNoise]) -> LearningEpisode:
         """One step of learning, or the decision to stop."""
         (now,), choice = noise, self.actions.decoded(action)
-        support, query = self._examples(episode.kind, episode.instance)
+        examples = self._examples(episode.kind, episode.instance)
         goes_on = ~choice.stop
         gain = choice.gain * goes_on[:, None]
         config = replace(
@@ -237,8 +237,8 @@ class FewShot:
             loss=of_the_worst(choice.share),
         )
         targets = np.broadcast_to(self.targets, (len(gain), *self.targets.shape))
-        step = self.chips.step(episode.written, support, targets, now, config)
-        seen = self._look(step.layers, support, query, now)
+        step = self.chips.step(episode.written, examples[:, : len(self.targets)], targets, now, config)
+        seen = self._look(step.layers, examples, now)
         pulses, energy = total(step.counters, "pulses") / self.cells, total(step.counters, "energy")
         energy = energy + total(step.counters, "read_energy") * goes_on
         counted = [np.stack([getattr(one, name) for one in step.counters], -1) for name in OF_LAYERS]
@@ -260,16 +260,21 @@ class FewShot:
             last=last,
         )
 
-    def _examples(self, kind: np.ndarray, instance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features of support and queries (tasks, examples, features), classes in turn."""
-        drawn = self.features[kind[:, None], instance.swapaxes(1, 2)]
-        support, query = drawn[:, : self.shots], drawn[:, self.shots :]
-        return support.reshape(len(kind), -1, drawn.shape[-1]), query.reshape(len(kind), -1, drawn.shape[-1])
+    def _examples(self, kind: np.ndarray, instance: np.ndarray) -> np.ndarray:
+        """Features and a one (tasks, examples, features + 1) of the support, then of the queries, classes in turn."""
+        place = kind[:, None] * self._shape[1] + instance.swapaxes(1, 2)
+        return self._table.take(place.reshape(len(kind), -1), 0)
 
-    def _look(self, written: Any, support: np.ndarray, query: np.ndarray, now: CellNoise) -> Seen:
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """(classes times instances, features + 1) float32."""
+        flat = self.features.reshape(-1, self.features.shape[-1])
+        return np.column_stack((flat, np.ones_like(flat[:, :1])))
+
+    def _look(self, written: Any, examples: np.ndarray, now: CellNoise) -> Seen:
         """A read of the support, which is what the learner sees, and one of the queries."""
-        outputs = self.chips.outputs(written, np.concatenate((support, query), 1), now)
-        told, asked = outputs[:, : support.shape[1]], outputs[:, support.shape[1] :]
+        outputs = self.chips.outputs(written, examples, now)
+        told, asked = np.split(outputs, [len(self.targets)], 1)
         loss, _ = cross_entropy(told[:, :, None], self.targets[:, None])
         answers = asked.argmax(-1)
         label = np.arange(self.ways)
