@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memenv.arrays import is_zero, tree_map
+from memenv.arrays import is_zero, put, take, tree_map
 from memenv.compiler.counter_rng import Draws, Key, Noise
 from memenv.compiler.runtime import prepare
+from memenv.devices.device import State
 from memenv.devices.protocol import CellModel
 from memenv.envs.noise import CellNoise
 from memenv.few_shot.chips import Hardware
@@ -102,14 +103,27 @@ class Chips:
         written = []
         for cells, w, most, first in zip(chip, weights, ranges, self.places, strict=True):
             unknown = np.broadcast_to(np.float32(0), (tasks, *w.shape, 2 * hardware.devices_per_weight))
-            layer = blank_layer(hardware.device, cells, unknown, hardware.devices_per_weight, most, kinds)
+            layer = self._blank if kinds is None else take(self._blank, kinds)
             differ = np.ndim(cells.x_lo) or np.ndim(cells.x_hi)  # else no cell is stuck
             cells = cells.replace(driver=None, mismatch=None) if cells.record else cells  # neither has further use
-            layer = layer.replace(device=None, chip=cells, good=1.0 if hardware.know_stuck and differ else None)
+            layer = layer.replace(
+                chip=cells,
+                state=State(x=unknown, age=0.0),
+                scale=layer.scale * most,
+                good=1.0 if hardware.know_stuck and differ else None,
+            )
             wanted = np.broadcast_to(w / layer.scale, (tasks, *w.shape)).astype(np.float32)
             rest = layer.replace(scale=1.0), hardware.write_error
             written.append(self._shown(layer, *self._run(lay, noise, first, (wanted,), rest)))
         return tuple(written)
+
+    @functools.cached_property
+    def _blank(self) -> Layer:
+        """What is known of a layer whose weights reach to one, without its cells; of a mixture, on each of its devices."""
+        device, devices = self.hardware.device, self.hardware.devices_per_weight
+        kinds = np.arange(len(device.devices)) if device.devices else None
+        unknown = np.zeros((len(device.devices) or 1, 1, 1, 2 * devices))
+        return blank_layer(device, device, unknown, devices, 1.0, kinds).replace(device=None, chip=None)
 
     def step(
         self,
@@ -155,14 +169,23 @@ class Chips:
         noise: CellNoise,
         config: Adaptation,
     ) -> tuple[Written, Counters]:
-        """`update` of the layer of this number, as one of `adapt_step`."""
-        layer, gradient = written.layer, weight_gradient(inputs, errors)
-        change = (-rate / layer.scale).astype(np.float32) * gradient
-        program = _teaching(replace(config, rates=(0.0,), threshold=0.0, loss=_none, reads=1))
-        rest = layer.replace(scale=1.0), config.threshold
-        shown, kept = self._run(program, noise, self.places[number], (layer.state.x, change), rest)
-        assert kept.spent is not None
-        return self._shown(layer, shown, kept), _counters(kept.spent, gradient, layer.shape[-1])
+        """`update` of the layer of this number, as one of `adapt_step`; tasks with a rate of zero keep their cells."""
+        gradient, rows = weight_gradient(inputs, errors), np.flatnonzero(rate.ravel())
+        whole = written.layer, noise, rate, gradient, config.threshold
+        layer, now, rate, change, threshold = whole if len(rows) == len(gradient) else take(whole, rows)
+        learnt, spent = written, Spent(Costs(*np.zeros((4, len(gradient)))), np.zeros(len(gradient)))
+        if len(rows):
+            program = _teaching(replace(config, rates=(0.0,), threshold=0.0, loss=_none, reads=1))
+            moving = layer.state.x, (-rate / layer.scale).astype(np.float32) * change
+            shown, kept = self._run(program, now, self.places[number], moving, (layer.replace(scale=1.0), threshold))
+            new = self._shown(layer, shown, kept)
+            fields = new.layer.state, new.seen, tree_map(_sum, kept.spent)
+            if len(rows) < len(gradient):
+                fields = put((written.layer.state, written.seen, spent), rows, fields)
+            state, seen, spent = fields
+            learnt = Written(written.layer.replace(state=state), seen)
+        limited = spent.limited / (gradient[0].size * written.layer.shape[-1])
+        return learnt, counted(gradient, spent.costs, limited)
 
     def normals(self, noise: CellNoise, number: int, shape: tuple[int, ...]) -> np.ndarray:
         """Standard normals (tasks, *shape) float32, those of the pair of lanes of a product."""
@@ -183,7 +206,7 @@ class Chips:
             variance=None if is_zero(variance) else (layer.scale**2 / reads * variance).astype(np.float32),
             energy=reads * _sum(kept.reading),
         )
-        return Written(layer.replace(state=kept.state._replace(x=x)), seen)
+        return Written(layer.replace(state=tree_map(_single, kept.state._replace(x=x))), seen)
 
     def _run(
         self,
@@ -229,9 +252,13 @@ def _under(key: Any, other_key: Any, step: Any, place: Any) -> Noise:
     return Noise.at((key, other_key), lambda pair: (step + np.uint32(pair << STEP_BITS), place))
 
 
-@functools.lru_cache(maxsize=64)
 def _places(first: int, tasks: int, shape: tuple[int, ...]) -> np.ndarray:
     """(tasks, *shape) uint32, the same for each task, not to be changed."""
+    return _many_places(first, 1 << (tasks - 1).bit_length(), shape)[:tasks]
+
+
+@functools.lru_cache(maxsize=64)
+def _many_places(first: int, tasks: int, shape: tuple[int, ...]) -> np.ndarray:
     one = np.arange(first, first + math.prod(shape), dtype=np.uint32).reshape(1, *shape)
     return np.ascontiguousarray(np.broadcast_to(one, (tasks, *shape)))
 
@@ -276,13 +303,11 @@ def _none(outputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndar
     raise NotImplementedError
 
 
-def _counters(spent: Spent, gradient: np.ndarray, devices: int) -> Counters:
-    """Of each task."""
-    limited = _sum(spent.limited) / (gradient[0].size * devices)
-    return counted(gradient, Costs(*map(_sum, spent.costs)), limited)
-
-
 def _sum(part: np.ndarray) -> np.ndarray:
-    """(tasks,) of arrays (tasks, ...)."""
-    total: np.ndarray = part.reshape(len(part), -1).sum(-1)
+    """(tasks,) float64 of arrays (tasks, ...)."""
+    total: np.ndarray = part.reshape(len(part), -1).sum(-1).astype(float)
     return total
+
+
+def _single(leaf: Any) -> Any:
+    return leaf.astype(np.float32, copy=False) if isinstance(leaf, np.ndarray) else leaf

@@ -108,7 +108,7 @@ class FewShotEnv(TaskEnv):
     """
 
     def __init__(self, render_mode: str | None = None, **task: Any) -> None:
-        super().__init__(FewShot(**task), render_mode, learning_image, learning_text)
+        super().__init__(FewShot(**task).sized(1), render_mode, learning_image, learning_text)
 
 
 class FewShotVectorEnv(TaskVectorEnv):
@@ -121,4 +121,4 @@ class FewShotVectorEnv(TaskVectorEnv):
         max_episode_steps: int | None = None,
         **task: Any,
     ) -> None:
-        super().__init__(FewShot(**task), num_envs, autoreset_mode, max_episode_steps)
+        super().__init__(FewShot(**task).sized(num_envs), num_envs, autoreset_mode, max_episode_steps)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from gymnasium import spaces
@@ -12,7 +12,7 @@ from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import check_room, memory_needed
 from memenv.devices.catalogue import Loaded
 from memenv.devices.protocol import learning
-from memenv.engine import load_engine
+from memenv.engine import EngineError, load_engine
 from memenv.envs.few_shot.actions import Float, LearningActions, of_the_worst
 from memenv.envs.few_shot.chips import Chips, uniforms
 from memenv.envs.few_shot.episode import OF_LAYERS, Chip, LearningEpisode, Seen, Step
@@ -75,7 +75,7 @@ class FewShot:
         for one in fields(self):
             if one.name.startswith("weight_"):
                 object.__setattr__(self, one.name, real(one.name, getattr(self, one.name), 0, 1e300, TaskError))
-        _ = self.start
+        _ = self.start, self._engine()
         classes, instances = self._shape
         self._check("ways", self.ways <= classes, f"at most the {classes} classes that there are")
         room = self.shots + self.queries <= instances
@@ -111,13 +111,25 @@ class FewShot:
         """The chips and the circuits around them."""
         return Hardware(device=self.device, **{name: getattr(self, name) for name in OF_HARDWARE})
 
-    @cached_property
-    def compiled(self) -> bool:
-        """Whether chips are compiled; the same episodes either way, to the rounding of single precision."""
-        compiles = load_engine(self.engine).name == "numba"
-        if compiles and self.engine != "auto" and self.device.not_compiled:
+    def sized(self, tasks: int) -> Self:
+        """The same task with the engine that so many at a time are worth."""
+        return replace(self, engine=self._engine(tasks * self.cells))
+
+    def _engine(self, cells: int | None = None) -> str:
+        """What chips run on, of so many cells at a time (None: many); the same episodes, to single precision.
+
+        Raises:
+            TaskError: an unknown engine, or numba where it is not installed or cannot compile the device.
+        """
+        try:
+            name = load_engine(self.engine, cells=cells).name
+        except EngineError as error:
+            raise TaskError(str(error)) from None
+        if name == "numpy" or not self.device.not_compiled:
+            return name
+        if self.engine == "numba":
             raise TaskError(f'engine "numba" does not compile {self.device.name!r}: choose "numpy" or "auto"')
-        return compiles and not self.device.not_compiled
+        return "numpy"
 
     @cached_property
     def drawings(self) -> Characters:
@@ -192,7 +204,7 @@ class FewShot:
     @cached_property
     def chips(self) -> Chips:
         """What is done to chips."""
-        return Chips(self.hardware, (self.start.features, *(w.shape[1] for w in self.weights)), self.compiled)
+        return Chips(self.hardware, (self.start.features, *(w.shape[1] for w in self.weights)), self._engine() == "numba")
 
     def fabricate(self, rng: Any, tasks: int) -> Chip:
         """A fresh chip for each task; of several devices all cells of a chip are of the same."""
