@@ -182,7 +182,7 @@ class FewShot:
     @cached_property
     def observations(self) -> LearningObservation:
         """The layout of observations."""
-        return LearningObservation(layers=len(self.weights), max_steps=self.max_steps, max_pulses=self.max_pulses)
+        return LearningObservation(layers=len(self.weights))
 
     @property
     def observation_space(self) -> spaces.Box:
