@@ -182,7 +182,8 @@ def test_the_derivative_of_a_train_is_the_finite_difference_of_the_expected_chan
 
     def expected(dose: float) -> float:
         pulses = stochastic(torch.full((cells,), dose), torch.tensor(rng.random(cells)))
-        return after(chip, state, Train(up, pulses), tuple(torch.tensor(rng.standard_normal((3, cells))))).x.mean().item()
+        drawn = tuple(torch.tensor(rng.standard_normal((3, cells))))
+        return after(chip, state, Train(up, pulses), drawn).x.mean().item()
 
     end = by_marginal_pulse(chip, state, Train(up, count), noise).x
     torch.testing.assert_close(end.detach(), after(chip, state, Train(up, count.detach()), noise).x)

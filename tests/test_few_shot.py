@@ -408,15 +408,22 @@ def test_an_impossible_argument_is_named_with_its_value_and_what_is_allowed(task
     [
         (np.zeros(3), r"action has the shape \(3,\), \(4,\) is needed"),
         (np.array([0.0, np.nan, 0.0, 0.0]), "action has a component nan, allowed is -1 to 1"),
-        (np.array([1.5, 0.0, 0.0, 0.0]), "action has a component 1.5, allowed is -1 to 1"),
         (np.array(["a"] * 4), "action is of type <U1, numbers in -1 to 1 are needed"),
     ],
 )
-def test_an_action_outside_the_space_is_refused(action, message, few):
+def test_an_action_that_is_none_is_refused(action, message, few):
     env = FewShotEnv(**arguments("devices", few))
     env.reset(seed=0)
     with pytest.raises(TaskError, match=message):
         env.step(action)
+
+
+def test_an_action_outside_the_space_is_clipped():
+    actions = LearningActions(layers=1)
+    for far, near in zip(
+        actions.decoded(np.array([[9.0, 3.0, -2.0, -np.inf]])), actions.decoded(np.array([[1, 1, -1, -1]])), strict=True
+    ):
+        np.testing.assert_array_equal(far, near)
 
 
 def test_reset_options_of_other_tasks_are_refused(few):

@@ -25,10 +25,20 @@ def task() -> FewShot:
 
 def observed(task: FewShot, *, step=0, loss=1.0, fall=0.0, gain=1.0) -> np.ndarray:
     """An observation of one task."""
-    layer = {"signal": np.log([[gain]]) / np.log(SPAN)} | dict.fromkeys(("gradient", "limited", "saturated"), [[0.0]])
-    one = {"budget": 1 - step / task.max_steps, "loss": loss, "fall": fall, "support": 0.5, "worst": loss}
-    one |= {"pulses": 0.0, "last_pulses": 0.0}
-    view = LearningView(**{name: np.array([value]) for name, value in one.items()}, **{k: np.array(v) for k, v in layer.items()})
+    none, of_layer = np.zeros(1), np.zeros((1, 1))
+    view = LearningView(
+        budget=none + 1 - step / task.max_steps,
+        loss=none + loss,
+        fall=none + fall,
+        support=none + 0.5,
+        worst=none + loss,
+        pulses=none,
+        last_pulses=none,
+        signal=of_layer + np.log(gain) / np.log(SPAN),
+        gradient=of_layer,
+        limited=of_layer,
+        saturated=of_layer,
+    )
     return task.observations.observed(view)
 
 

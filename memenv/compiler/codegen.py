@@ -108,7 +108,9 @@ class _Pass(_Writer):
         self.index = "i" if number % 2 else "a"
         self.reductions: dict[tuple[str, str], str] = {}  # names, by operation and array
         self.stores: list[str] = []
-        self.common: dict[str, str] = {}  # names, by what they are of a crossbar, of numbers that its cells have in common
+        self.common: dict[
+            str, str
+        ] = {}  # names, by what they are of a crossbar, of numbers that its cells have in common
 
     def _leaf(self, value: Symbol) -> str:
         if value.operation == "array":

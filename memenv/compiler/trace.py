@@ -120,7 +120,9 @@ class Symbol(NDArrayOperatorsMixin):
 
 def _known(inputs: Any) -> bool:
     """Whether they are symbols, numbers or lists of them; `Cells` know themselves what is done to them."""
-    return all(isinstance(value, Symbol | float | int | type | np.generic | np.ndarray | list | tuple) for value in inputs)
+    return all(
+        isinstance(value, Symbol | float | int | type | np.generic | np.ndarray | list | tuple) for value in inputs
+    )
 
 
 def _rank(operation: Any, operands: tuple[Any, ...]) -> int:

@@ -153,7 +153,7 @@ class Sheet:
 
     def drawn(self, draws: tuple[Draw, ...], step: int = 0) -> tuple[Any, ...]:
         """What `draws` asks for, so many steps on; channels are computed when they are asked for."""
-        envs, found = len(self.noise.step), []
+        envs, found = len(self.noise.step), list[Any]()
         for draw, own, is_uniform in _lots(draws):
             if isinstance(draw, OwnDraw):
                 key, other_key, now = self.noise

@@ -9,7 +9,7 @@ with the place of a weight on the chip, of a cell at fabrication, or of a number
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -76,11 +76,11 @@ class Chips:
         elif kinds is None:  # as a device of any class expects it: arrays (cells,)
             flat = [np.repeat(part, math.prod(cells)) for part in (noise.key, noise.other_key, noise.step)]
             place = np.tile(_places(first, 1, cells).ravel(), tasks)
-            chip = _fabricate(_under(*flat, place), len(place), (), rest)
+            chip = _fabricate(_under(flat, place), len(place), (), rest)
         else:
             rest = rest[0], kinds[:, None]
             flat = [part.reshape(-1, 1) for part in noise]
-            chip = _fabricate(_under(*flat, _places(first, 1, cells).reshape(1, -1)), math.prod(cells), (), rest)
+            chip = _fabricate(_under(flat, _places(first, 1, cells).reshape(1, -1)), math.prod(cells), (), rest)
 
         def shaped(leaf: Any) -> Any:
             if not getattr(leaf, "ndim", 0):
@@ -98,16 +98,15 @@ class Chips:
         ranges: Sequence[float],
         noise: CellNoise,
     ) -> tuple[Written, ...]:
-        """Weights (rows, outputs), the same for all tasks, on fresh chips; `ranges` are what nominal devices can hold."""
+        """Weights (rows, outputs), alike for all tasks, on fresh chips; `ranges` are what nominal devices can hold."""
         tasks, hardware = len(noise.step), self.hardware
         written = []
         for cells, w, most, first in zip(chip, weights, ranges, self.places, strict=True):
             unknown = np.broadcast_to(np.float32(0), (tasks, *w.shape, 2 * hardware.devices_per_weight))
             layer = self._blank if kinds is None else take(self._blank, kinds)
             differ = np.ndim(cells.x_lo) or np.ndim(cells.x_hi)  # else no cell is stuck
-            cells = cells.replace(driver=None, mismatch=None) if cells.record else cells  # neither has further use
             layer = layer.replace(
-                chip=cells,
+                chip=_lean(cells),
                 state=State(x=unknown, age=0.0),
                 scale=layer.scale * most,
                 good=1.0 if hardware.know_stuck and differ else None,
@@ -119,7 +118,7 @@ class Chips:
 
     @functools.cached_property
     def _blank(self) -> Layer:
-        """What is known of a layer whose weights reach to one, without its cells; of a mixture, on each of its devices."""
+        """A layer whose weights reach to one, without its cells; of a mixture, such a layer on each of its devices."""
         device, devices = self.hardware.device, self.hardware.devices_per_weight
         kinds = np.arange(len(device.devices)) if device.devices else None
         unknown = np.zeros((len(device.devices) or 1, 1, 1, 2 * devices))
@@ -157,7 +156,8 @@ class Chips:
             self.normals(noise, 0 if number == last else 32 + number, (x.shape[1], outputs))
             for number, (_, outputs) in enumerate(self.shapes)
         ]
-        return forward([one.seen for one in written], x, drawn).outputs
+        outputs: np.ndarray = forward([one.seen for one in written], x, drawn).outputs
+        return outputs
 
     def learn(
         self,
@@ -222,7 +222,7 @@ class Chips:
         if self.compiled:
             return self._launched(program, noise, first, shape, moving, rest)
         words = (part.reshape(-1, 1, 1) for part in noise)
-        return program(_under(*words, _places(first, 1, shape)), math.prod(shape), moving, rest)
+        return program(_under(words, _places(first, 1, shape)), math.prod(shape), moving, rest)
 
     @staticmethod
     def _launched(
@@ -238,7 +238,8 @@ class Chips:
 def uniforms(noise: CellNoise, number: int, size: int) -> np.ndarray:
     """Numbers (tasks, size), uniform in 0 <= u < 1, by NumPy; lanes as of `Chips.normals`."""
     words = (part.reshape(-1, 1) for part in noise)
-    return _under(*words, np.arange(size, dtype=np.uint32)).uniform(2 * (PRODUCTS + number))
+    drawn: np.ndarray = _under(words, np.arange(size, dtype=np.uint32)).uniform(2 * (PRODUCTS + number))
+    return drawn
 
 
 def _seen(written: Written, reads: int) -> Matrix:
@@ -248,7 +249,9 @@ def _seen(written: Written, reads: int) -> Matrix:
 # -- helpers -----------------------------------------------------------------------------------------------------------
 
 
-def _under(key: Any, other_key: Any, step: Any, place: Any) -> Noise:
+def _under(words: Iterable[Any], place: Any) -> Noise:
+    """The noise of both words of keys, a step and places."""
+    key, other_key, step = words
     return Noise.at((key, other_key), lambda pair: (step + np.uint32(pair << STEP_BITS), place))
 
 
@@ -268,7 +271,7 @@ def _of_tasks(program: Program) -> Callable[..., Any]:
     """The program for the engine, with the words of the noise among its inputs."""
 
     def run(_: Any, tasks: int, key: Any, other_key: Any, step: Any, place: Any, moving: Any, rest: Any) -> Any:
-        return program(_under(key, other_key, step, place), tasks, moving, rest)
+        return program(_under((key, other_key, step), place), tasks, moving, rest)
 
     run.__name__ = program.__name__
     return run
@@ -307,6 +310,11 @@ def _sum(part: np.ndarray) -> np.ndarray:
     """(tasks,) float64 of arrays (tasks, ...)."""
     total: np.ndarray = part.reshape(len(part), -1).sum(-1).astype(float)
     return total
+
+
+def _lean(chip: Any) -> Any:
+    """The chip without what has no further use."""
+    return chip.replace(driver=None, mismatch=None) if chip.record else chip
 
 
 def _single(leaf: Any) -> Any:

@@ -35,12 +35,12 @@ class FewShotEnv(TaskEnv):
                                    with the largest errors
             layers + 2  stop       > 0.5: no more learning
 
-        `task.encode` makes actions of gains, threshold, share and stop. An action outside the space or not finite
-        raises `TaskError`.
+        `task.encode` makes actions of gains, threshold, share and stop. Actions are clipped to the space; one that is
+        no number raises `TaskError`.
 
     Observation space:
         Box(-1, 1, (7 + 4 layers,), float32); `task.view` turns observations into a record with plain units. A loss, in
-        units of ln ways, is shown as arsinh(loss / 0.05) / arsinh(10 / 0.05), which -1 to 1 for 0 to 10 then stands for.
+        units of ln ways, is shown on the scale of arsinh(loss / 0.05).
 
             index  feature      shown as -1 to 1
             0      budget       0 to 1, share of the steps that is left

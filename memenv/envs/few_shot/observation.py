@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -57,7 +57,8 @@ class LearningObservation:
             limited=_of_share(view.limited),
             saturated=_of_share(view.saturated),
         )
-        return np.clip(np.column_stack(parts), -1.0, 1.0).astype(np.float32)
+        observation: np.ndarray = np.clip(np.column_stack(parts), -1.0, 1.0).astype(np.float32)
+        return observation
 
     def view(self, observation: np.ndarray) -> LearningView:
         """Observations (tasks, 7 + 4 layers) in plain units: the inverse of `observed`, but for what that clipped."""
@@ -89,11 +90,11 @@ def _share(observed: np.ndarray) -> np.ndarray:
     return 0.5 * (observed + 1.0)
 
 
-def _compressed(loss: np.ndarray) -> np.ndarray:
+def _compressed(loss: Any) -> Any:
     """Up to `FARTHEST` [ln ways] of either sign as -1 to 1: arsinh(loss / FINEST), in units of its largest value."""
     return np.arcsinh(loss / FINEST) / np.arcsinh(FARTHEST / FINEST)
 
 
-def _expanded(observed: np.ndarray) -> np.ndarray:
+def _expanded(observed: Any) -> Any:
     """The inverse of `_compressed`."""
     return FINEST * np.sinh(observed * np.arcsinh(FARTHEST / FINEST))

@@ -18,7 +18,7 @@ from memenv.envs.few_shot.chips import Chips, uniforms
 from memenv.envs.few_shot.episode import OF_LAYERS, Chip, LearningEpisode, Seen, Step
 from memenv.envs.few_shot.observation import LearningObservation, LearningView
 from memenv.envs.noise import CellNoise
-from memenv.envs.task import OwnDraw, TaskError
+from memenv.envs.task import Draw, OwnDraw, TaskError
 from memenv.few_shot import bank
 from memenv.few_shot.characters import Characters
 from memenv.few_shot.chips import Hardware, total
@@ -199,17 +199,28 @@ class FewShot:
 
     # -- the process ---------------------------------------------------------------------------------------------------
 
-    initial_draws = step_draws = (OwnDraw(),)
+    @property
+    def initial_draws(self) -> tuple[Draw, ...]:
+        """Noise of a start: what `memenv.envs.few_shot.chips` draws from it."""
+        return (OwnDraw(),)
+
+    @property
+    def step_draws(self) -> tuple[Draw, ...]:
+        """Noise of a step, likewise."""
+        return (OwnDraw(),)
 
     @cached_property
     def chips(self) -> Chips:
         """What is done to chips."""
-        return Chips(self.hardware, (self.start.features, *(w.shape[1] for w in self.weights)), self._engine() == "numba")
+        return Chips(
+            self.hardware, (self.start.features, *(w.shape[1] for w in self.weights)), self._engine() == "numba"
+        )
 
     def fabricate(self, rng: Any, tasks: int) -> Chip:
         """A fresh chip for each task; of several devices all cells of a chip are of the same."""
         if isinstance(rng, np.random.Generator):
-            noise = CellNoise(*rng.integers(2**32, size=(2, tasks, 1), dtype=np.uint32), np.zeros(tasks, np.uint32))
+            key, other_key = rng.integers(2**32, size=(2, tasks, 1), dtype=np.uint32)
+            noise = CellNoise(key, other_key, np.zeros(tasks, np.uint32))
         else:
             noise = rng.noise.noise
         kinds, count = None, len(self.device.devices)
@@ -217,7 +228,7 @@ class FewShot:
             kinds = (uniforms(noise, KIND, 1)[:, 0] * count).astype(np.uint32)
         return Chip(self.chips.fabricate(noise, kinds), kinds)
 
-    def initial(self, chip: Chip, noise: tuple[CellNoise], options: dict[str, Any]) -> LearningEpisode:
+    def initial(self, chip: Chip, noise: tuple[Any, ...], options: dict[str, Any]) -> LearningEpisode:
         """Fresh episodes on chips, with the network's weights written to them.
 
         Raises:
@@ -237,7 +248,7 @@ class FewShot:
         last = Step(zero, zero, zero, zero, np.zeros(count), np.zeros((tasks, len(OF_LAYERS), count[1])))
         return LearningEpisode(written, kind, instance, seen, zero, never, zero, zero, last)
 
-    def transition(self, episode: LearningEpisode, action: np.ndarray, noise: tuple[CellNoise]) -> LearningEpisode:
+    def transition(self, episode: LearningEpisode, action: np.ndarray, noise: tuple[Any, ...]) -> LearningEpisode:
         """One step of learning, or the decision to stop."""
         (now,), choice = noise, self.actions.decoded(action)
         examples = self._examples(episode.kind, episode.instance)
@@ -275,7 +286,8 @@ class FewShot:
     def _examples(self, kind: np.ndarray, instance: np.ndarray) -> np.ndarray:
         """Features and a one (tasks, examples, features + 1) of the support, then of the queries, classes in turn."""
         place = kind[:, None] * self._shape[1] + instance.swapaxes(1, 2)
-        return self._table.take(place.reshape(len(kind), -1), 0)
+        drawn: np.ndarray = self._table.take(place.reshape(len(kind), -1), 0)
+        return drawn
 
     @cached_property
     def _table(self) -> np.ndarray:
@@ -334,4 +346,3 @@ class FewShot:
             "pulses": episode.pulses,
             "energy": episode.energy,
         }
-
