@@ -31,6 +31,7 @@ from memenv.learning.step import Step, adapt_step
 from memenv.learning.updates import Adaptation, Counters, LayerNoise, counted
 
 STEP_BITS = 18  # of the first counter; more than the steps of an episode
+BLOCK = 8192  # weights that NumPy takes at a time, for its intermediate results to stay in cache
 PRODUCTS = 2**13  # the first pair of lanes of products; those of cells lie below: 4 for each device of a weight
 
 
@@ -221,8 +222,14 @@ class Chips:
         shape = shape or moving[-1].shape[1:]
         if self.compiled:
             return self._launched(program, noise, first, shape, moving, rest)
-        words = (part.reshape(-1, 1, 1) for part in noise)
-        return program(_under(words, _places(first, 1, shape)), math.prod(shape), moving, rest)
+        tasks, size = len(noise.step), math.prod(shape)
+        words, places = tuple(part.reshape(-1, 1, 1) for part in noise), _places(first, 1, shape)
+        block = max(BLOCK // size, 1)
+        parts = []
+        for begin in range(0, tasks, block):
+            some, *inputs = take((words, moving, rest), slice(begin, begin + block))
+            parts.append(program(_under(some, places), size, *inputs))
+        return tree_map(lambda *leaves: np.concatenate(leaves) if np.ndim(leaves[0]) else leaves[0], *parts)
 
     @staticmethod
     def _launched(

@@ -249,10 +249,10 @@ class FewShot:
         return LearningEpisode(written, kind, instance, seen, zero, never, zero, zero, last)
 
     def transition(self, episode: LearningEpisode, action: np.ndarray, noise: tuple[Any, ...]) -> LearningEpisode:
-        """One step of learning, or the decision to stop."""
+        """One step of learning, or the decision to stop; a chip whose episode has ended learns no more."""
         (now,), choice = noise, self.actions.decoded(action)
         examples = self._examples(episode.kind, episode.instance)
-        goes_on = ~choice.stop
+        goes_on = ~(choice.stop | self.terminated(episode))
         gain = choice.gain * goes_on[:, None]
         config = replace(
             self.hardware.adaptation([column[:, None, None] for column in (self.base_rates * gain).T]),
@@ -277,7 +277,7 @@ class FewShot:
             written=step.layers,
             seen=seen,
             steps=episode.steps + 1,
-            stopped=choice.stop,
+            stopped=choice.stop | episode.stopped,
             pulses=episode.pulses + pulses,
             energy=episode.energy + energy,
             last=last,
