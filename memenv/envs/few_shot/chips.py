@@ -30,8 +30,9 @@ from memenv.learning.pulse_trains import Costs
 from memenv.learning.step import Step, adapt_step
 from memenv.learning.updates import Adaptation, Counters, LayerNoise, counted
 
-STEP_BITS = 18  # of the first counter; more than the steps of an episode
+STEP_BITS = 18  # of the first counter
 BLOCK = 8192  # weights that NumPy takes at a time, for its intermediate results to stay in cache
+MOST_STEPS = 2**STEP_BITS - 4  # of an episode, which its chip and its start precede
 PRODUCTS = 2**13  # the first pair of lanes of products; those of cells lie below: 4 for each device of a weight
 
 
@@ -136,8 +137,8 @@ class Chips:
         """`adapt_step` on examples x (tasks, n, features)."""
         products = [
             LayerNoise(
-                forward=self.normals(noise, 1 + 2 * number, (x.shape[1], outputs)),
-                backward=self.normals(noise, 2 + 2 * number, (x.shape[1], rows)) if number else None,
+                forward=self.normals(noise, 3 * number + 1, (x.shape[1], outputs)),
+                backward=self.normals(noise, 3 * number + 2, (x.shape[1], rows)) if number else None,
                 rounding=(),
                 pulse=None,
             )
@@ -152,10 +153,8 @@ class Chips:
 
     def outputs(self, written: Sequence[Written], x: np.ndarray, noise: CellNoise) -> np.ndarray:
         """(tasks, n, classes) that noisy reads make of examples x (tasks, n, features)."""
-        last = len(self.shapes) - 1
         drawn = [
-            self.normals(noise, 0 if number == last else 32 + number, (x.shape[1], outputs))
-            for number, (_, outputs) in enumerate(self.shapes)
+            self.normals(noise, 3 * number, (x.shape[1], outputs)) for number, (_, outputs) in enumerate(self.shapes)
         ]
         outputs: np.ndarray = forward([one.seen for one in written], x, drawn).outputs
         return outputs

@@ -14,7 +14,7 @@ from memenv.devices.catalogue import Loaded
 from memenv.devices.protocol import learning
 from memenv.engine import EngineError, load_engine
 from memenv.envs.few_shot.actions import Float, LearningActions, of_the_worst
-from memenv.envs.few_shot.chips import Chips, uniforms
+from memenv.envs.few_shot.chips import MOST_STEPS, Chips, uniforms
 from memenv.envs.few_shot.episode import OF_LAYERS, Chip, LearningEpisode, Seen, Step
 from memenv.envs.few_shot.observation import LearningObservation, LearningView
 from memenv.envs.noise import CellNoise
@@ -27,7 +27,7 @@ from memenv.learning.backprop import cross_entropy
 
 DEVICES = ("alox-hfo2", "hfo2-array-om", "enode-sandia", "threshold")  # a pulse changes from 0.3 to 70 % of the way
 MOST_DEVICES = 1000  # of one sign in a weight
-KIND, CLASSES, DRAWINGS = 64, 65, 66  # lanes of uniform numbers, see `memenv.envs.few_shot.chips`
+KIND, CLASSES, DRAWINGS = 8000, 8001, 8002  # of uniform numbers; three for each layer lie below
 OF_HARDWARE = ("devices_per_weight", "pulsed", "max_pulses", "reads", "know_stuck")
 
 
@@ -68,7 +68,7 @@ class FewShot:
         self._check("characters", good, "None or memenv.few_shot.characters.Characters")
         self._check("init", isinstance(self.init, str), "a name, or a path")
         for name in ("ways", "shots", "queries", "max_steps", "max_pulses", "reads", "devices_per_weight"):
-            most = MOST_DEVICES if name == "devices_per_weight" else MANY
+            most = {"devices_per_weight": MOST_DEVICES, "max_steps": MOST_STEPS}.get(name, MANY)
             number = whole(name, getattr(self, name), 2 if name == "ways" else 1, most, TaskError)
             object.__setattr__(self, name, number)
         object.__setattr__(self, "know_stuck", flag("know_stuck", self.know_stuck, TaskError))
