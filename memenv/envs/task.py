@@ -56,7 +56,15 @@ class UniformDraw:
     layout: tuple[int, ...] = ()  # of what one environment takes, such as (rows, cols) of an array
 
 
-Draw = NormalDraw | UniformDraw
+@dataclass(frozen=True)
+class OwnDraw:
+    """The noise itself, a `CellNoise` with a key for each environment, of a task that draws from it by counter."""
+
+    shape: tuple[int, ...] = ()
+    layout: tuple[int, ...] = ()
+
+
+Draw = NormalDraw | UniformDraw | OwnDraw
 Observation = np.ndarray | dict[str, np.ndarray]
 
 

@@ -8,6 +8,7 @@ from memenv.engine import Engine
 from memenv.envs.crossbar_program.render import maps_image, maps_text
 from memenv.envs.crossbar_program.task import CrossbarProgram
 from memenv.envs.shells import TaskEnv, TaskVectorEnv
+from memenv.envs.variants import arguments
 
 
 class CrossbarProgramEnv(TaskEnv):
@@ -123,13 +124,21 @@ class CrossbarProgramEnv(TaskEnv):
         weight_pulses, weight_energy, weight_latency, weight_accuracy, weight_acceptance, weight_false_acceptance,
             weight_product: see Rewards.
         render_mode: "rgb_array" (maps; needs matplotlib) or "ansi".
+        variant: the registered id whose fixed arguments are taken, such as "CrossbarProgramLines".
 
     Version history:
         v0: first version.
     """
 
-    def __init__(self, render_mode: str | None = None, engine: str | Engine = "auto", **task: Any) -> None:
-        super().__init__(CrossbarProgram(**task), render_mode, maps_image, maps_text, engine)
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        engine: str | Engine = "auto",
+        variant: str | None = None,
+        **task: Any,
+    ) -> None:
+        own = CrossbarProgram(**arguments("CrossbarProgram", variant, task))
+        super().__init__(own, render_mode, maps_image, maps_text, engine)
 
 
 class CrossbarProgramVectorEnv(TaskVectorEnv):
@@ -146,7 +155,9 @@ class CrossbarProgramVectorEnv(TaskVectorEnv):
         max_episode_steps: int | None = None,
         engine: str | Engine = "auto",
         render_mode: str | None = None,
+        variant: str | None = None,
         **task: Any,
     ) -> None:
+        own = CrossbarProgram(**arguments("CrossbarProgram", variant, task))
         how = autoreset_mode, max_episode_steps, engine, render_mode
-        super().__init__(CrossbarProgram(**task), num_envs, *how, maps_image, maps_text)
+        super().__init__(own, num_envs, *how, maps_image, maps_text)
