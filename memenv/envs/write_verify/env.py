@@ -86,7 +86,7 @@ class WriteVerifyEnv(TaskEnv):
             latency            s     of pulses and reads in the episode so far
             false_acceptances  1     in the episode so far
             action_mask              (actions,) bool, only with action="discrete"
-            reward/<name>            the terms of the last reward, only after a step
+            reward/<name>            the terms of the last reward, zero at the start
 
     Reset options:
             key        meaning
@@ -108,7 +108,7 @@ class WriteVerifyEnv(TaskEnv):
         max_pulses: budget for one target; confirm_reads: further reads before an acceptance.
         rounds: targets in an episode; history: steps in the observation; target_range: of x.
         weight_pulses, weight_energy, weight_latency, weight_acceptance, weight_false_acceptance: see Rewards.
-        render_mode: "rgb_array" (needs matplotlib) or "ansi".
+        engine: "auto", "numpy" or "numba", see `TaskVectorEnv`; render_mode: "rgb_array" (needs matplotlib) or "ansi".
 
     Version history:
         v0: first version.
@@ -121,8 +121,7 @@ class WriteVerifyEnv(TaskEnv):
 class WriteVerifyVectorEnv(TaskVectorEnv):
     """`WriteVerifyEnv` natively batched: what `gym.make_vec("memenv/WriteVerify-v0")` makes; see `TaskVectorEnv`.
 
-    `engine="numba"` compiles a step, and the start of episodes, into a loop over cells each: of parametric devices and
-    lists of them, with history=1 and confirm_reads=0.
+    What is compiled: parametric devices and lists of them, with history=1 and confirm_reads=0.
     """
 
     def __init__(
