@@ -110,12 +110,12 @@ class CompiledRunner:
 
     def reset(self, episodes: Episodes, options: dict[str, Any], rows: np.ndarray | None = None) -> None:
         """New episodes everywhere, or for the environments with the indices `rows`."""
+        rows = np.arange(self.shape[0]) if rows is None else rows
+        given = self.numpy.fresh(episodes, options, rows) if options else None  # may refuse the options
         if self.record is None:
             self._bind()
-        rows = np.arange(self.shape[0]) if rows is None else rows
-        if options:
-            started, episode = self.numpy.fresh(episodes, options, rows)
-            self._put(rows, arrays_of(self._looked_at(started.noise.at(FIRST), episode)))
+        if given:
+            self._put(rows, arrays_of(self._looked_at(given[0].noise.at(FIRST), given[1])))
         elif self.bound.ahead.count < 2:
             self._put(rows, self._started(episodes))
         else:
