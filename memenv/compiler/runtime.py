@@ -310,7 +310,7 @@ def _bound(
     arrays: list[np.ndarray],
     threads: int,
 ) -> Callable[[], None]:
-    """Runs the loop over all cells."""
+    """A function that runs the loop over all cells; see `Call.bound`."""
     cells, size, loop = math.prod(shape), math.prod(shape[1:]), traced.cells
     assert loop is not None
     sizes = () if traced.kept is None else (size,)
