@@ -65,6 +65,13 @@ class Call(NamedTuple):
             return lambda: None
         return _bound(self.traced, self.shape, key.words(), self.numbers, self.operands, threads)
 
+    def first(self, count: int) -> "Call":
+        """The same loop on the first so many cells, or crossbars."""
+        whole = self.shape[0]
+        operands = [array[: count * (len(array) // whole)] for array in self.operands]
+        results = [array[:count] for array in self.results]
+        return self._replace(shape=(count, *self.shape[1:]), operands=operands, results=results)
+
     def result(self) -> Any:
         """The record of the arrays."""
         return self.traced.build(self.results)
@@ -311,7 +318,7 @@ def _bound(
     arrays: list[np.ndarray],
     threads: int,
 ) -> Callable[[], None]:
-    """Runs the loop over all cells."""
+    """A function that runs the loop over all cells; see `Call.bound`."""
     cells, size, loop = math.prod(shape), math.prod(shape[1:]), traced.cells
     assert loop is not None
     sizes = () if traced.kept is None else (size,)

@@ -96,7 +96,7 @@ class CrossbarProgramEnv(TaskEnv):
             latency            s     in the episode so far
             product_error      x     only with objective="product": root mean square over inputs and columns
             action_mask              (sum of nvec,) bool, only with action="lines"
-            reward/<name>            the terms of the last reward, only after a step
+            reward/<name>            the terms of the last reward, zero at the start
 
     Reset options:
         key        meaning
@@ -123,6 +123,7 @@ class CrossbarProgramEnv(TaskEnv):
         target_range: of x.
         weight_pulses, weight_energy, weight_latency, weight_accuracy, weight_acceptance, weight_false_acceptance,
             weight_product: see Rewards.
+        engine: "auto", "numpy" or "numba", see `TaskVectorEnv`.
         render_mode: "rgb_array" (maps; needs matplotlib) or "ansi".
         variant: the registered id whose fixed arguments are taken, such as "CrossbarProgramLines".
 
@@ -144,8 +145,8 @@ class CrossbarProgramEnv(TaskEnv):
 class CrossbarProgramVectorEnv(TaskVectorEnv):
     """`CrossbarProgramEnv` natively batched, what `gym.make_vec("memenv/CrossbarProgram-v0")` makes: `TaskVectorEnv`.
 
-    `engine="numba"` compiles a step, and the start of episodes: of a pulse for every cell, objective="cells", 1T1R
-    without wires, and parametric devices or lists of them.
+    What is compiled: a pulse for every cell, objective="cells", 1T1R without wires, and parametric devices or lists of
+    them.
     """
 
     def __init__(

@@ -80,7 +80,7 @@ class FewShotEnv(TaskEnv):
             support_loss   1     mean cross-entropy of the support
             pulses         1     for each device in the mean, in the episode so far
             energy         J     in the episode so far
-            reward/<name>        the terms of the last reward, only after a step
+            reward/<name>        the terms of the last reward, zero at the start
 
     Reset options:
         key        meaning
