@@ -412,8 +412,13 @@ GOOD: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "confirm_reads": st.integers(0, 2),
         "rounds": st.integers(1, 3),
         "history": st.integers(1, 3),
+        "goal": st.sampled_from((False, False, True)),
+        "privileged": st.booleans(),
+        "variant": st.sampled_from((None, "WriteVerify", "WriteVerifyRewriting", "WriteVerifyGoal")),
         "target_range": st.tuples(st.floats(0, 1), st.floats(0, 1)),
         "weight_false_acceptance": st.sampled_from((0, 1)),
+        "weight_failure": ACCURACY,
+        "weight_shaping": ACCURACY,
         "render_mode": st.sampled_from((None, "ansi")),
     },
     "CrossbarProgram": WEIGHTS | {
