@@ -23,8 +23,8 @@ from memenv.devices.device import State
 from memenv.devices.protocol import CellModel
 from memenv.envs.noise import CellNoise
 from memenv.few_shot.chips import Hardware
-from memenv.learning.backprop import forward, weight_gradient
 from memenv.learning import kernels
+from memenv.learning.backprop import forward, weight_gradient
 from memenv.learning.kernels import Kept, Program, Shown, Spent
 from memenv.learning.layers import Layer, Matrix, blank_layer
 from memenv.learning.pulse_trains import Costs

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from gymnasium import spaces
 
-from memenv.bounds import MANY, flag, is_word, real, shown, whole
+from memenv.bounds import MANY, MOST_WEIGHT, flag, is_word, real, shown, whole
 from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import check_room, memory_needed
 from memenv.devices.catalogue import Loaded
@@ -74,7 +74,7 @@ class FewShot:
         object.__setattr__(self, "know_stuck", flag("know_stuck", self.know_stuck, TaskError))
         for one in fields(self):
             if one.name.startswith("weight_"):
-                object.__setattr__(self, one.name, real(one.name, getattr(self, one.name), 0, 1e300, TaskError))
+                object.__setattr__(self, one.name, real(one.name, getattr(self, one.name), 0, MOST_WEIGHT, TaskError))
         _ = self.start, self._engine()
         classes, instances = self._shape
         self._check("ways", self.ways <= classes, f"at most the {classes} classes that there are")
