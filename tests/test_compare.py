@@ -48,6 +48,7 @@ def outcomes(pulses: list[float], accepted: list[bool], false: list[float], erro
         error=np.array(error),
         energy=zero + 1e-12,
         latency=zero + 1e-6,
+        returns=zero,
         round_pulses=np.where(wins, pulses, np.nan)[:, None],
         error_by_pulse=np.zeros(51),
         examples=(),

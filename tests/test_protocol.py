@@ -397,6 +397,7 @@ def made(rng: np.random.Generator, cells: int) -> tuple[Outcomes, dict[str, floa
         error=error,
         energy=energy,
         latency=latency,
+        returns=-pulses,
         round_pulses=np.where(accepted, pulses, np.nan)[:, None],
         error_by_pulse=np.zeros(51),
         examples=(),
@@ -493,6 +494,14 @@ def test_outcomes_are_those_of_the_last_step_and_of_the_truth() -> None:
 
 
 # -- what training maximises -------------------------------------------------------------------------------------------
+
+
+def test_returns_are_the_sums_of_the_rewards_of_whole_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WriteVerify, "reward", lambda _, episode: {"a": 1.0 * episode.pulsed, "b": 2.0 * episode.accepted})
+    task = WriteVerify(rounds=2, max_pulses=9)
+    outcomes = evaluate(ISPP(task=task), task, CELLS, 0)
+    assert 0 < outcomes.accepted.sum() < CELLS
+    np.testing.assert_array_equal(outcomes.returns, outcomes.pulses + 2.0 * outcomes.acceptances)
 
 
 def test_the_acceptance_that_training_maximises_is_that_of_noisy_reads() -> None:
