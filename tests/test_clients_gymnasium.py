@@ -12,13 +12,11 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector
+from registered import CELL, IDS, MENU
 
-import memenv
-
-IDS = sorted(name for name in gym.registry if name.startswith(f"{memenv.__name__}/"))
 FAMILIES = {
-    "cell": ("memenv/WriteVerify-v0", {}),
-    "menu": ("memenv/WriteVerify-v0", {"action": "discrete"}),
+    "cell": CELL,
+    "menu": MENU,
     "array": ("memenv/CrossbarProgram-v0", {"rows": 2, "cols": 2}),
     "chip": ("memenv/FewShot-v0", {}),
 }
