@@ -8,9 +8,10 @@ import pytest
 minari = pytest.importorskip("minari", reason="Minari is not installed: extra clients")
 pytest.importorskip("h5py", reason="h5py is not installed: extra clients")
 
-# Minari leaves its temporary folder to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:.*TemporaryDirectory:pytest.PytestUnraisableExceptionWarning")
-
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning"),  # of Minari, which removes that folder itself
+    pytest.mark.filterwarnings("ignore:Package memenv is not installed"),  # from a checkout
+]
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 EPISODES = 3
 
