@@ -1,10 +1,11 @@
 """Datasets of what the controllers do, in Minari's format: for offline reinforcement learning and imitation.
 
-    python benchmarks/minari_datasets.py --device threshold --episodes 1000 --out datasets     # needs minari[create,hdf5]
+    python benchmarks/minari_datasets.py --device threshold --episodes 1000 --out datasets
 
-One dataset a controller, `memenv/<device>/<controller>-v0`: observations, actions, rewards and every info, each episode on a
-fresh cell of the seeds for training, which no evaluation sees. `minari.load_dataset(name).recover_environment()` makes the
-environment again where MINARI_DATASETS_PATH names the folder; the seed of an episode's cell is in its metadata.
+One dataset a controller, `memenv/<device>/<controller>-v0`: observations, actions, rewards and every info, each episode on
+a fresh cell of the seeds for training, which no evaluation sees. Where MINARI_DATASETS_PATH names the folder,
+`minari.load_dataset(name).recover_environment()` makes the environment again; the seed of an episode's cell is in its
+metadata. Needs the extra `clients`.
 """
 
 import os
@@ -36,7 +37,7 @@ class DatasetConfig(Options):
     tolerance: float = option(0.02, help="half-width of the target band, fraction of the range")
     controllers: tuple[str, ...] = option(CONTROLLERS, help="controllers, shipped policies or paths of policies")
     episodes: int = option(1000, bounds=(1, 10**9), help="of each controller")
-    trials: int = option(60, bounds=(1, 10**6), help="parameter sets that each controller's tuning tries; 1 = no tuning")
+    trials: int = option(60, bounds=(1, 10**6), help="parameter sets that a controller's tuning tries")
     seed: int = option(0, help="of the cells and of the tuning")
     out: Path = option(Path("datasets"), help="folder of the datasets")
 
@@ -61,7 +62,7 @@ def record(config: DatasetConfig, name: str) -> Any:
         author="memenv developers",
         author_email="see CITATION.cff",
         code_permalink=f"memenv {memenv.__version__}: benchmarks/minari_datasets.py",
-        description=f"{config.episodes} cells of {config.device}, programmed to {config.tolerance:g} of the range by {name}",
+        description=f"cells of {config.device}, programmed to {config.tolerance:g} of the range by {name}",
         requirements=["memenv"],
     )
     env.close()

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-minari = pytest.importorskip("minari", reason="Minari is not installed: extra clients")
+pytest.importorskip("minari", reason="Minari is not installed: extra clients")
 pytest.importorskip("h5py", reason="h5py is not installed: extra clients")
 
+import minari
+
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning"),  # of Minari, which removes that folder itself
+    pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning"),  # Minari removes that folder itself
     pytest.mark.filterwarnings("ignore:Package memenv is not installed"),  # from a checkout
 ]
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -32,8 +34,9 @@ def recorded(tmp_path_factory):
 def test_a_dataset_recovers_its_environment_in_which_its_actions_give_its_observations_again(recorded):
     env = recorded.recover_environment()
     assert env.unwrapped.task.device.name == "pcm" and recorded.total_episodes == EPISODES
-    for episode, told in zip(recorded.iterate_episodes(), recorded.storage.get_episode_metadata(range(EPISODES)), strict=True):
-        observation, _ = env.reset(seed=int(told["seed"]))
+    seeds = [int(told["seed"]) for told in recorded.storage.get_episode_metadata(range(EPISODES))]
+    for episode, seed in zip(recorded.iterate_episodes(), seeds, strict=True):
+        observation, _ = env.reset(seed=seed)
         np.testing.assert_array_equal(observation, episode.observations[0])
         for step, action in enumerate(episode.actions):
             observation, reward, terminated, truncated, _ = env.step(action)

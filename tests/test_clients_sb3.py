@@ -1,4 +1,4 @@
-"""stable-baselines3 and sb3-contrib as clients: their own check, and every algorithm for a few steps by both of their doors."""
+"""stable-baselines3 and sb3-contrib as clients: their own check, and every algorithm for a few steps."""
 
 import gymnasium as gym
 import pytest
@@ -7,8 +7,9 @@ from gymnasium.vector import AutoresetMode
 from registered import CELL, IDS, MENU
 
 pytest.importorskip("stable_baselines3")
-contrib = pytest.importorskip("sb3_contrib")
+pytest.importorskip("sb3_contrib")
 
+import sb3_contrib as contrib
 from stable_baselines3 import DQN, PPO, SAC, TD3, HerReplayBuffer
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.env_util import make_vec_env

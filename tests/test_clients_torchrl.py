@@ -5,7 +5,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 from registered import CELL, IDS, MENU
 
-torchrl = pytest.importorskip("torchrl", reason="TorchRL is not installed: extra clients")
+pytest.importorskip("torchrl", reason="TorchRL is not installed: extra clients")
 
 import torch
 from torchrl.envs import ActionMask, GymEnv, GymWrapper, TransformedEnv

@@ -497,7 +497,7 @@ def test_outcomes_are_those_of_the_last_step_and_of_the_truth() -> None:
 
 
 def test_returns_are_the_sums_of_the_rewards_of_whole_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WriteVerify, "reward", lambda _, episode: {"a": 1.0 * episode.pulsed, "b": 2.0 * episode.accepted})
+    monkeypatch.setattr(WriteVerify, "reward", lambda _, last: {"a": 1.0 * last.pulsed, "b": 2.0 * last.accepted})
     task = WriteVerify(rounds=2, max_pulses=9)
     outcomes = evaluate(ISPP(task=task), task, CELLS, 0)
     assert 0 < outcomes.accepted.sum() < CELLS
