@@ -2,7 +2,7 @@
 
     python benchmarks/minari_datasets.py --device threshold --episodes 1000 --out datasets
 
-One dataset a controller, `memenv/<device>/<controller>-v0`: observations, actions, rewards and every info, each episode on
+One dataset a controller, `memenv/<device>/<controller>-v0`: observations, actions, rewards and infos, each episode on
 a fresh cell of the seeds for training, which no evaluation sees. Where MINARI_DATASETS_PATH names the folder,
 `minari.load_dataset(name).recover_environment()` makes the environment again; the seed of an episode's cell is in its
 metadata. Needs the extra `clients`.
