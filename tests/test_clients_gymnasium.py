@@ -23,6 +23,10 @@ FAMILIES = {
 LIMIT = {"max_episode_steps": 4}  # some episode ends in every test
 STEPS = 10
 NEXT_STEP, SAME_STEP, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
+LATELY = tuple(map(int, gym.__version__.split(".")[:2])) >= (1, 4)
+wrapping = pytest.mark.skipif(
+    not LATELY, reason="before Gymnasium 1.4 wrappers miscount SAME_STEP, and some are missing"
+)
 ZERO, ONE = np.float32(0), np.float32(1)
 
 BOX, DICTIONARY, NUMBERS = "box", "dictionary", "numbers"  # what a wrapper asks for: of observations, of actions
@@ -161,6 +165,7 @@ def test_the_native_batch_is_gymnasium_s_batch_of_single_environments(name, mode
             assert_alike(one, another)
 
 
+@wrapping
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", SINGLE)
 def test_a_wrapper_takes_a_single_environment(name, family):
@@ -172,6 +177,7 @@ def test_a_wrapper_takes_a_single_environment(name, family):
     steps(wrapper(env))
 
 
+@wrapping
 @pytest.mark.parametrize("name", IMAGES)
 def test_a_wrapper_of_images_takes_a_single_environment(name):
     pytest.importorskip("matplotlib")
@@ -182,6 +188,7 @@ def test_a_wrapper_of_images_takes_a_single_environment(name):
     assert env.observation_space.contains(observation) and env.render() is not None
 
 
+@wrapping
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", BATCHED)
 def test_a_wrapper_takes_a_native_batch(name, family):
@@ -195,6 +202,7 @@ def test_a_wrapper_takes_a_native_batch(name, family):
         assert all(part.shape == (env.num_envs,) for part in rest[:-1])
 
 
+@wrapping
 @pytest.mark.parametrize("name", OF_OBSERVATIONS)
 def test_gymnasium_s_wrappers_of_observations_refuse_same_step(name):
     """The trap of docs/clients.md: where Gymnasium lifts it, that page changes."""
@@ -204,6 +212,7 @@ def test_gymnasium_s_wrappers_of_observations_refuse_same_step(name):
         wrapper(env)
 
 
+@wrapping
 @pytest.mark.parametrize("mode", AutoresetMode)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_statistics_of_a_batch_count_whole_episodes(family, mode):
