@@ -512,6 +512,14 @@ def test_outcomes_are_those_of_the_last_step_and_of_the_truth() -> None:
 # -- what training maximises -------------------------------------------------------------------------------------------
 
 
+def test_returns_are_the_sums_of_the_rewards_of_whole_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WriteVerify, "reward", lambda _, last: {"a": 1.0 * last.pulsed, "b": 2.0 * last.accepted})
+    task = WriteVerify(rounds=2, max_pulses=9)
+    outcomes = evaluate(ISPP(task=task), task, CELLS, 0)
+    assert 0 < outcomes.accepted.sum() < CELLS
+    np.testing.assert_array_equal(outcomes.returns, outcomes.pulses + 2.0 * outcomes.acceptances)
+
+
 def test_the_acceptance_that_training_maximises_is_that_of_noisy_reads() -> None:
     torch = pytest.importorskip("torch")
     from agents.predictor.policy import Decision
