@@ -1,26 +1,23 @@
-"""A lab's pulse trains, read from CSV and checked before anything is fitted to them.
+"""A lab's pulse trains side by side, and the polarity of their pulses where the files do not tell it.
 
-Two forms. Long: a header with train, pulse, conductance_S and, where known, device, amplitude_V, width_s; a row is one
-read [S] after one more pulse, whose amplitude is positive for SET. Matrix: a column is a train, a row the current [A]
-read after one more pulse, columns may end early. The first read of a train stands before its first pulse.
+The first read of a train stands before its first pulse.
 """
 
-import csv
-import io
-import itertools
-import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from memenv.devices.records import DeviceError
-from memenv.files import regular_file
+from memenv.fitting.checks import siemens
+from memenv.fitting.headers import READINGS, parse_unit
+from memenv.fitting.readings import ASSUMED_READ, Stated, Train, read_trains
 
-REQUIRED = ("train", "pulse", "conductance_S")
-OPTIONAL = ("device", "amplitude_V", "width_s")
+ORDERS = ("after", "before")  # a row's read and its pulse
 FEWEST = 20  # pulses of one polarity, below which nothing can be fitted
 
 
@@ -33,7 +30,6 @@ class Unlikely(NamedTuple):
 
 
 UNLIKELY = {
-    "conductance": Unlikely(1.0, "S", "microsiemens given as siemens? multiply by 1e-6"),
     "amplitude": Unlikely(100.0, "V", "millivolts given as volts? multiply by 1e-3"),
     "width": Unlikely(100.0, "s", "microseconds given as seconds? multiply by 1e-6"),
 }
@@ -52,6 +48,15 @@ class PulseData:
     amplitude_known: bool = True  # else 1 V was assumed
     width_known: bool = True  # else 1 us was assumed
     read_voltage: float = 0.1  # [V]
+    understood: tuple[str, ...] = ()  # sentences on what the files were taken for
+
+    def summary(self) -> str:
+        """Trains, devices, pulses of each polarity and range, in words."""
+        devices, pulses = len(self.devices), [int(self.of(sign).sum()) for sign in (1, -1)]
+        text = f"{len(self.device)} pulse trains of {devices} device{'s' if devices > 1 else ''}"
+        text += f" ({', '.join(self.files)})" if self.files else ""
+        low, high = siemens(float(np.nanmin(self.conductance)), float(np.nanmax(self.conductance)))
+        return f"{text}, {pulses[0]} SET and {pulses[1]} RESET pulses, {low} to {high}."
 
     def of(self, sign: int) -> np.ndarray:
         """(reads, trains) whether a pulse of this sign stands before the read."""
@@ -67,36 +72,43 @@ class PulseData:
         return np.sort(order[0::2]), np.sort(order[1::2])
 
 
-class _Train(NamedTuple):
-    """One train as it was read: rows (reads,)."""
-
-    device: str
-    conductance: list[float]
-    amplitude: list[float] | None
-    width: list[float] | None
-
-
-def read_csv(*paths: str | Path, read_voltage: float = 0.1) -> PulseData:
-    """The pulse trains of one or several CSV files of one form, e.g. one of SET and one of RESET trains.
+def read_csv(
+    *paths: str | Path,
+    read_voltage: float | None = None,
+    quantity: str | None = None,
+    unit: str | None = None,
+    read: str = "after",
+) -> PulseData:
+    """The pulse trains of one or several tables (text or .xlsx), e.g. one of SET and one of RESET trains.
 
     Args:
         paths: of the files.
-        read_voltage: [V] by which the currents of a matrix are divided.
+        read_voltage: [V] by which currents are divided; by default what the file tells, else 0.1.
+        quantity: "conductance", "resistance" or "current", where a file has several or tells none.
+        unit: of the reads, "uS", "kOhm", "nA", in place of what the headers say.
+        read: "after" where a row's read follows its pulse, "before" where it precedes it.
 
     Raises:
-        DeviceError: missing file or column, entry that is no positive number, gap inside a train, too few pulses.
+        DeviceError: a file that cannot be read, that contradicts itself or its magnitudes; too few pulses.
     """
-    if not read_voltage > 0:
+    if read_voltage is not None and not read_voltage > 0:
         raise DeviceError(f"read voltage is {read_voltage!r} V, a number > 0 is needed")
-    trains = [train for path in paths for train in _read_file(Path(path), read_voltage)]
-    known = [all(getattr(train, name) is not None for train in trains) for name in ("amplitude", "width")]
+    own = parse_unit(unit) if unit else None
+    if unit and (own is None or own.quantity not in READINGS or quantity not in (None, own.quantity)):
+        raise DeviceError(f"unit is {unit!r}: a unit of {quantity or 'conductance, resistance or current'} is needed")
+    if quantity not in (None, *READINGS) or read not in ORDERS:
+        raise DeviceError(f"quantity is {quantity!r} and read {read!r}: {', '.join(READINGS)}; after, before")
+    stated = Stated(quantity, own, read_voltage, read == "before")
+    files = [read_trains(Path(path), stated) for path in paths]
+    told = [file.read_voltage for file in files if file.read_voltage is not None]
+    trains, said = _with_signs([train for file in files for train in file.trains if len(train.conductance) > 1])
+    known = [all(getattr(train, name) is not None for train in trains) for name in ("volts", "width")]
     reads = max(len(train.conductance) for train in trains)
     conductance, amplitude, width = (np.full((reads, len(trains)), np.nan) for _ in range(3))
     for column, train in enumerate(trains):
         n = len(train.conductance)
-        trend = math.copysign(1.0, train.conductance[-1] - train.conductance[0])
         conductance[:n, column] = train.conductance
-        amplitude[:n, column] = train.amplitude if known[0] else trend
+        amplitude[:n, column] = train.sign * (np.abs(train.volts) if known[0] else 1.0)
         width[:n, column] = train.width if known[1] else 1e-6
     amplitude[0] = 0.0
     devices = tuple(dict.fromkeys(train.device for train in trains))
@@ -109,7 +121,8 @@ def read_csv(*paths: str | Path, read_voltage: float = 0.1) -> PulseData:
         files=tuple(Path(path).name for path in paths),
         amplitude_known=known[0],
         width_known=known[1],
-        read_voltage=read_voltage,
+        read_voltage=read_voltage or (told[0] if told else ASSUMED_READ),
+        understood=(*(file.understood for file in files), *said),
     )
     _check_amounts(data)
     return data
@@ -130,103 +143,97 @@ def _check_amounts(data: PulseData) -> None:
             warnings.warn(f"the median {name} is {median:g} {limit.unit}: {limit.remedy}", UserWarning, stacklevel=3)
 
 
-def _read_file(path: Path, read_voltage: float) -> list[_Train]:
-    try:
-        with regular_file(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
-            rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(map(str.strip, row))]
-    except (OSError, ValueError, csv.Error) as error:
-        raise DeviceError(f"cannot read {path}: {error}") from None
-    if not rows:
-        raise DeviceError(f"{path}: the file is empty")
-    header = [cell.strip() for cell in rows[0][1]]
-    named = {name.lower().split("_")[0] for name in header}
-    if named & {"train", "pulse", "conductance"}:
-        return _read_long(path, header, rows[1:])
-    return _read_matrix(path, rows[1:] if not _is_number(header[0]) else rows, read_voltage)
+# -- polarity ----------------------------------------------------------------------------------------------------------
 
 
-def _read_long(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> list[_Train]:
-    """Trains from one row a read."""
-    if missing := [name for name in REQUIRED if name not in header]:
-        raise DeviceError(f"{path}: missing column {', '.join(missing)}; the header is {', '.join(header)}")
-    place = {name: header.index(name) for name in (*REQUIRED, *OPTIONAL) if name in header}
-    trains: dict[tuple[str, str], list[tuple[float, ...]]] = {}
-    for number, row in rows:
-        if len(row) != len(header):
-            raise DeviceError(f"{path}, line {number}: {len(row)} entries, the header has {len(header)}")
-        key = (row[place["device"]].strip() if "device" in place else "1", row[place["train"]].strip())
-        read = trains.setdefault(key, [])
+def _with_signs(trains: list[Train]) -> tuple[list[Train], list[str]]:
+    """Trains whose pulses have a sign each, and sentences on how they came by it.
 
-        where = f"{path}, line {number}"
-        numbers = [
-            math.nan if name not in place else _number(row[place[name]] or "0" * (not read), f"{where}: {name}")
-            for name in ("amplitude_V", "width_s")
-        ]
-        pulse, conductance = (_number(row[place[name]], f"{where}: {name}") for name in ("pulse", "conductance_S"))
-        read.append((pulse, _positive(conductance, where), *numbers))
-    out = []
-    for (device, train), reads in trains.items():
-        reads.sort(key=lambda read: read[0])
-        pulses, conductances, amplitudes, widths = map(list, zip(*reads, strict=True))
-        for before, after in itertools.pairwise(pulses):
-            if after != before + 1:
-                raise DeviceError(
-                    f"{path}: pulse {after:g} follows pulse {before:g} in train {train} of device {device}; "
-                    "one row a pulse is needed, split the train at a gap"
-                )
-        for v, t in zip(amplitudes[1:], widths[1:], strict=True):
-            if v != 0 and t <= 0:
-                raise DeviceError(f"{path}: width_s is {t:g} in train {train} of device {device}, it must be > 0")
-        known = ("amplitude_V" in place, "width_s" in place)
-        out.append(_Train(device, conductances, amplitudes if known[0] else None, widths if known[1] else None))
-    return _long_enough(path, out)
-
-
-def _read_matrix(path: Path, rows: list[tuple[int, list[str]]], read_voltage: float) -> list[_Train]:
-    """Trains from one column a train."""
-    columns = max((len(row) for _, row in rows), default=0)
-    trains = [_Train("1", [], None, None) for _ in range(columns)]
-    ended: dict[int, int] = {}
-    for number, row in rows:
-        for column in range(columns):
-            text = row[column].strip() if column < len(row) else ""
-            if text in ("", "nan", "NaN"):
-                ended.setdefault(column, number)
-            elif column in ended:
-                raise DeviceError(f"{path}: column {column + 1} has a gap at line {ended[column]}; split it there")
-            else:
-                where = f"{path}, line {number}, column {column + 1}"
-                trains[column].conductance.append(_positive(_number(text, where), where) / read_voltage)
-    return _long_enough(path, [train for train in trains if train.conductance])
+    Amplitudes of both signs tell it; else a train's trend does, and where it turns, there are two trains.
+    """
+    volts = np.concatenate([train.volts[1:] for train in trains if train.volts is not None] or [np.zeros(1)])
+    signed = (volts > 0).any() and (volts < 0).any()
+    out, said, backwards, turned, falling = list[Train](), list[str](), set[str](), 0, 0
+    for train in trains:
+        if train.sign is not None and not np.isnan(train.sign).any():
+            out.append(train)
+        elif signed and train.volts is not None:
+            out.append(train._replace(sign=np.sign(train.volts)))
+        else:
+            pieces = list(_monotone(train))
+            turned += len(pieces) > 1
+            if len(pieces) == 1 and train.polarity * _trend(pieces[0].conductance) < 0:
+                backwards.add(train.column)
+                pieces = [_reversed(pieces[0])]
+            for piece in pieces:
+                trend = _trend(piece.conductance)
+                falling += trend < 0 and train.volts is not None
+                pulsed = 1.0 if train.sign is None else np.where(piece.sign == 0, 0.0, 1.0)
+                out.append(piece._replace(sign=trend * pulsed * np.ones(len(piece.conductance))))
+    if backwards:
+        said.append(f"{', '.join(sorted(backwards))} moves against its name: listed backwards, and reversed.")
+    if turned:
+        said.append(f"{turned} trains rise and fall: split at their turning points into {len(out)} trains.")
+    if falling:
+        sign = "positive" if volts.max() > 0 else "negative"
+        said.append(f"All amplitudes are {sign}, but {falling} trains fall: these are taken for RESET pulses.")
+    if signed and _against(out):
+        said.append("Negative pulses raise the conductance: they are taken for SET, positive ones for RESET.")
+        out = [train._replace(sign=-train.sign) for train in out]
+    return out, said
 
 
-def _long_enough(path: Path, trains: list[_Train]) -> list[_Train]:
-    """The trains that have a step; there must be one."""
-    trains = [train for train in trains if len(train.conductance) > 1]
-    if not trains:
-        raise DeviceError(f"{path}: no train with two reads or more")
-    return trains
+def _against(trains: list[Train]) -> bool:
+    """Whether positive pulses lower the conductance and negative ones raise it, by more than a fifth of the range."""
+    moved = {1.0: 0.0, -1.0: 0.0}
+    for train in trains:
+        steps = np.diff(train.conductance)
+        for sign in moved:
+            moved[sign] += steps[train.sign[1:] == sign].sum()
+    reach = max(np.ptp(train.conductance) for train in trains)
+    return moved[1.0] < -0.2 * reach and moved[-1.0] > 0.2 * reach
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return text == ""
-    return True
+def _trend(conductance: np.ndarray) -> float:
+    return float(np.copysign(1.0, conductance[-1] - conductance[0]))
 
 
-def _number(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise DeviceError(f"{where} is {text.strip()!r}, a number is needed") from None
-    if not math.isfinite(value):
-        raise DeviceError(f"{where} is {text.strip()}, a finite number is needed; split the train at a missing read")
-    return value
+def _reversed(train: Train) -> Train:
+    """The train from its last read to its first."""
+    parts = (part if part is None else part[::-1] for part in train[1:5])
+    return Train(train.device, *parts, train.polarity, train.column)
 
 
-def _positive(value: float, where: str) -> float:
-    if value <= 0:
-        raise DeviceError(f"{where}: the read is {value:g}, a number > 0 is needed")
-    return value
+def _monotone(train: Train) -> Iterator[Train]:
+    """The train, split where it turns."""
+    for rows in np.split(np.arange(len(train.conductance)), turning_points(train.conductance)):
+        parts = (part if part is None else part[rows] for part in train[1:5])
+        if len(rows) > 1:
+            yield Train(train.device, *parts, train.polarity, train.column)
+
+
+def turning_points(read: np.ndarray) -> list[int]:
+    """Where the trains of one trend begin, after the first, in a series (reads,) that rises and falls.
+
+    A turn is an extreme from which the series, without single outliers, goes a quarter of its range back, and six
+    standard deviations of its noise. Turns that lie about evenly are even: noise moves the extreme of a flat end.
+    """
+    smooth = median_filter(read, 5, mode="nearest")
+    noise = 1.4826 * float(np.median(np.abs(np.diff(read, 2)))) / 6**0.5 if len(read) > 2 else 0.0
+    reach = max(0.25 * float(np.ptp(smooth)), 6 * noise)
+    low = high = 0
+    way, turns = 0, list[int]()
+    for k, value in enumerate(smooth):
+        low, high = (k if value < smooth[low] else low), (k if value > smooth[high] else high)
+        if way >= 0 and smooth[high] - value > reach:
+            turns += [high + 1] * (way > 0)
+            way, low = -1, k
+        elif way <= 0 and value - smooth[low] > reach:
+            turns += [low + 1] * (way < 0)
+            way, high = 1, k
+    for first in (0, 1):  # a read before the first pulse
+        each, rest = divmod(len(read) - first, len(turns) + 1)
+        even = [first + each * k for k in range(1, len(turns) + 1)]
+        if turns and not rest and max(abs(a - b) for a, b in zip(turns, even, strict=True)) <= max(0.2 * each, 1):
+            return even
+    return turns

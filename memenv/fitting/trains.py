@@ -59,10 +59,16 @@ class Fit:
         return "\n".join([*lines, "", *(f"- {remark}" for remark in self.remarks)])
 
 
-def read_pulses(*paths: str | Path, read_voltage: float = 0.1) -> PulseData | TableDevice:
-    """Pulse trains of CSV files, or the measured tables of one .npz file."""
+def read_pulses(
+    *paths: str | Path,
+    read_voltage: float | None = None,
+    quantity: str | None = None,
+    unit: str | None = None,
+    read: str = "after",
+) -> PulseData | TableDevice:
+    """Pulse trains of text files or spreadsheets (arguments of `read_csv`), or the measured tables of one .npz file."""
     if not any(Path(path).suffix == ".npz" for path in paths):
-        return read_csv(*paths, read_voltage=read_voltage)
+        return read_csv(*paths, read_voltage=read_voltage, quantity=quantity, unit=unit, read=read)
     if len(paths) != 1:
         raise DeviceError(f"{', '.join(map(str, paths))}: tables are fitted one file at a time")
     return TableDevice.load(paths[0])
@@ -216,9 +222,7 @@ def _pulses(data: PulseData) -> tuple[list[Response], Driver]:
 
 def _provenance(data: PulseData) -> str:
     """Sentences on the data and on what is assumed."""
-    devices = len(data.devices)
-    text = f"Fitted to {len(data.device)} pulse trains of {devices} device{'s' if devices > 1 else ''}"
-    text += f" ({', '.join(data.files)})." if data.files else "."
+    text = " ".join([f"Fitted to {data.summary()}", *data.understood])
     if not data.amplitude_known:
         text += " The data do not tell the amplitude: 1 V is assumed."
     if not data.width_known:

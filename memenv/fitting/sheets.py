@@ -1,0 +1,260 @@
+"""A lab's file as tables of named columns: text or spreadsheet, whatever separates its cells and stands before them.
+
+Python's csv splits the lines. Neither pandas nor polars would do more: which line is the header, what separates cells,
+whether a comma is a decimal point and where a second table begins is what they have to be told.
+"""
+
+import csv
+import io
+import re
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from memenv.devices.records import DeviceError
+from memenv.files import UNREADABLE, regular_file
+from memenv.fitting.headers import Meaning, meaning, quoted
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+MISSING = ("", "nan", "NaN", "NAN", "--", "#N/A", "N/A", "NA")
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
+SNIFFED = 400  # lines by which a separator is chosen
+FOREIGN = {  # how files begin that are no tables of text
+    b"PK\x03\x04": "a zip archive (a spreadsheet ends in .xlsx, tables of arrays in .npz)",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet (.xls): save it as .xlsx or .csv",
+    b"\x89HDF": "an HDF5 file",
+    b"MATLAB": "a MATLAB file",
+    b"\x93NUMPY": "a NumPy array (.npy)",
+    b"\x1f\x8b": "a gzip archive: unpack it",
+    b"PAR1": "a Parquet file",
+    b"%PDF": "a PDF",
+    b"\x89PNG": "a picture",
+    b"{": "JSON",
+}
+
+
+class Row(NamedTuple):
+    """A line that is not empty."""
+
+    line: int
+    cells: list[str]
+    apart: bool  # behind an empty line
+
+
+class Column(NamedTuple):
+    """A column of a table: cells in the order of the rows, "" where there is none."""
+
+    place: int
+    name: str
+    meaning: Meaning
+    cells: list[str]
+
+    def __str__(self) -> str:
+        return quoted(self.name) if self.name else f"column {self.place}"
+
+
+class Sheet(NamedTuple):
+    """A table."""
+
+    columns: list[Column]
+    lines: list[int]  # of the file, of each row
+    entries: list[int]  # of each row
+    breaks: list[int]  # rows that stand behind an empty line
+    notes: list[str]  # lines before the table, and comments
+    form: str  # what separates its cells
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell is a number with a decimal point."""
+    return NUMBER.fullmatch(text) is not None
+
+
+def read_sheets(path: Path) -> list[Sheet]:
+    """The tables of a file, one below the other.
+
+    Raises:
+        DeviceError: no such file, no text and no spreadsheet, no numbers, a header that contradicts itself.
+    """
+    try:
+        with regular_file(path) as file:
+            raw = file.read()
+    except (OSError, ValueError) as error:
+        raise DeviceError(f"cannot read {path}: {error}") from None
+    try:
+        if path.suffix.lower() in (".xlsx", ".xlsm"):
+            lines, notes, form = _spreadsheet(raw)
+        else:
+            lines, notes, form = _text(_decoded(raw))
+        return _tables([row for row in lines if row.cells], notes, form)
+    except (DeviceError, csv.Error) as error:
+        raise DeviceError(f"{path}: {error}") from None
+
+
+def _decoded(raw: bytes) -> str:
+    if seen := next((said for head, said in FOREIGN.items() if raw.startswith(head)), ""):
+        raise DeviceError(f"this is {seen}; pulse trains are read from text (.csv, .txt) and from .xlsx")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = raw.decode("utf-16", "replace")
+    else:
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = raw.decode("latin-1")
+    if "\0" in text:
+        raise DeviceError("these are binary data; pulse trains are read from text (.csv, .txt) and from .xlsx")
+    return text.replace("\N{MINUS SIGN}", "-").replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _text(text: str) -> tuple[list[Row], list[str], str]:
+    """Rows with points as decimals, comments, and what separates cells."""
+    lines = re.split(r"\r\n|\r|\n", text)
+    comments = [k for k, line in enumerate(lines) if line.lstrip(' "').startswith(("#", "%", "//", "!"))]
+    content = [k for k, line in enumerate(lines) if line.strip(" \t,;|\"'") and k not in set(comments)]
+    if not content:
+        raise DeviceError("the file is empty")
+    if comments and comments[-1] == content[0] - 1:  # NumPy's savetxt writes the header as a comment
+        header = lines[comments[-1]].lstrip(' "#%/!')
+        if any(_number(cell, True) for cell in re.split(r"[,;\t|]", lines[content[0]])) and _is_header(header):
+            lines[comments[-1]] = header
+            content.insert(0, comments.pop())
+    notes = [lines[k].strip(' "#%/!') for k in comments]
+    separator, comma = _sniffed([lines[k] for k in content[-SNIFFED:]])
+    rows, last = [], -1
+    for k in content:
+        cells = _cells(lines[k], separator)
+        points = [cell.replace(",", ".") if comma and _number(cell, True) else cell for cell in cells]
+        rows.append(Row(k + 1, points, k - last > 1 and not any(last < c < k for c in comments)))
+        last = k
+    form = f"cells separated by {SEPARATORS[separator]}" if separator else "one column"
+    return rows, notes, form + (", decimal commas" if comma else "")
+
+
+def _is_header(text: str) -> bool:
+    """Whether a comment names columns: several of them, or one of a known kind."""
+    names = [name.strip() for name in re.split(r"[,;\t|]", text)]
+    return all(names) and not any(map(is_number, names)) and any(meaning(name).kind for name in names)
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    if separator in ("", " "):
+        return line.split() if separator else [line.strip()]
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])]
+
+
+def _number(cell: str, comma: bool) -> bool:
+    """Whether a cell is a number, with a decimal comma or with a point."""
+    return is_number(cell.replace(",", ".")) and ("." not in cell) if comma else is_number(cell)
+
+
+def _sniffed(lines: list[str]) -> tuple[str, bool]:
+    """The separator of cells and whether commas are decimal: those by which most cells are numbers and fewest are not."""
+    best, chosen = -len(lines) * 1000, (",", False)
+    for separator in SEPARATORS:
+        table = [_cells(line, separator) for line in lines]
+        for comma in (False,) if separator == "," else (False, True):
+            score = sum(1 if _number(cell, comma) else -1 for cells in table for cell in cells if cell)
+            if score > best:
+                best, chosen = score, (separator, comma)
+    pairs = [line.strip().split(",") for line in lines if re.fullmatch(r"\s*[+-]?\d+,\d+(e[+-]?\d+)?\s*", line, re.I)]
+    single = len(pairs) >= len(lines) - 1 and "," not in lines[0].strip(' ",')  # 5,0566 is one number or two
+    zeros = any(len(after) > 1 and after.startswith("0") for _, after in pairs)
+    return ("", True) if len(pairs) > 1 and len(pairs) >= len(lines) - 1 and (single or zeros) else chosen
+
+
+def _spreadsheet(raw: bytes) -> tuple[list[Row], list[str], str]:
+    """Rows of the first sheet that has some."""
+    try:
+        from openpyxl import load_workbook
+    except ImportError:
+        raise DeviceError('spreadsheets need openpyxl: pip install "memenv[excel]", or save it as .csv') from None
+    if not raw.startswith(b"PK\x03\x04"):
+        raise DeviceError("the name says spreadsheet, the content is none: rename it, or save it as .xlsx or .csv")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles and extensions that openpyxl leaves out
+            book = load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
+            for sheet in book.worksheets:
+                table = [["" if v is None else str(v).strip() for v in row] for row in sheet.iter_rows(values_only=True)]
+                filled = [k for k, cells in enumerate(table) if any(cells)]
+                if filled:
+                    rows = [Row(k + 1, table[k], k > 0 and k - 1 not in filled) for k in filled]
+                    more = len(book.sheetnames) - 1
+                    form = f"sheet {quoted(sheet.title)}" + (f", {more} others not read" if more else "")
+                    return rows, [], form
+    except UNREADABLE as error:
+        raise DeviceError(f"the spreadsheet cannot be read: {' '.join(str(error).split())[:200]}") from None
+    raise DeviceError("the file is empty")
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def _tables(rows: list[Row], notes: list[str], form: str) -> list[Sheet]:
+    numeric = _numeric(rows)
+    if not numeric:
+        raise DeviceError(f"no table of numbers: its first line is {quoted(' '.join(rows[0].cells))}")
+    start = next((k for k, row in enumerate(rows) if 2 * len(_numbers(row, numeric)) > len(numeric)), None)
+    start = start if start is not None else next(k for k, row in enumerate(rows) if _numbers(row, numeric))
+    header = _header(rows[:start], rows[start], numeric)
+    notes = [*notes, *(" ".join(row.cells) for row in rows[:start])]
+    out, body = [], []
+    for row in rows[start:]:
+        if body and not _numbers(row, numeric) and any(meaning(cell).kind for cell in row.cells):
+            out.append(_sheet(header, body, numeric, notes, form))
+            header, body = row.cells, []
+        else:
+            body.append(row)
+    return [*out, _sheet(header, body, numeric, notes, form)] if body else out
+
+
+def _numeric(rows: list[Row]) -> list[int]:
+    """Places of the columns of numbers: those of the most common kind of row with numbers, and what is right of it."""
+    kinds: Counter[tuple[bool | None, ...]] = Counter()
+    for row in rows:
+        kind = [is_number(cell) if cell not in MISSING else None for cell in row.cells]
+        if any(kind):
+            kinds[tuple(kind)] += 2 * kind.count(True) - kind.count(False)
+    if not kinds:
+        return []
+    kind = max(kinds, key=lambda one: kinds[one])
+    out = []
+    for place in range(max(len(row.cells) for row in rows)):
+        if place < len(kind) and kind[place] is not None:
+            out += [place] * bool(kind[place])
+            continue
+        cells = [row.cells[place] for row in rows if place < len(row.cells) and row.cells[place] not in MISSING]
+        out += [place] * (2 * sum(map(is_number, cells)) >= len(cells) > 0)
+    return out
+
+
+def _numbers(row: Row, numeric: list[int]) -> list[int]:
+    return [place for place in numeric if place < len(row.cells) and is_number(row.cells[place])]
+
+
+def _header(before: list[Row], first: Row, numeric: list[int]) -> list[str]:
+    """Names of columns: the line above the table, with the units below it where it has a line of them."""
+    if not before or (first.apart and len(before[-1].cells) < len(first.cells)):
+        return []
+    names = before[-1].cells
+    if len(before) > 1 and len(before[-2].cells) == len(names) and all(_is_unit(name) for name in names):
+        return [f"{name} {unit if unit.startswith(('(', '[')) else f'({unit})'}" if unit else name
+                for name, unit in zip(before[-2].cells, names, strict=True)]  # fmt: skip
+    return names if len(names) > max(numeric) // 2 else []
+
+
+def _is_unit(text: str) -> bool:
+    own = meaning(f"x ({text.strip('()[]')})").unit
+    return own is not None or text in ("", "#", "-", "1")
+
+
+def _sheet(header: list[str], body: list[Row], numeric: list[int], notes: list[str], form: str) -> Sheet:
+    width = max(len(header), *(len(row.cells) for row in body))
+    columns = []
+    for place in range(width):
+        cells = [row.cells[place] if place < len(row.cells) else "" for row in body]
+        name = header[place] if place < len(header) else ""
+        if name or any(cells):
+            columns.append(Column(place + 1, name, meaning(name), cells))
+    breaks = [k for k, row in enumerate(body) if row.apart and k]
+    return Sheet(columns, [row.line for row in body], [len(row.cells) for row in body], breaks, notes, form)
