@@ -247,14 +247,14 @@ def replaced(line: int, text: str) -> Callable[[str], str]:
     ("change", "message"),
     [
         (lambda text: "", "the file is empty"),
-        (lambda text: text.replace("conductance_S", "conductance_uS"), "missing column conductance_S"),
+        (lambda text: text.replace("conductance_S", "height_S"), "no column of conductance, resistance or current"),
         (replaced(4, "d1,a,3,0.9,2e-6"), "line 5: 5 entries, the header has 6"),
         (replaced(4, "d1,a,3,0.9,2e-6,high"), "line 5: conductance_S is 'high', a number is needed"),
         (replaced(4, "d1,a,3,0.9,2e-6,nan"), "line 5: conductance_S is nan, a finite number is needed"),
         (replaced(4, "d1,a,3,0.9,2e-6,-1e-5"), "line 5: the read is -1e-05, a number > 0 is needed"),
         (replaced(4, "d1,a,2,0.9,2e-6,1e-5"), "pulse 2 follows pulse 2 in train a of device d1"),
         (replaced(4, ""), "pulse 4 follows pulse 2 in train a of device d1"),
-        (replaced(4, "d1,a,3,0.9,0,1e-5"), "width_s is 0 in train a of device d1"),
+        (replaced(4, "d1,a,3,0.9,-1e-6,1e-5"), "width_s is -1e-06 in train a of device d1"),
         (lambda text: "\n".join(text.splitlines()[:26]), "0 RESET pulses, at least 20 are needed"),
         (lambda text: "\n".join(text.splitlines()[:2]), "no train with two reads or more"),
     ],
@@ -280,10 +280,11 @@ def test_a_missing_file_is_refused_by_name() -> None:
         read_csv("nowhere.csv")
 
 
-def test_microsiemens_given_as_siemens_are_warned_of(tmp_path: Path) -> None:
+def test_microsiemens_given_as_siemens_are_refused(tmp_path: Path) -> None:
     (tmp_path / "u.csv").write_text(long_text(scale=1e6))
-    with pytest.warns(UserWarning, match=r"median conductance is 15 S: microsiemens .* multiply by 1e-6"):
+    with pytest.raises(DeviceError, match=r"u\.csv: taken as conductance in S, the median read is 15 S, .*state it"):
         read_csv(tmp_path / "u.csv")
+    np.testing.assert_allclose(read_csv(tmp_path / "u.csv", unit="uS").conductance.T, [UP, DOWN])
 
 
 def test_tables_are_read_one_at_a_time() -> None:

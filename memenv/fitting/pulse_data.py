@@ -20,6 +20,8 @@ from memenv.fitting.readings import ASSUMED_READ, Stated, Train, read_trains
 ORDERS = ("after", "before")  # a row's read and its pulse
 FEWEST = 20  # pulses of one polarity, below which nothing can be fitted
 
+TURN = 0.4  # of the range: slow wander of a noisy train comes back by 0.3
+
 
 class Unlikely(NamedTuple):
     """A median above which a quantity is more likely in the wrong unit."""
@@ -215,12 +217,12 @@ def _monotone(train: Train) -> Iterator[Train]:
 def turning_points(read: np.ndarray) -> list[int]:
     """Where the trains of one trend begin, after the first, in a series (reads,) that rises and falls.
 
-    A turn is an extreme from which the series, without single outliers, goes a quarter of its range back, and six
+    A turn is an extreme from which the series, without single outliers, goes `TURN` of its range back, and six
     standard deviations of its noise. Turns that lie about evenly are even: noise moves the extreme of a flat end.
     """
     smooth = median_filter(read, 5, mode="nearest")
     noise = 1.4826 * float(np.median(np.abs(np.diff(read, 2)))) / 6**0.5 if len(read) > 2 else 0.0
-    reach = max(0.25 * float(np.ptp(smooth)), 6 * noise)
+    reach = max(TURN * float(np.ptp(smooth)), 6 * noise)
     low = high = 0
     way, turns = 0, list[int]()
     for k, value in enumerate(smooth):

@@ -14,6 +14,7 @@ from memenv.fitting.sheets import MISSING, NUMBER, Column, Sheet, is_number, rea
 
 ASSUMED_READ = 0.1  # [V]
 PLAUSIBLE = (1e-15, 1.0)  # [S] a median conductance
+BESIDE = ("train", "device", "polarity", "voltage", "width")  # whoever names these names the reads too
 FLOOR = 0.01  # of the largest read: reads of the wrong sign below it are those of an instrument's noise
 READ_VOLTAGE = re.compile(
     r"(?:v[_ ]?read|read\w*[_ ]*(?:volt\w*|bias|at)|(?:measured|sensed)[_ ]at)\b(.{0,12}?)"
@@ -139,8 +140,9 @@ def _parts(sheet: Sheet, stated: Stated) -> _Parts:
             kind = "counter" if all(map(is_number, cells)) else "other"
         by.setdefault(kind or _by_numbers(cells, column.name), []).append(column)
     named = [column for kind in (*READINGS, "reading") for column in by.get(kind, [])]
-    readings = sorted(named or by.get("", []))
     wanted = stated.quantity or (stated.unit.quantity if stated.unit else None)
+    others = by.get("", []) if wanted or not any(by.get(kind) for kind in BESIDE) else []
+    readings = sorted(named or others)
     named_quantities = sorted({c.meaning.kind for c in readings if c.meaning.kind in READINGS})
     if wanted:
         aside += [f"{c} ({c.meaning.kind})" for c in readings if c.meaning.kind in {*READINGS} - {wanted}]
@@ -173,10 +175,11 @@ def _by_numbers(cells: list[str], name: str) -> str:
     if len(values) < 3:
         return ""
     steps = np.diff(values)
-    if np.all(values == np.round(values)) and steps[0] != 0 and np.all(steps == steps[0]):
+    whole = bool(np.all(values == np.round(values)))
+    if whole and (np.all((steps == 1) | (values[1:] == values[0])) and (steps == 1).any() or np.all(steps == -1)):
         return "counter"
     even = steps[0] != 0 and np.allclose(steps, steps[0], rtol=1e-6)
-    if not name and values[0] == 0 and even:
+    if even and (whole or (not name and values[0] == 0)):
         return "time"
     sizes = np.unique(np.abs(values[values != 0]))
     both = (values > 0).any() and (values < 0).any()
@@ -280,12 +283,13 @@ def _groups(sheet: Sheet, parts: _Parts, column: Column) -> Iterator[tuple[str, 
                         "one row a pulse is needed, split the train at a gap"
                     )
         for part in np.split(order, sorted(set(cuts))):
-            yield device, name, part
+            if len(part):
+                yield device, name, part
 
 
 def _counter(parts: _Parts, column: Column) -> Column | None:
     """The column of pulse numbers of these reads: the next on its left, else the first; one that says "pulse" before."""
-    counters = [c for c in parts.by.get("counter", []) if c.meaning.kind == "counter"]
+    counters = parts.by.get("counter", [])
     counters = [c for c in counters if words(c.name) & {"pulse", "pulses"}] or counters
     return max((c for c in counters if c.place < column.place), default=next(iter(counters), None))
 
@@ -320,11 +324,10 @@ def _reads(sheet: Sheet, column: Column, rows: np.ndarray, quantity: str) -> tup
     if quantity == "current" and np.median(value) < 0:
         value = -value
     sane = value > 0
-    wrong = ~sane & (-value > FLOOR * np.max(value, initial=0.0))
-    if wrong.any() or not sane.any():
-        at = int(np.argmax(wrong if wrong.any() else ~sane)) if len(value) else 0
-        if len(value):
-            raise DeviceError(f"line {sheet.lines[rows[at]]}: the read is {value[at]:g}, a number > 0 is needed")
+    wrong = ~sane & (-value >= FLOOR * np.max(value, initial=0.0))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise DeviceError(f"line {sheet.lines[rows[at]]}: the read is {value[at]:g}, a number > 0 is needed")
     return value, sane
 
 

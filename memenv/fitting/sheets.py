@@ -153,7 +153,8 @@ def _sniffed(lines: list[str]) -> tuple[str, bool]:
     for separator in SEPARATORS:
         table = [_cells(line, separator) for line in lines]
         for comma in (False,) if separator == "," else (False, True):
-            score = sum(1 if _number(cell, comma) else -1 for cells in table for cell in cells if cell)
+            good = [[_number(cell, comma) for cell in cells if cell] for cells in table]
+            score = sum(2 * sum(row) - len(row) if any(row) else -1 for row in good)
             if score > best:
                 best, chosen = score, (separator, comma)
     pairs = [line.strip().split(",") for line in lines if re.fullmatch(r"\s*[+-]?\d+,\d+(e[+-]?\d+)?\s*", line, re.I)]
