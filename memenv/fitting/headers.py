@@ -40,7 +40,7 @@ WAYS = {
     -1: "reset ltd depression dep down depress erase decrease",
 }
 WANTED = {"voltage": "voltage", "read voltage": "voltage", "width": "time", "time": "time"}  # the quantity of a kind
-WEIGHTS = set("ltp ltd potentiation depression potentiate depress".split())  # words that are said of conductances
+WEIGHTS = frozenset(("ltp", "ltd", "potentiation", "depression"))  # words that are said of conductances
 
 
 class Unit(NamedTuple):

@@ -4,7 +4,6 @@ The first read of a train stands before its first pulse.
 """
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -103,22 +102,22 @@ def read_csv(
     stated = Stated(quantity, own, read_voltage, read == "before")
     files = [read_trains(Path(path), stated) for path in paths]
     told = [file.read_voltage for file in files if file.read_voltage is not None]
-    trains, said = _with_signs([train for file in files for train in file.trains if len(train.conductance) > 1])
-    known = [all(getattr(train, name) is not None for train in trains) for name in ("volts", "width")]
-    reads = max(len(train.conductance) for train in trains)
-    conductance, amplitude, width = (np.full((reads, len(trains)), np.nan) for _ in range(3))
-    for column, train in enumerate(trains):
-        n = len(train.conductance)
-        conductance[:n, column] = train.conductance
-        amplitude[:n, column] = train.sign * (np.abs(train.volts) if known[0] else 1.0)
-        width[:n, column] = train.width if known[1] else 1e-6
+    pairs, said = _with_signs([train for file in files for train in file.trains if len(train.conductance) > 1])
+    pulses = [_pulse(train, sign) for train, sign in pairs]
+    known = [all(pulse[place] is not None for pulse in pulses) for place in (0, 1)]
+    reads = max(len(sign) for _, sign in pairs)
+    conductance, amplitude, width = (np.full((reads, len(pairs)), np.nan) for _ in range(3))
+    for column, ((train, sign), (volts, seconds)) in enumerate(zip(pairs, pulses, strict=True)):
+        conductance[: len(sign), column] = train.conductance
+        amplitude[: len(sign), column] = sign * (volts if known[0] and volts is not None else 1.0)
+        width[: len(sign), column] = seconds if known[1] and seconds is not None else 1e-6
     amplitude[0] = 0.0
-    devices = tuple(dict.fromkeys(train.device for train in trains))
+    devices = tuple(dict.fromkeys(train.device for train, _ in pairs))
     data = PulseData(
         conductance=conductance,
         amplitude=amplitude,
         width=width,
-        device=np.array([devices.index(train.device) for train in trains]),
+        device=np.array([devices.index(train.device) for train, _ in pairs]),
         devices=devices,
         files=tuple(Path(path).name for path in paths),
         amplitude_known=known[0],
@@ -148,70 +147,67 @@ def _check_amounts(data: PulseData) -> None:
 # -- polarity ----------------------------------------------------------------------------------------------------------
 
 
-def _with_signs(trains: list[Train]) -> tuple[list[Train], list[str]]:
-    """Trains whose pulses have a sign each, and sentences on how they came by it.
+def _with_signs(trains: list[Train]) -> tuple[list[tuple[Train, np.ndarray]], list[str]]:
+    """Trains with the signs (reads,) of their pulses, and sentences on how they came by them.
 
-    Amplitudes of both signs tell it; else a train's trend does, and where it turns, there are two trains.
+    Amplitudes of both signs tell them; else a train's trend does, and where it turns, there are two trains.
     """
     volts = np.concatenate([train.volts[1:] for train in trains if train.volts is not None] or [np.zeros(1)])
     signed = (volts > 0).any() and (volts < 0).any()
-    out, said, backwards, turned, falling = list[Train](), list[str](), set[str](), 0, 0
+    out, said, backwards, turned, falling = list[tuple[Train, np.ndarray]](), list[str](), set[str](), 0, 0
     for train in trains:
         if train.sign is not None and not np.isnan(train.sign).any():
-            out.append(train)
+            out.append((train, train.sign))
         elif signed and train.volts is not None:
-            out.append(train._replace(sign=np.sign(train.volts)))
+            out.append((train, np.sign(train.volts)))
         else:
-            pieces = list(_monotone(train))
+            pieces = _monotone(train)
             turned += len(pieces) > 1
-            if len(pieces) == 1 and train.polarity * _trend(pieces[0].conductance) < 0:
+            if len(pieces) == 1 and train.polarity * _trend(pieces[0]) < 0:
                 backwards.add(train.column)
-                pieces = [_reversed(pieces[0])]
+                pieces = [pieces[0].at(slice(None, None, -1))]
             for piece in pieces:
-                trend = _trend(piece.conductance)
-                falling += trend < 0 and train.volts is not None
-                pulsed = 1.0 if train.sign is None else np.where(piece.sign == 0, 0.0, 1.0)
-                out.append(piece._replace(sign=trend * pulsed * np.ones(len(piece.conductance))))
+                falling += _trend(piece) < 0 and train.volts is not None
+                pulsed = np.ones(len(piece.conductance)) if piece.sign is None else 1.0 * (piece.sign != 0)
+                out.append((piece, _trend(piece) * pulsed))
     if backwards:
         said.append(f"{', '.join(sorted(backwards))} moves against its name: listed backwards, and reversed.")
     if turned:
-        said.append(f"{turned} trains rise and fall: split at their turning points into {len(out)} trains.")
+        said.append(f"{turned} trains rise and fall: split at their turning points, {len(out)} trains.")
     if falling:
         sign = "positive" if volts.max() > 0 else "negative"
         said.append(f"All amplitudes are {sign}, but {falling} trains fall: these are taken for RESET pulses.")
     if signed and _against(out):
         said.append("Negative pulses raise the conductance: they are taken for SET, positive ones for RESET.")
-        out = [train._replace(sign=-train.sign) for train in out]
+        out = [(train, -sign) for train, sign in out]
     return out, said
 
 
-def _against(trains: list[Train]) -> bool:
+def _pulse(train: Train, sign: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Amplitude without sign [V] and width [s] of each pulse, if known."""
+    volts, width = (train.volts if train.volts is None else np.abs(train.volts)), train.width
+    if volts is None and train.told:
+        volts = np.where(sign < 0, train.told[-1][0], train.told[1][0])
+        if width is None and train.told[1][1] > 0:
+            width = np.where(sign < 0, train.told[-1][1], train.told[1][1])
+    return volts, width
+
+
+def _against(trains: list[tuple[Train, np.ndarray]]) -> bool:
     """Whether positive pulses lower the conductance and negative ones raise it, by more than a fifth of the range."""
-    moved = {1.0: 0.0, -1.0: 0.0}
-    for train in trains:
-        steps = np.diff(train.conductance)
-        for sign in moved:
-            moved[sign] += steps[train.sign[1:] == sign].sum()
-    reach = max(np.ptp(train.conductance) for train in trains)
-    return moved[1.0] < -0.2 * reach and moved[-1.0] > 0.2 * reach
+    moved = [sum(np.diff(train.conductance)[sign[1:] == way].sum() for train, sign in trains) for way in (1, -1)]
+    reach = max(np.ptp(train.conductance) for train, _ in trains)
+    return bool(moved[0] < -0.2 * reach and moved[1] > 0.2 * reach)
 
 
-def _trend(conductance: np.ndarray) -> float:
-    return float(np.copysign(1.0, conductance[-1] - conductance[0]))
+def _trend(train: Train) -> float:
+    return float(np.copysign(1.0, train.conductance[-1] - train.conductance[0]))
 
 
-def _reversed(train: Train) -> Train:
-    """The train from its last read to its first."""
-    parts = (part if part is None else part[::-1] for part in train[1:5])
-    return Train(train.device, *parts, train.polarity, train.column)
-
-
-def _monotone(train: Train) -> Iterator[Train]:
+def _monotone(train: Train) -> list[Train]:
     """The train, split where it turns."""
-    for rows in np.split(np.arange(len(train.conductance)), turning_points(train.conductance)):
-        parts = (part if part is None else part[rows] for part in train[1:5])
-        if len(rows) > 1:
-            yield Train(train.device, *parts, train.polarity, train.column)
+    pieces = np.split(np.arange(len(train.conductance)), turning_points(train.conductance))
+    return [train.at(rows) for rows in pieces if len(rows) > 1]
 
 
 def turning_points(read: np.ndarray) -> list[int]:

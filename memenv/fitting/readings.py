@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memenv.devices.records import DeviceError
-from memenv.fitting.headers import READINGS, SI, WAYS, Unit, parse_unit, quoted, words
+from memenv.fitting.headers import PREFIXES, READINGS, SI, WAYS, Unit, parse_unit, quoted, words
 from memenv.fitting.sheets import MISSING, NUMBER, Column, Sheet, is_number, read_sheets
 
 ASSUMED_READ = 0.1  # [V]
@@ -21,6 +21,7 @@ READ_VOLTAGE = re.compile(
     r"([+-]?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?)\s*(m?)v?",
     re.IGNORECASE,
 )
+PULSE = re.compile(r"([+-]?\d+(?:[.,]\d+)?) ?(m?)V\b|(\d+(?:[.,]\d+)?) ?([pnuµm]?)s\b")
 
 
 class Stated(NamedTuple):
@@ -42,6 +43,12 @@ class Train(NamedTuple):
     width: np.ndarray | None  # [s]
     polarity: int  # that the column's name says, 0: none
     column: str
+    told: dict[int, tuple[float, float]]  # amplitude [V] and width [s] (nan: not told) by polarity, of a note; or none
+
+    def at(self, rows: slice | np.ndarray) -> "Train":
+        """Some of its reads."""
+        sign, volts, width = (part if part is None else part[rows] for part in (self.sign, self.volts, self.width))
+        return self._replace(conductance=self.conductance[rows], sign=sign, volts=volts, width=width)
 
 
 class Read(NamedTuple):
@@ -93,30 +100,37 @@ def _read_sheet(sheet: Sheet, stated: Stated) -> Read:
             f"{_listed(parts.readings)} are reads beside a column of trains, devices or polarities: "
             "leave one of them, or choose a quantity (--quantity)"
         )
-    per_row = parts.by.get("read voltage", [])
+    per_row = parts.by.get("read voltage", []) if known is None else []
+    pulses = _told_pulses(sheet.notes)
     trains, dropped = list[Train](), 0
     for place, column in enumerate(parts.readings):
         for device, name, rows in _groups(sheet, parts, column):
-            value, sane = _reads(sheet, column, rows, quantity)
+            volts = 1.0 if quantity != "current" else known or ASSUMED_READ
+            value = _reads(sheet, column, rows, _voltage(sheet, per_row[0], rows) if per_row else volts)
             value = value * units[place].scale
-            if quantity == "current":
-                volts = np.abs(_column(sheet, per_row[0], rows, 1.0)) if per_row else known or ASSUMED_READ
-                value = value / volts
-            value[~sane] = np.nan
-            with np.errstate(over="ignore"):
-                conductance = 1 / value if quantity == "resistance" else value
-            pulses = _pulses(sheet, parts, place, rows, name, stated.read_first)
+            sane = value > 0
+            conductance = 1 / np.where(sane, value, 1.0) if quantity == "resistance" else value
             dropped += int((~sane).sum())
-            for piece in _pieces(sane):
-                own = (None if part is None else part[piece] for part in pulses)
-                trains.append(Train(device, conductance[piece], *own, column.meaning.polarity, str(column)))
+            train = Train(
+                device,
+                conductance,
+                *_pulses(sheet, parts, place, rows, name),
+                polarity=column.meaning.polarity,
+                column=str(column),
+                told=pulses,
+            )
+            if stated.read_first:
+                train = _pulsed_later(train)
+            trains += [train.at(piece) for piece in _pieces(sane)]
     _check(trains, quantity, units[0])
     aside = parts.aside + [f"{dropped} reads at or below zero"] * bool(dropped)
     text = f"{sheet.form}; {quantity} [{units[0].text}] in {_listed(parts.readings)}"
     text += f" ({guessed})" * bool(guessed)
     if quantity == "current":
-        how = "of each row" if per_row else f"{known or ASSUMED_READ:g} V{'' if known else ' (assumed: --read-voltage)'}"
-        text += f", read voltage {how}"
+        assumed = "" if known else " (assumed: --read-voltage)"
+        text += ", read voltage " + ("of each row" if per_row else f"{known or ASSUMED_READ:g} V{assumed}")
+    if pulses and not parts.by.get("voltage"):
+        text += f", pulses of {pulses[1][0]:g} and {pulses[-1][0]:g} V by a note"
     text += f"; set aside: {', '.join(aside)}" * bool(aside)
     return Read(trains, text + ".", told)
 
@@ -176,21 +190,24 @@ def _by_numbers(cells: list[str], name: str) -> str:
         return ""
     steps = np.diff(values)
     whole = bool(np.all(values == np.round(values)))
-    if whole and (np.all((steps == 1) | (values[1:] == values[0])) and (steps == 1).any() or np.all(steps == -1)):
+    up = bool(np.all((steps == 1) | (values[1:] == values[0])) and (steps == 1).any())
+    if whole and (up or np.all(steps == -1)):
         return "counter"
     even = steps[0] != 0 and np.allclose(steps, steps[0], rtol=1e-6)
     if even and (whole or (not name and values[0] == 0)):
         return "time"
     sizes = np.unique(np.abs(values[values != 0]))
-    both = (values > 0).any() and (values < 0).any()
-    return "voltage" if both and len(values) >= 10 and len(sizes) <= 3 and 0.01 <= sizes.min() <= sizes.max() <= 20 else ""
+    both = (values > 0).any() and (values < 0).any() and len(values) >= 10
+    return "voltage" if both and len(sizes) <= 3 and sizes.min() >= 0.01 and sizes.max() <= 20 else ""
 
 
 def _told_voltage(sheet: Sheet, parts: _Parts) -> float | None:
     """[V] the read voltage that a note or a column of one value tells."""
     for column in parts.by.get("read voltage", []):
-        if len(values := set(column.cells)) == 1 and is_number(text := values.pop()) and float(text):
-            return abs(float(text)) * (column.meaning.unit.scale if column.meaning.unit else 1.0)
+        text, *others = set(column.cells)
+        if others or not is_number(text) or float(text) == 0:
+            return None
+        return abs(float(text)) * (column.meaning.unit.scale if column.meaning.unit else 1.0)
     for note in sheet.notes:
         if found := READ_VOLTAGE.search(note):
             value = abs(float(found[2].replace(",", "."))) * (1e-3 if found[3] or "mv" in found[1].lower() else 1.0)
@@ -199,9 +216,24 @@ def _told_voltage(sheet: Sheet, parts: _Parts) -> float | None:
     return None
 
 
-def _units(
-    sheet: Sheet, readings: list[Column], stated: Stated, voltage_known: bool
-) -> tuple[str, list[Unit], str]:
+def _told_pulses(notes: list[str]) -> dict[int, tuple[float, float]]:
+    """Amplitude and width of a positive and a negative pulse, where a note on pulses has one of each."""
+    for note in notes:
+        if not words(note) & {"pulse", "pulses", "write", "programming", "amplitude", "amplitudes"}:
+            continue
+        volts, widths = list[float](), list[float]()
+        for number, milli, time, prefix in PULSE.findall(note):
+            if number:
+                volts.append(float(number.replace(",", ".")) * (1e-3 if milli else 1.0))
+            else:
+                widths.append(float(time.replace(",", ".")) * PREFIXES["u" if prefix == "µ" else prefix])
+        if len(volts) == 2 and volts[0] * volts[1] < 0 and len(widths) <= 2 and all(widths):
+            seconds = [*widths, *widths] if len(widths) == 1 else widths or [np.nan, np.nan]
+            return {int(np.sign(v)): (abs(v), s) for v, s in zip(volts, seconds, strict=True)}
+    return {}
+
+
+def _units(sheet: Sheet, readings: list[Column], stated: Stated, voltage_known: bool) -> tuple[str, list[Unit], str]:
     """Quantity of the reads, the unit of each column, and how it was guessed if nothing names it."""
     kind = next((c.meaning.kind for c in readings if c.meaning.kind in READINGS), None)
     if stated.unit:
@@ -237,7 +269,7 @@ def _check(trains: list[Train], quantity: str, unit: Unit) -> None:
     if not PLAUSIBLE[0] <= typical <= PLAUSIBLE[1]:
         raise DeviceError(
             f"taken as {quantity} in {unit.text}, the median read is {typical:.3g} S, and devices have "
-            f"{PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} S: correct the unit in the header, or state it (--unit uS, kOhm, nA, ...)"
+            f"{PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} S: correct the header's unit, or state it (--unit uS, kOhm, ...)"
         )
 
 
@@ -248,14 +280,14 @@ def _groups(sheet: Sheet, parts: _Parts, column: Column) -> Iterator[tuple[str, 
     """Device, a name for messages, and the rows of each train of a column of reads, in the order of the pulses."""
     devices, trains = parts.by.get("device", []), parts.by.get("train", [])
     counter = _counter(parts, column)
+    groups: dict[tuple[str, str], list[int]] = {}
     if not (devices or trains or parts.by.get("polarity")):
         filled = np.array([cell not in MISSING for cell in column.cells])
         if (rows := np.flatnonzero(filled)).size and not filled[: rows[-1] + 1].all():
             line = sheet.lines[int(np.argmin(filled))]
             raise DeviceError(f"column {column.place} has a gap at line {line}; split it there")
-        groups = {("", ""): rows.tolist()}
+        groups["", ""] = rows.tolist()
     else:
-        groups = {}
         for row in range(len(sheet.lines)):
             if sheet.entries[row] != len(sheet.columns) and (devices or trains):
                 raise DeviceError(
@@ -266,10 +298,10 @@ def _groups(sheet: Sheet, parts: _Parts, column: Column) -> Iterator[tuple[str, 
     number = None if counter is None else _column(sheet, counter, np.arange(len(sheet.lines)), 1.0, 0.0)
     if number is not None and len(groups) > 1 and np.all(np.diff(number) == 1):
         number = None  # counts rows, not pulses
-    for (device, train), rows in groups.items():
+    for (device, train), members in groups.items():
         device = device or (column.name if column.meaning.device else "1")
         name = f"train {train or column} of device {device}"
-        order = np.array(rows, int)
+        order = np.array(members, int)
         if number is not None and (trains or np.all(np.diff(number[order]) == -1)):
             order = order[np.argsort(number[order], kind="stable")]
         cuts = [] if trains else [k for k in range(1, len(order)) if order[k] in sheet.breaks]
@@ -288,15 +320,13 @@ def _groups(sheet: Sheet, parts: _Parts, column: Column) -> Iterator[tuple[str, 
 
 
 def _counter(parts: _Parts, column: Column) -> Column | None:
-    """The column of pulse numbers of these reads: the next on its left, else the first; one that says "pulse" before."""
+    """The column of pulse numbers of these reads: the next on its left, else the first; rather one that says pulse."""
     counters = parts.by.get("counter", [])
     counters = [c for c in counters if words(c.name) & {"pulse", "pulses"}] or counters
     return max((c for c in counters if c.place < column.place), default=next(iter(counters), None))
 
 
-def _column(
-    sheet: Sheet, column: Column, rows: np.ndarray, scale: float, empty: float | None = None
-) -> np.ndarray:
+def _column(sheet: Sheet, column: Column, rows: np.ndarray, scale: float, empty: float | None = None) -> np.ndarray:
     """The numbers of a column at some rows; `empty` is what an empty cell counts."""
     out = np.empty(len(rows))
     for k, row in enumerate(rows):
@@ -306,6 +336,16 @@ def _column(
             continue
         out[k] = _number(text, f"line {sheet.lines[row]}: {column.name or f'column {column.place}'}")
     return out * scale
+
+
+def _voltage(sheet: Sheet, column: Column, rows: np.ndarray) -> np.ndarray:
+    """[V] the read voltage of each row."""
+    volts = _column(sheet, column, rows, column.meaning.unit.scale if column.meaning.unit else 1.0)
+    if not volts.all():
+        raise DeviceError(
+            f"line {sheet.lines[rows[int(np.argmin(np.abs(volts)))]]}: {column} is 0 V, a read needs a voltage"
+        )
+    return volts
 
 
 def _number(text: str, where: str) -> float:
@@ -318,17 +358,17 @@ def _number(text: str, where: str) -> float:
     raise DeviceError(f"{where} is {text}, a finite number is needed; split the train at a missing read")
 
 
-def _reads(sheet: Sheet, column: Column, rows: np.ndarray, quantity: str) -> tuple[np.ndarray, np.ndarray]:
-    """Reads as they stand, without the sign that all of them have, and which of them are above zero."""
+def _reads(sheet: Sheet, column: Column, rows: np.ndarray, volts: float | np.ndarray) -> np.ndarray:
+    """Reads over voltages, without the sign that all of them have; at or below zero only where noise puts them."""
     value = _column(sheet, column, rows, 1.0)
-    if quantity == "current" and np.median(value) < 0:
-        value = -value
-    sane = value > 0
-    wrong = ~sane & (-value >= FLOOR * np.max(value, initial=0.0))
+    over = value / volts
+    if column.meaning.kind in ("current", "reading", "") and np.median(over) < 0:
+        over = -over
+    wrong = (over <= 0) & (-over >= FLOOR * np.max(over, initial=0.0))
     if wrong.any():
         at = int(np.argmax(wrong))
         raise DeviceError(f"line {sheet.lines[rows[at]]}: the read is {value[at]:g}, a number > 0 is needed")
-    return value, sane
+    return over
 
 
 def _pieces(sane: np.ndarray) -> list[slice]:
@@ -338,7 +378,7 @@ def _pieces(sane: np.ndarray) -> list[slice]:
 
 
 def _pulses(
-    sheet: Sheet, parts: _Parts, place: int, rows: np.ndarray, name: str, read_first: bool
+    sheet: Sheet, parts: _Parts, place: int, rows: np.ndarray, name: str
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """Sign, amplitude [V] and width [s] of the pulse before each read."""
     volts, width = (_beside(sheet, parts, kind, place, rows) for kind in ("voltage", "width"))
@@ -356,15 +396,17 @@ def _pulses(
     volts = volts if volts is None else np.where(pulsed, volts, 0.0)
     if not pulsed[1:].all() or sign is not None:
         sign = np.where(pulsed, sign if sign is not None else np.nan, 0.0)
-    parts3 = (sign, volts, width)
-    if not read_first:
-        return parts3
-    moved = [part if part is None else np.concatenate([part[:1], part[:-1]]) for part in parts3]
-    return moved[0], moved[1], moved[2]
+    return sign, volts, width
+
+
+def _pulsed_later(train: Train) -> Train:
+    """The train with each row's pulse before the read of the next row."""
+    rows = np.maximum(np.arange(len(train.conductance)) - 1, 0)
+    return train.at(rows)._replace(conductance=train.conductance)
 
 
 def _beside(sheet: Sheet, parts: _Parts, kind: str, place: int, rows: np.ndarray) -> np.ndarray | None:
-    """The numbers of a kind that belong to a column of reads: the only column of the kind, or that of the same place."""
+    """The numbers of a kind beside a column of reads: of the only column of the kind, or of that at the same place."""
     columns = parts.by.get(kind, [])
     if not columns:
         return None
@@ -388,6 +430,6 @@ def _way(text: str, where: str) -> int:
     for sign, way in WAYS.items():
         if own & (set(way.split()) | signs[sign]):
             return sign
-    if own <= signs[0]:
+    if not text or (own and own <= signs[0]):
         return 0
     raise DeviceError(f"{where} is {quoted(text)}, a polarity is needed (SET, RESET, +, -)")

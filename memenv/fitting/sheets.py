@@ -148,7 +148,7 @@ def _number(cell: str, comma: bool) -> bool:
 
 
 def _sniffed(lines: list[str]) -> tuple[str, bool]:
-    """The separator of cells and whether commas are decimal: those by which most cells are numbers and fewest are not."""
+    """The separator of cells and whether commas are decimal, so that most cells are numbers and fewest are not."""
     best, chosen = -len(lines) * 1000, (",", False)
     for separator in SEPARATORS:
         table = [_cells(line, separator) for line in lines]
@@ -157,10 +157,11 @@ def _sniffed(lines: list[str]) -> tuple[str, bool]:
             score = sum(2 * sum(row) - len(row) if any(row) else -1 for row in good)
             if score > best:
                 best, chosen = score, (separator, comma)
-    pairs = [line.strip().split(",") for line in lines if re.fullmatch(r"\s*[+-]?\d+,\d+(e[+-]?\d+)?\s*", line, re.I)]
-    single = len(pairs) >= len(lines) - 1 and "," not in lines[0].strip(' ",')  # 5,0566 is one number or two
-    zeros = any(len(after) > 1 and after.startswith("0") for _, after in pairs)
-    return ("", True) if len(pairs) > 1 and len(pairs) >= len(lines) - 1 and (single or zeros) else chosen
+    alone = [re.fullmatch(r"\s*[+-]?\d+(?:,(\d+))?(?:e[+-]?\d+)?\s*", line, re.IGNORECASE) for line in lines]
+    after = [found[1] or "" for found in alone if found]
+    zeros = any(len(digits) > 1 and digits.startswith("0") for digits in after)
+    single = zeros or (alone[0] is None and "," not in lines[0])  # 5,0566 is one number or two: the header tells
+    return ("", True) if single and any(after) and len(after) >= len(lines) - 1 else chosen
 
 
 def _spreadsheet(raw: bytes) -> tuple[list[Row], list[str], str]:
@@ -176,7 +177,8 @@ def _spreadsheet(raw: bytes) -> tuple[list[Row], list[str], str]:
             warnings.simplefilter("ignore")  # of styles and extensions that openpyxl leaves out
             book = load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
             for sheet in book.worksheets:
-                table = [["" if v is None else str(v).strip() for v in row] for row in sheet.iter_rows(values_only=True)]
+                values = sheet.iter_rows(values_only=True)
+                table = [["" if value is None else str(value).strip() for value in row] for row in values]
                 filled = [k for k, cells in enumerate(table) if any(cells)]
                 if filled:
                     rows = [Row(k + 1, table[k], k > 0 and k - 1 not in filled) for k in filled]
@@ -199,7 +201,7 @@ def _tables(rows: list[Row], notes: list[str], form: str) -> list[Sheet]:
     start = start if start is not None else next(k for k, row in enumerate(rows) if _numbers(row, numeric))
     header = _header(rows[:start], rows[start], numeric)
     notes = [*notes, *(" ".join(row.cells) for row in rows[:start])]
-    out, body = [], []
+    out, body = list[Sheet](), list[Row]()
     for row in rows[start:]:
         if body and not _numbers(row, numeric) and any(meaning(cell).kind for cell in row.cells):
             out.append(_sheet(header, body, numeric, notes, form))
@@ -213,12 +215,12 @@ def _numeric(rows: list[Row]) -> list[int]:
     """Places of the columns of numbers: those of the most common kind of row with numbers, and what is right of it."""
     kinds: Counter[tuple[bool | None, ...]] = Counter()
     for row in rows:
-        kind = [is_number(cell) if cell not in MISSING else None for cell in row.cells]
-        if any(kind):
-            kinds[tuple(kind)] += 2 * kind.count(True) - kind.count(False)
+        one = tuple(is_number(cell) if cell not in MISSING else None for cell in row.cells)
+        if any(one):
+            kinds[one] += 2 * one.count(True) - one.count(False)
     if not kinds:
         return []
-    kind = max(kinds, key=lambda one: kinds[one])
+    kind = max(kinds, key=lambda kind: kinds[kind])
     out = []
     for place in range(max(len(row.cells) for row in rows)):
         if place < len(kind) and kind[place] is not None:

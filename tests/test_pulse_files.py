@@ -1,0 +1,300 @@
+"""A lab's files as laboratories keep them: what each is read as, what is said of it, what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memenv.__main__ import main
+from memenv.devices.records import DeviceError
+from memenv.fitting.headers import meaning
+from memenv.fitting.pulse_data import PulseData, read_csv, turning_points
+
+N = 30
+SHARE = np.linspace(0, 1, N)
+UP = 5e-6 + 45e-6 * (1 - np.exp(-3 * SHARE)) / (1 - np.exp(-3))  # [S]
+DOWN = 50e-6 - 45e-6 * (1 - np.exp(-4 * SHARE)) / (1 - np.exp(-4))
+BOTH = np.concatenate([UP, DOWN])
+
+
+def table(header: str, *columns: object, by: str = ",", comma: bool = False, before: str = "") -> str:
+    """Columns of numbers or texts under a header, behind some lines."""
+    lines = [before.rstrip("\n")] * bool(before) + [header] * bool(header)
+    for row in zip(*columns, strict=True):
+        cells = [one if isinstance(one, str) else f"{one:.8g}" for one in row]
+        lines.append(by.join(cell.replace(".", ",") if comma else cell for cell in cells))
+    return "\n".join(lines) + "\n"
+
+
+def long(header: str, *columns: object) -> str:
+    """Columns beside the reads of a rising and a falling train."""
+    return table(header, *columns, BOTH)
+
+
+COUNT, ALWAYS, WAY = [*range(1, N + 1)], np.ones(N), np.repeat([1.0, -1.0], N)
+NAMES, WAYS = ["a"] * N + ["b"] * N, ["SET"] * N + ["RESET"] * N
+KINDS: dict[str, tuple[str, dict[str, object], str]] = {  # text, options, what is said
+    "microsiemens": (table("LTP (uS),LTD (uS)", UP * 1e6, DOWN * 1e6), {}, "conductance [uS]"),
+    "microsiemens behind an underscore": (table("G_up_uS,G_down_uS", UP * 1e6, DOWN * 1e6), {}, "conductance [uS]"),
+    "a micro sign": (table("set [µS],reset [µS]", UP * 1e6, DOWN * 1e6), {}, "conductance [uS]"),
+    "two units of one quantity": (table("G (uS),G2 (nS)", UP * 1e6, DOWN * 1e9), {}, "conductance"),
+    "kiloohms": (table("R1/kOhm,R2/kOhm", 1e-3 / UP, 1e-3 / DOWN), {}, "resistance [kOhm]"),
+    "ohms by size": (table("a,b", 1 / UP, 1 / DOWN), {}, "resistance [Ohm] in 'a', 'b' (no unit is named"),
+    "currents": (table("I1 [uA],I2 [uA]", UP * 1e5, DOWN * 1e5), {}, "read voltage 0.1 V (assumed"),
+    "currents with a minus": (table("I1 [A],I2 [A]", -UP * 0.2, -DOWN * 0.2), {"read_voltage": 0.2}, "0.2 V"),
+    "currents without a header": (table("", UP * 0.1, DOWN * 0.1), {}, "current [A] in column 1, column 2"),
+    "currents at a voltage of each row": (
+        table("I (A),Vread (V),train,pulse", BOTH * 0.3 * WAY, 0.3 * WAY, NAMES, COUNT * 2),
+        {},
+        "read voltage of each row",
+    ),
+    "currents beside one voltage": (table("V,I1", np.full(2 * N, 0.3), BOTH * 0.3), {}, "read voltage 0.3 V"),
+    "a preamble": (
+        table("I1 (A),I2 (A)", UP * 0.2, DOWN * 0.2, before="Device,A3\nRead voltage (mV),200\nUser,x\n\n"),
+        {},
+        "read voltage 0.2 V",
+    ),
+    "comments": (
+        table("x,y", UP * 0.05, DOWN * 0.05, before="# measured at 50 mV\n% on a Monday\n"),
+        {},
+        "read voltage 0.05 V",
+    ),
+    "a header that is a comment": (table("# G_a (uS), G_b (uS)", UP * 1e6, DOWN * 1e6), {}, "[uS] in 'G_a (uS)'"),
+    "units in a line of their own": (table("LTP,LTD\nuS,uS", UP * 1e6, DOWN * 1e6), {}, "conductance [uS]"),
+    "semicolons": (table("LTP;LTD", UP, DOWN, by=";"), {}, "separated by semicolons; conductance [S]"),
+    "decimal commas": (table("LTP;LTD", UP * 1e6, DOWN * 1e6, by=";", comma=True), {}, "decimal commas"),
+    "decimal commas behind tabs": (table("G\tG", UP, DOWN, by="\t", comma=True), {}, "tabs, decimal commas"),
+    "one column of decimal commas": (table("G (uS)", BOTH * 1e6, comma=True), {}, "one column, decimal commas"),
+    "tabs": (table("LTP (S)\tLTD (S)", UP, DOWN, by="\t"), {}, "separated by tabs"),
+    "spaces": (table("", UP * 0.1, DOWN * 0.1, by="   "), {}, "separated by spaces"),
+    "the unit stated": (table("LTP,LTD", UP * 1e9, DOWN * 1e9), {"unit": "nS"}, "conductance [nS]"),
+    "the quantity stated": (table("I (A),G (S)", BOTH * 3, BOTH), {"quantity": "conductance"}, "'I (A)' (current)"),
+    "a column of pulse numbers": (table("n,LTP (S),LTD (S)", COUNT, UP, DOWN), {}, "set aside: 'n' (counts 1 to 30)"),
+    "a column of pulse numbers without a name": (table("", COUNT, UP * 0.1, DOWN * 0.1), {}, "counts 1 to 30"),
+    "pulse numbers beside each": (table("Pulse,LTP (S),Pulse,LTD (S)", COUNT, UP, COUNT, DOWN), {}, "aside: 'Pulse'"),
+    "pulse numbers that count down": (
+        table("Pulse,LTP (S),Pulse,LTD (S)", COUNT, UP, COUNT[::-1], DOWN[::-1]),
+        {},
+        "counts 30 to 1",
+    ),
+    "a time": (table("Time (s),LTP (S),LTD (S)", np.arange(N) * 0.25, UP, DOWN), {}, "set aside: 'Time (s)'"),
+    "a time without a name": (table("", np.arange(N) * 0.25, UP * 0.1, DOWN * 0.1), {}, "set aside: column 1"),
+    "a temperature": (table("N,Temperature (K),LTP (S),LTD (S)", COUNT, ALWAYS * 300, UP, DOWN), {}, "Temperature"),
+    "listed backwards": (table("LTP (S),LTD (S)", UP, DOWN[::-1]), {}, "'LTD (S)' moves against its name"),
+    "stacked": (table("pulse,G (S)", COUNT * 2, BOTH), {}, "conductance [S] in 'G (S)'"),
+    "stacked behind an empty line": (table("G (S)", UP) + "\n" + table("", DOWN), {}, "conductance [S]"),
+    "stacked with two headers": (table("LTP (S)", UP) + table("LTD (S)", DOWN), {}, "'LTD (S)'"),
+    "one train that turns": (
+        table("G (S)", BOTH),
+        {},
+        "1 trains rise and fall: split at their turning points, 2 trains",
+    ),
+    "amplitudes without a sign": (
+        long("train,pulse,amplitude_V,G (S)", NAMES, COUNT * 2, ALWAYS.tolist() * 2),
+        {},
+        "All amplitudes are positive, but 1 trains fall",
+    ),
+    "amplitudes without a sign in one train": (long("V (V),G (S)", ALWAYS.tolist() * 2), {}, "amplitudes are positive"),
+    "positive amplitudes that RESET": (
+        long("train,pulse,V (V),G (S)", NAMES, COUNT * 2, -WAY),
+        {},
+        "Negative pulses raise the conductance",
+    ),
+    "polarities by name": (long("train,pulse,operation,G (S)", NAMES, COUNT * 2, WAYS), {}, "conductance [S]"),
+    "names of an instrument": (
+        table(
+            "Word Line;Bit Line;cycle;V (mV);Pulse Width (ns);R (kOhm)",
+            *(["3"] * 2 * N, ["17"] * 2 * N, NAMES, 1000 * WAY, [100] * 2 * N, 1e-3 / BOTH),
+            by=";",
+        ),
+        {},
+        "resistance [kOhm] in 'R (kOhm)'",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_is_read_whatever_its_form(kind: str, tmp_path: Path) -> None:
+    text, options, said = KINDS[kind]
+    (tmp_path / "lab.csv").write_text(text, encoding="utf-8")
+    data = read_csv(tmp_path / "lab.csv", **options)
+    trains = [data.conductance[:, k][np.isfinite(data.conductance[:, k])] for k in range(len(data.device))]
+    np.testing.assert_allclose(trains, [UP, DOWN], rtol=1e-6)
+    assert np.sign(data.amplitude[1:]).T.tolist() == [[1] * (N - 1), [-1] * (N - 1)]
+    assert said in " ".join(data.understood), data.understood
+    assert len(data.devices) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_encodings_of_instruments_are_read(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "lab.csv").write_text(KINDS["a micro sign"][0], encoding=encoding)
+    np.testing.assert_allclose(read_csv(tmp_path / "lab.csv").conductance.T, [UP, DOWN], rtol=1e-6)
+
+
+def test_a_spreadsheet_is_read_and_its_other_sheets_are_mentioned(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed: extra excel")
+    book = openpyxl.Workbook()
+    for row in (["Read voltage (V)", 0.2], [], ["LTP (uA)", "LTD (uA)"], *zip(UP * 2e5, DOWN * 2e5, strict=True)):
+        book.active.append(list(row))
+    book.create_sheet("figures")
+    book.save(tmp_path / "lab.xlsx")
+    data = read_csv(tmp_path / "lab.xlsx")
+    np.testing.assert_allclose(data.conductance.T, [UP, DOWN])
+    assert "sheet 'Sheet', 1 others not read" in data.understood[0]
+    (tmp_path / "lab.csv").write_bytes((tmp_path / "lab.xlsx").read_bytes())
+    with pytest.raises(DeviceError, match=r"lab\.csv: this is a zip archive \(a spreadsheet ends in \.xlsx"):
+        read_csv(tmp_path / "lab.csv")
+
+
+def test_pulses_of_a_note_are_those_of_the_driver(tmp_path: Path) -> None:
+    note = "Pulse,+1.5 V 100 ns / -1.6 V 2 us\n"
+    (tmp_path / "lab.csv").write_text(table("LTP (S),LTD (S)", UP, DOWN, before=note))
+    data = read_csv(tmp_path / "lab.csv")
+    assert data.amplitude[1].tolist() == [1.5, -1.6]
+    assert data.width[1] == pytest.approx([1e-7, 2e-6])
+    assert "pulses of 1.5 and 1.6 V by a note" in data.understood[0]
+
+
+def test_devices_in_columns_are_devices(tmp_path: Path) -> None:
+    header = "pulse,Device 1 (S),Device 2 (S)"
+    (tmp_path / "lab.csv").write_text(table(header, COUNT * 2, BOTH, 1.1 * BOTH))
+    data = read_csv(tmp_path / "lab.csv")
+    assert data.devices == ("Device 1 (S)", "Device 2 (S)")
+    assert data.device.tolist() == [0, 0, 1, 1]
+
+
+def test_word_and_bit_line_name_the_device_and_rows_of_zero_width_are_reads(tmp_path: Path) -> None:
+    width = [100.0 * (k % N != 0 and k % N != 7) for k in range(2 * N)]
+    columns = (["3"] * 2 * N, ["17"] * 2 * N, WAY * 1.2, width, 1e-3 / BOTH)
+    (tmp_path / "lab.csv").write_text(table("WL,BL,V,pulse width (ns),R (kOhm)", *columns))
+    data = read_csv(tmp_path / "lab.csv")
+    assert data.devices == ("3/17",)
+    assert data.width[1:, 0] == pytest.approx(1e-7)
+    assert np.flatnonzero(data.amplitude[:, 0] == 0).tolist() == [0, 7, N, N + 7]
+    assert data.amplitude[1, 0] == 1.2 and data.amplitude[-1, 0] == -1.2
+
+
+def test_a_read_before_its_pulse_belongs_to_the_pulse_of_the_row_above(tmp_path: Path) -> None:
+    amplitude = [*(1.0 + 0.1 * (np.arange(N) % 5)), *(-1.0 - 0.1 * (np.arange(N) % 5))]
+    (tmp_path / "lab.csv").write_text(long("train,pulse,V (V),G (S)", NAMES, COUNT * 2, amplitude))
+    after, before = (read_csv(tmp_path / "lab.csv", read=order) for order in ("after", "before"))
+    assert after.amplitude[1:, 0] == pytest.approx(amplitude[1:N])
+    assert before.amplitude[1:, 0] == pytest.approx(amplitude[: N - 1])
+
+
+def test_reads_in_the_noise_of_the_instrument_end_a_train_and_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "lab.csv").write_text(table("LTP (S),LTD (S)", UP, [*DOWN[:-1], -1e-9]))
+    data = read_csv(tmp_path / "lab.csv")
+    assert np.isfinite(data.conductance).sum(axis=0).tolist() == [N, N - 1]
+    assert "1 reads at or below zero" in data.understood[0]
+
+
+def test_slow_wander_is_no_turning_point_and_even_turns_are_even() -> None:
+    rng = np.random.default_rng(3)
+    ramps = np.concatenate([UP, DOWN] * 3) / 5e-5 + 0.02 * rng.standard_normal(6 * N)
+    assert turning_points(ramps) == [N * k for k in range(1, 6)]
+    wander = np.linspace(0, 1, 900) + 0.12 * np.sin(np.arange(900) / 30) + 0.04 * rng.standard_normal(900)
+    assert turning_points(wander) == []
+    assert turning_points(rng.standard_normal(400)) == []
+
+
+REFUSED = [
+    (table("I (A),R (Ohm)", UP, 1 / UP), {}, "are current and resistance: choose one of them (--quantity)"),
+    (table("conductance (kOhm)", BOTH), {}, "names conductance and a unit of resistance"),
+    (table("G (S)", BOTH * 1e6), {}, "and devices have 1e-15 to 1 S: correct the header's unit"),
+    (table("G (fS)", BOTH), {}, "the median read is"),
+    (table("G", BOTH * 1e4), {}, "no unit is named; name it in the header, as in 'G (uS)', or say --unit"),
+    (table("G (S)", BOTH), {"unit": "kOhm"}, "no column of resistance among 'G (S)'"),
+    (table("G (S)", BOTH), {"unit": "parsec"}, "unit is 'parsec': a unit of conductance, resistance or current"),
+    (table("pulse,G (S)", [10 * k for k in COUNT * 2], BOTH), {}, "pulse 20 follows pulse 10"),
+    (long("train,pulse,width,G (S)", NAMES, COUNT * 2, [50] * 2 * N), {}, "'width' is about 50 and names no unit"),
+    (long("train,pulse,polarity,G (S)", NAMES, COUNT * 2, ["up", "?"] * N), {}, "a polarity is needed (SET, RESET"),
+    (table("device,R1 (Ohm),R2 (Ohm)", NAMES, 1 / BOTH, 1 / BOTH), {}, "are reads beside a column of trains"),
+    (table("a,b", WAYS, NAMES), {}, "no table of numbers: its first line is 'a b'"),
+    ("\x89HDF\r\n", {}, "this is an HDF5 file; pulse trains are read from text (.csv, .txt) and from .xlsx"),
+    ("1,2\0\0\n", {}, "these are binary data"),
+]
+
+
+@pytest.mark.parametrize(("text", "options", "said"), REFUSED, ids=range(len(REFUSED)))
+def test_a_file_that_contradicts_itself_is_refused_in_one_line(
+    text: str, options: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "lab.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(DeviceError) as error:
+        read_csv(tmp_path / "lab.csv", **options)
+    assert said in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_text_that_is_named_a_spreadsheet_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("openpyxl", reason="openpyxl is not installed: extra excel")
+    (tmp_path / "lab.xlsx").write_text("a,b\n1,2\n")
+    with pytest.raises(DeviceError, match="the name says spreadsheet, the content is none"):
+        read_csv(tmp_path / "lab.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "unit"),
+    [
+        ("G (uS)", "conductance", 1e-6),
+        ("conductance_us", "conductance", 1e-6),
+        ("R/kΩ", "resistance", 1e3),
+        ("R_cell [MOhm]", "resistance", 1e6),
+        ("Conductance in uS", "conductance", 1e-6),
+        ("pulse width (ns)", "width", 1e-9),
+        ("Pulse voltage (V)", "voltage", 1.0),
+        ("Pulse number", "counter", None),
+        ("device A", "device", None),
+        ("A", "", None),
+    ],
+)
+def test_a_name_tells_kind_and_unit(name: str, kind: str, unit: float | None) -> None:
+    found = meaning(name)
+    assert (found.kind, found.unit and found.unit.scale) == (kind, unit)
+
+
+def test_the_understanding_is_said_before_the_fit_and_stands_in_the_source(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lab.csv").write_text(table("pulse,LTP (uS),LTD (uS)", COUNT, UP * 1e6, DOWN * 1e6))
+    assert main(["fit", "lab.csv", "-o", "mine.json"]) == 0
+    said = capsys.readouterr().err
+    assert "conductance [uS] in 'LTP (uS)', 'LTD (uS)'; set aside: 'pulse' (counts 1 to 30)" in said
+    assert "2 pulse trains of 1 device (lab.csv), 29 SET and 29 RESET pulses, 5 uS to 50 uS" in said
+    assert "set aside: 'pulse' (counts 1 to 30)" in Path("mine.json").read_text()
+
+
+def test_a_refused_file_leaves_nothing_behind(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lab.csv").write_text(table("G (S)", BOTH * 1e6))
+    assert main(["fit", "lab.csv"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert [path.name for path in Path().iterdir()] == ["lab.csv"]
+
+
+# -- files of ../shared ------------------------------------------------------------------------------------------------
+
+FIELD = {  # bounds [S] and pulses of each polarity
+    "a_cols_uS.csv": (5.056e-6, 5e-5, 49),
+    "ab_amp_unsigned.csv": (5e-6, 5e-5, 147),
+    "b_cols_S.csv": (5.056e-6, 5e-5, 49),
+    "e_semi.csv": (5.056e-6, 5e-5, 49),
+    "f_semi_comma.csv": (5.056e-6, 5e-5, 49),
+    "gong_1000up_1000down_A.csv": (6.444e-6, 3.411e-5, 999),
+    "h_meta.csv": (5.056e-6, 5e-5, 49),
+    "neuro3_pulse_number.csv": (5.78e-12, 2.94e-7, 49),
+    "q_hdr_S.csv": (5.056e-6, 5e-5, 49),
+    "x_comment.csv": (5.056e-6, 5e-5, 49),
+}
+
+
+@pytest.mark.parametrize("name", FIELD)
+def test_a_file_from_the_field_is_read_right(name: str, published: Path) -> None:
+    low, high, pulses = FIELD[name]
+    data: PulseData = read_csv(published / "field" / name)
+    assert np.nanmin(data.conductance) == pytest.approx(low, rel=1e-3)
+    assert np.nanmax(data.conductance) == pytest.approx(high, rel=1e-3)
+    assert int(data.of(1).sum()) == pulses
+    assert int(data.of(-1).sum()) == pulses - (name == "neuro3_pulse_number.csv")  # its last read is below zero
+    assert len(data.devices) == 1
+    assert data.read_voltage == (0.2 if name == "h_meta.csv" else 0.1)
