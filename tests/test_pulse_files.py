@@ -92,7 +92,7 @@ KINDS: dict[str, tuple[str, dict[str, object], str]] = {  # text, options, what 
     "amplitudes without a sign": (
         long("train,pulse,amplitude_V,G (S)", NAMES, COUNT * 2, ALWAYS.tolist() * 2),
         {},
-        "All amplitudes are positive, but 1 trains fall",
+        "All amplitudes are positive, but 1 of 2 trains fall",
     ),
     "amplitudes without a sign in one train": (long("V (V),G (S)", ALWAYS.tolist() * 2), {}, "amplitudes are positive"),
     "positive amplitudes that RESET": (

@@ -13,8 +13,9 @@ from scipy.ndimage import median_filter
 
 from memenv.devices.records import DeviceError
 from memenv.fitting.checks import siemens
+from memenv.fitting.columns import ASSUMED_READ, Stated
 from memenv.fitting.headers import READINGS, parse_unit
-from memenv.fitting.readings import ASSUMED_READ, Stated, Train, read_trains
+from memenv.fitting.readings import Train, read_trains
 
 ORDERS = ("after", "before")  # a row's read and its pulse
 FEWEST = 20  # pulses of one polarity, below which nothing can be fitted
@@ -173,10 +174,13 @@ def _with_signs(trains: list[Train]) -> tuple[list[tuple[Train, np.ndarray]], li
     if backwards:
         said.append(f"{', '.join(sorted(backwards))} moves against its name: listed backwards, and reversed.")
     if turned:
-        said.append(f"{turned} trains rise and fall: split at their turning points, {len(out)} trains.")
+        said.append(f"{turned} of {len(trains)} trains turn: split at their turning points, {len(out)} trains.")
     if falling:
         sign = "positive" if volts.max() > 0 else "negative"
-        said.append(f"All amplitudes are {sign}, but {falling} trains fall: these are taken for RESET pulses.")
+        said.append(
+            f"All amplitudes are {sign}, but {falling} of {len(out)} trains fall: these are taken for RESET pulses."
+        )
+    said += _apart([train for train, _ in out])
     if signed and _against(out):
         said.append("Negative pulses raise the conductance: they are taken for SET, positive ones for RESET.")
         out = [(train, -sign) for train, sign in out]
@@ -191,6 +195,17 @@ def _pulse(train: Train, sign: np.ndarray) -> tuple[np.ndarray | None, np.ndarra
         if width is None and train.told[1][1] > 0:
             width = np.where(sign < 0, train.told[-1][1], train.told[1][1])
     return volts, width
+
+
+def _apart(trains: list[Train]) -> list[str]:
+    """A sentence on the first device of which one train spans less than a tenth of what another does."""
+    for device in dict.fromkeys(train.device for train in trains):
+        spans = [np.array([np.min(t.conductance), np.max(t.conductance)]) for t in trains if t.device == device]
+        small, large = (pick(spans, key=np.ptp) for pick in (min, max))
+        if 10 * np.ptp(small) < np.ptp(large):
+            ends = [" to ".join(siemens(*span)) for span in (small, large)]
+            return [f"Trains of device {device} span {ends[0]} and {ends[1]}: are they of one device?"]
+    return []
 
 
 def _against(trains: list[tuple[Train, np.ndarray]]) -> bool:

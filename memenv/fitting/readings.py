@@ -1,36 +1,20 @@
-"""Trains of conductance from the tables of a lab's file: quantity, unit, devices, trains and pulses of its columns."""
+"""Trains of conductance from the tables of a lab's file: rows by device and train, reads, pulses."""
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from memenv.devices.records import DeviceError
-from memenv.fitting.headers import PREFIXES, READINGS, SI, WAYS, Unit, parse_unit, quoted, words
-from memenv.fitting.sheets import MISSING, NUMBER, Column, Sheet, is_number, read_sheets
+from memenv.fitting.columns import ASSUMED_READ, Parts, Stated, listed, understand
+from memenv.fitting.headers import WAYS, Unit, quoted, words
+from memenv.fitting.sheets import MISSING, NUMBER, Column, Sheet, read_sheets
 
-ASSUMED_READ = 0.1  # [V]
 PLAUSIBLE = (1e-15, 1.0)  # [S] a median conductance
-BESIDE = ("train", "device", "polarity", "voltage", "width")  # whoever names these names the reads too
 FLOOR = 0.01  # of the largest read: reads of the wrong sign below it are those of an instrument's noise
-READ_VOLTAGE = re.compile(
-    r"(?:v[_ ]?read|read\w*[_ ]*(?:volt\w*|bias|at)|(?:measured|sensed)[_ ]at)\b(.{0,12}?)"
-    r"([+-]?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?)\s*(m?)v?",
-    re.IGNORECASE,
-)
-PULSE = re.compile(r"([+-]?\d+(?:[.,]\d+)?) ?(m?)V\b|(\d+(?:[.,]\d+)?) ?([pnuµm]?)s\b")
-
-
-class Stated(NamedTuple):
-    """Options by which a user says what a file does not."""
-
-    quantity: str | None
-    unit: Unit | None
-    read_voltage: float | None
-    read_first: bool  # a row's read stands before its pulse
 
 
 class Train(NamedTuple):
@@ -59,14 +43,6 @@ class Read(NamedTuple):
     read_voltage: float | None  # [V] if the file tells
 
 
-class _Parts(NamedTuple):
-    """The columns of a table by what they hold."""
-
-    readings: list[Column]
-    by: dict[str, list[Column]]  # kinds of `headers`
-    aside: list[str]  # sentences on columns that are not used
-
-
 def read_trains(path: Path, stated: Stated) -> Read:
     """The trains of a file.
 
@@ -90,177 +66,34 @@ def read_trains(path: Path, stated: Stated) -> Read:
 
 
 def _read_sheet(sheet: Sheet, stated: Stated) -> Read:
-    parts = _parts(sheet, stated)
-    told = _told_voltage(sheet, parts)
-    known = stated.read_voltage if stated.read_voltage is not None else told
-    quantity, units, guessed = _units(sheet, parts.readings, stated, known is not None)
-    long = any(parts.by.get(kind) for kind in ("train", "device", "polarity"))
-    if long and len(parts.readings) > 1:
-        raise DeviceError(
-            f"{_listed(parts.readings)} are reads beside a column of trains, devices or polarities: "
-            "leave one of them, or choose a quantity (--quantity)"
-        )
-    per_row = parts.by.get("read voltage", []) if known is None else []
-    pulses = _told_pulses(sheet.notes)
+    parts = understand(sheet, stated)
+    known = parts.read_voltage or ASSUMED_READ
+    per_row = parts.by.get("read voltage", [])[: parts.quantity == "current" and parts.read_voltage is None]
     trains, dropped = list[Train](), 0
     for place, column in enumerate(parts.readings):
         for device, name, rows in _groups(sheet, parts, column):
-            volts = 1.0 if quantity != "current" else known or ASSUMED_READ
+            volts = known if parts.quantity == "current" else 1.0
             value = _reads(sheet, column, rows, _voltage(sheet, per_row[0], rows) if per_row else volts)
-            value = value * units[place].scale
+            value = value * parts.units[place].scale
             sane = value > 0
-            conductance = 1 / np.where(sane, value, 1.0) if quantity == "resistance" else value
+            conductance = 1 / np.where(sane, value, 1.0) if parts.quantity == "resistance" else value
             dropped += int((~sane).sum())
-            train = Train(
-                device,
-                conductance,
-                *_pulses(sheet, parts, place, rows, name),
-                polarity=column.meaning.polarity,
-                column=str(column),
-                told=pulses,
-            )
+            pulses = _pulses(sheet, parts, place, rows, name)
+            train = Train(device, conductance, *pulses, column.meaning.polarity, str(column), parts.pulses)
             if stated.read_first:
                 train = _pulsed_later(train)
             trains += [train.at(piece) for piece in _pieces(sane)]
-    _check(trains, quantity, units[0])
+    _check(trains, parts.quantity, parts.units[0])
+    text = f"{sheet.form}; {parts.quantity} [{parts.units[0].text}] in {listed(parts.readings)}"
+    text += f" ({parts.guessed})" * bool(parts.guessed)
+    if parts.quantity == "current":
+        assumed = "" if parts.read_voltage else " (assumed: --read-voltage)"
+        text += ", read voltage " + ("of each row" if per_row else f"{known:g} V{assumed}")
+    if parts.pulses:
+        text += f", pulses of {parts.pulses[1][0]:g} and {parts.pulses[-1][0]:g} V by a note"
     aside = parts.aside + [f"{dropped} reads at or below zero"] * bool(dropped)
-    text = f"{sheet.form}; {quantity} [{units[0].text}] in {_listed(parts.readings)}"
-    text += f" ({guessed})" * bool(guessed)
-    if quantity == "current":
-        assumed = "" if known else " (assumed: --read-voltage)"
-        text += ", read voltage " + ("of each row" if per_row else f"{known or ASSUMED_READ:g} V{assumed}")
-    if pulses and not parts.by.get("voltage"):
-        text += f", pulses of {pulses[1][0]:g} and {pulses[-1][0]:g} V by a note"
     text += f"; set aside: {', '.join(aside)}" * bool(aside)
-    return Read(trains, text + ".", told)
-
-
-def _listed(columns: Sequence[Any], most: int = 3) -> str:
-    more = f" and {len(columns) - most} more" if len(columns) > most else ""
-    return ", ".join(map(str, columns[:most])) + more
-
-
-# -- meanings ----------------------------------------------------------------------------------------------------------
-
-
-def _parts(sheet: Sheet, stated: Stated) -> _Parts:
-    """The columns by name, and by their numbers where the name says nothing."""
-    by: dict[str, list[Column]] = {}
-    aside = []
-    for column in sheet.columns:
-        kind = column.meaning.kind
-        cells = [cell for cell in column.cells if cell not in MISSING]
-        if kind in ("train", "device") and len(cells) > 2 and len(set(cells)) == len(cells):
-            kind = "counter" if all(map(is_number, cells)) else "other"
-        by.setdefault(kind or _by_numbers(cells, column.name), []).append(column)
-    named = [column for kind in (*READINGS, "reading") for column in by.get(kind, [])]
-    wanted = stated.quantity or (stated.unit.quantity if stated.unit else None)
-    others = by.get("", []) if wanted or not any(by.get(kind) for kind in BESIDE) else []
-    readings = sorted(named or others)
-    named_quantities = sorted({c.meaning.kind for c in readings if c.meaning.kind in READINGS})
-    if wanted:
-        aside += [f"{c} ({c.meaning.kind})" for c in readings if c.meaning.kind in {*READINGS} - {wanted}]
-        readings = [c for c in readings if c.meaning.kind not in {*READINGS} - {wanted}]
-    elif len(named_quantities) > 1:
-        raise DeviceError(
-            f"{_listed(readings)} are {' and '.join(named_quantities)}: choose one of them (--quantity), or one a file"
-        )
-    if not readings:
-        names = ", ".join(map(str, sheet.columns[:12]))
-        raise DeviceError(
-            f"no column of {wanted or 'conductance, resistance or current'} among {names}: "
-            "name one, as in 'conductance_S', 'R (kOhm)' or 'I [uA]'"
-        )
-    aside += [f"{c} (unknown)" for c in by.get("", []) if c not in readings]
-    aside += [f"{c} (counts {c.cells[0]} to {c.cells[-1]})" for c in by.get("counter", [])]
-    aside += [str(c) for kind in ("time", "other") for c in by.get(kind, [])]
-    if stated.quantity == "current" or "current" in named_quantities:
-        volts = by.get("voltage", [])
-        if len(volts) == 1 and len(set(volts[0].cells)) == 1 and not by.get("width") and not by.get("polarity"):
-            by["read voltage"] = [*by.get("read voltage", []), *by.pop("voltage")]  # one voltage beside currents
-    return _Parts(readings, by, aside)
-
-
-def _by_numbers(cells: list[str], name: str) -> str:
-    """The kind of a column whose name does not tell it."""
-    if 2 * sum(map(is_number, cells)) < len(cells):
-        return "other"
-    values = np.array([float(cell) for cell in cells if is_number(cell)])
-    if len(values) < 3:
-        return ""
-    steps = np.diff(values)
-    whole = bool(np.all(values == np.round(values)))
-    up = bool(np.all((steps == 1) | (values[1:] == values[0])) and (steps == 1).any())
-    if whole and (up or np.all(steps == -1)):
-        return "counter"
-    even = steps[0] != 0 and np.allclose(steps, steps[0], rtol=1e-6)
-    if even and (whole or (not name and values[0] == 0)):
-        return "time"
-    sizes = np.unique(np.abs(values[values != 0]))
-    both = (values > 0).any() and (values < 0).any() and len(values) >= 10
-    return "voltage" if both and len(sizes) <= 3 and sizes.min() >= 0.01 and sizes.max() <= 20 else ""
-
-
-def _told_voltage(sheet: Sheet, parts: _Parts) -> float | None:
-    """[V] the read voltage that a note or a column of one value tells."""
-    for column in parts.by.get("read voltage", []):
-        text, *others = set(column.cells)
-        if others or not is_number(text) or float(text) == 0:
-            return None
-        return abs(float(text)) * (column.meaning.unit.scale if column.meaning.unit else 1.0)
-    for note in sheet.notes:
-        if found := READ_VOLTAGE.search(note):
-            value = abs(float(found[2].replace(",", "."))) * (1e-3 if found[3] or "mv" in found[1].lower() else 1.0)
-            if value > 0:
-                return value
-    return None
-
-
-def _told_pulses(notes: list[str]) -> dict[int, tuple[float, float]]:
-    """Amplitude and width of a positive and a negative pulse, where a note on pulses has one of each."""
-    for note in notes:
-        if not words(note) & {"pulse", "pulses", "write", "programming", "amplitude", "amplitudes"}:
-            continue
-        volts, widths = list[float](), list[float]()
-        for number, milli, time, prefix in PULSE.findall(note):
-            if number:
-                volts.append(float(number.replace(",", ".")) * (1e-3 if milli else 1.0))
-            else:
-                widths.append(float(time.replace(",", ".")) * PREFIXES["u" if prefix == "µ" else prefix])
-        if len(volts) == 2 and volts[0] * volts[1] < 0 and len(widths) <= 2 and all(widths):
-            seconds = [*widths, *widths] if len(widths) == 1 else widths or [np.nan, np.nan]
-            return {int(np.sign(v)): (abs(v), s) for v, s in zip(volts, seconds, strict=True)}
-    return {}
-
-
-def _units(sheet: Sheet, readings: list[Column], stated: Stated, voltage_known: bool) -> tuple[str, list[Unit], str]:
-    """Quantity of the reads, the unit of each column, and how it was guessed if nothing names it."""
-    kind = next((c.meaning.kind for c in readings if c.meaning.kind in READINGS), None)
-    if stated.unit:
-        return stated.unit.quantity, [stated.unit] * len(readings), "as stated"
-    kind = stated.quantity or kind
-    named = {c.meaning.unit for c in readings if c.meaning.unit}
-    if named:
-        other = next(iter(named))
-        if len(named) > 1 and not all(c.meaning.unit for c in readings):
-            raise DeviceError(f"{_listed(readings)} have units that differ, and one has none: name it, or say --unit")
-        return other.quantity, [c.meaning.unit or other for c in readings], ""
-    numbers = [abs(float(cell)) for c in readings for cell in c.cells if is_number(cell)]
-    typical = float(np.median([number for number in numbers if number > 0] or [0.0]))
-    weight = any(c.meaning.weight for c in readings) and not voltage_known
-    small, usual, large = 0 < typical <= 0.1, 1 <= typical <= 2000, typical >= 100
-    if kind is None:
-        kind = "conductance" if weight or (usual and not voltage_known) else "current"
-        kind = "resistance" if typical > 2000 else kind
-    prefix = "" if (large if kind == "resistance" else small) else "u" if usual and kind != "resistance" else None
-    if prefix is None:
-        raise DeviceError(
-            f"the reads of {_listed(readings)} are about {typical:g} and no unit is named; name it in the header, "
-            "as in 'G (uS)', or say --unit uS (kOhm, nA, ...)"
-        )
-    unit = parse_unit(f"{prefix}{SI[kind]}")
-    assert unit is not None
-    return kind, [unit] * len(readings), "no unit is named; else say --unit"
+    return Read(trains, f"{text}.", parts.read_voltage)
 
 
 def _check(trains: list[Train], quantity: str, unit: Unit) -> None:
@@ -276,7 +109,7 @@ def _check(trains: list[Train], quantity: str, unit: Unit) -> None:
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def _groups(sheet: Sheet, parts: _Parts, column: Column) -> Iterator[tuple[str, str, np.ndarray]]:
+def _groups(sheet: Sheet, parts: Parts, column: Column) -> Iterator[tuple[str, str, np.ndarray]]:
     """Device, a name for messages, and the rows of each train of a column of reads, in the order of the pulses."""
     devices, trains = parts.by.get("device", []), parts.by.get("train", [])
     counter = _counter(parts, column)
@@ -319,7 +152,7 @@ def _groups(sheet: Sheet, parts: _Parts, column: Column) -> Iterator[tuple[str, 
                 yield device, name, part
 
 
-def _counter(parts: _Parts, column: Column) -> Column | None:
+def _counter(parts: Parts, column: Column) -> Column | None:
     """The column of pulse numbers of these reads: the next on its left, else the first; rather one that says pulse."""
     counters = parts.by.get("counter", [])
     counters = [c for c in counters if words(c.name) & {"pulse", "pulses"}] or counters
@@ -378,7 +211,7 @@ def _pieces(sane: np.ndarray) -> list[slice]:
 
 
 def _pulses(
-    sheet: Sheet, parts: _Parts, place: int, rows: np.ndarray, name: str
+    sheet: Sheet, parts: Parts, place: int, rows: np.ndarray, name: str
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """Sign, amplitude [V] and width [s] of the pulse before each read."""
     volts, width = (_beside(sheet, parts, kind, place, rows) for kind in ("voltage", "width"))
@@ -405,13 +238,13 @@ def _pulsed_later(train: Train) -> Train:
     return train.at(rows)._replace(conductance=train.conductance)
 
 
-def _beside(sheet: Sheet, parts: _Parts, kind: str, place: int, rows: np.ndarray) -> np.ndarray | None:
+def _beside(sheet: Sheet, parts: Parts, kind: str, place: int, rows: np.ndarray) -> np.ndarray | None:
     """The numbers of a kind beside a column of reads: of the only column of the kind, or of that at the same place."""
     columns = parts.by.get(kind, [])
     if not columns:
         return None
     if len(columns) not in (1, len(parts.readings)):
-        raise DeviceError(f"{_listed(columns)} are {kind}s of pulses beside {_listed(parts.readings)}: leave one")
+        raise DeviceError(f"{listed(columns)} are {kind}s of pulses beside {listed(parts.readings)}: leave one")
     column = columns[place if len(columns) > 1 else 0]
     first = rows[:1] if column.cells[rows[0]] == "" else rows[:0]
     value = _column(sheet, column, rows[len(first) :], column.meaning.unit.scale if column.meaning.unit else 1.0)

@@ -1,0 +1,192 @@
+"""Meaning of the columns of a lab's table: quantity and unit of the reads, settings, counters, what notes tell."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from memenv.devices.records import DeviceError
+from memenv.fitting.headers import PREFIXES, READINGS, SI, Unit, parse_unit, words
+from memenv.fitting.sheets import MISSING, Column, Sheet, is_number
+
+ASSUMED_READ = 0.1  # [V]
+BESIDE = ("train", "device", "polarity", "voltage", "width")  # whoever names these names the reads too
+READ_VOLTAGE = re.compile(
+    r"(?:v[_ ]?read|read\w*[_ ]*(?:volt\w*|bias|at)|(?:measured|sensed)[_ ]at)\b(.{0,12}?)"
+    r"([+-]?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?)\s*(m?)v?",
+    re.IGNORECASE,
+)
+PULSE = re.compile(r"([+-]?\d+(?:[.,]\d+)?) ?(m?)V\b|(\d+(?:[.,]\d+)?) ?([pnuµm]?)s\b")
+
+
+class Stated(NamedTuple):
+    """Options by which a user says what a file does not."""
+
+    quantity: str | None
+    unit: Unit | None
+    read_voltage: float | None
+    read_first: bool  # a row's read stands before its pulse
+
+
+class Parts(NamedTuple):
+    """A table by what its columns hold."""
+
+    readings: list[Column]
+    quantity: str  # of the reads
+    units: list[Unit]  # of each of them
+    by: dict[str, list[Column]]  # kinds of `headers`
+    read_voltage: float | None  # [V] as stated, or as the table tells
+    pulses: dict[int, tuple[float, float]]  # amplitude [V] and width [s] (nan: not told) by polarity, or none
+    guessed: str  # how quantity and unit were found, if nothing names them
+    aside: list[str]  # columns that are not used
+
+
+def understand(sheet: Sheet, stated: Stated) -> Parts:
+    """Sort the columns of a table.
+
+    Raises:
+        DeviceError: no reads, reads of several quantities or in no known unit, reads that the other columns contradict.
+    """
+    by, aside = _by_kind(sheet)
+    readings = _readings(sheet, stated, by, aside)
+    if len(readings) > 1 and any(by.get(kind) for kind in ("train", "device", "polarity")):
+        raise DeviceError(
+            f"{listed(readings)} are reads beside a column of trains, devices or polarities: "
+            "leave one of them, or choose a quantity (--quantity)"
+        )
+    volts = by.get("voltage", [])
+    single = len(volts) == 1 and len(set(volts[0].cells)) == 1 and not (by.get("width") or by.get("polarity"))
+    if single and "current" in (stated.quantity, *(column.meaning.kind for column in readings)):
+        by["read voltage"] = [*by.get("read voltage", []), *by.pop("voltage")]  # one voltage beside currents
+    told = stated.read_voltage or _told_voltage(sheet, by.get("read voltage", []))
+    quantity, units, guessed = _units(readings, stated, told is not None)
+    pulses = {} if by.get("voltage") else _told_pulses(sheet.notes)
+    return Parts(readings, quantity, units, by, told, pulses, guessed, aside)
+
+
+def listed(columns: Sequence[Any], most: int = 3) -> str:
+    """The first of many, as a sentence has them."""
+    more = f" and {len(columns) - most} more" if len(columns) > most else ""
+    return ", ".join(map(str, columns[:most])) + more
+
+
+def _by_kind(sheet: Sheet) -> tuple[dict[str, list[Column]], list[str]]:
+    """Columns by name, and by their numbers where the name says nothing; those that are set aside."""
+    by: dict[str, list[Column]] = {}
+    for column in sheet.columns:
+        kind = column.meaning.kind
+        cells = [cell for cell in column.cells if cell not in MISSING]
+        if kind in ("train", "device") and len(cells) > 2 and len(set(cells)) == len(cells):
+            kind = "counter" if all(map(is_number, cells)) else "other"
+        by.setdefault(kind or _by_numbers(cells, column.name), []).append(column)
+    aside = [str(column) for kind in ("time", "other") for column in by.get(kind, [])]
+    if not by.get("train"):
+        aside += [f"{c} (counts {c.cells[0]} to {c.cells[-1]})" for c in by.get("counter", [])]
+    return by, aside
+
+
+def _readings(sheet: Sheet, stated: Stated, by: dict[str, list[Column]], aside: list[str]) -> list[Column]:
+    """The columns of reads; those that are not to be used go to `aside`."""
+    named = [column for kind in (*READINGS, "reading") for column in by.get(kind, [])]
+    wanted = stated.quantity or (stated.unit.quantity if stated.unit else None)
+    others = by.get("", []) if wanted or not any(by.get(kind) for kind in BESIDE) else []
+    readings = sorted(named or others)
+    named_quantities = sorted({c.meaning.kind for c in readings if c.meaning.kind in READINGS})
+    if wanted:
+        aside += [f"{c} ({c.meaning.kind})" for c in readings if c.meaning.kind in {*READINGS} - {wanted}]
+        readings = [c for c in readings if c.meaning.kind not in {*READINGS} - {wanted}]
+    elif len(named_quantities) > 1:
+        raise DeviceError(
+            f"{listed(readings)} are {' and '.join(named_quantities)}: choose one of them (--quantity), or one a file"
+        )
+    if not readings:
+        names = ", ".join(map(str, sheet.columns[:12]))
+        raise DeviceError(
+            f"no column of {wanted or 'conductance, resistance or current'} among {names}: "
+            "name one, as in 'conductance_S', 'R (kOhm)' or 'I [uA]'"
+        )
+    aside += [f"{c} (unknown)" for c in by.get("", []) if c not in readings]
+    return readings
+
+
+def _by_numbers(cells: list[str], name: str) -> str:
+    """The kind of a column whose name does not tell it."""
+    if 2 * sum(map(is_number, cells)) < len(cells):
+        return "other"
+    values = np.array([float(cell) for cell in cells if is_number(cell)])
+    if len(values) < 3:
+        return ""
+    steps = np.diff(values)
+    whole = bool(np.all(values == np.round(values)))
+    up = bool(np.all((steps == 1) | (values[1:] == values[0])) and (steps == 1).any())
+    if whole and (up or np.all(steps == -1)):
+        return "counter"
+    even = steps[0] != 0 and np.allclose(steps, steps[0], rtol=1e-6)
+    if even and (whole or (not name and values[0] == 0)):
+        return "time"
+    sizes = np.unique(np.abs(values[values != 0]))
+    both = (values > 0).any() and (values < 0).any() and len(values) >= 10
+    return "voltage" if both and len(sizes) <= 3 and sizes.min() >= 0.01 and sizes.max() <= 20 else ""
+
+
+def _told_voltage(sheet: Sheet, columns: list[Column]) -> float | None:
+    """[V] the read voltage that a note or a column of one value tells."""
+    for column in columns:
+        text, *others = set(column.cells)
+        if others or not is_number(text) or float(text) == 0:
+            return None
+        return abs(float(text)) * (column.meaning.unit.scale if column.meaning.unit else 1.0)
+    for note in sheet.notes:
+        if found := READ_VOLTAGE.search(note):
+            value = abs(float(found[2].replace(",", "."))) * (1e-3 if found[3] or "mv" in found[1].lower() else 1.0)
+            if value > 0:
+                return value
+    return None
+
+
+def _told_pulses(notes: list[str]) -> dict[int, tuple[float, float]]:
+    """Amplitude and width of a positive and a negative pulse, where a note on pulses has one of each."""
+    for note in notes:
+        if not words(note) & {"pulse", "pulses", "write", "programming", "amplitude", "amplitudes"}:
+            continue
+        volts, widths = list[float](), list[float]()
+        for number, milli, time, prefix in PULSE.findall(note):
+            if number:
+                volts.append(float(number.replace(",", ".")) * (1e-3 if milli else 1.0))
+            else:
+                widths.append(float(time.replace(",", ".")) * PREFIXES["u" if prefix == "µ" else prefix])
+        if len(volts) == 2 and volts[0] * volts[1] < 0 and len(widths) <= 2 and all(widths):
+            seconds = [*widths, *widths] if len(widths) == 1 else widths or [np.nan, np.nan]
+            return {int(np.sign(v)): (abs(v), s) for v, s in zip(volts, seconds, strict=True)}
+    return {}
+
+
+def _units(readings: list[Column], stated: Stated, voltage_known: bool) -> tuple[str, list[Unit], str]:
+    """Quantity of the reads, the unit of each column, and how it was guessed if nothing names it."""
+    kind = next((c.meaning.kind for c in readings if c.meaning.kind in READINGS), None)
+    if stated.unit:
+        return stated.unit.quantity, [stated.unit] * len(readings), "as stated"
+    kind = stated.quantity or kind
+    named = {c.meaning.unit for c in readings if c.meaning.unit}
+    if named:
+        other = next(iter(named))
+        if len(named) > 1 and not all(c.meaning.unit for c in readings):
+            raise DeviceError(f"{listed(readings)} have units that differ, and one has none: name it, or say --unit")
+        return other.quantity, [c.meaning.unit or other for c in readings], ""
+    numbers = [abs(float(cell)) for c in readings for cell in c.cells if is_number(cell)]
+    typical = float(np.median([number for number in numbers if number > 0] or [0.0]))
+    weight = any(c.meaning.weight for c in readings) and not voltage_known
+    small, usual, large = 0 < typical <= 0.1, 1 <= typical <= 2000, typical >= 100
+    if kind is None:
+        kind = "conductance" if weight or (usual and not voltage_known) else "current"
+        kind = "resistance" if typical > 2000 else kind
+    prefix = "" if (large if kind == "resistance" else small) else "u" if usual and kind != "resistance" else None
+    if prefix is None:
+        raise DeviceError(
+            f"the reads of {listed(readings)} are about {typical:g} and no unit is named; name it in the header, "
+            "as in 'G (uS)', or say --unit uS (kOhm, nA, ...)"
+        )
+    unit = parse_unit(f"{prefix}{SI[kind]}")
+    assert unit is not None
+    return kind, [unit] * len(readings), "no unit is named; else say --unit"
