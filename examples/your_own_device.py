@@ -28,13 +28,12 @@ def measure(path: Path, devices: int = 4, trains: int = 6, pulses: int = 60) -> 
         for train in range(trains):
             response, sign = (chip.set, 1.0) if train % 2 == 0 else (chip.reset, -1.0)
             for pulse in range(pulses):
+                amplitude = np.full(devices, sign * response.amplitude)
+                noise = rng.standard_normal((3, devices))
+                state = chip.pulse(state, amplitude, np.full(devices, response.width), noise)
                 read, state = chip.sense(state, rng.standard_normal((2, devices)))
                 for device in range(devices):
                     writer.writerow([device, train, pulse, sign * response.amplitude, response.width, read[device]])
-                amplitude = np.full(devices, sign * response.amplitude)
-                state = chip.pulse(
-                    state, amplitude, np.full(devices, response.width), rng.standard_normal((3, devices))
-                )
 
 
 folder = Path(tempfile.mkdtemp())

@@ -87,7 +87,7 @@ KINDS: dict[str, tuple[str, dict[str, object], str]] = {  # text, options, what 
     "one train that turns": (
         table("G (S)", BOTH),
         {},
-        "1 trains rise and fall: split at their turning points, 2 trains",
+        "1 of 1 trains turn: split at their turning points, 2 trains",
     ),
     "amplitudes without a sign": (
         long("train,pulse,amplitude_V,G (S)", NAMES, COUNT * 2, ALWAYS.tolist() * 2),
@@ -100,6 +100,13 @@ KINDS: dict[str, tuple[str, dict[str, object], str]] = {  # text, options, what 
         {},
         "Negative pulses raise the conductance",
     ),
+    "an instrument's log": (
+        "".join(f"Setup,x{k},{k},{k}\n" for k in range(80))
+        + table("Data,V1,I1,Time", ["Value"] * 2 * N, np.full(2 * N, 0.2), BOTH * 0.2, np.arange(2 * N) * 0.5),
+        {},
+        "read voltage 0.2 V; set aside: 'Time', 'Data'",
+    ),
+    "a line below the table": (table("LTP (S),LTD (S)", UP, DOWN) + "\nend of file\n", {}, "conductance"),
     "polarities by name": (long("train,pulse,operation,G (S)", NAMES, COUNT * 2, WAYS), {}, "conductance [S]"),
     "names of an instrument": (
         table(
@@ -182,6 +189,15 @@ def test_a_read_before_its_pulse_belongs_to_the_pulse_of_the_row_above(tmp_path:
     assert before.amplitude[1:, 0] == pytest.approx(amplitude[: N - 1])
 
 
+def test_of_reads_on_both_sides_of_a_pulse_the_order_chooses(tmp_path: Path) -> None:
+    columns = ([2e5, *1 / BOTH[:-1]], WAY, 1 / BOTH)
+    (tmp_path / "lab.csv").write_text(table("R before (Ohm),V,R after (Ohm)", *columns))
+    after, before = (read_csv(tmp_path / "lab.csv", read=order) for order in ("after", "before"))
+    np.testing.assert_allclose(after.conductance[:, 0], BOTH, rtol=1e-6)
+    np.testing.assert_allclose(before.conductance[1:, 0], BOTH[:-1], rtol=1e-6)
+    assert before.amplitude[1:, 0].tolist() == WAY[:-1].tolist()
+
+
 def test_reads_in_the_noise_of_the_instrument_end_a_train_and_are_counted(tmp_path: Path) -> None:
     (tmp_path / "lab.csv").write_text(table("LTP (S),LTD (S)", UP, [*DOWN[:-1], -1e-9]))
     data = read_csv(tmp_path / "lab.csv")
@@ -201,7 +217,7 @@ def test_slow_wander_is_no_turning_point_and_even_turns_are_even() -> None:
 REFUSED = [
     (table("I (A),R (Ohm)", UP, 1 / UP), {}, "are current and resistance: choose one of them (--quantity)"),
     (table("conductance (kOhm)", BOTH), {}, "names conductance and a unit of resistance"),
-    (table("G (S)", BOTH * 1e6), {}, "and devices have 1e-15 to 1 S: correct the header's unit"),
+    (table("G (S)", BOTH * 1e6), {}, "devices have 1e-15 to 1 S: correct the header's unit"),
     (table("G (fS)", BOTH), {}, "the median read is"),
     (table("G", BOTH * 1e4), {}, "no unit is named; name it in the header, as in 'G (uS)', or say --unit"),
     (table("G (S)", BOTH), {"unit": "kOhm"}, "no column of resistance among 'G (S)'"),

@@ -12,6 +12,7 @@ from memenv.fitting.sheets import MISSING, Column, Sheet, is_number
 
 ASSUMED_READ = 0.1  # [V]
 BESIDE = ("train", "device", "polarity", "voltage", "width")  # whoever names these names the reads too
+SIDES = {"before": {"before", "initial", "pre"}, "after": {"after", "final", "post"}}
 READ_VOLTAGE = re.compile(
     r"(?:v[_ ]?read|read\w*[_ ]*(?:volt\w*|bias|at)|(?:measured|sensed)[_ ]at)\b(.{0,12}?)"
     r"([+-]?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?)\s*(m?)v?",
@@ -100,6 +101,11 @@ def _readings(sheet: Sheet, stated: Stated, by: dict[str, list[Column]], aside: 
         raise DeviceError(
             f"{listed(readings)} are {' and '.join(named_quantities)}: choose one of them (--quantity), or one a file"
         )
+    sides = {order: [c for c in readings if words(c.name) & SIDES[order]] for order in SIDES}
+    if all(sides.values()):  # reads on both sides of a row's pulse
+        left = sides["after" if stated.read_first else "before"]
+        aside += [str(c) for c in left]
+        readings = [c for c in readings if c not in left]
     if not readings:
         names = ", ".join(map(str, sheet.columns[:12]))
         raise DeviceError(
@@ -118,6 +124,8 @@ def _by_numbers(cells: list[str], name: str) -> str:
     if len(values) < 3:
         return ""
     steps = np.diff(values)
+    if not steps.any():  # a setting
+        return "other"
     whole = bool(np.all(values == np.round(values)))
     up = bool(np.all((steps == 1) | (values[1:] == values[0])) and (steps == 1).any())
     if whole and (up or np.all(steps == -1)):

@@ -13,7 +13,8 @@ from memenv.fitting.columns import ASSUMED_READ, Parts, Stated, listed, understa
 from memenv.fitting.headers import WAYS, Unit, quoted, words
 from memenv.fitting.sheets import MISSING, NUMBER, Column, Sheet, read_sheets
 
-PLAUSIBLE = (1e-15, 1.0)  # [S] a median conductance
+PLAUSIBLE = (1e-15, 1.0)  # [S] least median and largest conductance
+LEAST = 1e-100  # of a number that is no slip, and the inverse of the largest: nothing overflows
 FLOOR = 0.01  # of the largest read: reads of the wrong sign below it are those of an instrument's noise
 
 
@@ -98,11 +99,12 @@ def _read_sheet(sheet: Sheet, stated: Stated) -> Read:
 
 def _check(trains: list[Train], quantity: str, unit: Unit) -> None:
     """Magnitudes that a device can have."""
-    typical = float(np.median(np.concatenate([train.conductance for train in trains] or [np.ones(1)])))
-    if not PLAUSIBLE[0] <= typical <= PLAUSIBLE[1]:
+    reads = np.concatenate([train.conductance for train in trains] or [np.ones(1)])
+    typical, largest = float(np.median(reads)), float(np.max(reads, initial=0.0))
+    if typical < PLAUSIBLE[0] or largest > PLAUSIBLE[1]:
         raise DeviceError(
-            f"taken as {quantity} in {unit.text}, the median read is {typical:.3g} S, and devices have "
-            f"{PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} S: correct the header's unit, or state it (--unit uS, kOhm, ...)"
+            f"taken as {quantity} in {unit.text}, the median read is {typical:.3g} S and the largest {largest:.3g} S; "
+            f"devices have {PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} S: correct the header's unit, or state it (--unit uS)"
         )
 
 
@@ -184,7 +186,7 @@ def _voltage(sheet: Sheet, column: Column, rows: np.ndarray) -> np.ndarray:
 def _number(text: str, where: str) -> float:
     if NUMBER.fullmatch(text):
         value = float(text)
-        if np.isfinite(value):
+        if value == 0 or LEAST < abs(value) < 1 / LEAST:
             return value
     elif text.lower().lstrip("+-") not in ("nan", "inf", "infinity"):
         raise DeviceError(f"{where} is {quoted(text)}, a number is needed")

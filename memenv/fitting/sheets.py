@@ -12,6 +12,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from memenv.devices.records import DeviceError
 from memenv.files import UNREADABLE, regular_file
 from memenv.fitting.headers import Meaning, meaning, quoted
@@ -197,8 +199,7 @@ def _tables(rows: list[Row], notes: list[str], form: str) -> list[Sheet]:
     numeric = _numeric(rows)
     if not numeric:
         raise DeviceError(f"no table of numbers: its first line is {quoted(' '.join(rows[0].cells))}")
-    start = next((k for k, row in enumerate(rows) if 2 * len(_numbers(row, numeric)) > len(numeric)), None)
-    start = start if start is not None else next(k for k, row in enumerate(rows) if _numbers(row, numeric))
+    start = _start(rows, numeric)
     header = _header(rows[:start], rows[start], numeric)
     notes = [*notes, *(" ".join(row.cells) for row in rows[:start])]
     out, body = list[Sheet](), list[Row]()
@@ -206,7 +207,7 @@ def _tables(rows: list[Row], notes: list[str], form: str) -> list[Sheet]:
         if body and not _numbers(row, numeric) and any(meaning(cell).kind for cell in row.cells):
             out.append(_sheet(header, body, numeric, notes, form))
             header, body = row.cells, []
-        else:
+        elif not (row.apart and body) or _numbers(row, numeric):  # else a note below the table
             body.append(row)
     return [*out, _sheet(header, body, numeric, notes, form)] if body else out
 
@@ -229,6 +230,15 @@ def _numeric(rows: list[Row]) -> list[int]:
         cells = [row.cells[place] for row in rows if place < len(row.cells) and row.cells[place] not in MISSING]
         out += [place] * (2 * sum(map(is_number, cells)) >= len(cells) > 0)
     return out
+
+
+def _start(rows: list[Row], numeric: list[int]) -> int:
+    """The first row of the table: all numbers, or damaged in some columns and right above such a row."""
+    found = [len(_numbers(row, numeric)) for row in rows]
+    filled = [sum(row.cells[p] not in MISSING for p in numeric if p < len(row.cells)) for row in rows]
+    most = [2 * count > len(numeric) for count in found]
+    start = next((k for k, count in enumerate(found) if most[k] and count == filled[k]), int(np.argmax(found)))
+    return start - 1 if start and most[start - 1] and not (start > 1 and most[start - 2]) else start
 
 
 def _numbers(row: Row, numeric: list[int]) -> list[int]:
