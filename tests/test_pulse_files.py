@@ -106,6 +106,11 @@ KINDS: dict[str, tuple[str, dict[str, object], str]] = {  # text, options, what 
         {},
         "read voltage 0.2 V; set aside: 'Time', 'Data'",
     ),
+    "empty cells behind each row": (
+        table("train,pulse,V,G (S),,", NAMES, COUNT * 2, WAY, BOTH, [""] * 2 * N, [""] * 2 * N),
+        {},
+        "conductance [S]",
+    ),
     "a line below the table": (table("LTP (S),LTD (S)", UP, DOWN) + "\nend of file\n", {}, "conductance"),
     "polarities by name": (long("train,pulse,operation,G (S)", NAMES, COUNT * 2, WAYS), {}, "conductance [S]"),
     "names of an instrument": (

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import median_filter
+from numpy.lib.stride_tricks import sliding_window_view
 
 from memenv.devices.records import DeviceError
 from memenv.fitting.checks import siemens
@@ -19,7 +19,6 @@ from memenv.fitting.readings import Train, read_trains
 
 ORDERS = ("after", "before")  # a row's read and its pulse
 FEWEST = 20  # pulses of one polarity, below which nothing can be fitted
-
 TURN = 0.4  # of the range: slow wander of a noisy train comes back by 0.3
 
 
@@ -231,7 +230,7 @@ def turning_points(read: np.ndarray) -> list[int]:
     A turn is an extreme from which the series, without single outliers, goes `TURN` of its range back, and six
     standard deviations of its noise. Turns that lie about evenly are even: noise moves the extreme of a flat end.
     """
-    smooth = median_filter(read, 5, mode="nearest")
+    smooth = np.median(sliding_window_view(np.pad(read, 2, mode="edge"), 5), axis=1)
     noise = 1.4826 * float(np.median(np.abs(np.diff(read, 2)))) / 6**0.5 if len(read) > 2 else 0.0
     reach = max(TURN * float(np.ptp(smooth)), 6 * noise)
     low = high = 0

@@ -124,9 +124,9 @@ def _groups(sheet: Sheet, parts: Parts, column: Column) -> Iterator[tuple[str, s
         groups["", ""] = rows.tolist()
     else:
         for row in range(len(sheet.lines)):
-            if sheet.entries[row] != len(sheet.columns) and (devices or trains):
+            if sheet.entries[row] != sheet.width and (devices or trains):
                 raise DeviceError(
-                    f"line {sheet.lines[row]}: {sheet.entries[row]} entries, the header has {len(sheet.columns)}"
+                    f"line {sheet.lines[row]}: {sheet.entries[row]} entries, the header has {sheet.width}"
                 )
             key = tuple("/".join(c.cells[row] for c in some) for some in (devices, trains))
             groups.setdefault((key[0], key[1]), []).append(row)

@@ -60,8 +60,9 @@ class Sheet(NamedTuple):
     """A table."""
 
     columns: list[Column]
+    width: int  # of the header, if there is one
     lines: list[int]  # of the file, of each row
-    entries: list[int]  # of each row
+    entries: list[int]  # of each row, without empty ones beyond the width
     breaks: list[int]  # rows that stand behind an empty line
     notes: list[str]  # lines before the table, and comments
     form: str  # what separates its cells
@@ -112,7 +113,8 @@ def _text(text: str) -> tuple[list[Row], list[str], str]:
     """Rows with points as decimals, comments, and what separates cells."""
     lines = re.split(r"\r\n|\r|\n", text)
     comments = [k for k, line in enumerate(lines) if line.lstrip(' "').startswith(("#", "%", "//", "!"))]
-    content = [k for k, line in enumerate(lines) if line.strip(" \t,;|\"'") and k not in set(comments)]
+    filled = [bool(line.strip(" \t,;|\"'")) for line in lines]
+    content = sorted({k for k, there in enumerate(filled) if there} - set(comments))
     if not content:
         raise DeviceError("the file is empty")
     if comments and comments[-1] == content[0] - 1:  # NumPy's savetxt writes the header as a comment
@@ -122,12 +124,11 @@ def _text(text: str) -> tuple[list[Row], list[str], str]:
             content.insert(0, comments.pop())
     notes = [lines[k].strip(' "#%/!') for k in comments]
     separator, comma = _sniffed([lines[k] for k in content[-SNIFFED:]])
-    rows, last = [], -1
+    rows = []
     for k in content:
         cells = _cells(lines[k], separator)
         points = [cell.replace(",", ".") if comma and _number(cell, True) else cell for cell in cells]
-        rows.append(Row(k + 1, points, k - last > 1 and not any(last < c < k for c in comments)))
-        last = k
+        rows.append(Row(k + 1, points, k > 0 and not filled[k - 1]))
     form = f"cells separated by {SEPARATORS[separator]}" if separator else "one column"
     return rows, notes, form + (", decimal commas" if comma else "")
 
@@ -181,9 +182,9 @@ def _spreadsheet(raw: bytes) -> tuple[list[Row], list[str], str]:
             for sheet in book.worksheets:
                 values = sheet.iter_rows(values_only=True)
                 table = [["" if value is None else str(value).strip() for value in row] for row in values]
-                filled = [k for k, cells in enumerate(table) if any(cells)]
-                if filled:
-                    rows = [Row(k + 1, table[k], k > 0 and k - 1 not in filled) for k in filled]
+                filled = [any(cells) for cells in table]
+                if any(filled):
+                    rows = [Row(k + 1, table[k], k > 0 and not filled[k - 1]) for k in np.flatnonzero(filled).tolist()]
                     more = len(book.sheetnames) - 1
                     form = f"sheet {quoted(sheet.title)}" + (f", {more} others not read" if more else "")
                     return rows, [], form
@@ -262,12 +263,15 @@ def _is_unit(text: str) -> bool:
 
 
 def _sheet(header: list[str], body: list[Row], numeric: list[int], notes: list[str], form: str) -> Sheet:
-    width = max(len(header), *(len(row.cells) for row in body))
+    header = header[: max((place + 1 for place, name in enumerate(header) if name), default=0)]
+    most = max(len(header), *(len(row.cells) for row in body))
     columns = []
-    for place in range(width):
+    for place in range(most):
         cells = [row.cells[place] if place < len(row.cells) else "" for row in body]
         name = header[place] if place < len(header) else ""
         if name or any(cells):
             columns.append(Column(place + 1, name, meaning(name), cells))
+    width = len(header) or most
+    entries = [min(len(row.cells), width) + sum(map(bool, row.cells[width:])) for row in body]
     breaks = [k for k, row in enumerate(body) if row.apart and k]
-    return Sheet(columns, [row.line for row in body], [len(row.cells) for row in body], breaks, notes, form)
+    return Sheet(columns, width, [row.line for row in body], entries, breaks, notes, form)
