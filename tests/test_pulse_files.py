@@ -184,6 +184,7 @@ def test_word_and_bit_line_name_the_device_and_rows_of_zero_width_are_reads(tmp_
     assert data.width[1:, 0] == pytest.approx(1e-7)
     assert np.flatnonzero(data.amplitude[:, 0] == 0).tolist() == [0, 7, N, N + 7]
     assert data.amplitude[1, 0] == 1.2 and data.amplitude[-1, 0] == -1.2
+    assert "28 SET and 28 RESET pulses, amplitude 1.2 V, width 1e-07 s" in data.summary()
 
 
 def test_a_read_before_its_pulse_belongs_to_the_pulse_of_the_row_above(tmp_path: Path) -> None:
@@ -280,8 +281,9 @@ def test_the_understanding_is_said_before_the_fit_and_stands_in_the_source(tmp_p
     Path("lab.csv").write_text(table("pulse,LTP (uS),LTD (uS)", COUNT, UP * 1e6, DOWN * 1e6))
     assert main(["fit", "lab.csv", "-o", "mine.json"]) == 0
     said = capsys.readouterr().err
-    assert "conductance [uS] in 'LTP (uS)', 'LTD (uS)'; set aside: 'pulse' (counts 1 to 30)" in said
-    assert "2 pulse trains of 1 device (lab.csv), 29 SET and 29 RESET pulses, 5 uS to 50 uS" in said
+    assert "conductance [uS] in 'LTP (uS)', 'LTD (uS)', read voltage 0.1 V (assumed" in said
+    assert "2 pulse trains of 1 device (lab.csv), 29 SET and 29 RESET pulses, amplitude not told" in said
+    assert "5 uS to 50 uS" in said
     assert "set aside: 'pulse' (counts 1 to 30)" in Path("mine.json").read_text()
 
 

@@ -57,7 +57,14 @@ class PulseData:
         text = f"{len(self.device)} pulse trains of {devices} device{'s' if devices > 1 else ''}"
         text += f" ({', '.join(self.files)})" if self.files else ""
         low, high = siemens(float(np.nanmin(self.conductance)), float(np.nanmax(self.conductance)))
-        return f"{text}, {pulses[0]} SET and {pulses[1]} RESET pulses, {low} to {high}."
+        text += f", {pulses[0]} SET and {pulses[1]} RESET pulses"
+        pulsed = self.of(1) | self.of(-1)
+        for name, unit in (("amplitude", "V"), ("width", "s")):
+            values = np.abs(getattr(self, name)[pulsed])
+            least, most = values.min(), values.max()
+            known = f"{least:.4g}{f' to {most:.4g}' * bool(least < most)} {unit}"
+            text += f", {name} {known if getattr(self, f'{name}_known') else 'not told'}"
+        return f"{text}; {low} to {high}."
 
     def of(self, sign: int) -> np.ndarray:
         """(reads, trains) whether a pulse of this sign stands before the read."""

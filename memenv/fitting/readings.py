@@ -87,9 +87,8 @@ def _read_sheet(sheet: Sheet, stated: Stated) -> Read:
     _check(trains, parts.quantity, parts.units[0])
     text = f"{sheet.form}; {parts.quantity} [{parts.units[0].text}] in {listed(parts.readings)}"
     text += f" ({parts.guessed})" * bool(parts.guessed)
-    if parts.quantity == "current":
-        assumed = "" if parts.read_voltage else " (assumed: --read-voltage)"
-        text += ", read voltage " + ("of each row" if per_row else f"{known:g} V{assumed}")
+    assumed = "" if parts.read_voltage else " (assumed: --read-voltage)"
+    text += ", read voltage " + ("of each row" if per_row else f"{known:g} V{assumed}")
     if parts.pulses:
         text += f", pulses of {parts.pulses[1][0]:g} and {parts.pulses[-1][0]:g} V by a note"
     aside = parts.aside + [f"{dropped} reads at or below zero"] * bool(dropped)
