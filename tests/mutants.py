@@ -267,7 +267,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     ),
     PROTOCOL + "::test_arrays_pay_for_energy_and_latency_step_by_step": (
         Fault(
-            "memenv/envs/crossbar_program/task.py", "latency=state.latency - before.latency,", "latency=state.latency,"
+            "memenv/envs/crossbar_program/task.py", '"latency": (new.latency - old.latency)', '"latency": (new.latency)'
         ),
     ),
     PROTOCOL + "::test_the_acceptance_that_training_maximises_is_that_of_noisy_reads": (

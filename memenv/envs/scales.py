@@ -1,17 +1,36 @@
-"""A symmetric logarithmic scale for observed errors: linear near zero, [-1, 1] up to the farthest; element-wise."""
+"""The scales of observations: everything in [-1, 1], errors logarithmic, and back; element-wise, symbolic values too.
 
-from typing import Any
+Errors in tolerances span decades, and the amplitude that a step needs grows with the logarithm of that step.
+"""
+
+import math
 
 import numpy as np
 
+from memenv.arrays import Array, clip
 
-def symlog(value: Any, far: float) -> Any:
-    """sign(v) ln(1 + |v|) / ln(1 + far) of values, clipped to [-1, 1], which are -far and far."""
-    magnitude = np.minimum(np.log1p(np.abs(value)) / np.log1p(far), 1.0)
+UNIT = (0.0, 1.0)
+
+
+def symlog(value: Array, farthest: float) -> Array:
+    """sign(v) ln(1 + |v|) / ln(1 + farthest) of values clipped to plus and minus `farthest` > 0."""
+    magnitude = np.log1p(np.minimum(np.abs(value), farthest)) * (1.0 / math.log1p(farthest))
     return np.where(value < 0, -magnitude, magnitude)
 
 
-def symlog_inverse(scaled: Any, far: float) -> Any:
-    """The values in -far to far of `symlog`."""
-    magnitude = np.expm1(np.abs(scaled) * np.log1p(far))
-    return np.where(scaled < 0, -magnitude, magnitude)
+def symlog_inverse(scaled_value: Array, farthest: float) -> Array:
+    """The values of which `symlog` made these."""
+    magnitude = np.expm1(np.abs(scaled_value) * math.log1p(farthest))
+    return np.where(scaled_value < 0, -magnitude, magnitude)
+
+
+def scaled(value: Array, limits: tuple[float, float]) -> Array:
+    """Values clipped to their limits, which become -1 and 1."""
+    low, high = limits
+    return (clip(value, low, high) - low) * (2.0 / (high - low)) - 1.0
+
+
+def unscaled(scaled_value: Array, limits: tuple[float, float]) -> Array:
+    """The values of which `scaled` made these."""
+    low, high = limits
+    return low + (scaled_value + 1.0) * ((high - low) / 2.0)

@@ -12,11 +12,18 @@ from memenv.crossbars.crossbar import Crossbar
 from memenv.crossbars.operations import Operations, cell_by_cell, one_line
 from memenv.devices.device import Driver
 from memenv.devices.protocol import CellModel
-from memenv.envs.pulse_actions import FAINT, PulseActions, volts
+from memenv.envs.pulse_actions import FAINT, PulseActions, signals_of, volts
 from memenv.envs.task import TaskError
 
 Maps = np.ndarray  # (arrays, rows, cols)
-REST = 0.1  # signals of a lesser magnitude are no pulse
+REST = 0.02  # signals of a lesser magnitude are no pulse
+
+
+def encoded(amplitude: Maps, width: Maps, driver: Driver) -> tuple[Maps, Maps]:
+    """Signal and log-width, as in actions for cells, of pulses [V, s]; 0 V is none; element-wise."""
+    strength, log_width = signals_of(amplitude, width, driver)
+    signal = REST + (1.0 - REST) * np.abs(strength)
+    return np.where(amplitude > 0, signal, np.where(amplitude < 0, -signal, 0.0)), log_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +81,8 @@ class CellActions:
 
     def encode(self, amplitude: Maps, width: Maps, driver: Driver) -> np.ndarray:
         """The actions (arrays, rows, cols, 1 or 2) nearest to pulses (arrays, rows, cols) [V, s]; 0 V is none."""
-        free = self._pulses.encode(np.ravel(amplitude), np.ravel(width), None, driver).astype(np.float64)
-        strength = np.abs(free[:, 0])
-        free[:, 0] = np.copysign(REST + (1.0 - REST) * strength, free[:, 0]) * (np.ravel(amplitude) != 0)
-        return free.astype(np.float32).reshape(*np.shape(amplitude), 2)[..., : self.space.shape[-1]]
+        pulse = encoded(np.asarray(amplitude, float), np.asarray(width, float), driver)
+        return np.stack(pulse, -1).astype(np.float32)[..., : self.channels]
 
 
 @dataclass(frozen=True, kw_only=True)
