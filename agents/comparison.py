@@ -1,10 +1,10 @@
 """`memenv compare`: every controller on the same chips, starts and targets; table, picture and files with intervals."""
 
-import io
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,24 +17,13 @@ from agents.tuning import kept, tune
 from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
+from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line, csv_text
+from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line
 
 FILES = ("comparison.csv", "comparison.md", "comparison.png")
 PACKAGES = ("memenv", "numpy", "scipy", "gymnasium")
-RESAMPLES = 1000  # of the bootstrap over chips
-METRICS = (
-    "pulses_mean",
-    "pulses_per_accepted",
-    "pulses_median",
-    "pulses_p95",
-    "pulses_p99",
-    "success_rate",
-    "false_acceptance_rate",
-    "error_rms",
-    "energy_mean",
-    "latency_mean",
-)
+AGAINST = "pulses_against"  # column of the paired difference to a rival
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +41,7 @@ class CompareConfig(RunOptions):
     rounds: int = option(1, bounds=(1, MANY), help="targets written one after another to the same cell")
     confirm_reads: int = option(0, bounds=(0, MANY), help="further reads that must be inside before a cell is accepted")
     trials: int = option(60, bounds=(1, MANY), help="parameter sets that each controller's tuning tries; 1 = no tuning")
+    against: str | None = option(None, help="one of them, from which the others' pulses are subtracted cell by cell")
     out: Path = option(Path("comparison"), help="folder of comparison.csv, .md, .png, run.json, journal")
 
 
@@ -63,7 +53,7 @@ def run(arguments: Sequence[str]) -> None:
     """The subcommand."""
     config = parse(CompareConfig, arguments, "memenv compare")
     rows = compare(config, command_line("memenv compare", arguments))
-    print(text_table(rows))
+    print(text_table(rows, config.against))
     print(f"in {config.out}: {', '.join(FILES)}, {RECORD}")
 
 
@@ -71,7 +61,7 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
     """Run the comparison and write its files into `config.out`; the rows of the table.
 
     Raises:
-        ValueError: an unknown device or controller, a folder that holds another run, nothing to resume.
+        ValueError: an unknown device, controller or rival, a folder that holds another run, nothing to resume.
     """
     check_picture()
     tasks = [
@@ -81,6 +71,7 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
             max_pulses=config.max_pulses,
             rounds=config.rounds,
             confirm_reads=config.confirm_reads,
+            give_up=True,
         )
         for device in config.device
     ]
@@ -89,8 +80,12 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
     work = [
         (task, name, load_policy(name, task)) for task in tasks for name in config.controllers or known_policies(task)
     ]
+    for task in tasks if config.against else ():
+        if config.against not in (names := [name for other, name, _ in work if other is task]):
+            raise ValueError(f"against is {config.against!r}: on {task.device.name} allowed is {', '.join(names)}")
     judged: list[Judged] = []
-    with begun(config.out / RECORD, config, command=command, packages=PACKAGES, files=FILES) as run:
+    shared: dict[str, Any] = {"packages": PACKAGES, "files": FILES, "continuable": ("against",)}
+    with begun(config.out / RECORD, config, command=command, **shared) as run:
         try:
             with tqdm(work, unit="controller", disable=None, file=sys.stderr) as bar:
                 for number, (task, name, policy) in enumerate(bar):
@@ -98,8 +93,8 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
                     judged.append(judge(task, name, policy, config, run, number))
         finally:
             if judged and not run.again:
-                _write(run, judged, command, complete=len(judged) == len(work))
-    return [one.row for one in judged]
+                _write(run, judged, config, command, complete=len(judged) == len(work))
+    return rows_of(judged, config)
 
 
 class Judged(NamedTuple):
@@ -161,28 +156,33 @@ def summary(outcomes: Outcomes, rows: np.ndarray | slice = slice(None)) -> dict[
 
 def metrics(outcomes: Outcomes, seed: int) -> dict[str, float]:
     """Each metric with its 95 % bootstrap interval over cells, as _low and _high."""
-    cells = len(outcomes.pulses)
-    rng = np.random.default_rng((9, seed))
-    parts = [summary(outcomes, rng.integers(cells, size=(50, cells))) for _ in range(RESAMPLES // 50)]
-    out: dict[str, float] = {}
-    for name, value in summary(outcomes).items():
-        draws = np.concatenate([part[name] for part in parts])
-        draws = draws[np.isfinite(draws)]
-        low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (np.nan, np.nan)
-        out |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
-    return out
+    found = reporting.bootstrap(partial(summary, outcomes), len(outcomes.pulses), seed)
+    return {key: value for name, one in found.items() for key, value in reporting.columns(name, one).items()}
+
+
+def rows_of(judged: Sequence[Judged], config: CompareConfig) -> list[Row]:
+    """The rows of the table, with the difference to the pulses of the rival where both have been judged."""
+    rows = []
+    for one in judged:
+        for rival in judged:
+            if rival.name == config.against and rival.task is one.task and rival is not one:
+                difference = reporting.paired_interval(one.outcomes.pulses, rival.outcomes.pulses, config.seed)
+                one = one._replace(row=Row(one.row | reporting.columns(AGAINST, difference)))
+        rows.append(one.row)
+    return rows
 
 
 # -- what is written -------------------------------------------------------------------------------------------------
 
 
-def _write(run: Run, judged: list[Judged], command: str, complete: bool) -> None:
+def _write(run: Run, judged: list[Judged], config: CompareConfig, command: str, complete: bool) -> None:
     """Table, picture and record of what is finished."""
-    rows = [one.row for one in judged]
-    contents = (csv_text(rows), markdown_table(rows, command), picture(judged))
+    rows = rows_of(judged, config)
+    contents = (reporting.csv_text(rows), markdown_table(rows, command, config.against), picture(judged))
     run.write(dict(zip(FILES, contents, strict=True)), runs=[one.run for one in judged], complete=complete)
 
 
+HEADLINES = ("pulses_mean", "pulses_per_accepted")  # whose intervals are printed
 SHOWN = (
     ("pulses_mean", "pulses", "{:.2f}", 1.0),
     ("pulses_per_accepted", "per accepted", "{:.2f}", 1.0),
@@ -196,51 +196,36 @@ SHOWN = (
 )
 
 
-def _cells(row: Row) -> list[str]:
-    """A row's figures; the two headline ones with their interval."""
-    out = [row["controller"]]
+def _line(row: Row, against: str | None) -> list[str]:
+    """A row's figures; the headline ones with their interval."""
+    line = [row["controller"]]
     for name, _, form, scale in SHOWN:
-        text = form.format(row[name] * scale)
-        if name in ("pulses_mean", "pulses_per_accepted"):
-            text += f" [{form.format(row[f'{name}_low'] * scale)}, {form.format(row[f'{name}_high'] * scale)}]"
-        out.append(text)
-    return out
+        whole = reporting.figure(row, name, scale)
+        line.append(reporting.shown(whole, form) if name in HEADLINES else form.format(whole[0]))
+    if against:
+        line.append(reporting.shown(reporting.figure(row, AGAINST), "{:+.2f}") if AGAINST in row else "–")
+    return line
 
 
-def _grouped(rows: list[Row]) -> list[tuple[str, list[list[str]]]]:
-    """For each device a title and the lines of its table, the head first."""
-    head = ["controller", *(title for _, title, _, _ in SHOWN)]
-    groups = []
+def _grouped(rows: list[Row], against: str | None) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """For each device a title, the head and the lines of its table."""
+    head = ["controller", *(title for _, title, _, _ in SHOWN), *([f"against {against}"] if against else [])]
     for device in dict.fromkeys(row["device"] for row in rows):
         own = [row for row in rows if row["device"] == device]
         title = f"{device}: tolerance {own[0]['tolerance']:.3g} of the range, {own[0]['cells']} cells"
-        groups.append((title, [head, *(_cells(row) for row in own)]))
-    return groups
+        yield title, head, [_line(row, against) for row in own]
 
 
-def text_table(rows: list[Row]) -> str:
-    """The table for the terminal."""
-    out = []
-    for title, lines in _grouped(rows):
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        out.append(f"\n{title}")
-        out += [
-            "  ".join(
-                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-            )
-            for line in lines
-        ]
-    return "\n".join(out)
+def text_table(rows: list[Row], against: str | None = None) -> str:
+    """The table for the terminal, with a column of differences if they are `against` a rival."""
+    return "\n".join(f"\n{title}\n{reporting.aligned(head, lines)}" for title, head, lines in _grouped(rows, against))
 
 
-def markdown_table(rows: list[Row], command: str) -> str:
+def markdown_table(rows: list[Row], command: str, against: str | None = None) -> str:
     """The table as Markdown, under the command that made it."""
-    out = [f"`{command}`", "", "Brackets: 95 % bootstrap interval over cells."]
-    for title, lines in _grouped(rows):
-        out += ["", f"**{title}**", ""]
-        table = ["| " + " | ".join(line) + " |" for line in lines]
-        out += [table[0], "|" + " --- |" * len(lines[0]), *table[1:]]
-    return "\n".join(out) + "\n"
+    note = f" Pulses against those of {against}: paired, on the same cells." if against else ""
+    tables = [f"\n**{title}**\n\n{reporting.markdown(head, lines)}" for title, head, lines in _grouped(rows, against)]
+    return f"`{command}`\n\nBrackets: 95 % bootstrap interval over cells.{note}\n" + "".join(tables)
 
 
 def picture(judged: list[Judged]) -> bytes:
@@ -280,9 +265,7 @@ def picture(judged: list[Judged]) -> bytes:
         traces.set_xlim(-0.3, last)
     handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
     figure.legend(handles=handles, loc="outside right center")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return reporting.rendered(figure)
 
 
 def _draw_traces(axes: Any, task: WriteVerify, own: list[Judged], colours: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Judge a policy on fresh chips: the same cells, starts, targets and noise for everyone, and what came of it."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -90,8 +90,9 @@ def evaluate(
     ]
     rows = np.arange(cells)
     start = np.ones(cells, bool)
-    for step in range(1, task.max_episode_pulses + 2):
-        action, state = policy.predict(task.observe(episode), state, start, True)
+    for step in range(1, task.max_steps + 2):
+        observation: Any = task.observe(episode)
+        action, state = policy.predict(observation, state, start, True)
         noise = noise.next()
         spent, left = episode.spent, episode.rounds_left
         episode = task.transition(episode, action, noise.drawn(task.step_draws))

@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from agents.classical.bayes import Bayesian, Clairvoyant
+from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.optimum import TableOptimum
 from agents.classical.write_verify import (
     ISPP,
@@ -29,14 +29,14 @@ CONTROLLERS: dict[str, type[Any]] = {
     "nominal": NominalInverse,
     "history": HistoryInverse,
     "bayes": Bayesian,
-    "clairvoyant": Clairvoyant,
+    "oracle": Oracle,
 }
 GENERALIST = "generalist"
 OPTIMUM = "optimum"
 
 
 def controllers() -> tuple[str, ...]:
-    """The names of the hand-written controllers, the clairvoyant bound last."""
+    """The names of the hand-written controllers, the oracle last."""
     return tuple(CONTROLLERS)
 
 
@@ -59,7 +59,7 @@ def shipped() -> tuple[str, ...]:
 
 
 def known_policies(task: WriteVerify) -> tuple[str, ...]:
-    """What is compared when nothing is named: controllers, the device's specialist and the generalist, the bound.
+    """Names to compare when none are given: controllers, the device's specialist and the generalist, the bound.
 
     Of a device whose law is not known those that do without.
     """

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-SB3_FORMAT = "memenv stable-baselines3 policy 2"  # of files of theirs, told from others before torch is imported
+SB3_FORMAT = "memenv stable-baselines3 policy 3"  # of files of theirs, told from others before torch is imported
 
 
 class Policy(Protocol):

@@ -33,7 +33,8 @@ from memenv.engine import check_threads
 from memenv.envs.shells import TaskVectorEnv
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import RECORD, Curve, Run, RunOptions, begun, command_line, csv_text
+from memenv.experiments.reporting import csv_text
+from memenv.experiments.runs import RECORD, Curve, Run, RunOptions, begun, command_line
 from memenv.files import named, parse_json, read_text, write_whole
 
 PULSE = "pulse"
@@ -62,8 +63,8 @@ class TrainConfig(RunOptions):
     history: int = option(0, bounds=(0, 10_000), help="steps in the observation [the recipe's]")
     seed: int = option(0, bounds=(0, 2**32 - 1), help="of chips, noise and weights")
     rounds: int = option(1, bounds=(1, MANY), help="targets written one after another to the same cell")
-    kinship: float = option(
-        0.0, bounds=(0.0, 1.0), help="pulse: share of the variance that the cells of a row have in common; with rounds"
+    correlation: float = option(
+        0.0, bounds=(0.0, 1.0), help="pulse: share of the variance that is spatially correlated in a row; with rounds"
     )
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
     confirm_reads: int = option(0, bounds=(0, MANY), help="further reads that must be inside before a cell is accepted")
@@ -86,7 +87,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def policy_file(config: TrainConfig) -> Path:
-    """Where the best policy of a run is put."""
+    """The file of a run's best policy."""
     return config.out / "policy.npz"
 
 
@@ -116,8 +117,8 @@ def train(config: TrainConfig, command: str = "") -> dict[str, float]:
 def _completed(config: TrainConfig) -> TrainConfig:
     """The configuration with the recipe's numbers where none were given."""
     check_threads(config.threads)
-    if config.kinship and (config.algo != PULSE or config.rounds < 2):
-        raise ValueError(f"kinship is {config.kinship}: it needs --algo {PULSE} and --rounds of at least 2")
+    if config.correlation and (config.algo != PULSE or config.rounds < 2):
+        raise ValueError(f"correlation is {config.correlation}: it needs --algo {PULSE} and --rounds of at least 2")
     if config.algo == PULSE:
         defaults = pulse_training.PulseTrainingConfig
         steps, envs, history = defaults.iterations, defaults.streams, 1
@@ -128,14 +129,17 @@ def _completed(config: TrainConfig) -> TrainConfig:
 
 
 def _tasks(config: TrainConfig) -> list[WriteVerify]:
-    """What the policy is trained for: one task, of mixed devices; for pulse one task a device."""
+    """The tasks to train for: one task, of mixed devices; for pulse one task a device."""
     shared = ("tolerance", "rounds", "max_pulses", "confirm_reads", "history", "weight_energy", "weight_latency")
     own: dict[str, Any] = {name: getattr(config, name) for name in shared}
     if config.algo != PULSE:
-        own["weight_acceptance"] = WriteVerify.weight_pulses * config.max_pulses  # minus the cost of `agents.tuning`
-        device = config.device[0] if len(config.device) == 1 else list(config.device)
-        return [WriteVerify(device=device, action=recipe(config.algo).action, **own)]
-    tasks = [WriteVerify(device=device, **own) for device in (JUDGED if config.device == (FAMILY,) else config.device)]
+        chosen = recipe(config.algo)
+        own |= {"action": chosen.action, "give_up": chosen.give_up, "weight_pulses": 1.0 / config.max_pulses}
+        return [WriteVerify(device=config.device[0] if len(config.device) == 1 else list(config.device), **own)]
+    tasks = [
+        WriteVerify(device=device, give_up=True, **own)
+        for device in (JUDGED if config.device == (FAMILY,) else config.device)
+    ]
     for task in tasks:
         _record(task)
     return tasks
@@ -160,8 +164,8 @@ def _check_earlier(config: TrainConfig) -> None:
     old, new = config.out / "checkpoint.zip", checkpoint_file(config)
     if old.exists() and not new.exists() and not config.overwrite:
         raise ValueError(
-            f"{old}: of an earlier version, and can run any code when it is opened; to go on with a run of your own, "
-            f"make arrays of it: memenv import-policy {old} --trust, then --resume; or choose another --out"
+            f"{old}: of an earlier version, whose environments were others, and can run any code when it is opened: "
+            "choose another --out"
         )
 
 
@@ -178,7 +182,7 @@ class Judge:
     curve: Curve = field(default_factory=Curve)
 
     def due(self, steps: int) -> bool:
-        """Whether it is time to judge."""
+        """True when it is time to judge."""
         every = self.config.steps / self.config.evaluations
         return not self.curve.rows or steps // every > self.curve.done // every
 
@@ -277,13 +281,14 @@ def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, 
         if hasattr(model, "learning_starts"):  # the replay buffer is not saved: it is filled again first
             model.learning_starts += model.num_timesteps
     model.set_logger(judge.logger)
-    policy, head = SB3Policy(config.algo, model.policy, task, task), head_of(config.algo, task)
+    judged = replace(task, give_up=True)
+    policy, head = SB3Policy(config.algo, model.policy, judged, task), head_of(config.algo, task)
 
     def save(path: Path) -> None:
         save_model(path, model, head)
 
     def due() -> None:
-        judge(model.num_timesteps, [(task, policy)], save)
+        judge(model.num_timesteps, [(judged, policy)], save)
 
     if run.resumed:
         judge.resume(model.num_timesteps, save)
@@ -295,7 +300,7 @@ def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, 
 
 def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run: Run) -> None:
     """Gradients through the device, by `agents.predictor.training`."""
-    start, done, head = None, 0, {"command": run.record["command"], "seed": config.seed}
+    init, done, head = None, 0, {"command": run.record["command"], "seed": config.seed}
     defaults = pulse_training.PulseTrainingConfig
     settings = pulse_training.PulseTrainingConfig(
         streams=config.envs,
@@ -305,16 +310,16 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run:
         memory=not config.memoryless,
         steps=1 if config.memoryless else max(defaults.steps, 3 * config.rounds),
         tolerance=(config.tolerance * 0.35, config.tolerance * 1.5),
-        visits=config.rounds if config.kinship else defaults.visits,
-        stay=0.5 if config.kinship else defaults.stay,
-        kinship=config.kinship,
+        visits=config.rounds if config.correlation else defaults.visits,
+        stay=0.5 if config.correlation else defaults.stay,
+        correlation=config.correlation,
         energy=config.weight_energy / WriteVerify.weight_pulses,
         latency=config.weight_latency / WriteVerify.weight_pulses,
     )
     if run.resumed:
         before = load_pulse_predictor(checkpoint_file(config), tasks[0])
         with named(checkpoint_file(config), "checkpoint"):
-            start, done = before.weights, int(parse_json(before.card)["steps"])
+            init, done = before.weights, int(parse_json(before.card)["steps"])
         rate = 0.01 + 0.99 * 0.5 * (1.0 + np.cos(np.pi * min(done / config.steps, 1.0)))  # where the cosine had come to
         settings = replace(
             settings,
@@ -341,7 +346,7 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run:
 
     if done < config.steps:
         devices = family() if config.device == (FAMILY,) else [_record(task) for task in tasks]
-        pulse_training.train(devices, settings, on_step, start)
+        pulse_training.train(devices, settings, on_step, init)
 
 
 def _fresh_seed(seed: int, done: int) -> int:

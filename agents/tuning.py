@@ -133,7 +133,7 @@ class TuneConfig(RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """The subcommand."""
     config = parse(TuneConfig, arguments, "memenv tune")
-    task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses)
+    task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses, give_up=True)
     names = config.controllers or controllers()
     chosen = [(name, controller(name, task)) for name in names]
     if config.out is None:

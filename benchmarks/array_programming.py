@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from intervals import Interval, interval, markdown, mean_interval, shown
 
 from agents.arrays.matrix_files import load_inputs, load_weights
 from agents.arrays.programming import ProgramConfig, build
@@ -29,7 +28,7 @@ from agents.comparison import Row
 from agents.evaluation import TUNING, evaluate
 from agents.tuning import Judge, on_cells, tune
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import csv_text
+from memenv.experiments.reporting import Interval, columns, csv_text, figure, interval, markdown, mean_interval, shown
 from memenv.files import write_whole
 
 REFERENCE = "ispp"
@@ -147,12 +146,12 @@ def row_of(run: Run, seed: int) -> Row:
     found: dict[str, Any] = figures(run.programmer, run.results)
     rows, outputs = found["weights"]
     row = Row(weights=rows * outputs, cells=found["cells"], seconds=run.seconds)
-    for name, figure in (
+    for name, one in (
         ("pulses", mean_interval(np.concatenate([result.pulses.ravel() for result in run.results]), seed)),
         ("energy", mean_interval(np.concatenate([result.energy.ravel() for result in run.results]), seed)),
         ("product_error", product_error(run, seed)),
     ):
-        row |= {f"{name}{end}": value for end, value in zip(("", "_low", "_high"), figure, strict=True)}
+        row |= columns(name, one)
     kept = ("success", "failed", "missed_weights", "cell_error", "weight_error")
     row |= {name: found[name] for name in kept}
     row["latency"] = found["latency_s"]
@@ -172,7 +171,7 @@ def table(rows: list[Row]) -> str:
         lines.append([f"*{heading}*", *[""] * (len(head) - 1)])
         for row in own:
             pulses, energy, product = (
-                tuple(scale * row[name + end] for end in ("", "_low", "_high"))
+                figure(row, name, scale)
                 for name, scale in (("pulses", 1.0), ("energy", 1e12), ("product_error", 100.0))
             )
             line = [row["controller"], shown(pulses), f"{100 * row['success']:.1f}"]

@@ -37,7 +37,7 @@ from agents.tuning import tune
 from memenv.envs import CrossbarProgram, TaskVectorEnv
 from memenv.envs.pulse_actions import volts
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import csv_text
+from memenv.experiments.reporting import csv_text
 from memenv.files import write_whole
 
 JUDGED = 10**6  # seed of the arrays on which all are judged; trainings take theirs below

@@ -1,4 +1,4 @@
-"""Starts of few-shot learning against each other on every device: pretrained, re-tuned for it, judged; resumable.
+"""Initialisations of few-shot learning on every device, against each other: pretrained, re-tuned, judged; resumable.
 
     MEMENV_OMNIGLOT=omniglot python benchmarks/few_shot.py --network conv \
         --measured taox-sandia=taox_dg_tables.npz enode-sandia=enode_dg_tables.npz
@@ -19,12 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from intervals import markdown
 from tqdm import tqdm
 
 from memenv.devices.catalogue import load_device
+from memenv.experiments import renamed
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import RECORD, csv_text
+from memenv.experiments.reporting import csv_text, markdown
+from memenv.experiments.runs import RECORD
 from memenv.few_shot.chips import Hardware
 from memenv.few_shot.initialisations import load_initialisation
 from memenv.files import write_whole
@@ -59,12 +60,12 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {  # options of `memenv pretrain
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotConfig:
-    """Pretrain, re-tune and judge starts of few-shot learning on every device."""
+    """Pretrain, re-tune and judge initialisations of few-shot learning on every device."""
 
     network: str = option(
         "conv", help="conv: encoder and a head; mlp: every layer on the chip", choices=("conv", "mlp")
     )
-    kinds: tuple[str, ...] = option(KINDS, help="starts")
+    kinds: tuple[str, ...] = option(KINDS, help="initialisations")
     device: tuple[str, ...] = option(DEVICES, help="names or .json records")
     several: tuple[str, ...] = option(
         ("alox-hfo2", "enode-sandia", "pcm", "hfo2-array-om"), help="through which those of several devices learn"
@@ -72,27 +73,27 @@ class FewShotConfig:
     measured: tuple[str, ...] = option((), help="DEVICE=TABLE.npz: a measured device, and its fitted model")
     split: str = option("random", help="of Omniglot's characters")
     devices_per_weight: int = option(1, help="plus devices of a weight, and as many minus devices")
-    aware_steps: int = option(0, help="in which a start goes on learning through a device [conv 200, mlp 6000]")
+    aware_steps: int = option(0, help="in which `aware` goes on learning through a device [conv 200, mlp 6000]")
     episodes: int = option(1000, help="tasks, each on a chip of its own")
     seed: int = option(0, help="of pretraining, episodes, chips and noise")
     out: Path = option(Path("few-shot"), help="folder of few_shot.csv, few_shot.md and of the runs")
 
 
-def start_of(config: FewShotConfig, kind: str, place: str) -> Path:
-    """The file of a start for a device, SEVERAL or FLOAT, pretrained now unless it is there."""
+def init_of(config: FewShotConfig, kind: str, place: str) -> Path:
+    """The file of an initialisation for a device, SEVERAL or FLOAT, pretrained now unless it is there."""
     kind, _, several = kind.partition("-")
     place = several or place
-    recipe, start = "rates", ""
+    recipe, init = "rates", ""
     if kind == "aware":
-        recipe, start = "aware", str(start_of(config, "ideal", place))
+        recipe, init = "aware", str(init_of(config, "ideal", place))
     elif kind != "random":
-        start = str(_trained(config, kind, kind))
+        init = str(_trained(config, kind, kind))
     if (kind, place) == ("ideal", FLOAT):
-        return Path(start)
+        return Path(init)
     devices = {FLOAT: (), SEVERAL: config.several}.get(place, (place,))
     chip = {"device": devices, "devices_per_weight": config.devices_per_weight} if devices else {}
     steps = {"steps": config.aware_steps} if kind == "aware" and config.aware_steps else {}
-    return _trained(config, f"{kind}-{Path(place).stem}", recipe, start=start, **chip, **steps)
+    return _trained(config, f"{kind}-{Path(place).stem}", recipe, init=init, **chip, **steps)
 
 
 def _trained(config: FewShotConfig, folder: str, recipe: str, **options: Any) -> Path:
@@ -112,17 +113,17 @@ def _trained(config: FewShotConfig, folder: str, recipe: str, **options: Any) ->
 
 
 def judged(config: FewShotConfig, characters: Any, kind: str, place: str, table: str, tuned: bool) -> dict[str, Any]:
-    """A line of the table: how well a start learns on the device it was made for, or on a measured one like it."""
-    start = load_initialisation(start_of(config, kind, place))
+    """A line of the table: an initialisation on the device that it was made for, or on a measured one like it."""
+    init = load_initialisation(init_of(config, kind, place))
     hardware = None
     if place != FLOAT:
         hardware = Hardware(device=load_device(table or place), devices_per_weight=config.devices_per_weight)
     if tuned:
-        inputs = start.front(characters.train.images[:TUNING])
-        start = tune(start, hardware, inputs, episodes=TUNING_EPISODES, delays=(0.0,), seed=config.seed).of(start)
-    inputs = start.front(characters.test.images)
-    outcomes = evaluate(start, hardware, inputs, episodes=config.episodes, seed=config.seed)
-    line: dict[str, Any] = {"start": kind, "device": place, "measured": Path(table).name, "tuned": tuned}
+        inputs = init.front(characters.train.images[:TUNING])
+        init = tune(init, hardware, inputs, episodes=TUNING_EPISODES, delays=(0.0,), seed=config.seed).of(init)
+    inputs = init.front(characters.test.images)
+    outcomes = evaluate(init, hardware, inputs, episodes=config.episodes, seed=config.seed)
+    line: dict[str, Any] = {"init": kind, "device": place, "measured": Path(table).name, "tuned": tuned}
     for number, delay in enumerate(DELAYS):
         line[f"accuracy_{delay:g}s"], line[f"half_width_{delay:g}s"] = outcomes.accuracy(number)
     return line | {"pulses": outcomes.pulses.mean(), "energy": outcomes.energy.mean()}
@@ -142,10 +143,10 @@ def work(config: FewShotConfig) -> list[tuple[str, str, str, bool]]:
 
 
 def table_of(rows: list[dict[str, Any]], kinds: tuple[str, ...], delay: float) -> str:
-    """A line for each device, a column for each start: accuracy [%] so long after learning."""
+    """A line for each device, a column for each initialisation: accuracy [%] so long after learning."""
     lines = []
     for key in dict.fromkeys((row["device"], row["measured"], row["tuned"]) for row in rows):
-        own = {row["start"]: row for row in rows if (row["device"], row["measured"], row["tuned"]) == key}
+        own = {row["init"]: row for row in rows if (row["device"], row["measured"], row["tuned"]) == key}
         cells = [_shown(own[kind], delay) if kind in own else "–" for kind in kinds]
         name, table, tuned = key
         lines.append([f"{name}, measured{', tuned' if tuned == 'True' else ''}" if table else name, *cells])
@@ -175,14 +176,12 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    with tqdm(work(config), unit="start", disable=None, file=sys.stderr) as bar:
+            rows = [renamed.by_current_names(row) for row in csv.DictReader(file)]
+    with tqdm(work(config), unit="initialisation", disable=None, file=sys.stderr) as bar:
         for line in bar:
             bar.set_description(" ".join(map(str, line[:2])))
             key = dict(
-                zip(
-                    ("start", "device", "measured", "tuned"), (*line[:2], Path(line[2]).name, str(line[3])), strict=True
-                )
+                zip(("init", "device", "measured", "tuned"), (*line[:2], Path(line[2]).name, str(line[3])), strict=True)
             )
             if not any(key.items() <= row.items() for row in rows):
                 rows.append({name: str(value) for name, value in judged(config, characters, *line).items()})

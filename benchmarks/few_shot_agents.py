@@ -1,4 +1,4 @@
-"""How to learn on an unknown chip: a trained agent against tuned rates and schedules in `memenv/FewShot-v0`.
+"""Learning on an unknown chip: a trained agent against tuned rates and schedules in `memenv/FewShot-v0`.
 
     python benchmarks/few_shot_agents.py --agent shipped
 
@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from intervals import markdown, mean_interval, shown
 from tqdm import tqdm
 
 from agents.evaluation import EVALUATION, TUNING
@@ -43,6 +42,7 @@ from agents.few_shot.schedules import (
 from agents.tuning import tune
 from memenv.envs.few_shot.task import DEVICES, FewShot
 from memenv.experiments.options import option, parse
+from memenv.experiments.reporting import markdown, mean_interval, paired_interval, shown
 from memenv.files import write_whole
 
 BUDGETED = 3.0  # loss of accuracy for twice the pulses that are allowed: more than they can ever bring
@@ -160,8 +160,8 @@ def _figures(learnt: Learnt, best: Learnt) -> list[str]:
     ]
     if learnt is best:
         return [*own, "–", "–"]
-    accuracy, reward = 100 * (best.accuracy - learnt.accuracy), best.reward - learnt.reward
-    return [*own, shown(mean_interval(accuracy), "{:+.1f}"), shown(mean_interval(reward), "{:+.3f}")]
+    accuracy = paired_interval(100 * best.accuracy, 100 * learnt.accuracy)
+    return [*own, shown(accuracy, "{:+.1f}"), shown(paired_interval(best.reward, learnt.reward), "{:+.3f}")]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ Figures are over arrays, with 95 % bootstrap intervals: the r.m.s. change, the s
 than the tolerance, and the energy of the whole array against that of the written cells alone (1T1R).
 """
 
-import io
 import shlex
 import sys
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from intervals import Interval, interval, markdown, shown
 
 from agents.arrays.noise import ArrayNoise
 from agents.comparison import Row
@@ -34,7 +32,7 @@ from memenv.crossbars.crossbar import Crossbar, shaped
 from memenv.envs.noise import CellNoise
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import csv_text
+from memenv.experiments.reporting import Interval, columns, csv_text, interval, markdown, rendered, shown
 from memenv.files import write_whole
 
 DEVICES = ("threshold", "hfo2-array-om", "alox-hfo2", "fefet", "enode-sandia")
@@ -160,9 +158,7 @@ def picture(results: dict[tuple[str, str], dict], config: HalfSelectConfig) -> b
         axes.set_ylim(bottom=0)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize="x-small")
     figure.axes[0].set_ylabel("r.m.s. change of held cells [% of range]")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return rendered(figure)
 
 
 def main() -> None:
@@ -186,11 +182,7 @@ def main() -> None:
                 }
                 rows.append(
                     Row(device=device, policy=policy, scheme=scheme, writing=writing, rewrites=count + 1)
-                    | {
-                        key + end: part
-                        for key, f in figures.items()
-                        for end, part in zip(("", "_low", "_high"), f, strict=True)
-                    }
+                    | {name: part for key, one in figures.items() for name, part in columns(key, one).items()}
                 )
                 if count in (0, config.rewrites - 1):
                     form = {"rms_percent": "{:.3f}", "moved": "{:.3f}", "energy_ratio": "{:.1f}"}

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from intervals import markdown
 
 from memenv.circuits.nodal import exact
 from memenv.circuits.solver import Wires, effective, fast
 from memenv.experiments.options import option, parse
+from memenv.experiments.reporting import markdown
 
 INPUTS = 64
 PERCENTILES = (50, 90, 99, 100)

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from intervals import markdown
 from matplotlib import pyplot as plt
 
 from agents.bulk.writer import MassWriter, mass_writer
@@ -30,6 +29,7 @@ from agents.evaluation import evaluate
 from agents.library import load_policy
 from agents.tuning import tune
 from memenv.envs.write_verify.task import WriteVerify
+from memenv.experiments.reporting import markdown
 
 SIDES = (64, 128, 256, 512, 1024, 2048, 4096)
 REPEAT_BELOW = 1.0  # [s]

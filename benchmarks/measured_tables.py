@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from intervals import markdown, mean_interval, shown
 
 from agents.classical.optimum import TableOptimum
 from agents.comparison import Row, markdown_table, metrics, text_table
@@ -30,7 +29,7 @@ from memenv.arrays import take
 from memenv.devices.catalogue import load_device
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import csv_text
+from memenv.experiments.reporting import csv_text, markdown, mean_interval, shown
 from memenv.files import write_whole
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from intervals import markdown, mean_interval, shown
 
 from agents.classical.write_verify import NominalInverse
 from agents.comparison import Row
@@ -24,7 +23,7 @@ from agents.library import load_policy
 from agents.policy import Policy
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import csv_text
+from memenv.experiments.reporting import csv_text, markdown, mean_interval, shown
 from memenv.files import write_whole
 
 WITHIN = (0.5, 0.1, 0.05)  # relative error of the conductance
@@ -40,8 +39,8 @@ class OnePulseConfig:
     """Program fresh cells by one pulse each, from a random start to a random target."""
 
     device: tuple[str, ...] = option(DEVICES, help="names or .json records")
-    policies: tuple[str, ...] = option(("nominal", "clairvoyant"), help="names or paths; {device} in them")
-    tolerance: float = option(0.02, help="what a policy is told, fraction of the range")
+    policies: tuple[str, ...] = option(("nominal", "oracle"), help="names or paths; {device} in them")
+    tolerance: float = option(0.02, help="of the task of a policy, fraction of the range")
     cells: int = option(10_000, help="fresh cells for each policy")
     seed: int = option(0, help="of chips, starts, targets and noise")
     out: Path = option(Path("one-pulse"), help="folder of one_pulse.csv and .md")

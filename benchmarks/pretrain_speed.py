@@ -1,4 +1,4 @@
-"""What an outer step of the pretraining costs: on devices against ideally, and all tasks at once against one by one.
+"""Time of an outer step of the pretraining: on devices against ideally, and all tasks at once against one by one.
 
     OMP_NUM_THREADS=1 python benchmarks/pretrain_speed.py
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from intervals import markdown
 
 from memenv.experiments.options import option, parse
+from memenv.experiments.reporting import markdown
 from memenv.few_shot.strokes import glyphs
 from metalearn.pretraining import Learner, PretrainConfig, completed
 

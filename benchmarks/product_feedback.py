@@ -6,7 +6,7 @@ The same policy for single cells programs every array, rows at a time, behind tr
 
     cells        every cell to its own target, all with one tolerance
     differences  one cell of a pair stays where it is if the other can make the difference
-    passed on    and rows take over, through the second moment of the inputs, what is left of the errors of others
+    passed on    and rows take over, through the second moment of the inputs, the accumulated residual of others
     feedback     and each row gets the precision that its inputs ask for (`agents.arrays.product_feedback` as it is)
 
 Inputs and weights: `digits`, the first layer of a network trained on scikit-learn's digits with its real inputs;
@@ -25,7 +25,6 @@ least. Without, those of `agents.arrays.product_feedback.Feedback` are used, whi
 """
 
 import dataclasses
-import io
 import shlex
 import sys
 import warnings
@@ -35,7 +34,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from intervals import Interval, interval, markdown, shown
 
 from agents.arrays.noise import ArrayNoise
 from agents.arrays.product_feedback import Feedback, write_product
@@ -48,7 +46,7 @@ from memenv.crossbars.crossbar import Crossbar
 from memenv.crossbars.encoding import Encoding
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import csv_text
+from memenv.experiments.reporting import Interval, csv_text, interval, markdown, rendered, shown
 from memenv.files import write_whole
 
 WORKLOADS = ("digits", "correlated", "white")
@@ -77,7 +75,7 @@ class ProductFeedbackConfig:
 
 
 class Workload(NamedTuple):
-    """What an array is to multiply."""
+    """A matrix and the inputs that an array is to multiply with it."""
 
     weights: np.ndarray  # (rows, outputs)
     known: np.ndarray  # (n, rows) inputs for the second moment
@@ -242,9 +240,7 @@ def picture(results: Found, config: ProductFeedbackConfig) -> bytes:
     for line in panels:
         line[0].set_ylabel("product error [%]")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return rendered(figure)
 
 
 def tables(results: Found, config: ProductFeedbackConfig) -> tuple[str, list[Row]]:

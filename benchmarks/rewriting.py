@@ -1,25 +1,23 @@
 """Programming again and again: what a policy with memory saves once it has met the cell, or its neighbours.
 
-    python benchmarks/rewriting.py --device threshold --policies ispp history bayes my-policy.npz clairvoyant
+    python benchmarks/rewriting.py --device threshold --policies ispp history bayes my-policy.npz oracle
 
 `rounds`: the same cell gets one target after another. `array`: every cell of an array is written once, along a path
-from neighbour to neighbour; `kept` takes a policy's memory along, `array` starts it anew on each cell. The normals from
-which the cells' parameters are made vary smoothly over the array: a share `common` of their variance is white noise
-blurred by a Gaussian of `reach` cells, the rest is each cell's own.
+from neighbour to neighbour; `kept` takes a policy's memory along, `array` starts it anew on each cell. The cells'
+parameters are spatially correlated: of the variance of their normals a share `correlation` is white noise blurred by a
+Gaussian of `reach` cells, the rest is each cell's own.
 
 A policy learns of a new cell by an observation without a last pulse; `episode_start` says whether it shall forget what
 it learned. Before it leaves a cell it sees the last read. Figures are means over accepted targets with their 95 %
 bootstrap interval over cells, or over arrays; the share of targets that were accepted is in the CSV.
 """
 
-import io
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from intervals import Interval, interval, markdown, ratio_interval, shown
 
 from agents.comparison import Row
 from agents.evaluation import EVALUATION, evaluate, noise_of
@@ -30,11 +28,11 @@ from memenv.arrays import put, take
 from memenv.devices.spatial import SmoothNormals
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import csv_text
+from memenv.experiments.reporting import Interval, csv_text, interval, markdown, ratio_interval, rendered, shown
 from memenv.files import write_whole
 
-ORACLE = "clairvoyant"
-SETTLED = 2  # targets, or cells of an array, after which a policy is compared with the clairvoyant
+ORACLE = "oracle"
+SETTLED = 2  # targets, or cells of an array, after which a policy is compared with the oracle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +47,7 @@ class RewritingConfig:
     arrays: int = option(200, help="arrays that are written cell by cell")
     side: int = option(8, help="cells in a row and in a column of an array")
     reach: float = option(4.0, help="cells over which parameters blur")
-    common: float = option(0.9, help="share of the variance that neighbours have in common")
+    correlation: float = option(0.9, help="share of the variance that is spatially correlated")
     trials: int = option(60, help="parameter sets that each controller's tuning tries; 1 = no tuning")
     seed: int = option(0, help="of chips, starts, targets and noise")
     out: Path = option(Path("rewriting"), help="folder of rewriting.csv, .md and .png")
@@ -59,7 +57,7 @@ def write_arrays(policy: Policy, task: WriteVerify, config: RewritingConfig, kee
     """Pulses (arrays, cells of an array) in the order of the path, NaN where the target was not accepted."""
     arrays, cells = config.arrays, config.side**2
     every = noise_of(task, range(arrays * cells), config.seed, EVALUATION)
-    smooth = SmoothNormals(every.chip, arrays, config.side, config.side, config.reach, config.common)
+    smooth = SmoothNormals(every.chip, arrays, config.side, config.side, config.reach, config.correlation)
     whole = task.device.fabricate(smooth, arrays * cells)
     path = np.arange(cells).reshape(config.side, config.side)
     path[1::2] = path[1::2, ::-1].copy()  # there and back
@@ -109,9 +107,7 @@ def picture(results: dict[str, dict[str, np.ndarray]]) -> bytes:
         axes.set(xlabel={"rounds": "target on the same cell", "array": "cell on the path"}[part], ylabel="pulses")
         axes.set_ylim(bottom=0)
         axes.legend(fontsize="small")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return rendered(figure)
 
 
 def main() -> None:

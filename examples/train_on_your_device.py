@@ -22,5 +22,5 @@ best = train(TrainConfig(device=(mine,), algo="pulse", out=folder / "policy", **
 print(f"on its evaluation cells: {best['pulses']:.2f} pulses, success {best['success']:.1%}")
 
 cells = {"cells": 100, "trials": 5} if QUICK else {}
-rivals = ("ispp", "history", str(folder / "policy" / "policy.npz"), "clairvoyant")
+rivals = ("ispp", "history", str(folder / "policy" / "policy.npz"), "oracle")
 print(text_table(compare(CompareConfig(device=(mine,), controllers=rivals, out=folder / "comparison", **cells))))

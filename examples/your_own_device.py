@@ -42,5 +42,5 @@ measure(folder / "pulses.csv")
 found = fit(read_pulses(folder / "pulses.csv"), name="mydevice")
 print(found.report())
 size = {"cells": 100, "trials": 5} if QUICK else {}
-names = ("ispp", "history", "clairvoyant")
+names = ("ispp", "history", "oracle")
 print(text_table(compare(CompareConfig(device=(found.device,), controllers=names, out=folder / "comparison", **size))))

@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _shadowed() -> str:
-    """What is to be said if a package of another project stands before `agents` or `metalearn`, else empty."""
+    """A hint if a package of another project stands before `agents` or `metalearn`, else empty."""
     for name in ("agents", "metalearn"):
         spec = importlib.util.find_spec(name)
         places = list(spec.submodule_search_locations or ()) if spec else []
@@ -101,7 +101,7 @@ def _missing(error: ImportError) -> str:
 
 
 def _said(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """The error in one line."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.filename is None and error.strerror:
         return f"{error.strerror}, while reading or writing"

@@ -39,7 +39,7 @@ def sqrt(value: Array) -> Array:
 
 
 def is_zero(value: Array) -> bool:
-    """Whether a term can be left out: a plain zero, as of a device without it."""
+    """True of a part that can be left out: a plain zero, as of a device without it."""
     return isinstance(value, float | int) and value == 0
 
 
@@ -138,3 +138,12 @@ def put(tree: Tree, index: Array, rows: Any) -> Tree:
         return out
 
     return cast(Tree, tree_map(replace, tree, rows))
+
+
+def numbers(record: Any, name: str = "") -> dict[str, Array]:
+    """The arrays in a record, by the fields that lead to them: {"set.dose": (cells,), ...}, after `name`."""
+    if getattr(record, "ndim", 0):
+        return {name: record}
+    names = field_names(record.__class__) or ()
+    dot = "." if name and not name.endswith("/") else ""
+    return {path: leaf for own in names for path, leaf in numbers(getattr(record, own), f"{name}{dot}{own}").items()}

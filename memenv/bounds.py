@@ -63,7 +63,7 @@ def flag(name: str, value: Any, error: type[ValueError] = ValueError) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number."""
+    """True of a finite number."""
     try:
         real("", value, -1e300, 1e300)
     except ValueError:
@@ -72,12 +72,12 @@ def is_number(value: Any) -> bool:
 
 
 def is_row(value: Any, count: int) -> bool:
-    """Whether it is a tuple, a list or an array (count,)."""
+    """True of a tuple, a list or an array (count,)."""
     return (isinstance(value, tuple | list) or getattr(value, "ndim", 0) == 1) and len(value) == count
 
 
 def is_word(value: Any, words: Collection[str]) -> bool:
-    """Whether it is one of these; arrays, which compare by their elements, are not."""
+    """True of one of these words; not of arrays, which compare by their elements."""
     return isinstance(value, str) and value in words
 
 

@@ -129,7 +129,7 @@ def _text(content: bytes) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """What a JSON text says.
+    """Content of a JSON text.
 
     Raises:
         ValueError: not JSON, a name twice in an object or one that no line could quote, a number that is not finite, or
@@ -144,7 +144,7 @@ def parse_json(text: str) -> Any:
 
 
 def load_json(path: str | Path) -> Any:
-    """What a JSON file says; errors as of `read_text` and `parse_json`."""
+    """Content of a JSON file; errors as of `read_text` and `parse_json`."""
     return parse_json(read_text(path))
 
 
@@ -213,7 +213,7 @@ class Entry(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What an array says of itself before it is unpacked."""
+    """The header of an array, read before it is unpacked."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -415,7 +415,7 @@ def _check_headers(
 
 
 def _fits(found: tuple[int, ...], shape: tuple[int | str, ...], known: Mapping[str, int]) -> bool:
-    """Whether a shape is the one of an entry; only a size that is a number there may be 0."""
+    """True if a shape is the one of an entry; only a size that is a number there may be 0."""
     return len(found) == len(shape) and all(
         _size(size, known) in (number, "any") and (number >= 1 or number == size)
         for number, size in zip(found, shape, strict=True)

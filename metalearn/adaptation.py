@@ -126,12 +126,12 @@ def _moved(layer: Layer, before: Layer) -> Layer:
 
 
 def adapt(
-    start: Initialisation, images: np.ndarray, labels: np.ndarray, hardware: Hardware | None = None, seed: int = 0
+    init: Initialisation, images: np.ndarray, labels: np.ndarray, hardware: Hardware | None = None, seed: int = 0
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Learn classes from a few examples: what names the classes (m,) of further images (m, 28, 28).
 
     Args:
-        start: where learning starts, and its rates.
+        init: where learning starts, and its rates.
         images: (n, 28, 28), uint8 in units of 1/255 or float in [0, 1].
         labels: (n,) whole numbers from 0.
         hardware: the chip that learns, a fresh one; without it numbers do.
@@ -143,29 +143,29 @@ def adapt(
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or not labels.size or labels.min() < 0:
         raise ValueError(f"labels are {labels.dtype} {labels.shape}: a whole number from 0 for each image is needed")
     ways = int(labels.max()) + 1
-    x, targets, rates = start.front(images)[None], np.eye(ways)[labels][None], start.rates.tolist()
+    x, targets, rates = init.front(images)[None], np.eye(ways)[labels][None], init.rates.tolist()
     if hardware is None:
-        layers = last(ideal([w[None] for w in start.weights(ways)], x, targets, rates)).layers
+        layers = last(ideal([w[None] for w in init.weights(ways)], x, targets, rates)).layers
         outputs = partial(ideal_outputs, layers)
     else:
         rng = np.random.default_rng(seed)
         draws = Draws(rng.standard_normal, rng.random)
-        chip = on_fresh_chip(start, hardware, ways, 1, rng, draws)
+        chip = on_fresh_chip(init, hardware, ways, 1, rng, draws)
         learnt = last(on_chip(hardware, chip, x, targets, rates, draws)).layers
         outputs = partial(chip_outputs, hardware, learnt, draws=draws)
-    return lambda others: outputs(x=start.front(others)[None])[0].argmax(-1)
+    return lambda others: outputs(x=init.front(others)[None])[0].argmax(-1)
 
 
 def on_fresh_chip(
-    start: Initialisation, hardware: Hardware, ways: int, tasks: int, rng: np.random.Generator, draws: Draws
+    init: Initialisation, hardware: Hardware, ways: int, tasks: int, rng: np.random.Generator, draws: Draws
 ) -> tuple[Layer, ...]:
     """The layers of `tasks` new chips, drawn from `rng`, with an initialisation written to each."""
-    weights = start.weights(ways)
-    sizes = (start.features, *(w.shape[1] for w in weights))
-    return write(hardware, fresh_chip(hardware, rng, sizes, tasks), weights, start.ranges.tolist(), draws)
+    weights = init.weights(ways)
+    sizes = (init.features, *(w.shape[1] for w in weights))
+    return write(hardware, fresh_chip(hardware, rng, sizes, tasks), weights, init.ranges.tolist(), draws)
 
 
 def last(steps: Iterator[Adapted]) -> Adapted:
-    """What the last step yields."""
+    """The yield of the last step."""
     *_, end = steps
     return end

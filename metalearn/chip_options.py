@@ -11,19 +11,19 @@ from memenv.learning.updates import ASSUMED
 
 @dataclass(frozen=True, kw_only=True)
 class ChipOptions(Options):
-    """What `Hardware` is made of, but for the device, and what runs it."""
+    """The fields of `Hardware`, but for the device, and what runs it."""
 
     devices_per_weight: int = option(1, bounds=(1, 1000), help="plus devices of a weight, and as many minus devices")
     pulsed: str = option("both", help="which devices learn", choices=("both", "set", "reset", "plus"))
     max_pulses: int = option(10, bounds=(1, MANY), help="at most per device and step")
     reads: int = option(4, bounds=(1, MANY), help="averaged in each product")
-    ignorant: bool = option(False, help="no test has found the stuck cells")
-    accumulate: bool = option(False, help="mixed precision: what whole pulses leave of a change is owed")
-    lines: bool = option(False, help="row-parallel pulses: rows and columns fire at random")
+    unknown_faults: bool = option(False, help="no test has found the stuck cells")
+    accumulate: bool = option(False, help="mixed precision: the residual of whole pulses is accumulated")
+    lines: bool = option(False, help="stochastic row-parallel updates")
     assume: str = option("linear", help="what a pulse is taken to do: as at mid-range, or by the law", choices=ASSUMED)
     engine: str = option("auto", help="of chips of many cells; numpy: of all", choices=("auto", "numpy", "numba"))
 
     def hardware(self, device: CellModel) -> Hardware:
         """Chips of a nominal device; errors as of `Hardware`."""
         names = ("devices_per_weight", "pulsed", "max_pulses", "reads", "accumulate", "lines", "assume")
-        return Hardware(device=device, know_stuck=not self.ignorant, **{name: getattr(self, name) for name in names})
+        return Hardware(device=device, know_stuck=not self.unknown_faults, **{n: getattr(self, n) for n in names})

@@ -15,7 +15,7 @@ from memenv.compiler.counter_rng import Key
 from memenv.compiler.runtime import run
 from memenv.few_shot.chips import Draws, Hardware
 from memenv.few_shot.compiled_chips import Chips, Weights
-from memenv.learning.kernels import Kept, Program, Shown, pull
+from memenv.learning.kernels import Kept, Program, Shown, vector_jacobian_product
 from memenv.learning.step import Step
 from metalearn.adaptation import Rates, by_first_pulse, straight_through
 
@@ -25,7 +25,7 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, program: Program, key: Key, rest: Any, *moving: torch.Tensor) -> tuple[Any, ...]:
-        """What it shows, and what it keeps."""
+        """The parts that it shows, and that it keeps."""
         ctx.program, ctx.key, ctx.rest = program, key, rest
         ctx.save_for_backward(*moving)
         shown, kept = _run(program, key, moving, rest)
@@ -36,7 +36,7 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, *towards: torch.Tensor | None) -> tuple[Any, ...]:
         """Derivatives of what moves, by the same noise."""
         slopes = tuple(0.0 if part is None else part.contiguous().numpy() for part in towards[:-1])
-        moved = _run(pull(ctx.program), ctx.key, ctx.saved_tensors, ctx.rest, slopes)
+        moved = _run(vector_jacobian_product(ctx.program), ctx.key, ctx.saved_tensors, ctx.rest, slopes)
         return None, None, None, *map(torch.from_numpy, moved)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from memenv.devices.device import Device
 from memenv.devices.protocol import CellModel, parametric
+from memenv.experiments.reporting import mean_and_half_width
 from memenv.few_shot.chips import Draws, Hardware, chip_outputs, total
 from memenv.few_shot.compiled_chips import Chips, fits
 from memenv.few_shot.episodes import Episodes, draw
@@ -19,7 +20,7 @@ from metalearn.adaptation import ideal, ideal_outputs, on_chip, on_fresh_chip
 EVALUATION, TUNING = 0, 1  # what a seed is for: the two share neither chips nor tasks nor noise
 HOUR, DAY = 3600.0, 86400.0  # [s]
 DELAYS = (0.0, HOUR, DAY)
-Z = 1.96  # half-width of a 95 % interval in standard errors
+
 FINER, COARSER = 10**0.125, 4  # factor between tuned values at last, and how many of it lie between them at first
 BATCH = 10  # episodes at once: few, to stay in the caches, and always as many, so that what is drawn is alike
 
@@ -28,13 +29,13 @@ Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]  # what work yields, 
 
 
 def at_once(key: tuple[Any, ...], work: Callable[[], Any]) -> Any:
-    """What work yields, kept by nobody."""
+    """The yield of work, kept by nobody."""
     return work()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
-    """What came of episodes."""
+    """Outcomes of episodes."""
 
     by_step: np.ndarray  # (steps + 1, episodes) accuracy on the queries before the first and after each step
     later: np.ndarray  # (delays, episodes) accuracy so long after the last step
@@ -91,13 +92,8 @@ def with_non_ideality(device: CellModel, what: str, amount: float) -> Device:
     return device.replace(**changes[what])
 
 
-def mean_and_half_width(values: np.ndarray) -> tuple[float, float]:
-    """Mean over episodes, and half-width of its 95 % interval."""
-    return float(values.mean()), float(Z * values.std(ddof=1) / np.sqrt(len(values)))
-
-
 def evaluate(
-    start: Initialisation,
+    init: Initialisation,
     hardware: Hardware | None,
     inputs: np.ndarray,
     *,
@@ -116,7 +112,7 @@ def evaluate(
     Equal seeds give equal episodes whatever learns them, and equal chips to networks of one shape under one engine.
 
     Args:
-        start: where learning starts.
+        init: where learning starts.
         hardware: the chip; None: ideal updates of numbers.
         inputs: (classes, instances, features) that the initialisation's front made of the characters.
         episodes: number of tasks.
@@ -132,15 +128,15 @@ def evaluate(
     Raises:
         ValueError: more ways or shots than the data has, or an engine that does not take the chip.
     """
-    compiled = hardware is not None and fits(hardware, BATCH, sum(w.size for w in start.weights(ways)), engine)
+    compiled = hardware is not None and fits(hardware, BATCH, sum(w.size for w in init.weights(ways)), engine)
 
     def batch(number: int) -> dict[str, np.ndarray]:
         tasks_rng, chip_rng, noise_rng = (np.random.default_rng([seed, number, 3 * purpose + k]) for k in range(3))
         tasks = min(BATCH, episodes - number * BATCH)
         drawn = draw(inputs, tasks_rng, tasks, ways=ways, shots=shots, queries=queries)
         if hardware is None:
-            return vars(_ideal(start, drawn, ways, len(delays)))
-        return vars(_on_chip(start, hardware, drawn, ways, delays, chip_rng, noise_rng, compiled))
+            return vars(_ideal(init, drawn, ways, len(delays)))
+        return vars(_on_chip(init, hardware, drawn, ways, delays, chip_rng, noise_rng, compiled))
 
     parts = [once((number,), partial(batch, number)) for number in range(-(-episodes // BATCH))]
     return Outcomes(**{name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]})
@@ -153,20 +149,20 @@ class Tuned(NamedTuple):
     ranges: float
     accuracy: float
 
-    def of(self, start: Initialisation) -> Initialisation:
+    def of(self, init: Initialisation) -> Initialisation:
         """The initialisation with these factors."""
-        return replace(start, rates=self.rates * start.rates, ranges=self.ranges * start.ranges)
+        return replace(init, rates=self.rates * init.rates, ranges=self.ranges * init.ranges)
 
 
 def tune(
-    start: Initialisation, hardware: Hardware | None, inputs: np.ndarray, *, once: Once = at_once, **options: Any
+    init: Initialisation, hardware: Hardware | None, inputs: np.ndarray, *, once: Once = at_once, **options: Any
 ) -> Tuned:
     """Factors of all rates and of all ranges that classify best, found step by step from one; for tables, too.
 
     Neighbours on a grid of factors are tried until none is better, then those on a finer grid.
 
     Args:
-        start: where learning starts.
+        init: where learning starts.
         hardware: the chip.
         inputs: what the front made of characters to tune on, others than those to evaluate on.
         once: keeps what factors yield, by their place on the grid.
@@ -176,7 +172,7 @@ def tune(
 
     def accuracy(place: tuple[int, int]) -> float:
         if place not in seen:
-            tuned = Tuned(FINER ** place[0], FINER ** place[1], 0.0).of(start)
+            tuned = Tuned(FINER ** place[0], FINER ** place[1], 0.0).of(init)
             seen[place] = once(
                 place, lambda: evaluate(tuned, hardware, inputs, purpose=TUNING, **options).accuracy()[0]
             )
@@ -193,12 +189,12 @@ def tune(
     return Tuned(FINER ** best[0], FINER ** best[1], seen[best])
 
 
-def _ideal(start: Initialisation, drawn: Episodes, ways: int, delays: int) -> Outcomes:
+def _ideal(init: Initialisation, drawn: Episodes, ways: int, delays: int) -> Outcomes:
     tasks = len(drawn.support_x)
-    weights = tuple(np.broadcast_to(w, (tasks, *w.shape)) for w in start.weights(ways))
+    weights = tuple(np.broadcast_to(w, (tasks, *w.shape)) for w in init.weights(ways))
     targets = np.eye(ways, dtype=np.float32)[drawn.support_y]
     shares = [_share(ideal_outputs(weights, drawn.query_x), drawn.query_y)]
-    for step in ideal(weights, drawn.support_x, targets, start.rates.tolist()):
+    for step in ideal(weights, drawn.support_x, targets, init.rates.tolist()):
         shares.append(_share(ideal_outputs(step.layers, drawn.query_x), drawn.query_y))
     nothing = np.zeros(tasks)
     return Outcomes(
@@ -211,7 +207,7 @@ def _ideal(start: Initialisation, drawn: Episodes, ways: int, delays: int) -> Ou
 
 
 def _on_chip(
-    start: Initialisation,
+    init: Initialisation,
     hardware: Hardware,
     drawn: Episodes,
     ways: int,
@@ -220,8 +216,8 @@ def _on_chip(
     noise_rng: np.random.Generator,
     compiled: bool,
 ) -> Outcomes:
-    weights, tasks, ranges = start.weights(ways), len(drawn.support_x), start.ranges.tolist()
-    targets, rates = np.eye(ways)[drawn.support_y], start.rates.tolist()
+    weights, tasks, ranges = init.weights(ways), len(drawn.support_x), init.ranges.tolist()
+    targets, rates = np.eye(ways)[drawn.support_y], init.rates.tolist()
     learning: Iterator[Any]
     rested: Callable[..., Any]
     outputs: Callable[..., np.ndarray]
@@ -233,7 +229,7 @@ def _on_chip(
         outputs, rested = chips.outputs, lambda layers, seconds: [chips.rested(layer, seconds) for layer in layers]
     else:
         draws = Draws(noise_rng.standard_normal, noise_rng.random)
-        layers = on_fresh_chip(start, hardware, ways, tasks, chip_rng, draws)
+        layers = on_fresh_chip(init, hardware, ways, tasks, chip_rng, draws)
         learning = on_chip(hardware, layers, drawn.support_x, targets, rates, draws)
         outputs, rested = partial(chip_outputs, hardware), rest
 

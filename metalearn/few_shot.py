@@ -14,7 +14,8 @@ from memenv.bounds import MOST, MOST_SEED
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line, csv_text
+from memenv.experiments.reporting import aligned, csv_text, markdown, mean_and_half_width
+from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line
 from memenv.few_shot.characters import Split
 from memenv.few_shot.chips import Hardware
 from memenv.few_shot.initialisations import Initialisation, load_initialisation, shipped
@@ -27,7 +28,6 @@ from metalearn.evaluation import (
     Once,
     Outcomes,
     evaluate,
-    mean_and_half_width,
     tune,
     with_non_ideality,
 )
@@ -84,7 +84,7 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
     names = config.init or tuple(name for name in shipped() if name.startswith(config.data))
     if not names:
         raise ValueError(f"no initialisation for {config.data} is shipped: name a file that memenv pretrain wrote")
-    starts = {_label(name, names): load_initialisation(name) for name in names}
+    inits = {_label(name, names): load_initialisation(name) for name in names}
     devices: dict[str, CellModel | None] = {
         name: None if name == FLOAT else load_device(name) for name in config.device
     }
@@ -95,17 +95,17 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
         for one in varied:
             with_non_ideality(one, what, NON_IDEALITIES[what][1][0])
     characters = load(config.data, config.split)
-    work = [(name, device, "", 0.0) for name in starts for device in devices]
+    work = [(name, device, "", 0.0) for name in inits for device in devices]
     work += [
         (name, device, what, amount)
         for what in config.vary
         for amount in NON_IDEALITIES[what][1]
-        for name in starts
+        for name in inits
         for device in devices
         if device != FLOAT
     ]
     rows: list[Row] = []
-    views = {name: View.of(start, characters) for name, start in starts.items()}
+    views = {name: View.of(init, characters) for name, init in inits.items()}
     tuned: dict[tuple[str, str], Initialisation] = {}
     place = config.out / RECORD
     with (
@@ -117,7 +117,7 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
             view, chosen = views[name], devices[device]
             if (name, device) not in tuned:
                 once = _kept(run, "tuning", name, device)
-                tuned[name, device] = _tuned(config, starts[name], hardware(config, chosen), view.train, once)
+                tuned[name, device] = _tuned(config, inits[name], hardware(config, chosen), view.train, once)
             chip = hardware(config, with_non_ideality(chosen, what, amount) if what and chosen else chosen)
             options = _numbers(config) | {"once": _kept(run, name, device, what, amount)}
             if what == DRIFT_TIME:
@@ -127,11 +127,11 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
             if not run.again:
                 run.write(_tables(rows, command))
         if not run.again:
-            first, device = next(iter(starts)), config.device[-1]
+            first, device = next(iter(inits)), config.device[-1]
             chip = hardware(config, devices[device])
             title, view = f"{first} on {device}", views[first]
             drawn = _pictures(config, rows, tuned[first, device], chip, characters, view, title)
-            cards = {name: json.loads(start.card) for name, start in starts.items()}
+            cards = {name: json.loads(init.card) for name, init in inits.items()}
             run.write(_tables(rows, command) | drawn, cards=cards, complete=True)
     return rows
 
@@ -142,7 +142,7 @@ def _kept(run: Run, *place: Any) -> Once:
 
 
 def _label(name: str, names: Sequence[str]) -> str:
-    """What a file is called: by its folder, as long as that tells it from the others."""
+    """The label of a file: its folder, as long as that tells it from the others."""
 
     def short(path: Path) -> str:
         return path.parent.name if path.stem == "initialisation" and path.parent.name else path.stem
@@ -168,29 +168,29 @@ def hardware(config: FewshotConfig, device: CellModel | None) -> Hardware | None
 
 
 class View(NamedTuple):
-    """What an initialisation's front makes of the characters: (classes, instances, features)."""
+    """Features of the characters by an initialisation's front: (classes, instances, features)."""
 
     train: np.ndarray  # of the first TUNING of them
     test: np.ndarray
 
     @classmethod
-    def of(cls, start: Initialisation, characters: Split) -> Self:
+    def of(cls, init: Initialisation, characters: Split) -> Self:
         """Both parts."""
-        return cls(start.front(characters.train.images[:TUNING]), start.front(characters.test.images))
+        return cls(init.front(characters.train.images[:TUNING]), init.front(characters.test.images))
 
 
 def _numbers(config: FewshotConfig) -> dict[str, Any]:
-    """What every evaluation of the configuration has in common."""
+    """The common options of every evaluation of the configuration."""
     return {name: getattr(config, name) for name in ("ways", "shots", "queries", "delays", "seed", "engine")}
 
 
 def _tuned(
-    config: FewshotConfig, start: Initialisation, chip: Hardware | None, inputs: np.ndarray, once: Once
+    config: FewshotConfig, init: Initialisation, chip: Hardware | None, inputs: np.ndarray, once: Once
 ) -> Initialisation:
     """The initialisation with factors of rates and ranges that suit the chip, if they are to be tuned."""
     if not config.tune:
-        return start
-    return tune(start, chip, inputs, episodes=config.tune, once=once, **_numbers(config)).of(start)
+        return init
+    return tune(init, chip, inputs, episodes=config.tune, once=once, **_numbers(config)).of(init)
 
 
 # -- what is written ---------------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def _tables(rows: Sequence[Row], command: str) -> dict[str, str | bytes]:
 def _pictures(
     config: FewshotConfig,
     rows: Sequence[Row],
-    start: Initialisation,
+    init: Initialisation,
     chip: Hardware | None,
     characters: Split,
     view: View,
@@ -215,7 +215,7 @@ def _pictures(
     numbers = {name: getattr(config, name) for name in ("ways", "shots", "queries", "seed")}
     files: dict[str, str | bytes] = {
         "steps.png": pictures.by_step(rows),
-        "episode.png": pictures.episode(start, chip, characters.test, view.test, title=title, **numbers),
+        "episode.png": pictures.episode(init, chip, characters.test, view.test, title=title, **numbers),
     }
     return files | {VARIED: pictures.robustness(rows)} if config.vary else files
 
@@ -239,39 +239,28 @@ def _row(config: FewshotConfig, name: str, device: str, what: str, amount: float
     return row
 
 
-def _lines(rows: Sequence[Row]) -> list[list[str]]:
-    """The table of what was not varied, the head first."""
+def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Head and lines of what was not varied."""
     delays = [key.removeprefix("accuracy_") for key in rows[0] if key.startswith("accuracy_") and key.endswith("s")]
     head = ["initialisation", "device", *(f"after {delay} [%]" for delay in delays), "pulses", "energy [nJ]"]
-    lines = [head]
+    lines = []
     for row in rows:
         if row["non_ideality"]:
             continue
         shares = [f"{100 * row[f'accuracy_{delay}']:.2f} ± {100 * row[f'half_width_{delay}']:.2f}" for delay in delays]
         costs = [f"{row['pulses']:.0f}", f"{1e9 * row['energy']:.3g}"] if row["pulses"] else ["–", "–"]
         lines.append([row["init"], row["device"], *shares, *costs])
-    return lines
+    return head, lines
 
 
 def text_table(rows: Sequence[Row]) -> str:
     """The table for the terminal."""
-    lines = _lines(rows)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    texts = [
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
-    return "\n".join([_title(rows[0]), *texts])
+    return f"{_title(rows[0])}\n{aligned(*_table(rows), left=2)}"
 
 
 def markdown_table(rows: Sequence[Row], command: str) -> str:
     """The table as Markdown, under the command that made it."""
-    lines = ["| " + " | ".join(line) + " |" for line in _lines(rows)]
-    rule = "|" + " --- |" * len(_lines(rows)[0])
-    return "\n".join([f"`{command}`", "", _title(rows[0]), "", lines[0], rule, *lines[1:]]) + "\n"
+    return f"`{command}`\n\n{_title(rows[0])}\n\n{markdown(*_table(rows))}"
 
 
 def _title(row: Row) -> str:

@@ -110,18 +110,18 @@ class Network(nn.Module):
         self.log_gain = nn.Parameter(torch.zeros(()))  # of outputs in the outer loss: no class depends on it
 
     @classmethod
-    def of(cls, start: Initialisation, steps: int) -> "Network":
+    def of(cls, init: Initialisation, steps: int) -> "Network":
         """The network of an initialisation; further inner steps have the rates of its last one."""
-        front = Encoder(start.pooled) if start.blocks else Pixels()
+        front = Encoder(init.pooled) if init.blocks else Pixels()
         if isinstance(front, Encoder):
-            front.take(start.blocks)
-        network = cls(front, tuple(w.shape[1] for w in start.hidden), steps)
-        rates = start.rates[np.minimum(np.arange(steps), len(start.rates) - 1)]
+            front.take(init.blocks)
+        network = cls(front, tuple(w.shape[1] for w in init.hidden), steps)
+        rates = init.rates[np.minimum(np.arange(steps), len(init.rates) - 1)]
         with torch.no_grad():
-            for mine, given in zip(network.hidden, start.hidden, strict=True):
+            for mine, given in zip(network.hidden, init.hidden, strict=True):
                 mine.copy_(torch.tensor(given))
             network.log_rates.copy_(floor_at(torch.tensor(rates), 1e-6).log())
-            network.log_ranges.copy_(torch.tensor(start.ranges).log())
+            network.log_ranges.copy_(torch.tensor(init.ranges).log())
         return network
 
     def fit_ranges(self) -> None:
@@ -131,7 +131,7 @@ class Network(nn.Module):
                 self.log_ranges[number] = (HIDDEN_RANGE * w.abs().max()).log()
 
     def initialisation(self, card: str = "{}", head_only: bool = False) -> Initialisation:
-        """What is deployed."""
+        """The network as it is deployed."""
         rates = self.log_rates.detach().double().exp().numpy()
         return Initialisation(
             blocks=self.front.deployed(),

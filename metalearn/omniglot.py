@@ -97,7 +97,7 @@ def load_part(folder: Path, part: Part) -> Characters:
 
 
 def _advice(archives: str, folder: Path | str) -> str:
-    """What a user can do about missing data."""
+    """Advice to a user about missing data."""
     source = "https://github.com/brendenlake/omniglot (folder python)"
     return f"Download {archives} from {source} into {folder}"
 

@@ -21,17 +21,17 @@ METHODS = ("maml", "fomaml", "anil", "reptile")
 
 @dataclass(frozen=True, kw_only=True)
 class InnerLoop:
-    """How the outer loop lets a network learn a task."""
+    """The outer loop's way to let a network learn a task."""
 
     method: str = "maml"  # derivatives through all of it; fomaml: with constant gradients; anil: the head alone learns;
-    # reptile: no derivatives, the start follows where learning went
+    # reptile: no derivatives, the initialisation follows where learning went
     hardware: Hardware | None = None  # None: ideal updates
     rest: float = 0.0  # [s] from the last step to the queries
     engine: str = "auto"  # "numpy", "numba", or where `memenv.few_shot.compiled_chips.fits` says so
 
     @property
     def first_order(self) -> bool:
-        """Whether derivatives regard the inner gradients as constant."""
+        """True if derivatives regard the inner gradients as constant."""
         return self.method == "fomaml"
 
 
@@ -60,14 +60,14 @@ def outer_loss(
         weights, outputs = learn(network, shown, targets, query, loop, seed)
     accuracy = (outputs.argmax(-1) == answers).float().mean().item()
     if loop.method == "reptile":
-        pull = [
+        squares = [
             (w - end.detach()).square().sum((-2, -1)).mean() for w, end in zip(network.hidden, weights, strict=False)
         ]
-        return 0.5 * torch.stack(pull).sum(), accuracy
+        return 0.5 * torch.stack(squares).sum(), accuracy
     return cross_entropy(network.log_gain.exp() * outputs.flatten(0, 1), answers.flatten()), accuracy
 
 
-def _start(network: Network, tasks: int, ways: int, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def _initial(network: Network, tasks: int, ways: int, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Every task's weights (tasks, rows, outputs): those of the hidden layers, and a head of zeros."""
     rows = network.hidden[-1].shape[1] if len(network.hidden) else like.shape[-1]
     weights = (*network.hidden, torch.zeros(rows + 1, ways, dtype=like.dtype))
@@ -85,8 +85,8 @@ Learned = tuple[tuple[torch.Tensor, ...], torch.Tensor]  # weights after learnin
 def _on_ideal(
     network: Network, x: torch.Tensor, targets: torch.Tensor, query: torch.Tensor, loop: InnerLoop, seed: int
 ) -> Learned:
-    start = _start(network, len(x), targets.shape[-1], x)
-    end = last(ideal(start, x, targets, _rates(network, loop), loop.first_order))
+    init = _initial(network, len(x), targets.shape[-1], x)
+    end = last(ideal(init, x, targets, _rates(network, loop), loop.first_order))
     return end.layers, ideal_outputs(end.layers, query)
 
 
@@ -97,17 +97,17 @@ def _on_chips(
     assert hardware is not None
     generator = torch.Generator().manual_seed(seed)
     draws = Draws(_drawing(torch.randn, generator, dtype), _drawing(torch.rand, generator, dtype))
-    start, ranges = _start(network, len(x), targets.shape[-1], x), network.log_ranges.exp().to(dtype).unbind()
+    init, ranges = _initial(network, len(x), targets.shape[-1], x), network.log_ranges.exp().to(dtype).unbind()
     possible = dtype == torch.float32 and not loop.first_order
-    if possible and fits(hardware, len(x), sum(w[0].numel() for w in start), loop.engine):
+    if possible and fits(hardware, len(x), sum(w[0].numel() for w in init), loop.engine):
         chips, rates = chips_of(hardware, seed), _rates(network, loop)
-        *_, (weights, *_) = learning(chips, chips.written(start, ranges), x, targets, rates, draws)
+        *_, (weights, *_) = learning(chips, chips.written(init, ranges), x, targets, rates, draws)
         used = [chips.rested(layer, loop.rest) for layer in weights] if loop.rest else weights
         return tuple(layer.read(1).weights for layer in weights), chips.outputs(used, query, draws)
-    sizes = (x.shape[-1], *(w.shape[-1] for w in start))
+    sizes = (x.shape[-1], *(w.shape[-1] for w in init))
     chip = fresh_chip(hardware, np.random.default_rng(seed), sizes, len(x))
     chip = tree_map(lambda leaf: torch.tensor(leaf, dtype=dtype) if isinstance(leaf, np.ndarray) else leaf, chip)
-    layers = write(hardware, chip, start, ranges, draws)
+    layers = write(hardware, chip, init, ranges, draws)
     end = last(on_chip(hardware, layers, x, targets, _rates(network, loop), draws, loop.first_order)).layers
     used = rest(end, loop.rest) if loop.rest else end
     return tuple(matrix(layer).weights for layer in end), chip_outputs(hardware, used, query, draws)

@@ -1,11 +1,11 @@
 """Pictures of few-shot learning: an episode on a chip, and accuracy against the strength of non-idealities; PNG."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from memenv.experiments.reporting import rendered
 from memenv.few_shot.characters import Characters
 from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, write
 from memenv.few_shot.episodes import draw
@@ -19,7 +19,7 @@ MICRO = 1e6  # [uS/S]
 
 
 def episode(
-    start: Initialisation,
+    init: Initialisation,
     hardware: Hardware | None,
     characters: Characters,
     inputs: np.ndarray,
@@ -33,7 +33,7 @@ def episode(
     """Support, queries with what they were taken for, accuracy after each step, and the head's weights on the cells.
 
     Args:
-        start: where learning starts.
+        init: where learning starts.
         hardware: the chip; None: numbers.
         characters: of which the images are shown.
         inputs: (classes, instances, features) that the front made of them.
@@ -49,7 +49,7 @@ def episode(
     drawn = draw(inputs, np.random.default_rng(seed), 1, **numbers)
     flat = characters.images.reshape(*characters.images.shape[:2], -1)
     images = draw(flat, np.random.default_rng(seed), 1, **numbers)  # the same choice, as pixels
-    answers, heads = _learn(start, hardware, drawn, ways, seed)
+    answers, heads = _learn(init, hardware, drawn, ways, seed)
     right = answers == drawn.query_y[0]
 
     figure = Figure(figsize=(13, max(0.85 * ways, 3.0) + 1.0), dpi=110, layout="constrained")
@@ -76,14 +76,14 @@ def episode(
     axes.plot(100 * right.mean(1), "o-")
     axes.set(xlabel="step", ylabel="queries right [%]", ylim=(0, 103), xticks=range(len(right)))
     _draw_head(end, heads)
-    return _png(figure)
+    return rendered(figure)
 
 
 def _learn(
-    start: Initialisation, hardware: Hardware | None, drawn: Any, ways: int, seed: int
+    init: Initialisation, hardware: Hardware | None, drawn: Any, ways: int, seed: int
 ) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
-    """What each query is taken for, (steps + 1, queries), and maps of the head before and after, with their titles."""
-    weights, targets, rates = start.weights(ways), np.eye(ways)[drawn.support_y], start.rates.tolist()
+    """Answers to each query, (steps + 1, queries), and maps of the head before and after, with their titles."""
+    weights, targets, rates = init.weights(ways), np.eye(ways)[drawn.support_y], init.rates.tolist()
     if hardware is None:
         layers: tuple[Any, ...] = tuple(w[None] for w in weights)
         steps = [layers, *(step.layers for step in ideal(layers, drawn.support_x, targets, rates))]
@@ -91,8 +91,8 @@ def _learn(
         return np.array(answers), [("weights before", steps[0][-1][0]), ("weights after", steps[-1][-1][0])]
     rng = np.random.default_rng(seed)
     draws = Draws(rng.standard_normal, rng.random)
-    sizes = (start.features, *(w.shape[1] for w in weights))
-    layers = write(hardware, fresh_chip(hardware, rng, sizes, 1), weights, start.ranges.tolist(), draws)
+    sizes = (init.features, *(w.shape[1] for w in weights))
+    layers = write(hardware, fresh_chip(hardware, rng, sizes, 1), weights, init.ranges.tolist(), draws)
     chips = [layers, *(step.layers for step in on_chip(hardware, layers, drawn.support_x, targets, rates, draws))]
     answers = [chip_outputs(hardware, one, drawn.query_x, draws)[0].argmax(-1) for one in chips]
     before, after = (MICRO * _conductances(one[-1]) for one in (chips[0], chips[-1]))
@@ -134,7 +134,7 @@ def by_step(rows: Sequence[Mapping[str, Any]]) -> bytes:
             axes.errorbar(range(len(steps)), shares, half, marker="o", capsize=3, label=label)
     axes.set(xlabel="step", ylabel="accuracy [%]")
     axes.legend(fontsize=7)
-    return _png(figure)
+    return rendered(figure)
 
 
 def robustness(rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -164,10 +164,4 @@ def robustness(rows: Sequence[Mapping[str, Any]]) -> bytes:
         axes.xaxis.label.set_fontsize(7)
     panels[0].set_ylabel("accuracy [%]")
     panels[-1].legend(fontsize=7)
-    return _png(figure)
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return rendered(figure)

@@ -21,7 +21,8 @@ from memenv.crossbars.memory_budget import check_room
 from memenv.devices.catalogue import load_device
 from memenv.engine import check_threads
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import RECORD, Curve, Run, RunOptions, begun, command_line, csv_text
+from memenv.experiments.reporting import csv_text, mean_and_half_width
+from memenv.experiments.runs import RECORD, Curve, Run, RunOptions, begun, command_line
 from memenv.few_shot.bank import NETWORKS
 from memenv.few_shot.characters import Characters
 from memenv.few_shot.chips import Hardware
@@ -30,7 +31,7 @@ from memenv.few_shot.initialisations import HEAD_RATE, Initialisation, load_init
 from memenv.files import FLOATS, WHOLE, Entry, check_arrays, check_card, named, regular_file, write_whole
 from metalearn.chip_options import ChipOptions
 from metalearn.datasets import SOURCES, load
-from metalearn.evaluation import TUNING, evaluate, mean_and_half_width
+from metalearn.evaluation import TUNING, evaluate
 from metalearn.models import Encoder, Network, Pixels, random_move
 from metalearn.omniglot import SPLITS
 from metalearn.outer import METHODS, InnerLoop, outer_loss
@@ -58,14 +59,14 @@ class PretrainConfig(ChipOptions, RunOptions):
     data: str = option("omniglot", help="characters to learn from", choices=SOURCES)
     split: str = option("random", help="of Omniglot's characters", choices=SPLITS)
     network: str = option(
-        "", help="conv: encoder and a head; mlp: every layer on the chip [that of --start, else conv]", choices=NETWORKS
+        "", help="conv: encoder and a head; mlp: every layer on the chip [that of --init, else conv]", choices=NETWORKS
     )
     hidden: tuple[int, ...] = option((128, 64), bounds=(1, 100_000), help="mlp: outputs of its layers before the head")
     pooled: bool = option(False, help="conv: 64 features, the channels' means, instead of 256")
-    start: str = option("", help="begin with this initialisation: its name or .npz")
+    init: str = option("", help="begin with this initialisation: its name or .npz")
     method: str = option("maml", help="how the outer loop learns", choices=(*METHODS, CONVENTIONAL))
     train: str = option(
-        "all", help="rates: only those, and ranges, of --start or of a random network", choices=("all", "rates")
+        "all", help="rates: only those, and ranges, of --init or of a random network", choices=("all", "rates")
     )
     device: tuple[str, ...] = option(
         (), help="learn by pulses on fresh chips, in each step of one of these devices; without it ideally"
@@ -143,17 +144,17 @@ def _learn(config: PretrainConfig, run: Run) -> dict[str, float]:
 
 
 def completed(config: PretrainConfig) -> PretrainConfig:
-    """The configuration with the usual numbers where none were given, and what the start fixes.
+    """The configuration with the usual numbers where none were given, and what the initialisation fixes.
 
     Raises:
         ValueError: options that exclude each other or are out of range.
     """
-    start = load_initialisation(config.start) if config.start else None
-    if start is not None:
-        network, hidden = "conv" if start.blocks else "mlp", tuple(w.shape[1] for w in start.hidden)
+    init = load_initialisation(config.init) if config.init else None
+    if init is not None:
+        network, hidden = "conv" if init.blocks else "mlp", tuple(w.shape[1] for w in init.hidden)
         if config.network not in ("", network):
-            raise ValueError(f"network is {config.network!r}, but {config.start} holds one of the kind {network!r}")
-        config = replace(config, network=network, hidden=hidden, pooled=start.pooled)
+            raise ValueError(f"network is {config.network!r}, but {config.init} holds one of the kind {network!r}")
+        config = replace(config, network=network, hidden=hidden, pooled=init.pooled)
     elif config.network != "mlp":
         config = replace(config, network="conv", hidden=())
     plain = config.network == "conv" and not config.device and config.train == "all"
@@ -217,13 +218,13 @@ class Learner:
             InnerLoop(method=method, hardware=hardware, rest=config.rest, engine=config.engine)
             for hardware in hardware_of(config) or (None,)
         ]
-        if config.start:
-            start = load_initialisation(config.start)
-            self.network = Network.of(start, config.inner_steps)
+        if config.init:
+            init = load_initialisation(config.init)
+            self.network = Network.of(init, config.inner_steps)
         else:
             front = Encoder(config.pooled) if config.network == "conv" else Pixels()
             self.network = Network(front, config.hidden, config.inner_steps)
-        self.network.train(not config.start and config.train == "all")  # else batch norms stay as they are
+        self.network.train(not config.init and config.train == "all")  # else batch norms stay as they are
         self.classifier: torch.nn.Linear | None = None
         if config.method == CONVENTIONAL:
             head = self.network.initialisation().weights(4 * len(data))[-1]
@@ -257,14 +258,14 @@ class Learner:
         return loss.item(), accuracy
 
     def initialisation(self, card: str) -> Initialisation:
-        """What would be deployed now."""
+        """The initialisation as it would be deployed now."""
         free = not self.config.device and self.config.train == "all"
         if free:
             self.network.fit_ranges()
-        start = self.network.initialisation(card, head_only=self.config.method == "anil")
-        if free and start.rates.size == 1:  # one step from a head of zeros: the classes are alike at any rate
-            start = replace(start, rates=np.full_like(start.rates, HEAD_RATE))
-        return start
+        init = self.network.initialisation(card, head_only=self.config.method == "anil")
+        if free and init.rates.size == 1:  # one step from a head of zeros: the classes are alike at any rate
+            init = replace(init, rates=np.full_like(init.rates, HEAD_RATE))
+        return init
 
     def _adapt(self, rng: np.random.Generator) -> tuple[torch.Tensor, float]:
         config = self.config
@@ -324,11 +325,11 @@ class Judge:
     def __call__(self, steps: int) -> dict[str, float]:
         """Evaluate on the characters set aside; a row, a checkpoint, the initialisation."""
         learner, config = self.learner, self.config
-        start = learner.initialisation(json.dumps({**self.record, "steps": steps}))
-        inputs, episodes = start.front(self.aside.images), JUDGED // len(learner.loops)
+        init = learner.initialisation(json.dumps({**self.record, "steps": steps}))
+        inputs, episodes = init.front(self.aside.images), JUDGED // len(learner.loops)
         how: dict[str, Any] = {"shots": config.shots, "delays": (config.rest,), "engine": config.engine}
         how |= {"queries": min(QUERIES, self.aside.images.shape[1] - config.shots), "purpose": TUNING}
-        outcomes = [evaluate(start, loop.hardware, inputs, episodes=episodes, **how) for loop in learner.loops]
+        outcomes = [evaluate(init, loop.hardware, inputs, episodes=episodes, **how) for loop in learner.loops]
         loss, accuracy = np.mean(self.noted, axis=0)
         mean, half_width = mean_and_half_width(np.concatenate([one.later[0] for one in outcomes]))
         figures = {
@@ -341,7 +342,7 @@ class Judge:
         row = self.curve.add(steps, figures)
         self.noted.clear()
         write_whole(config.out / "eval.csv", csv_text(self.curve.rows))
-        start.save(config.out / "initialisation.npz")
+        init.save(config.out / "initialisation.npz")
         buffer = io.BytesIO()
         parts = {name: part.state_dict() for name, part in self._parts().items()}
         torch.save(parts | {"rows": self.curve.rows}, buffer)
@@ -381,7 +382,7 @@ class Judge:
 
 
 def _entry(tensor: torch.Tensor) -> Entry:
-    """What a file must hold in place of a tensor."""
+    """The entry of a file in place of a tensor."""
     return Entry(tuple(tensor.shape), (tensor.detach().numpy().dtype.str[1:],))
 
 

@@ -1,13 +1,9 @@
-"""Few-shot tasks to learn from: N-way K-shot classification of images, rotations included, and sine regression."""
+"""Few-shot tasks to learn from: N-way K-shot classification of images, rotations included."""
 
 import numpy as np
 
 from memenv.few_shot.characters import SIDE, Characters
 from memenv.few_shot.episodes import Episodes, draw_without_repeats
-
-AMPLITUDE = (0.1, 5.0)  # sine regression as in Finn, Abbeel, Levine, ICML 2017, section 5.1 (arXiv 1703.03400)
-PHASE = (0.0, np.pi)  # [rad]
-INPUT = (-5.0, 5.0)
 
 
 def classification(
@@ -60,24 +56,3 @@ def classification(
     support_x, query_x = (part.reshape(tasks, -1, SIDE, SIDE) for part in np.split(x, [shots], axis=1))
     support_y, query_y = (part.reshape(tasks, -1) for part in np.split(label, [shots], axis=1))
     return Episodes(support_x, support_y, query_x, query_y)
-
-
-def sine_regression(rng: np.random.Generator, tasks: int, *, shots: int = 10, queries: int = 15) -> Episodes:
-    """`tasks` waves y = a sin(x - p), amplitude a in 0.1..5 and phase p in 0..pi, x in -5..5, all uniform.
-
-    Args:
-        rng: source of waves and inputs.
-        tasks: waves in the batch.
-        shots: support points of a wave.
-        queries: query points of a wave.
-
-    Raises:
-        ValueError: `tasks` or `shots` below one, or `queries` below zero.
-    """
-    if min(tasks, shots) < 1 or queries < 0:
-        raise ValueError(f"tasks and shots must be >= 1, queries >= 0: {tasks}, {shots}, {queries}")
-    amplitude, phase = rng.uniform(*AMPLITUDE, (tasks, 1, 1)), rng.uniform(*PHASE, (tasks, 1, 1))
-    x = rng.uniform(*INPUT, (tasks, shots + queries, 1))
-    y = amplitude * np.sin(x - phase)
-    x, y = x.astype(np.float32), y.astype(np.float32)
-    return Episodes(x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:])

@@ -186,19 +186,27 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         Fault("agents/comparison.py", "confirm_reads=config.confirm_reads,", ""),
     ),
     PROTOCOL + "::test_intervals_of_a_comparison_cover_the_truth_in_95_of_100_experiments": (
-        Fault("agents/comparison.py", "[2.5, 97.5]) if len(draws)", "[10.0, 90.0]) if len(draws)"),
-        Fault("agents/comparison.py", "rng.integers(cells, size=(50, cells))", "rng.integers(cells, size=(cells, 50))"),
+        Fault("memenv/experiments/reporting.py", "[2.5, 97.5]", "[10.0, 90.0]"),
+        Fault("memenv/experiments/reporting.py", "size=(TOGETHER, cells)", "size=(TOGETHER, 4 * cells)"),
     ),
-    PROTOCOL + "::test_intervals_of_a_programmed_matrix_cover_the_truth_in_95_of_100_experiments": (
-        Fault("agents/arrays/report.py", "1.96 * values.std()", "1.28 * values.std()"),
-        Fault(
-            "agents/arrays/report.py",
-            "values.std() / np.sqrt(len(values))",
-            "values.std() / np.sqrt(len(values) - 75)",
-        ),
+    PROTOCOL + "::test_intervals_of_means_cover_the_truth_in_95_of_100_experiments": (
+        Fault("memenv/experiments/reporting.py", "Z = 1.96", "Z = 1.28"),
+        Fault("memenv/experiments/reporting.py", "values.std(ddof", "values.var(ddof"),
+        Fault("memenv/experiments/reporting.py", "np.sqrt(len(values))", "np.sqrt(len(values) - 75)"),
     ),
     PROTOCOL + "::test_intervals_of_benchmarks_cover_the_truth_in_95_of_100_experiments": (
-        Fault("benchmarks/intervals.py", "[2.5, 97.5]", "[10.0, 90.0]"),
+        Fault("memenv/experiments/reporting.py", "/ count[rows].sum(-1)", "/ count.sum()"),
+    ),
+    PROTOCOL + "::test_paired_intervals_cover_a_difference_that_intervals_of_both_sides_would_hide": (
+        Fault("memenv/experiments/reporting.py", "np.subtract(values, rival, dtype=float)", "values - rival.mean()"),
+    ),
+    "tests/test_compare.py::test_differences_to_a_rival_are_those_of_the_same_cells_and_can_be_asked_for_later": (
+        Fault("agents/comparison.py", "rival.task is one.task and ", ""),
+        Fault(
+            "agents/comparison.py",
+            "paired_interval(one.outcomes.pulses, rival",
+            "paired_interval(rival.outcomes.pulses, rival",
+        ),
     ),
     PROTOCOL + "::test_an_interval_over_seeds_is_one_over_seeds": (
         Fault("benchmarks/ppo_learning.py", "[2.5, 97.5], axis=1", "[10.0, 90.0], axis=1"),
@@ -207,9 +215,6 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
             "integers(curves.shape[1], size=(RESAMPLES, curves.shape[1]))",
             "integers(curves.shape[1], size=(RESAMPLES, 4 * curves.shape[1]))",
         ),
-    ),
-    "tests/test_metalearn_evaluate.py::test_intervals_cover_the_mean_in_95_of_100_cases": (
-        Fault("metalearn/evaluation.py", "Z = 1.96", "Z = 1.28"),
     ),
     PROTOCOL + "::test_percentiles_and_means_are_over_all_cells_and_errors_over_the_accepted": (
         Fault(
@@ -234,7 +239,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         ),
     ),
     PROTOCOL + "::test_a_cell_that_is_never_accepted_takes_its_whole_budget_and_no_more": (
-        Fault("agents/evaluation.py", "range(1, task.max_episode_pulses + 2)", "range(1, task.max_episode_pulses)"),
+        Fault("agents/evaluation.py", "range(1, task.max_steps + 2)", "range(1, task.max_steps)"),
     ),
     "tests/test_compare.py::test_figures_of_a_controller_that_accepts_nothing_are_stated_without_a_warning": (
         Fault(
@@ -413,9 +418,9 @@ def main() -> int:
     work = [
         (test, fault) for test, faults in FAULTS.items() for fault in faults if options.only in f"{fault.path} {test}"
     ]
-    for fault in (unfit := [fault for _, fault in work if rotten(fault)]):
+    for fault in (lost := [fault for _, fault in work if rotten(fault)]):
         print(f"{fault.path} does not hold {fault.old!r} once: take the fault along, or give it up with its reason")
-    if unfit or not work:
+    if lost or not work:
         return 1
     for name in PRELOADED:
         with contextlib.suppress(ImportError):

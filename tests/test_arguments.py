@@ -72,7 +72,7 @@ def test_odd_sizes_of_a_batch_and_of_an_array_are_refused_or_right(value):
             pass
         else:
             env.reset(seed=0)
-    for name in ("rows", "cols", "scheme", "writing", "levels", "common", "reach", "wires", "dac", "adc"):
+    for name in ("rows", "cols", "scheme", "writing", "levels", "correlation", "reach", "wires", "dac", "adc"):
         with contextlib.suppress(memenv.CrossbarError):
             Crossbar(device="ideal", **{name: value})
 

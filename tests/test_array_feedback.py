@@ -173,7 +173,7 @@ def test_a_reference_column_takes_part() -> None:
 def test_the_result_is_that_of_one_array() -> None:
     result = written(correlated()[0])
     shape = (ROWS, 2 * OUTPUTS)
-    assert all(part.shape == shape for part in (result.reading, result.accepted, result.failed, result.openings))
+    assert all(part.shape == shape for part in (result.reading, result.accepted, result.failed, result.passes))
     assert result.mapping.targets.shape == result.state.cell.x.shape == shape
     np.testing.assert_array_equal(result.mapping.order, np.arange(OUTPUTS))
     assert float(result.state.latency) > ROWS * 2e-6 and (result.state.reads >= 2).all()

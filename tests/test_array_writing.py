@@ -90,7 +90,7 @@ def test_cells_that_are_right_already_get_no_pulse() -> None:
     only = np.zeros((4, 5), bool)
     only[1, 2] = True
     np.testing.assert_array_equal(result.state.pulses > 0, only)
-    np.testing.assert_array_equal(result.openings, only)
+    np.testing.assert_array_equal(result.passes, only)
 
 
 def test_cells_that_writing_disturbs_are_opened_again() -> None:
@@ -98,14 +98,14 @@ def test_cells_that_writing_disturbs_are_opened_again() -> None:
     once, again = (written(passes=passes, seed=2, scheme="V/2") for passes in (0, 3))
     inside_once, inside_again = (np.abs(error(crossbar, one)) <= 0.02 for one in (once, again))
     assert inside_once.mean() < 0.3 and inside_again.mean() > 0.5
-    assert once.openings.max() == 1 and again.openings.max() > 1
-    disturbed = (once.openings == 1) & ~once.failed & ~inside_once
-    assert (again.openings[disturbed] > 1).mean() > 0.9
-    assert written(passes=3, seed=2).openings.mean() < again.openings.mean() - 0.3  # with transistors, read noise alone
+    assert once.passes.max() == 1 and again.passes.max() > 1
+    disturbed = (once.passes == 1) & ~once.failed & ~inside_once
+    assert (again.passes[disturbed] > 1).mean() > 0.9
+    assert written(passes=3, seed=2).passes.mean() < again.passes.mean() - 0.3  # with transistors, read noise alone
 
 
 def test_passes_are_limited() -> None:
-    assert written(passes=1, scheme="V/2").openings.max() == 2
+    assert written(passes=1, scheme="V/2").passes.max() == 2
 
 
 def test_writing_rows_takes_the_time_of_rows_and_nearly_the_same_pulses() -> None:
@@ -117,7 +117,7 @@ def test_writing_rows_takes_the_time_of_rows_and_nearly_the_same_pulses() -> Non
 
 def test_counters_add_up() -> None:
     result = written(writing="columns")
-    assert (result.state.reads[result.openings == 0] == 1).all()
+    assert (result.state.reads[result.passes == 0] == 1).all()
     np.testing.assert_array_less(result.state.pulses, result.state.reads)
     assert result.state.sequential > 1e-6 * result.state.reads.sum()  # [s] of reads, pulses on top
 
@@ -169,11 +169,11 @@ def test_a_target_out_of_reach_of_every_cell_is_not_tried() -> None:
     target[0, 1] = task.siemens(device, 0.8)
     result = write_array(crossbar, task, ISPP(task=task), fresh_array(crossbar, noise()), at(target), noise(1))
     outside = target == target[0, 1]
-    assert not result.openings[outside].any()  # a nominal cell does not get there
+    assert not result.passes[outside].any()  # a nominal cell does not get there
     np.testing.assert_array_equal(~result.accepted, outside)
 
 
-def test_a_cell_that_is_given_up_gets_a_parting_pulse_unless_it_is_the_last_opening() -> None:
+def test_a_cell_that_is_given_up_gets_a_final_strong_pulse_unless_it_is_the_last_pass() -> None:
     device = load_device("ideal")
     crossbar = Crossbar(device=device, rows=1, cols=2)
     task = WriteVerify(device=device)
@@ -183,8 +183,8 @@ def test_a_cell_that_is_given_up_gets_a_parting_pulse_unless_it_is_the_last_open
     for passes, pulses in ((0, [[0, 0]]), (1, [[1, 1]]), (2, [[2, 1]])):
         result = write_array(crossbar, task, Resigned(task), state, at(target), noise(1), passes=passes)
         np.testing.assert_array_equal(result.state.pulses, pulses)
-        np.testing.assert_array_equal(result.openings, [[1 + passes, 1]])
-        assert result.failed.all()  # in the last opening there is nothing left to try
+        np.testing.assert_array_equal(result.passes, [[1 + passes, 1]])
+        assert result.failed.all()  # in the last pass there is nothing left to try
     assert (crossbar.conductance(result.state) > crossbar.conductance(state)).tolist() == [[False, True]]
 
 
@@ -216,7 +216,7 @@ def test_equal_noise_programs_equal_arrays() -> None:
     np.testing.assert_array_equal(one.state.cell.x, other.state.cell.x)
 
 
-@pytest.mark.parametrize("name", ["ispp", "vipi", "nominal", "bayes", "clairvoyant", "generalist"])
+@pytest.mark.parametrize("name", ["ispp", "vipi", "nominal", "bayes", "oracle", "generalist"])
 def test_every_kind_of_policy_programs_an_array(name: str) -> None:
     crossbar = Crossbar(rows=4, cols=6, writing="rows")
     task = WriteVerify(max_pulses=30)

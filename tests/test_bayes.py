@@ -1,4 +1,4 @@
-"""The Bayesian controller, the clairvoyant bound, and the cost that both expect after a pulse."""
+"""The Bayesian controller, the oracle bound, and the cost that both expect after a pulse."""
 
 import dataclasses
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.classical.bayes import Bayesian, Clairvoyant
+from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.cost_to_go import CostToGo
 from agents.classical.write_verify import ISPP, HistoryInverse
 from agents.evaluation import evaluate
@@ -15,7 +15,7 @@ from memenv.devices.device import Mismatch
 from memenv.envs.noise import Episodes, cells_of
 from memenv.envs.write_verify.task import WriteVerify
 
-THRESHOLD = WriteVerify(device="threshold")
+THRESHOLD = WriteVerify(give_up=True, device="threshold")
 
 
 def mean_pulses(policy: Any, cells: int) -> float:
@@ -41,8 +41,8 @@ def test_the_cost_grows_with_distance_and_with_what_is_unknown() -> None:
 
 def test_the_cost_of_a_known_device_is_what_it_takes_on_it() -> None:
     linear = dataclasses.replace(load_device("ideal").set, cycle_noise=0.2)
-    task = WriteVerify(device=load_device("ideal").replace(set=linear, reset=linear))
-    policy, noise = Clairvoyant(task=task), np.random.default_rng(0)
+    task = WriteVerify(give_up=True, device=load_device("ideal").replace(set=linear, reset=linear))
+    policy, noise = Oracle(task=task), np.random.default_rng(0)
     distance = np.abs(noise.random(4000) - noise.uniform(0.1, 0.9, 4000)) / 0.02
     expected = policy._value(distance[distance > 2], np.full((distance > 2).sum(), 0.2)).mean()
     assert mean_pulses(policy, 1000) == pytest.approx(expected, rel=0.06)
@@ -53,7 +53,7 @@ def test_the_cost_of_a_known_device_is_what_it_takes_on_it() -> None:
 
 def test_the_posterior_concentrates_on_the_rate_of_the_cell() -> None:
     device = load_device("threshold").replace(mismatch=Mismatch(rate=0.5))
-    task = WriteVerify(device=device, tolerance=0.005, rounds=5)
+    task = WriteVerify(give_up=True, device=device, tolerance=0.005, rounds=5)
     policy, cells = Bayesian(task=task), 60
     noise = Episodes.of(3, range(cells)).noise(cells_of(task))
     chip, noise = task.fabricate(noise.chip, cells), noise.next()
@@ -74,23 +74,24 @@ def test_the_posterior_concentrates_on_the_rate_of_the_cell() -> None:
 
 
 def test_what_no_particle_explains_does_not_end_in_nan() -> None:
-    policy = Bayesian(task=WriteVerify(device="ideal"))
-    observation, state = np.array([[0.2, 0.5, -15.0, 0.0, 0.0, 1.0]]), policy.begin(None, 1)
-    for signal in (0.0, 0.5, -0.5):
-        observation[:, 3] = signal
+    policy = Bayesian(task=WriteVerify(give_up=True, device="ideal"))
+    task, state, (read, target, spent) = policy.task, policy.begin(None, 1), np.array([[0.2], [0.5], [0.0]])
+    for amplitude in (0.0, 1.0, -1.0):
+        pulse = np.array([amplitude]), np.array([1e-6])
+        observation = task.observations.show(read, target, task.tolerance, spent, pulse, spent, task.device.driver)
         action, state = policy.predict(observation, state)
         assert np.isfinite(action).all()
         assert np.isfinite(state.log_weight).all()
 
 
-def test_with_nothing_to_learn_the_bayesian_is_the_clairvoyant() -> None:
-    task = WriteVerify(device="alox-hfo2")
-    seen = [evaluate(controller(task=task), task, 100, 1).pulses for controller in (Bayesian, Clairvoyant)]
+def test_with_nothing_to_learn_the_bayesian_is_the_oracle() -> None:
+    task = WriteVerify(give_up=True, device="alox-hfo2")
+    seen = [evaluate(controller(task=task), task, 100, 1).pulses for controller in (Bayesian, Oracle)]
     np.testing.assert_array_equal(*seen)
 
 
 def test_what_was_learnt_pays_for_later_targets() -> None:
-    task = WriteVerify(device="threshold", rounds=3)
+    task = WriteVerify(give_up=True, device="threshold", rounds=3)
     by_round = np.nanmean(evaluate(Bayesian(task=task), task, 150, 0).round_pulses, axis=0)
     assert by_round[2] < by_round[1] < by_round[0]
 
@@ -98,11 +99,11 @@ def test_what_was_learnt_pays_for_later_targets() -> None:
 # -- giving up ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_clairvoyant_gives_up_at_once_and_only_what_cannot_be_reached() -> None:
+def test_the_oracle_gives_up_at_once_and_only_what_cannot_be_reached() -> None:
     device = load_device("threshold").replace(mismatch=Mismatch(collapsed=1.0))
-    task = WriteVerify(device=device)
+    task = WriteVerify(give_up=True, device=device)
     chip = task.fabricate(np.random.default_rng(0), 200)
-    outcomes = evaluate(Clairvoyant(task=task), task, 200, 0, chip=chip)
+    outcomes = evaluate(Oracle(task=task), task, 200, 0, chip=chip)
     tried = outcomes.pulses > 0
     assert 0.1 < tried.mean() < 0.4
     assert outcomes.accepted[tried].mean() > 0.98
@@ -111,26 +112,26 @@ def test_the_clairvoyant_gives_up_at_once_and_only_what_cannot_be_reached() -> N
 
 def test_the_bayesian_knows_when_to_stop() -> None:
     device = load_device("threshold").replace(mismatch=Mismatch(rate=0.5, stuck_anywhere=0.5))
-    task = WriteVerify(device=device)
+    task = WriteVerify(give_up=True, device=device)
     outcomes = evaluate(Bayesian(task=task), task, 200, 0)
     assert outcomes.accepted.mean() > 0.45
     assert outcomes.pulses[~outcomes.accepted].mean() < 4
 
 
-def test_the_clairvoyant_refuses_to_guess_the_chip() -> None:
+def test_the_oracle_refuses_to_guess_the_chip() -> None:
     with pytest.raises(ValueError, match="needs the chip"):
-        Clairvoyant(task=THRESHOLD).predict(np.zeros((1, 6), np.float32))
+        Oracle(task=THRESHOLD).predict(np.zeros((1, 7), np.float32))
 
 
 # -- what it amounts to ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("controller", [Bayesian, Clairvoyant])
+@pytest.mark.parametrize("controller", [Bayesian, Oracle])
 def test_an_ideal_device_takes_one_pulse(controller: type[Any]) -> None:
-    assert mean_pulses(controller(task=WriteVerify(device="ideal")), 50) == 1.0
+    assert mean_pulses(controller(task=WriteVerify(give_up=True, device="ideal")), 50) == 1.0
 
 
 def test_the_more_a_controller_knows_the_fewer_pulses_it_needs() -> None:
-    ladder = [mean_pulses(c(task=THRESHOLD), 600) for c in (ISPP, HistoryInverse, Bayesian, Clairvoyant)]
+    ladder = [mean_pulses(c(task=THRESHOLD), 600) for c in (ISPP, HistoryInverse, Bayesian, Oracle)]
     assert ladder == sorted(ladder, reverse=True)
     assert ladder[0] > 2 * ladder[1]

@@ -12,7 +12,7 @@ import pytest
 
 from agents.arrays.noise import ArrayNoise
 from agents.arrays.writing import at, fresh_array, write_array
-from agents.classical.bayes import Bayesian, Clairvoyant
+from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.write_verify import ISPP, ConstantPulse, HistoryInverse, NominalInverse
 from agents.comparison import CompareConfig, compare
 from agents.evaluation import evaluate
@@ -139,7 +139,7 @@ def test_a_class_from_whose_arrays_no_rows_can_be_taken_is_refused():
         load_device(plain())
 
 
-@pytest.mark.parametrize("controller", [NominalInverse, HistoryInverse, Bayesian, Clairvoyant])
+@pytest.mark.parametrize("controller", [NominalInverse, HistoryInverse, Bayesian, Oracle])
 def test_controllers_that_need_the_law_of_a_record_say_so(controller):
     with pytest.raises(DeviceError, match=f"device is drifting: {controller.__name__} needs a parametric device"):
         controller(task=WriteVerify(device=MINE))
@@ -184,7 +184,7 @@ def test_a_single_environment_equals_the_first_row_of_a_batch_of_one():
     single, batch = WriteVerifyEnv(device=MINE), WriteVerifyVectorEnv(1, device=MINE)
     a, b = single.reset(seed=3)[0], batch.reset(seed=3)[0][0]
     np.testing.assert_array_equal(a, b)
-    action = np.array([0.4, 0.2, -1.0], np.float32)
+    action = np.array([1.0, -0.2, 0.2], np.float32)
     np.testing.assert_array_equal(single.step(action)[0], batch.step(action[None])[0][0])
 
 
@@ -197,7 +197,7 @@ def test_as_much_noise_is_drawn_as_the_device_takes():
 def test_gymnasium_makes_the_environment_of_an_object():
     env = gym.make("memenv/WriteVerify-v0", device=MINE)
     before = env.reset(seed=0)[0]
-    after = env.step(np.array([0.5, 0.5, -1.0], np.float32))[0]
+    after = env.step(np.array([1.0, 0.0, 0.5], np.float32))[0]
     assert after[0] > before[0]  # a SET pulse raises the read
     env.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.classical.bayes import Bayesian, Clairvoyant
+from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.write_verify import (
     ISPP,
     ConstantPulse,
@@ -27,8 +27,8 @@ from memenv.envs.write_verify.task import WriteVerify
 
 FEEDBACK = (ISPP, ShrinkingISPP, VoltageIncrementalPI, NominalInverse, HistoryInverse)
 ALL = (ConstantPulse, *FEEDBACK)
-IDEAL = WriteVerify(device="ideal", max_pulses=200)
-THRESHOLD = WriteVerify(device="threshold")
+IDEAL = WriteVerify(give_up=True, device="ideal", max_pulses=200)
+THRESHOLD = WriteVerify(give_up=True, device="threshold")
 
 
 def run(policy: Any, cells: int = 200, seed: int = 0) -> Outcomes:
@@ -38,12 +38,10 @@ def run(policy: Any, cells: int = 200, seed: int = 0) -> Outcomes:
 
 def observe(task: WriteVerify, read: Any, target: Any, amplitude: Any, width: Any) -> np.ndarray:
     """The observation of cells whose last pulse was `amplitude` (0: none yet) [V] and `width` [s]."""
-    task = dataclasses.replace(task, action="continuous")  # observations are the same in both modes
     read, target, amplitude, width = np.broadcast_arrays(*map(np.atleast_1d, (read, target, amplitude, width)))
-    action = task.encode(amplitude, width)
-    signal = np.where(amplitude == 0, 0.0, action[:, 0])
-    budget = np.full(len(read), 0.9)
-    return np.stack([read, target, (read - target) / task.tolerance_x, signal, action[:, 1], budget], axis=1)
+    spent = np.full(len(read), 0.1 * task.max_pulses)
+    pulse = amplitude, width
+    return task.observations.show(read, target, task.tolerance_x, 0.0 * read, pulse, spent, task.device.driver)
 
 
 def amplitudes(policy: Controller, reads: list[float], target: float) -> list[float]:
@@ -106,7 +104,7 @@ def test_vipi_climbs_faster_far_from_the_target() -> None:
 
 def test_history_learns_the_dose_of_a_cell_from_one_response() -> None:
     device = load_device("threshold").replace(mismatch=Mismatch(rate=0.5))
-    task = WriteVerify(device=device)
+    task = WriteVerify(give_up=True, device=device)
     policy = HistoryInverse(task=task)
     weak = dataclasses.replace(device.set, dose=device.set.dose * 0.3)
     cell = device.replace(set=weak)
@@ -119,7 +117,7 @@ def test_history_learns_the_dose_of_a_cell_from_one_response() -> None:
 
 
 def test_history_pays_for_later_targets_of_the_same_cell() -> None:
-    task = WriteVerify(device="threshold", rounds=4)
+    task = WriteVerify(give_up=True, device="threshold", rounds=4)
     outcomes = evaluate(HistoryInverse(task=task), task, 400, 0)
     by_round = np.nanmean(outcomes.round_pulses, axis=0)
     assert by_round[3] < by_round[1] < by_round[0]
@@ -128,23 +126,23 @@ def test_history_pays_for_later_targets_of_the_same_cell() -> None:
 @pytest.mark.parametrize("controller", ALL)
 def test_a_stuck_cell_is_given_up(controller: type[Controller]) -> None:
     device = load_device("threshold").replace(mismatch=Mismatch(stuck_anywhere=1.0))
-    outcomes = run(controller(task=WriteVerify(device=device), patience=5.0), cells=50)
+    outcomes = run(controller(task=WriteVerify(give_up=True, device=device), patience=5.0), cells=50)
     assert not outcomes.accepted.any()
     assert (outcomes.pulses < 40).all()
 
 
 def test_infinite_patience_never_gives_up() -> None:
     device = load_device("threshold").replace(mismatch=Mismatch(stuck_anywhere=1.0))
-    task = WriteVerify(device=device, max_pulses=20)
+    task = WriteVerify(give_up=True, device=device, max_pulses=20)
     assert (run(NominalInverse(task=task, patience=float("inf")), cells=20).pulses == 20).all()
 
 
-@pytest.mark.parametrize("controller", [*ALL, Bayesian, Clairvoyant])
+@pytest.mark.parametrize("controller", [*ALL, Bayesian, Oracle])
 @pytest.mark.parametrize("action", ["continuous", "discrete"])
 def test_a_batch_equals_batches_of_one(
     controller: type[Any], action: str, everything: Device, rng: np.random.Generator
 ) -> None:
-    task = WriteVerify(device=everything, tolerance=0.05, action=action)
+    task = WriteVerify(give_up=True, device=everything, tolerance=0.05, action=action)
     policy, cells = controller(task=task), 5
     chip, target = task.fabricate(rng, cells), np.linspace(0.2, 0.8, cells)
     rows = [slice(i, i + 1) for i in range(cells)]
@@ -159,24 +157,26 @@ def test_a_batch_equals_batches_of_one(
         amplitude, width, _ = task.decode(actions)
 
 
-@pytest.mark.parametrize("controller", [*ALL, Bayesian, Clairvoyant])
+@pytest.mark.parametrize("controller", [*ALL, Bayesian, Oracle])
 def test_every_controller_copes_with_every_term_of_the_model(controller: type[Any], everything: Device) -> None:
-    task = WriteVerify(device=everything, tolerance=0.1, rounds=2)
+    task = WriteVerify(give_up=True, device=everything, tolerance=0.1, rounds=2)
     assert run(controller(task=task), cells=40).accepted.mean() > 0.2
 
 
-@pytest.mark.parametrize("controller", [*ALL, Bayesian, Clairvoyant])
+@pytest.mark.parametrize("controller", [*ALL, Bayesian, Oracle])
 def test_where_polarity_is_all_the_sign_of_the_error_decides(controller: type[Any], tmp_path: Path) -> None:
     grid, cdf = np.linspace([1e-6, 1e-6], [9e-5, 1e-4], 5, axis=1), np.linspace(0.0, 1.0, 11)
     step = np.broadcast_to(1e-6 + 1e-6 * cdf[None, :, None], (2, 11, 5))
     np.savez(tmp_path / "two.npz", device=np.arange(2), conductance=grid, cdf=cdf, dg_set=step, dg_reset=-step)
-    outcomes = run(controller(task=WriteVerify(device=str(tmp_path / "two.npz"), max_pulses=99)), cells=60)
+    outcomes = run(
+        controller(task=WriteVerify(give_up=True, device=str(tmp_path / "two.npz"), max_pulses=99)), cells=60
+    )
     assert outcomes.accepted.all()
 
 
 def test_a_mixture_of_devices_is_refused() -> None:
     with pytest.raises(ValueError, match="threshold"):
-        ISPP(task=WriteVerify(device=["threshold", "ideal"]))
+        ISPP(task=WriteVerify(give_up=True, device=["threshold", "ideal"]))
 
 
 def test_the_nominal_device_is_all_that_a_controller_sees() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from agents import comparison
 from agents.classical.write_verify import ISPP, HistoryInverse, NominalInverse
-from agents.comparison import METRICS, CompareConfig, compare, metrics, summary
+from agents.comparison import CompareConfig, compare, markdown_table, metrics, summary, text_table
 from agents.evaluation import EVALUATION, TUNING, Outcomes, evaluate, seeded
 from agents.tuning import cost, tune
 from memenv import WriteVerify
@@ -115,7 +115,7 @@ def test_intervals_hold_the_figure_and_shrink_with_more_cells() -> None:
 
 
 def test_figures_of_a_controller_that_accepts_nothing_are_stated_without_a_warning() -> None:
-    task = WriteVerify(device="ideal")
+    task = WriteVerify(device="ideal", give_up=True)
     figures = metrics(evaluate(Resigned(task), task, 10, 0), 0)
     assert figures["success_rate"] == 0 and figures["pulses_mean"] == 0
     assert np.isnan(figures["false_acceptance_rate"])
@@ -152,7 +152,7 @@ def test_compare_writes_table_picture_and_record(tmp_path: Path, capsys: pytest.
     assert [(row["device"], row["controller"]) for row in rows] == [
         (device, name) for device in ("ideal", "alox-hfo2") for name in ("nominal", "ispp")
     ]
-    for name in METRICS:
+    for name in ("pulses_mean", "pulses_per_accepted", "pulses_p99", "success_rate", "error_rms", "latency_mean"):
         assert all(float(row[f"{name}_low"]) <= float(row[name]) <= float(row[f"{name}_high"]) for row in rows)
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
     assert "| nominal |" in (tmp_path / "comparison.md").read_text()
@@ -165,9 +165,10 @@ def test_compare_writes_table_picture_and_record(tmp_path: Path, capsys: pytest.
     ("words", "said"),
     [
         (["--device", "unobtainium"], "unobtainium"),
-        (["--controllers", "oracle"], "oracle"),
+        (["--controllers", "nobody"], "nobody"),
         (["--cells", "0"], "cells is 0"),
         (["--tolerance", "-1"], "tolerance is -1"),
+        (["--against", "nobody"], "against is 'nobody': on threshold allowed is constant, ispp"),
         (["--device", "nowhere/device.json"], "nowhere/device.json"),
     ],
 )
@@ -178,6 +179,27 @@ def test_bad_input_is_one_line_and_writes_nothing(
     message = capsys.readouterr().err
     assert said in message and "Traceback" not in message
     assert not (tmp_path / "out").exists()
+
+
+def test_differences_to_a_rival_are_those_of_the_same_cells_and_can_be_asked_for_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CompareConfig(
+        device=("threshold", "ideal"), controllers=("ispp", "history"), cells=30, trials=1, out=tmp_path
+    )
+    assert not any("pulses_against" in row for row in compare(config))
+    monkeypatch.setattr(comparison, "evaluate", lambda *_, **__: pytest.fail("judged again"))
+    rows = compare(replace(config, against="ispp", resume=True))
+    for ispp, history in zip(rows[::2], rows[1::2], strict=True):
+        assert "pulses_against" not in ispp
+        assert history["pulses_against"] == pytest.approx(history["pulses_mean"] - ispp["pulses_mean"])
+        assert history["pulses_against_low"] <= history["pulses_against"] <= history["pulses_against_high"]
+    with (tmp_path / "comparison.csv").open() as file:
+        assert [bool(row["pulses_against_low"]) for row in csv.DictReader(file)] == [False, True] * 2
+    for table in (text_table(rows, "ispp"), markdown_table(rows, "", "ispp")):
+        lines = [line for line in table.splitlines() if "ispp" in line or "history" in line]
+        assert table.count("against ispp") >= 2 and sum(line.rstrip("| ").endswith("–") for line in lines) == 2
+    assert "against" not in text_table(rows)
 
 
 def test_an_interrupted_comparison_keeps_the_controllers_that_were_finished(

@@ -7,8 +7,8 @@ from memenv.devices.device import Device, Mismatch
 from memenv.devices.spatial import SmoothNormals
 
 
-def drawn(rng, arrays=4, rows=48, cols=32, reach=2.0, common=0.8, draws=40) -> np.ndarray:
-    smooth = SmoothNormals(rng, arrays, rows, cols, reach, common)
+def drawn(rng, arrays=4, rows=48, cols=32, reach=2.0, correlation=0.8, draws=40) -> np.ndarray:
+    smooth = SmoothNormals(rng, arrays, rows, cols, reach, correlation)
     return smooth.standard_normal((draws, arrays * rows * cols)).reshape(draws, arrays, rows, cols)
 
 
@@ -16,9 +16,9 @@ def correlation(values: np.ndarray, down: int, right: int) -> float:
     return float(np.mean(values * np.roll(values, (down, right), (-2, -1))))
 
 
-@pytest.mark.parametrize("common", [0.0, 0.5, 1.0])
-def test_every_normal_has_unit_variance(rng, common):
-    values = drawn(rng, common=common)
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
+def test_every_normal_has_unit_variance(rng, correlation):
+    values = drawn(rng, correlation=correlation)
     assert values.std() == pytest.approx(1.0, abs=0.03)
     assert abs(values.mean()) < 0.03
 
@@ -44,7 +44,9 @@ def test_a_chip_of_it_is_smooth_where_its_cells_differ(rng):
     assert abs(np.corrcoef(pairs[0].ravel(), pairs[1].ravel())[0, 1]) < 0.1  # stuck cells are scattered
 
 
-@pytest.mark.parametrize(("setting", "value"), [("reach", 0.0), ("reach", np.inf), ("common", -0.1), ("common", 1.5)])
+@pytest.mark.parametrize(
+    ("setting", "value"), [("reach", 0.0), ("reach", np.inf), ("correlation", -0.1), ("correlation", 1.5)]
+)
 def test_impossible_settings_are_refused(rng, setting, value):
     with pytest.raises(ValueError, match=setting):
-        SmoothNormals(rng, 1, 4, 4, **({"reach": 1.0, "common": 0.5} | {setting: value}))
+        SmoothNormals(rng, 1, 4, 4, **({"reach": 1.0, "correlation": 0.5} | {setting: value}))

@@ -9,7 +9,7 @@ from memenv.arrays import tree_map
 from memenv.crossbars.crossbar import shaped
 from memenv.crossbars.disturb import disturbed
 from memenv.crossbars.operations import Operations, cell_by_cell, line_by_line, one_line
-from memenv.crossbars.schemes import SCHEMES, Scheme, exposure, seen_voltages
+from memenv.crossbars.schemes import SCHEMES, Scheme, exposure
 from memenv.devices.device import Device, Mismatch, Response, State
 
 SHAPE = (2, 5, 4)
@@ -33,6 +33,13 @@ def planned(rng, plan: str, amplitudes=(0.9, 1.1, 1.3), shape=SHAPE, width=2e-7,
     if plan == "cells":
         return cell_by_cell(amplitude, np.full(shape, width), enabled)
     return line_by_line(amplitude, np.full(shape, width), enabled, DEVICE.driver, (40, 1), columns=plan == "columns")
+
+
+def seen_voltages(scheme: Scheme, amplitude: float | np.ndarray, enabled: np.ndarray) -> np.ndarray:
+    """(..., rows, cols) [V] at every cell while an operation at `amplitude` [V] writes `enabled` cells of a line."""
+    row, column = enabled.any(-1)[..., :, None], enabled.any(-2)[..., None, :]
+    share = np.where(enabled, 1.0, np.where(row | column, scheme.half, scheme.rest))
+    return np.where(row.any(-2)[..., None, :], share, 0.0 * share) * amplitude
 
 
 def one_after_another(scheme: Scheme, chip: Device, cell: State, operations: Operations, own: bool) -> State:

@@ -368,12 +368,12 @@ def test_uniform_numbers_are_uniform():
 
 def test_devices_that_differ_in_numbers_only_share_a_loop():
     def text(device):
-        term = trace.Symbol("float32", "array", 0)
+        value = trace.Symbol("float32", "array", 0)
         response = device.set.law()
         from memenv.compiler.codegen import write
         from memenv.devices.law import move
 
-        return write([move(response, term, 0.0, 1.0, term > 0.5, response.dose * term)])
+        return write([move(response, value, 0.0, 1.0, value > 0.5, response.dose * value)])
 
     one = load_device("threshold")
     other = one.replace(set=replace(one.set, margin=0.07, dose=0.3), reset=one.reset)
@@ -381,13 +381,13 @@ def test_devices_that_differ_in_numbers_only_share_a_loop():
 
 
 def test_what_cannot_be_compiled_says_so():
-    term = trace.Symbol("float32", "array", 0)
+    value = trace.Symbol("float32", "array", 0)
     with pytest.raises(TypeError, match="branch on the value of a cell"):
-        bool(term > 0)
+        bool(value > 0)
     with pytest.raises(TypeError, match=r"cannot compile numpy\.arctan"):
-        np.arctan(term)
+        np.arctan(value)
     with pytest.raises(TypeError, match=r"cannot compile numpy\.cumsum"):
-        np.cumsum(term)
+        np.cumsum(value)
 
 
 # -- bad input -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Derivatives of compiled loops: those of torch for every operation, of shared terms, and of the cells of weights."""
+"""Derivatives of compiled loops: those of torch for every operation, of shared values, and of the cells of weights."""
 
 import importlib.util
 
@@ -71,11 +71,11 @@ def test_every_rule_is_one_of_an_operation_in_use():
     leaves = [Symbol("float32", "array", place) for place in range(2)]
     found, waiting = set(), [*everything(*leaves)]
     while waiting:
-        term = waiting.pop()
-        found.add(getattr(term.operation, "name", term.operation))
-        waiting += [part for part in term.operands if isinstance(part, Symbol)]
-        if isinstance(term.operation, Routine):
-            assert term.operation.name in SLOPES
+        symbol = waiting.pop()
+        found.add(getattr(symbol.operation, "name", symbol.operation))
+        waiting += [part for part in symbol.operands if isinstance(part, Symbol)]
+        if isinstance(symbol.operation, Routine):
+            assert symbol.operation.name in SLOPES
     assert found >= SLOPES.keys()
 
 

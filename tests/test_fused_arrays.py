@@ -135,7 +135,7 @@ def test_engines_agree_cell_by_cell(name, everything):
             (runner.episode.state.cell.age * 1e5, episode.state.cell.age * 1e5),
             (runner.episode.state.energy * 1e9, episode.state.energy * 1e9),
             (runner.episode.state.latency * 1e5, episode.state.latency * 1e5),
-            (runner.seen.reward, sum(task.reward(episode).values())),
+            (runner.look().reward, sum(task.reward(episode).values())),
         ):
             close = np.isclose(mine, its, rtol=1e-4, atol=1e-5)
             assert close.mean() > (0.99 if name == "everything" else 0.9999)  # a trap may flip on a rounding
@@ -291,7 +291,7 @@ def test_what_is_returned_belongs_to_the_caller():
         ({"scheme": "V/2"}, "scheme='V/2'"),
         ({"writing": "rows"}, "writing='rows'"),
         ({"crossbar": Crossbar(rows=2, cols=2, wires=Wires())}, "wires=Wires"),
-        ({"crossbar": Crossbar(rows=2, cols=2, common=0.5)}, "common=0.5"),
+        ({"crossbar": Crossbar(rows=2, cols=2, correlation=0.5)}, "correlation=0.5"),
     ],
     ids=["product", "lines", "half-select", "rows", "wires", "correlated"],
 )
@@ -303,18 +303,11 @@ def test_what_is_not_compiled_is_refused_by_name_and_left_to_numpy_by_auto(task,
     assert isinstance(TaskVectorEnv(whole, many, engine="auto")._runner, NumpyRunner)
 
 
-def test_auto_compiles_where_there_are_cells_enough():
-    task = CrossbarProgram(rows=8, cols=8)
-    runners = [TaskVectorEnv(task, arrays, engine="auto")._runner for arrays in (4, 64)]
-    assert [type(runner) for runner in runners] == [NumpyRunner, CompiledRunner]
-
-
 def test_invalid_actions_are_refused_and_nothing_happens():
     env, twin = vector(2), vector(2)
     same(env.reset(seed=0), twin.reset(seed=0))
-    for value in (1.1, np.nan):
-        with pytest.raises(TaskError, match="action has a component"):
-            env.step(np.full(env.action_space.shape, value))
+    with pytest.raises(TaskError, match="action has a component nan"):
+        env.step(np.full(env.action_space.shape, np.nan))
     moves = np.ones(env.action_space.shape, np.float32)
     same(env.step(moves), twin.step(moves))
 

@@ -28,14 +28,15 @@ pytestmark = pytest.mark.skipif(
 
 
 def vector(num_envs: int, mode: str = "SameStep", engine="numba", **arguments) -> gym.vector.VectorEnv:
-    return gym.make_vec(ID, num_envs=num_envs, autoreset_mode=mode, engine=engine, **arguments)
+    return gym.make_vec(ID, num_envs=num_envs, autoreset_mode=mode, engine=engine, **{"give_up": True} | arguments)
 
 
 def towards(observation, rng):
     """Continuous actions that drive reads towards targets with pulses of random strength, and seldom give up."""
     strength, cells = rng.uniform(0.1, 0.9, len(observation)), len(observation)
-    signal = np.where(observation[:, 2] < 0, strength, -strength)
-    return np.stack([signal, rng.uniform(-1, 1, cells), rng.uniform(-1, 0.92, cells)], 1).astype(np.float32)
+    polarity = np.where(observation[:, 2] < 0, 1.0, -1.0)
+    parts = [polarity, 2 * strength - 1, rng.uniform(-1, 1, cells), rng.uniform(-1, 0.92, cells)]
+    return np.stack(parts, 1).astype(np.float32)
 
 
 def first_episodes(env, cells, steps, seed=0):
@@ -113,8 +114,7 @@ def test_engines_agree_cell_by_cell_without_noise(action):
             moves = rng.integers(envs[0].single_action_space.n - 1, size=cells)
         (one, *fused), (other, *plain) = (env.step(moves) for env in envs)
         shown = [one, other]
-        tolerances = np.array([1, 1, 0.01, 1, 1, 1])
-        np.testing.assert_allclose((one * tolerances)[going], (other * tolerances)[going], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(one[going], other[going], rtol=0, atol=1e-4)
         for mine, its in zip(fused[:3], plain[:3], strict=True):
             np.testing.assert_allclose(mine[going], its[going], rtol=1e-5, atol=1e-5)
         assert fused[3].keys() == plain[3].keys()
@@ -271,7 +271,7 @@ def test_an_unknown_engine_is_refused():
         vector(2, engine="gpu")
 
 
-@pytest.mark.parametrize("moves", [np.full((2, 3), 1.1), np.full((2, 3), np.nan), np.zeros((2, 2))], ids=str)
+@pytest.mark.parametrize("moves", [np.full((2, 3), np.nan), np.zeros((2, 2))], ids=str)
 def test_invalid_actions_are_refused_and_nothing_happens(moves):
     env, twin = vector(2), vector(2)
     same(env.reset(seed=0), twin.reset(seed=0))

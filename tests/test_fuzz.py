@@ -731,7 +731,7 @@ SMALL: dict[str, tuple[str, dict[str, tuple[Any, ...]]]] = {  # what is always g
         {
             "device": DEVICES,
             "envs": (1, 2),
-            "kinship": (0, 0.5, 1),
+            "correlation": (0, 0.5, 1),
             "weight-energy": (1, 1e12, 1e300),
             "weight-latency": (1, 1e6, 1e300),
             "hidden": (1, 3),

@@ -27,14 +27,14 @@ def test_a_generalist_and_specialists_are_shipped() -> None:
 def test_shipped_policies_are_small_and_say_how_they_were_made(name: str) -> None:
     file = resources.files("agents") / "shipped" / f"{name}.npz"
     assert Path(str(file)).stat().st_size < 1_000_000
-    policy = load_policy(Path(str(file)), WriteVerify(device=name if name in presets() else "threshold"))
+    policy = load_policy(Path(str(file)), WriteVerify(give_up=True, device=name if name in presets() else "threshold"))
     card = json.loads(policy.card)
     assert card["command"].startswith("memenv train --device") and card["seed"] == 0
 
 
 @pytest.mark.parametrize("name", SPECIALISTS)
 def test_each_specialist_needs_far_fewer_pulses_than_tuned_ispp(name: str) -> None:
-    task = WriteVerify(device=name)
+    task = WriteVerify(give_up=True, device=name)
     mine = evaluate(load_policy("specialist", task), task, 1000, 3)
     other = evaluate(tune(ISPP(task=task), trials=20).policy, task, 1000, 3)
     assert mine.pulses.sum() / mine.accepted.sum() < 0.6 * other.pulses.sum() / other.accepted.sum()
@@ -42,37 +42,37 @@ def test_each_specialist_needs_far_fewer_pulses_than_tuned_ispp(name: str) -> No
 
 
 def test_the_generalist_programs_a_device_it_never_saw() -> None:
-    task = WriteVerify(device="fefet")
+    task = WriteVerify(give_up=True, device="fefet")
     result = evaluate(load_policy("generalist", task), task, 1000, 0)
     assert result.pulses.mean() < 2 and result.accepted.mean() > 0.99
 
 
 def test_a_memory_makes_rewriting_cheaper_round_by_round() -> None:
-    task = WriteVerify(device="threshold", rounds=6)
+    task = WriteVerify(give_up=True, device="threshold", rounds=6)
     pulses = np.nanmean(evaluate(load_policy("specialist", task), task, 2000, 0).round_pulses, axis=0)
     assert pulses[-1] < 0.7 * pulses[0]
 
 
 def test_all_controllers_and_what_was_learnt_for_the_device_are_compared_by_default() -> None:
-    names = known_policies(WriteVerify(device="threshold"))
-    assert names[0] == "constant" and names[-1] == "clairvoyant" and {"specialist", "generalist"} < set(names)
-    assert "specialist" not in known_policies(WriteVerify(device="ideal"))
+    names = known_policies(WriteVerify(give_up=True, device="threshold"))
+    assert names[0] == "constant" and names[-1] == "oracle" and {"specialist", "generalist"} < set(names)
+    assert "specialist" not in known_policies(WriteVerify(give_up=True, device="ideal"))
 
 
 def test_a_policy_for_another_device_warns() -> None:
     with pytest.warns(UserWarning, match="trained for threshold"):
-        load_policy("threshold", WriteVerify(device="alox-hfo2"))
+        load_policy("threshold", WriteVerify(give_up=True, device="alox-hfo2"))
 
 
 def test_an_unknown_policy_is_refused_with_what_is_known() -> None:
     with pytest.raises(ValueError, match="ispp"):
-        load_policy("gpt", WriteVerify())
+        load_policy("gpt", WriteVerify(give_up=True))
 
 
 def test_programming_with_a_shipped_policy_needs_no_torch() -> None:
     code = (
         "import sys; from memenv import WriteVerify; from agents.evaluation import evaluate; "
-        "from agents.library import load_policy; task = WriteVerify(); "
+        "from agents.library import load_policy; task = WriteVerify(give_up=True); "
         "evaluate(load_policy('generalist', task), task, 10, 0); assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -80,7 +80,7 @@ def test_programming_with_a_shipped_policy_needs_no_torch() -> None:
 
 def test_the_network_of_a_policy_is_finite_everywhere() -> None:
     """Reads far outside the range, and cells at the target, still give possible pulses."""
-    task = WriteVerify(device="threshold")
+    task = WriteVerify(give_up=True, device="threshold")
     policy = load_policy("specialist", task)
     assert isinstance(policy, PulsePredictor)
     corners = np.array(

@@ -55,7 +55,8 @@ def test_loops_decide_as_policies_predict(kind):
     start = prepare(writer.start, cells, (np.arange(cells, dtype=np.uint32),))
     start.launch(key, 1)
     episode, done = start.result(), np.zeros(cells, bool)
-    memory, hidden = writer.policy.met(writer.view(episode)), np.zeros((writer.policy.hidden, cells), np.float32)
+    memory = writer.policy.initial_memory(writer.view(episode))
+    hidden = np.zeros((writer.policy.hidden, cells), np.float32)
     step, pulses = writer._stepping(episode, memory, hidden, done), 0
     for number in range(12):
         action, state = policy.predict(np.stack(task.observation_parts(episode), axis=1).astype(np.float32), state)

@@ -35,8 +35,8 @@ def few_glyphs(monkeypatch):
 
 
 def weights_of(folder):
-    start = load_initialisation(folder / "initialisation.npz")
-    return [*start.hidden, *(part for block in start.blocks for part in block), start.rates, start.ranges]
+    init = load_initialisation(folder / "initialisation.npz")
+    return [*init.hidden, *(part for block in init.blocks for part in block), init.rates, init.ranges]
 
 
 def rows_of(folder):
@@ -63,18 +63,18 @@ def rows_of(folder):
 def test_every_way_of_pretraining_yields_an_initialisation_that_moved(tmp_path, changes):
     config = replace(TINY, out=tmp_path / "run", **changes)
     row = pretrain(config, "memenv pretrain --these")
-    start = load_initialisation(tmp_path / "run" / "initialisation.npz")
-    card = json.loads(start.card)
+    init = load_initialisation(tmp_path / "run" / "initialisation.npz")
+    card = json.loads(init.card)
     assert card["command"] == "memenv pretrain --these" and card["steps"] == 4 and card["config"]["seed"] == 0
     assert [float(one["steps"]) for one in rows_of(tmp_path / "run")] == [2, 4] and 0 <= row["accuracy"] <= 1
     torch.manual_seed(0)
     before = pretraining.Learner(pretraining.completed(config), glyphs(0, 6, 20)).initialisation("{}")
-    moved = [not np.array_equal(a, b) for a, b in zip(start.hidden, before.hidden, strict=True)]
+    moved = [not np.array_equal(a, b) for a, b in zip(init.hidden, before.hidden, strict=True)]
     assert all(moved) == (config.train == "all") or not moved
     learns_rates = config.method in ("maml", "fomaml", "anil")
-    assert (np.abs(start.rates - before.rates).max() > 1e-5) == learns_rates
+    assert (np.abs(init.rates - before.rates).max() > 1e-5) == learns_rates
     if config.method == "anil":
-        assert not start.rates[:, :-1].any()
+        assert not init.rates[:, :-1].any()
 
 
 def test_a_short_run_learns_to_learn(tmp_path):
@@ -84,9 +84,7 @@ def test_a_short_run_learns_to_learn(tmp_path):
     torch.manual_seed(0)
     inputs.append(pretraining.Learner(pretraining.completed(config), glyphs(0, 12, 20)).initialisation("{}"))
     test = glyphs(1, 30, 20).images
-    after, before = (
-        evaluate(start, None, start.front(test), episodes=200, queries=5).accuracy()[0] for start in inputs
-    )
+    after, before = (evaluate(init, None, init.front(test), episodes=200, queries=5).accuracy()[0] for init in inputs)
     assert after > before + 0.1 and after > 0.6
 
 
@@ -138,8 +136,8 @@ def test_weights_do_not_move_by_a_loss_that_is_not_finite(monkeypatch):
 
 def test_of_an_encoder_only_the_head_is_on_the_chip(tmp_path):
     pretrain(replace(TINY, network="conv", ways=6, out=tmp_path / "run"))
-    start = load_initialisation(tmp_path / "run" / "initialisation.npz")
-    assert len(start.blocks) == 4 and start.hidden == () and start.rates.shape[1] == 1
+    init = load_initialisation(tmp_path / "run" / "initialisation.npz")
+    assert len(init.blocks) == 4 and init.hidden == () and init.rates.shape[1] == 1
 
 
 def test_a_rate_that_changes_no_class_is_the_usual_one(tmp_path):
@@ -167,7 +165,7 @@ def test_every_step_is_on_chips_of_one_of_the_devices(tmp_path, monkeypatch):
 def test_a_warm_start_begins_where_the_other_run_ended(tmp_path):
     pretrain(replace(TINY, out=tmp_path / "first"))
     path = tmp_path / "first" / "initialisation.npz"
-    config = replace(TINY, network="", start=str(path), device=("alox-hfo2",), train="rates")
+    config = replace(TINY, network="", init=str(path), device=("alox-hfo2",), train="rates")
     pretrain(replace(config, out=tmp_path / "second"))
     first, second = weights_of(tmp_path / "first"), weights_of(tmp_path / "second")
     for mine, theirs in zip(second[:2], first[:2], strict=True):
@@ -178,7 +176,7 @@ def test_a_warm_start_begins_where_the_other_run_ended(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"start": "nothing"}, "unknown initialisation 'nothing'"),
+        ({"init": "nothing"}, "unknown initialisation 'nothing'"),
         ({"train": "rates", "method": "reptile"}, "reptile does not"),
         ({"method": "reptile", "network": "conv"}, "needs layers before the head"),
         ({"method": "conventional", "device": ("pcm",)}, "no inner loop"),
@@ -193,7 +191,7 @@ def test_a_warm_start_begins_where_the_other_run_ended(tmp_path):
         ({"ways": 30}, "30 ways are more than the 24 classes"),
         ({"queries": 20}, "1 shots \\+ 20 queries"),
         ({"hidden": (4, 0)}, "hidden is"),
-        ({"start": "glyphs-conv-maml"}, "network is 'mlp', but glyphs-conv-maml holds one of the kind 'conv'"),
+        ({"init": "glyphs-conv-maml"}, "network is 'mlp', but glyphs-conv-maml holds one of the kind 'conv'"),
     ],
 )
 def test_what_cannot_work_is_refused(tmp_path, changes, message):

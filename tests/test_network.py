@@ -36,7 +36,7 @@ def characters(rng, classes=6):
     return Characters(images=images(rng, classes, 20), names=tuple(map(str, range(classes))), alphabets=("",) * classes)
 
 
-def start_of(front, sizes=(), steps=2) -> Initialisation:
+def init_of(front, sizes=(), steps=2) -> Initialisation:
     torch.manual_seed(0)
     return Network(front, sizes, steps).initialisation()
 
@@ -47,7 +47,7 @@ def test_deployed_blocks_in_numpy_show_what_the_trained_encoder_shows(rng, encod
     drawn = images(rng, 3, 5)
     with torch.no_grad():
         theirs = encoder(torch.from_numpy(drawn.reshape(-1, 28, 28)).float() / 255)
-    ours = start_of(encoder).front(drawn)
+    ours = init_of(encoder).front(drawn)
     assert ours.shape == (3, 5, 64 if pooled else 256) and ours.dtype == np.float32
     np.testing.assert_allclose(ours.reshape(15, -1), theirs, atol=1e-4)
 
@@ -55,35 +55,35 @@ def test_deployed_blocks_in_numpy_show_what_the_trained_encoder_shows(rng, encod
 def test_pixels_in_numpy_are_those_in_torch(rng):
     drawn = images(rng, 7)
     theirs = Pixels()(torch.from_numpy(drawn).float() / 255)
-    np.testing.assert_allclose(start_of(Pixels()).front(drawn), theirs, atol=1e-5)
+    np.testing.assert_allclose(init_of(Pixels()).front(drawn), theirs, atol=1e-5)
 
 
 def test_features_have_a_mean_square_of_one_and_blank_paper_is_harmless(rng, encoder):
-    start = start_of(encoder)
-    np.testing.assert_allclose((start.front(images(rng, 4)) ** 2).mean(-1), 1, rtol=1e-4)
-    assert np.isfinite(start_of(Pixels()).front(np.zeros((2, 28, 28), np.uint8))).all()
+    init = init_of(encoder)
+    np.testing.assert_allclose((init.front(images(rng, 4)) ** 2).mean(-1), 1, rtol=1e-4)
+    assert np.isfinite(init_of(Pixels()).front(np.zeros((2, 28, 28), np.uint8))).all()
 
 
 def test_a_deployed_encoder_is_taken_up_again_unchanged(rng, encoder):
-    start = start_of(encoder)
-    again = Network.of(start, 2).eval().initialisation()
+    init = init_of(encoder)
+    again = Network.of(init, 2).eval().initialisation()
     drawn = images(rng, 4)
-    np.testing.assert_allclose(again.front(drawn), start.front(drawn), atol=1e-4)
+    np.testing.assert_allclose(again.front(drawn), init.front(drawn), atol=1e-4)
 
 
 def test_a_network_takes_up_rates_and_gives_further_steps_those_of_the_last(rng):
-    start = replace(start_of(Pixels(), (9, 8)), rates=np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]))
-    again = Network.of(start, 3).initialisation()
-    np.testing.assert_allclose(again.rates, start.rates[[0, 1, 1]], rtol=1e-6)
-    np.testing.assert_allclose(again.ranges, start.ranges, rtol=1e-6)
-    for mine, theirs in zip(again.hidden, start.hidden, strict=True):
+    init = replace(init_of(Pixels(), (9, 8)), rates=np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]))
+    again = Network.of(init, 3).initialisation()
+    np.testing.assert_allclose(again.rates, init.rates[[0, 1, 1]], rtol=1e-6)
+    np.testing.assert_allclose(again.ranges, init.ranges, rtol=1e-6)
+    for mine, theirs in zip(again.hidden, init.hidden, strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
 def test_the_head_starts_at_zero_for_any_number_of_ways():
-    start = start_of(Pixels(), (9, 8))
-    assert [w.shape for w in start.weights(5)] == [(197, 9), (10, 8), (9, 5)]
-    assert start.weights(20)[-1].shape == (9, 20) and not start.weights(20)[-1].any()
+    init = init_of(Pixels(), (9, 8))
+    assert [w.shape for w in init.weights(5)] == [(197, 9), (10, 8), (9, 5)]
+    assert init.weights(20)[-1].shape == (9, 20) and not init.weights(20)[-1].any()
 
 
 def test_only_the_head_has_rates_where_only_it_learns():
@@ -121,9 +121,9 @@ def test_more_than_the_data_have_is_refused(rng, numbers):
 
 def test_characters_turned_by_quarters_are_further_classes(rng):
     data = characters(rng)
-    turned = rotations(start_of(Pixels()), data)
+    turned = rotations(init_of(Pixels()), data)
     assert turned.shape == (24, 20, 196)
-    expected = start_of(Pixels()).front(np.rot90(data.images[2, 3], 3))
+    expected = init_of(Pixels()).front(np.rot90(data.images[2, 3], 3))
     np.testing.assert_allclose(turned[18 + 2, 3], expected, rtol=1e-5)
 
 
@@ -132,12 +132,12 @@ def test_characters_turned_by_quarters_are_further_classes(rng):
 
 @pytest.mark.parametrize("front", [Encoder, Pixels])
 def test_what_is_saved_is_loaded_and_small(rng, tmp_path, front):
-    start = replace(start_of(front(), () if front is Encoder else (9, 8)), card=json.dumps({"seed": 3}))
-    start.save(tmp_path / "one.npz")
+    init = replace(init_of(front(), () if front is Encoder else (9, 8)), card=json.dumps({"seed": 3}))
+    init.save(tmp_path / "one.npz")
     again = load_initialisation(tmp_path / "one.npz")
-    assert again.card == start.card and len(again.hidden) == len(start.hidden)
+    assert again.card == init.card and len(again.hidden) == len(init.hidden)
     drawn = images(rng, 3)
-    np.testing.assert_array_equal(again.front(drawn), start.front(drawn))
+    np.testing.assert_array_equal(again.front(drawn), init.front(drawn))
     assert (tmp_path / "one.npz").stat().st_size < 2e6
 
 
@@ -166,7 +166,7 @@ def test_unusable_files_are_refused(tmp_path):
         ("rates", np.ones((5, 3)), r"ranges has the shape \(2,\), \(3\) is needed"),
         ("card", np.array("[]"), "its card is a list"),
     ):
-        start_of(Pixels(), (9,)).save(tmp_path / "whole.npz")
+        init_of(Pixels(), (9,)).save(tmp_path / "whole.npz")
         with np.load(tmp_path / "whole.npz") as file:
             arrays = dict(file)
         np.savez(tmp_path / "changed.npz", **arrays | {name: array})
@@ -174,7 +174,7 @@ def test_unusable_files_are_refused(tmp_path):
             ValueError, match=rf"changed\.npz is no initialisation that memenv pretrain wrote: .*{message}"
         ):
             load_initialisation(tmp_path / "changed.npz")
-    start_of(Pixels(), (9,)).save(tmp_path / "whole.npz")
+    init_of(Pixels(), (9,)).save(tmp_path / "whole.npz")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"cut\.npz is no initialisation"):
         load_initialisation(tmp_path / "cut.npz")
@@ -193,4 +193,4 @@ def test_unusable_files_are_refused(tmp_path):
 )
 def test_parts_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        replace(start_of(Pixels(), (9,)), **changes)
+        replace(init_of(Pixels(), (9,)), **changes)

@@ -29,7 +29,7 @@ TASKS = {
     "mixture": WriteVerify(device=["threshold", "pcm"], **COARSE),
     "array": CrossbarProgram(rows=3, cols=4, max_pulses=3),
     "product": CrossbarProgram(rows=3, cols=4, max_pulses=3, objective="product", inputs=5),
-    "correlated": CrossbarProgram(crossbar=Crossbar(rows=4, cols=3, common=0.7, reach=2.0), max_pulses=3),
+    "correlated": CrossbarProgram(crossbar=Crossbar(rows=4, cols=3, correlation=0.7, reach=2.0), max_pulses=3),
     "half-select": CrossbarProgram(rows=3, cols=4, max_pulses=3, scheme="V/2", verify="all"),
     "lines": CrossbarProgram(rows=2, cols=3, max_pulses=3, action="lines", writing="rows"),
     "few-shot": FewShot(ways=3, queries=4, max_steps=2),
@@ -175,7 +175,7 @@ def test_a_masked_reset_may_be_seeded_and_leaves_the_others_alone():
     untouched = TaskVectorEnv(TASKS["cell"], 4, "Disabled")
     untouched.reset(seed=0)
     same(*(each.step(actions)[0] for each in (env, twin)))
-    same(untouched.step(actions)[0][~mask], twin._runner.observation()[~mask])
+    same(untouched.step(actions)[0][~mask], twin._runner.look().observation[~mask])
 
 
 @pytest.mark.parametrize(

@@ -358,8 +358,8 @@ def test_whole_pulses_and_what_is_owed_make_up_the_wanted_change(rng):
         given, _, (counters,) = adapt_step(given, x, targets, noise, config)
         pulses += counters.pulses
     changed = matrix(given[0]).weights - matrix(layers[0]).weights
-    owed = given[0].scale * given[0].fan_in(given[0].residual)
-    np.testing.assert_allclose(changed + owed, wanted, atol=1e-9)
+    residual = given[0].scale * given[0].fan_in(given[0].residual)
+    np.testing.assert_allclose(changed + residual, wanted, atol=1e-9)
     assert np.abs(changed).max() > 0.05 and 0 < pulses < 12 * 2 * layers[0].state.x.size
     still, _ = learn(layers, x, targets, noises(rng, layers, config, steps=12), lossy)
     assert np.array_equal(still[0].state.x, layers[0].state.x)  # each change alone is below one pulse
@@ -573,7 +573,7 @@ def test_every_preset_and_a_mixture_of_them_learn(pair):
         ({"reads": 0}, "reads is 0"),
         ({"rates": (0.1, -1.0)}, "rates is"),
         ({"threshold": float("nan")}, "threshold is nan"),
-        ({"lines": True, "accumulate": True}, "lines fire for whole rows"),
+        ({"lines": True, "accumulate": True}, "lines are updates of whole rows"),
         ({"lines": True, "max_pulses": float("inf")}, "finite max_pulses"),
     ],
 )

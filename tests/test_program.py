@@ -284,7 +284,7 @@ def bad_files(folder: Path) -> None:
         ("good.npy", ["--cols", "1"], "cols is 1, at least 2 are needed"),
         ("good.npy", ["--rows", "0"], "rows is 0"),
         ("good.npy", ["--device", "unobtainium"], "unobtainium"),
-        ("good.npy", ["--controller", "oracle"], "oracle"),
+        ("good.npy", ["--controller", "nobody"], "nobody"),
         ("good.npy", ["--tolerance", "-1"], "tolerance is -1"),
         ("good.npy", ["--levels", "3"], "levels is (3,)"),
         ("good.npy", ["--span", "0.9,0.1"], "span is (0.9, 0.1)"),

@@ -12,7 +12,6 @@ import pytest
 from scipy.stats import gamma
 
 from agents import comparison, tuning
-from agents.arrays.report import mean_interval
 from agents.classical.write_verify import ISPP, HistoryInverse, parameter
 from agents.comparison import CompareConfig, compare, metrics, summary
 from agents.evaluation import EVALUATION, TRAINING, TUNING, Outcomes, evaluate, seeded
@@ -20,6 +19,8 @@ from agents.library import known_policies, load_policy
 from agents.tuning import Tuned, cost, tune
 from memenv import WriteVerify
 from memenv.devices.device import Device
+from memenv.experiments import reporting
+from memenv.experiments.reporting import mean_and_half_width
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CELLS = 64  # of every purpose: equal streams would then give equal cells
@@ -156,7 +157,7 @@ def test_training_through_the_device_draws_from_seeds_of_its_own(monkeypatch: py
 
     monkeypatch.setattr(pulse_training, "rollout", rollout)
     config = pulse_training.PulseTrainingConfig(hidden=4, iterations=1, streams=8, steps=1, seed=3)
-    pulse_training.train([WriteVerify().device], config)
+    pulse_training.train([WriteVerify(give_up=True).device], config)
     seeds = [seeded(3, purpose).bit_generator.seed_seq.entropy for purpose in (TRAINING, EVALUATION, TUNING)]
     assert [rng.bit_generator.seed_seq.entropy for rng in met] == seeds[:1] and seeds[0] not in seeds[1:]
 
@@ -226,7 +227,7 @@ def test_benchmarks_tune_on_seeds_that_their_figures_do_not_see(monkeypatch: pyt
     monkeypatch.setattr(one_pulse, "FACTORS", (0.8, 1.0))
     monkeypatch.setattr(product_feedback, "workload", work)
     monkeypatch.setattr(product_feedback, "program", programmed)
-    task = WriteVerify(device="threshold", max_pulses=2)
+    task = WriteVerify(give_up=True, device="threshold", max_pulses=2)
     array_programming.in_seconds(ISPP(task=task), 10, 0)
     config = product_feedback.ProductFeedbackConfig(trials=2, chips=2, device=("threshold",), workloads=("white",))
     product_feedback.learned("threshold", config)
@@ -264,13 +265,13 @@ def test_the_products_of_a_benchmark_are_judged_on_inputs_that_feedback_is_not_g
 
 
 def test_a_cell_stays_the_same_as_long_as_it_is_programmed(watch: Watch) -> None:
-    task = WriteVerify(device="threshold", max_pulses=8)
+    task = WriteVerify(give_up=True, device="threshold", max_pulses=8)
     evaluate(ISPP(task=task), task, 20, 0)
     assert watch.chips == 1
 
 
 def test_only_an_oracle_looks_at_the_chip() -> None:
-    task = WriteVerify(device="threshold", max_pulses=6)
+    task = WriteVerify(give_up=True, device="threshold", max_pulses=6)
     for name in known_policies(task)[:-1]:
         policy = load_policy(name, task)
         honest = evaluate(policy, task, 12, 0)
@@ -306,7 +307,7 @@ def test_several_devices_are_trained_on_in_turn(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_tuning_pays_for_failures_what_evaluation_counts() -> None:
-    task = WriteVerify(device="threshold", max_pulses=7, rounds=2)
+    task = WriteVerify(give_up=True, device="threshold", max_pulses=7, rounds=2)
     policy = Resigned(task, effort=0.8)
     outcomes = evaluate(policy, task, 200, 3, purpose=TUNING)
     assert 0.1 < outcomes.accepted.mean() < 0.9
@@ -318,7 +319,7 @@ def test_training_keeps_the_policy_whose_failures_are_paid_as_in_tuning() -> Non
     pytest.importorskip("stable_baselines3")
     from agents import training
 
-    task = WriteVerify(device="threshold", max_pulses=7)
+    task = WriteVerify(give_up=True, device="threshold", max_pulses=7)
     outcomes = evaluate(Resigned(task, effort=0.5), task, 200, 3, purpose=TUNING)
     figures = training._figures([outcomes], 7)
     assert figures["cost"] == pytest.approx(cost(Resigned(task, effort=0.5), task, 200, 3))
@@ -334,7 +335,7 @@ def test_what_reinforcement_learning_earns_is_minus_the_cost_of_tuning() -> None
 
 
 def test_tuning_does_not_learn_to_give_up(small: None) -> None:
-    task = WriteVerify(device="threshold", max_pulses=20)
+    task = WriteVerify(give_up=True, device="threshold", max_pulses=20)
     tuned = tune(Resigned(task, effort=0.2), trials=12, seed=0)
     assert tuned.parameters["effort"] > 0.9
 
@@ -347,7 +348,7 @@ def test_every_trial_is_judged_on_the_same_cells_and_the_best_of_the_last_judgem
         far = abs(policy.effort - 0.3)
         return 1.0 - far if cells == tuning.FINAL_CELLS else far  # of the best, the last judgement prefers the worst
 
-    tuned = tune(Resigned(WriteVerify(), effort=0.9), trials=22, seed=5, judged=judged)
+    tuned = tune(Resigned(WriteVerify(give_up=True), effort=0.9), trials=22, seed=5, judged=judged)
     final = [effort for effort, cells, _ in calls if cells == tuning.FINAL_CELLS]
     assert {seed for *_, seed in calls} == {5} and calls[0][0] == 0.9
     assert len(calls) == 22 + tuning.FINALISTS == tuned.trials + len(final)
@@ -421,7 +422,7 @@ def check_coverage(inside: list[list[bool]]) -> None:
 
 
 def test_intervals_of_a_comparison_cover_the_truth_in_95_of_100_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "RESAMPLES", 400)
+    monkeypatch.setattr(reporting, "RESAMPLES", 400)
     rng = np.random.default_rng(1)
     inside = []
     for number in range(150):
@@ -431,24 +432,38 @@ def test_intervals_of_a_comparison_cover_the_truth_in_95_of_100_experiments(monk
     check_coverage(inside)
 
 
-def test_intervals_of_a_programmed_matrix_cover_the_truth_in_95_of_100_experiments() -> None:
+def test_intervals_of_means_cover_the_truth_in_95_of_100_experiments() -> None:
     rng = np.random.default_rng(2)
-    found = [mean_interval(rng.gamma(4.0, 1.25, 150)) for _ in range(1000)]
-    check_coverage([[low <= 5.0 <= high] for _, low, high in found])
+    found = [mean_and_half_width(rng.gamma(4.0, 1.25, 150)) for _ in range(1000)]
+    check_coverage([[abs(mean - 5.0) <= half] for mean, half in found])
 
 
 def test_intervals_of_benchmarks_cover_the_truth_in_95_of_100_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import intervals
-
-    monkeypatch.setattr(intervals, "RESAMPLES", 400)
+    monkeypatch.setattr(reporting, "RESAMPLES", 400)
     rng = np.random.default_rng(3)
     inside = []
     for number in range(400):
         total, count = rng.gamma(4.0, 1.25, 150), rng.integers(1, 4, 150)
-        found = intervals.mean_interval(total, number), intervals.ratio_interval(total, count, number)
+        found = reporting.mean_interval(total, number), reporting.ratio_interval(total, count, number)
         inside.append([low <= truth <= high for (_, low, high), truth in zip(found, (5.0, 2.5), strict=True)])
     check_coverage(inside)
+
+
+def test_paired_intervals_cover_a_difference_that_intervals_of_both_sides_would_hide(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporting, "RESAMPLES", 400)
+    rng = np.random.default_rng(6)
+    inside, seen, apart = [], [], []
+    for number in range(400):
+        cell = rng.gamma(4.0, 1.25, 150)  # what both controllers meet
+        mine, rival = cell + rng.normal(0.0, 0.5, 150), cell + rng.normal(0.2, 0.5, 150)
+        _, low, high = reporting.paired_interval(mine, rival, number)
+        inside.append([low <= -0.2 <= high])
+        seen.append(high < 0.0)
+        apart.append(reporting.mean_interval(mine, number)[2] < reporting.mean_interval(rival, number + 1000)[1])
+    check_coverage(inside)
+    assert np.mean(seen) > 0.85 and np.mean(apart) < 0.05
 
 
 def test_an_interval_over_seeds_is_one_over_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -476,7 +491,7 @@ def test_percentiles_and_means_are_over_all_cells_and_errors_over_the_accepted()
 
 
 def test_a_cell_that_is_never_accepted_takes_its_whole_budget_and_no_more() -> None:
-    task = WriteVerify(device="threshold", tolerance=0.005, max_pulses=5)
+    task = WriteVerify(give_up=True, device="threshold", tolerance=0.005, max_pulses=5)
     outcomes = evaluate(ISPP(task=task, patience=np.inf, set_start=0.0, reset_start=0.0, step=0.005), task, 300, 0)
     lost = ~outcomes.accepted
     assert lost.any() and (outcomes.pulses[lost] == 5).all() and outcomes.pulses.max() == 5
@@ -484,7 +499,7 @@ def test_a_cell_that_is_never_accepted_takes_its_whole_budget_and_no_more() -> N
 
 
 def test_outcomes_are_those_of_the_last_step_and_of_the_truth() -> None:
-    task = WriteVerify(device="hfo2-array-om", max_pulses=6)
+    task = WriteVerify(give_up=True, device="hfo2-array-om", max_pulses=6)
     outcomes = evaluate(HistoryInverse(task=task), task, 400, 0)
     wins, wrong = outcomes.accepted, np.abs(outcomes.error) > task.tolerance
     np.testing.assert_array_equal(outcomes.false_acceptances, wins & wrong)
@@ -560,7 +575,6 @@ def test_energy_and_latency_are_paid_step_by_step(rounds: int) -> None:
     rng, paid = np.random.default_rng(0), {"energy": 0.0, "latency": 0.0}
     for _ in range(4):
         action = rng.uniform(-1, 1, (8, 3)).astype(np.float32)
-        action[:, 2] = -1
         _, _, over, _, info = env.step(action)
         assert not over.any()
         paid = {name: paid[name] + info[f"reward/{name}"] for name in paid}

@@ -375,8 +375,8 @@ def test_mixed_precision_owes_what_a_limit_of_pulses_cuts_off(rng: np.random.Gen
         given, _, (counters,) = adapt_step(given, x, targets, noise, config)
         assert counters.limited > 0.3 and counters.pulses <= layer.state.x.size
     changed = matrix(given[0]).weights - matrix(layers[0]).weights
-    owed = given[0].scale * given[0].fan_in(given[0].residual)
-    np.testing.assert_allclose(changed + owed, wanted, atol=1e-9)
+    residual = given[0].scale * given[0].fan_in(given[0].residual)
+    np.testing.assert_allclose(changed + residual, wanted, atol=1e-9)
 
 
 def test_evaluation_tuning_and_training_have_noise_of_their_own(task: FewShot) -> None:

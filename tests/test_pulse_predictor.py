@@ -14,7 +14,7 @@ from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor, Sight, de
 from memenv import WriteVerify, load_device
 from memenv.files import load_card, save_archive
 
-TASK = WriteVerify(device="threshold")
+TASK = WriteVerify(give_up=True, device="threshold")
 
 
 def untrained(task: WriteVerify = TASK, memory: bool = True) -> PulsePredictor:
@@ -61,7 +61,7 @@ def test_an_untrained_predictor_gives_about_the_nominal_pulse() -> None:
 
 def test_a_batch_equals_batches_of_one() -> None:
     policy = untrained()
-    observation = np.random.default_rng(2).uniform(0.1, 0.9, (5, 6)).astype(np.float32)
+    observation = np.random.default_rng(2).uniform(0.1, 0.9, (5, 7)).astype(np.float32)
     together, state = policy.predict(observation)
     for row in range(5):
         alone, own = policy.predict(observation[row : row + 1])
@@ -76,12 +76,12 @@ def test_training_through_the_device_programs_cells_in_fewer_pulses(memory: bool
 
     before = untrained(memory=memory)
     config = PulseTrainingConfig(hidden=16, memory=memory, iterations=80, streams=256, steps=6, learning_rate=1e-2)
-    after = replace(before, weights=train([TASK.device], config, start=before.weights))
+    after = replace(before, weights=train([TASK.device], config, init=before.weights))
     mean = [evaluate(policy, TASK, 500, 0).pulses.mean() for policy in (before, after)]
     assert mean[1] < 0.7 * mean[0]
 
 
-@pytest.mark.parametrize("settings", [{}, {"kinship": 0.9, "visits": 4}, {"memory": False, "latency": 1e5}])
+@pytest.mark.parametrize("settings", [{}, {"correlation": 0.9, "visits": 4}, {"memory": False, "latency": 1e5}])
 def test_training_repeats_itself_from_a_seed(settings: dict[str, Any]) -> None:
     pytest.importorskip("torch")
     from agents.predictor.training import PulseTrainingConfig, train
@@ -99,7 +99,7 @@ def test_training_for_short_pulses_makes_them_shorter() -> None:
     policy, outcomes = untrained(), []
     for latency in (0.0, 1e7):
         config = PulseTrainingConfig(hidden=16, iterations=40, streams=128, steps=4, latency=latency)
-        weights = train([TASK.device], config, start=policy.weights)
+        weights = train([TASK.device], config, init=policy.weights)
         outcomes.append(evaluate(replace(policy, weights=weights), TASK, 300, 0))
     least = TASK.device.driver.width_min + TASK.device.read.duration
     longer = [np.sum(one.latency) / np.sum(one.pulses) - least for one in outcomes]

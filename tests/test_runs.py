@@ -19,7 +19,7 @@ from agents import tuning
 from agents.arrays import programming as program_command
 from memenv import load_device
 from memenv.__main__ import main
-from memenv.experiments import locks, runs
+from memenv.experiments import locks, renamed, runs
 from memenv.experiments.options import option
 from memenv.experiments.runs import RECORD, RunOptions, begun, journal_file, new_file
 from memenv.few_shot.characters import Split
@@ -137,6 +137,38 @@ def test_a_run_is_resumed_with_the_options_and_file_contents_that_it_began_with(
     data.write_text("1\n")
     with opened(replace(resumed, threads=2), continuable=("threads",)) as run:
         assert run.resumed and run.record["config"]["threads"] == 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Later(Config):
+    """Options that had other names."""
+
+    controllers: tuple[str, ...] = option(("ispp", "oracle"), help="to compare")
+    correlation: float = option(0.5, help="of cells")
+    unknown_faults: bool = option(True, help="of chips")
+    init: Path | None = option(None, help="a file")
+
+
+def test_a_run_with_the_names_of_earlier_versions_goes_on(tmp_path):
+    (tmp_path / "init.npz").write_bytes(b"weights")
+    config = Later(out=tmp_path / "out", init=tmp_path / "init.npz")
+    words = "3: oracle on pcm"
+    with pytest.raises(KeyboardInterrupt), opened(config) as run:
+        run.once((3, "oracle", "pcm"), lambda: 1)
+        run.once((words, "trial", 0), lambda: 2)
+        raise KeyboardInterrupt
+    record, journal = run.path, journal_file(run.path)
+    text = record.read_text()
+    for old, new in (renamed.OPTIONS | renamed.CONTROLLERS).items():
+        assert f'"{new}"' in text
+        text = text.replace(f'"{new}"', f'"{old}"')
+    record.write_text(text)
+    earlier = (3, "clairvoyant", "pcm"), ("3: clairvoyant on pcm", "trial", 0)
+    journal.write_bytes(b"".join(runs._line(key, value) + b"\n" for value, key in enumerate(earlier, 1)))
+    refused(replace(config, resume=True, correlation=0.7), r"correlation is 0\.7, the run that is there has 0\.5")
+    with opened(replace(config, resume=True)) as run:
+        done = [run.once(key, lambda: pytest.fail("again")) for key in ((3, "oracle", "pcm"), (words, "trial", 0))]
+        assert done == [1, 2]
 
 
 def test_what_ends_before_anything_is_finished_leaves_nothing(config):

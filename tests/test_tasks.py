@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import chisquare, kstest
+from scipy.stats import chisquare
 
 from memenv.few_shot.characters import Characters
 from memenv.few_shot.episodes import Episodes, draw_without_repeats
-from metalearn.tasks import classification, sine_regression
+from metalearn.tasks import classification
 
 
 def numbered(classes: int = 12, instances: int = 20) -> Characters:
@@ -133,25 +133,3 @@ def test_selected_classes_keep_their_names_and_images() -> None:
 def test_malformed_characters_are_refused(images: np.ndarray, names: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Characters(images=images, names=("x",) * names, alphabets=("",) * names)
-
-
-def test_sine_tasks_have_the_published_distribution(rng: np.random.Generator) -> None:
-    episodes = sine_regression(rng, 2000, shots=5, queries=10)
-    assert episodes.support_x.shape == episodes.support_y.shape == (2000, 5, 1)
-    assert episodes.query_x.shape == episodes.query_y.shape == (2000, 10, 1)
-    x, y = (np.concatenate(part, axis=1)[..., 0].astype(float) for part in (episodes[::2], episodes[1::2]))
-    # y = a sin(x - p) = a cos(p) sin(x) - a sin(p) cos(x), one a and one p for support and query of a task
-    fit = np.stack(
-        [np.linalg.lstsq(np.stack([np.sin(u), -np.cos(u)], 1), v, rcond=None)[0] for u, v in zip(x, y, strict=True)]
-    )
-    wave = fit[:, :1] * np.sin(x) - fit[:, 1:] * np.cos(x)
-    np.testing.assert_allclose(wave, y, atol=1e-5)
-    assert kstest((np.hypot(*fit.T) - 0.1) / 4.9, "uniform").pvalue > 1e-3
-    assert kstest(np.arctan2(fit[:, 1], fit[:, 0]) / np.pi, "uniform").pvalue > 1e-3
-    assert kstest((x.ravel() + 5) / 10, "uniform").pvalue > 1e-3
-
-
-@pytest.mark.parametrize("arguments", [{"tasks": 0}, {"tasks": 1, "shots": 0}, {"tasks": 1, "queries": -1}])
-def test_impossible_sine_tasks_are_refused(rng: np.random.Generator, arguments: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="must be >= 1"):
-        sine_regression(rng, **arguments)

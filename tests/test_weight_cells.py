@@ -13,7 +13,8 @@ from memenv.compiler.runtime import run
 from memenv.devices.catalogue import load_device
 from memenv.devices.device import State
 from memenv.engine import Engine
-from memenv.learning.kernels import Shown, lay, pull, teaching, wait
+from memenv.learning import kernels
+from memenv.learning.kernels import Shown
 from memenv.learning.layers import blank_layer
 from memenv.learning.step import Adaptation
 from metalearn.adaptation import by_first_pulse, straight_through
@@ -66,11 +67,11 @@ def case(request, everything):
 
 def programs(layer, wanted, change):
     """Every program with what moves and the rest, one after the other on the same cells."""
-    yield lay, (wanted,), (layer, 0.01)
-    shown, kept = compiled(lay, (wanted,), (layer, 0.01))
+    yield kernels.program, (wanted,), (layer, 0.01)
+    shown, kept = compiled(kernels.program, (wanted,), (layer, 0.01))
     layer = layer.replace(state=kept.state)
-    yield teaching(CONFIG), (shown.x, change), layer
-    yield wait, (shown.x,), (layer, 3600.0)
+    yield kernels.updating(CONFIG), (shown.x, change), layer
+    yield kernels.relax, (shown.x,), (layer, 3600.0)
 
 
 def test_compiled_programs_say_what_torch_says_and_so_do_their_derivatives(case):
@@ -85,7 +86,7 @@ def test_compiled_programs_say_what_torch_says_and_so_do_their_derivatives(case)
             np.testing.assert_allclose(mine / unit, other.detach() / unit, atol=2e-5)
             towards.append((rng.standard_normal(np.shape(mine)) / unit).astype(np.float32) if np.ndim(mine) else 0.0)
             total = total + (torch.tensor(towards[-1]) * other).sum()
-        slopes = compiled(pull(program), moving, rest, Shown(*towards))
+        slopes = compiled(kernels.vector_jacobian_product(program), moving, rest, Shown(*towards))
         for mine, other in zip(slopes, torch.autograd.grad(total, leaves), strict=True):
             near = np.isclose(mine, other, rtol=1e-3, atol=2e-4 * other.abs().max().item())
             assert near.mean() > 0.995  # single precision may round a dose, or stop at a bound, the other way
@@ -93,8 +94,11 @@ def test_compiled_programs_say_what_torch_says_and_so_do_their_derivatives(case)
 
 def test_costs_are_counted_as_by_numpy(case):
     layer, wanted, change = case
-    shown, kept = compiled(lay, (wanted,), (layer, 0.01))
-    layer, program = layer.replace(state=kept.state), teaching(Adaptation(rates=(0.0,), max_pulses=3), counted=True)
+    shown, kept = compiled(kernels.program, (wanted,), (layer, 0.01))
+    layer, program = (
+        layer.replace(state=kept.state),
+        kernels.updating(Adaptation(rates=(0.0,), max_pulses=3), counted=True),
+    )
     _, mine = compiled(program, (shown.x, change), layer)
     noise = Noise(KEY.words()[:, None], np.arange(WEIGHTS, dtype=np.uint32))
     _, theirs = program(noise, WEIGHTS, (shown.x, change), layer)
@@ -105,12 +109,12 @@ def test_costs_are_counted_as_by_numpy(case):
         assert np.isclose(one, other, rtol=1e-4).mean() > 0.99  # single precision may round a dose the other way
 
 
-def test_a_start_reads_as_it_was_written_where_cells_can_hold_it():
+def test_an_initialisation_reads_as_it_was_written_where_cells_can_hold_it():
     device = load_device("alox-hfo2")
     size = device.g_max - device.g_min
     layer = blank_layer(device, device, np.zeros((WEIGHTS, 2), np.float32), 1).replace(scale=1.0)
     wanted = np.linspace(-0.9 * size, 0.9 * size, WEIGHTS, dtype=np.float32)
-    shown, kept = compiled(lay, (wanted,), (layer, 0.0))
+    shown, kept = compiled(kernels.program, (wanted,), (layer, 0.0))
     np.testing.assert_allclose(shown.mean, wanted, atol=1e-5 * size)
     assert shown.x.shape == (WEIGHTS, 2) and kept.state == State(x=0.0, age=0.0)  # without drift nothing else is kept
 
@@ -123,7 +127,9 @@ def test_stuck_cells_are_known_where_a_test_has_found_them():
     layer = blank_layer(device, chip, np.zeros((WEIGHTS, 2), np.float32), 1).replace(scale=1.0)
     wanted = np.full(WEIGHTS, 0.2 * (device.g_max - device.g_min), np.float32)
     right = [
-        np.isclose(compiled(lay, (wanted,), (layer.replace(good=good), 0.0))[0].mean, wanted, atol=1e-3 * wanted).mean()
+        np.isclose(
+            compiled(kernels.program, (wanted,), (layer.replace(good=good), 0.0))[0].mean, wanted, atol=1e-3 * wanted
+        ).mean()
         for good in (None, 1.0)
     ]
     assert right[0] < 0.6 and right[1] > right[0] + 0.15

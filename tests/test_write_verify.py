@@ -14,6 +14,7 @@ from memenv.devices.law import dose_to_reach
 from memenv.envs import TaskError
 from memenv.envs.noise import Episodes, cells_of
 from memenv.envs.task import NormalDraw
+from memenv.envs.variants import arguments
 
 CELLS = 200
 
@@ -71,8 +72,9 @@ def random_action(task: WriteVerify, rng: np.random.Generator, cells: int = CELL
     """Actions uniform in the space, without giving up."""
     if task.action == "discrete":
         return rng.integers(task.action_space.n - task.give_up, size=cells)
-    action = rng.uniform(-1, 1, (cells, 2 + task.give_up)).astype(np.float32)
-    action[:, 2:] = -1
+    action = rng.uniform(-1, 1, (cells, *task.action_space.shape)).astype(np.float32)
+    if task.give_up:
+        action[:, -1] = -1
     return action
 
 
@@ -122,7 +124,7 @@ def test_a_conductance_out_of_reach_is_refused(name, value):
 
 @pytest.mark.parametrize("device", ["threshold", "ag-asi", "pcm"])
 def test_decode_inverts_encode(device, rng):
-    task = WriteVerify(device=device)
+    task = WriteVerify(device=device, give_up=True)
     driver = task.device.driver
     up = rng.random(CELLS) < 0.5
     magnitude = np.where(
@@ -185,6 +187,9 @@ def test_view_inverts_the_observation(action, rng):
         np.testing.assert_allclose(view.read, episode.reading, rtol=1e-6, atol=1e-7)
         np.testing.assert_allclose(view.target, episode.target, rtol=1e-6)
         np.testing.assert_allclose(view.error, (episode.reading - episode.target) / task.tolerance, rtol=1e-5)
+        np.testing.assert_allclose(view.response, episode.response / task.tolerance, rtol=1e-5, atol=1e-6)
+        for seen, exact in zip(view, task.view_of(episode), strict=True):
+            np.testing.assert_allclose(seen, exact, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(view.amplitude, amplitude, rtol=1e-6)
         np.testing.assert_allclose(view.width, width, rtol=1e-6)
         fresh = episode.accepted & (episode.rounds_left >= 0)
@@ -196,17 +201,35 @@ def test_view_inverts_the_observation(action, rng):
 def test_before_the_first_pulse_there_is_none_in_view():
     task = WriteVerify()
     view = task.view(task.observe(Game(task).episode))
-    assert not view.amplitude.any() and not view.width.any()
+    assert not view.amplitude.any() and not view.width.any() and not view.response.any()
     assert np.all(view.budget == 1)
 
 
 @pytest.mark.parametrize("zero", [0.0, -0.0])
-def test_an_action_of_zero_is_the_weakest_reset_and_is_seen_as_a_pulse(zero):
+def test_an_action_of_zero_is_a_reset_in_the_middle_of_the_driver(zero):
     task = WriteVerify(device=linear())
     game = Game(task, 1)
-    view = task.view(task.observe(game.step(np.array([[zero, 0.0, -1.0]], np.float32))))
-    assert view.amplitude[0] == pytest.approx(-task.device.driver.reset_min, rel=1e-5)
+    view = task.view(task.observe(game.step(np.array([[zero, 0.0, 0.0]], np.float32))))
+    driver = task.device.driver
+    assert view.amplitude[0] == pytest.approx(-0.5 * (driver.reset_min + driver.reset_max), rel=1e-5)
     assert view.width[0] == pytest.approx(1e-6)
+
+
+def test_the_weakest_pulse_of_either_polarity_is_seen_as_a_pulse():
+    task = WriteVerify(device=linear())
+    episode = Game(task, 2).step(np.array([[1.0, -1.0, 0.0], [-1.0, -1.0, 0.0]], np.float32))
+    driver = task.device.driver
+    np.testing.assert_allclose(
+        task.view(task.observe(episode)).amplitude, [driver.set_min, -driver.reset_min], rtol=1e-5
+    )
+
+
+def test_the_response_is_the_change_of_the_read_by_the_last_pulse():
+    task = WriteVerify(device=linear(0.2), rounds=2)
+    game = Game(task, 2, start=task.siemens(task.device, 0.3), target=task.siemens(task.device, np.array([0.5, 0.9])))
+    episode = game.pulse(1.0, 1e-6)
+    assert episode.accepted.tolist() == [True, False]
+    np.testing.assert_allclose(task.view(task.observe(episode)).response, 0.2 / task.tolerance, rtol=1e-4)
 
 
 def test_history_stacks_the_last_observations_newest_last(rng):
@@ -225,7 +248,7 @@ VARIANTS = {
     "discrete": {"action": "discrete"},
     "rounds": {"rounds": 3, "tolerance": 0.1},
     "history": {"history": 3},
-    "no giving up": {"give_up": False},
+    "giving up": {"give_up": True},
     "confirmed": {"confirm_reads": 2, "tolerance": 0.1},
     "siemens": {"tolerance": 1e-6, "tolerance_unit": "S"},
     "mixture": {"device": ["threshold", "pcm", "hfo2-array-om"]},
@@ -318,11 +341,40 @@ def test_a_read_inside_the_tolerance_is_accepted_and_ends_the_episode():
     assert episode.accepted.all() and task.terminated(episode).all() and info["is_success"].all()
     assert np.all(info["pulses"] == 1) and not info["false_acceptances"].any()
     np.testing.assert_allclose(info["true_error"], 0, atol=1e-10)
-    assert {name: term.tolist() for name, term in task.reward(episode).items()} == {
-        "pulses": [-0.1] * CELLS,
+    terms = task.reward(episode)
+    assert {name: term.tolist() for name, term in terms.items() if name != "shaping"} == {
+        "pulses": [-0.02] * CELLS,
         "acceptance": [1.0] * CELLS,
         "false_acceptance": [0.0] * CELLS,
+        "failure": [0.0] * CELLS,
     }
+
+
+@pytest.mark.parametrize("end", ["budget", "given up", "accepted"])
+def test_shaping_sums_to_minus_the_potential_of_the_first_state_however_the_episode_ends(end, rng):
+    task = WriteVerify(device=linear(0.2), give_up=True, max_pulses=6, rounds=2)
+    game = Game(task)
+    first = np.abs(task.observe(game.episode)[:, 2])
+    shaping = np.zeros(CELLS)
+    ends = {"budget": [], "given up": [lambda: game.step(give_up_action(task))], "accepted": [game.hit, game.hit]}[end]
+    for step in [lambda: game.pulse(rng.choice([-0.6, 0.6]), 1e-7)] * (6 - len(ends)) + ends:
+        episode = step()
+        shaping += task.reward(episode)["shaping"]
+    assert task.terminated(episode).all()
+    np.testing.assert_allclose(shaping, first, atol=1e-6)  # minus the potential, which is minus the observed error
+
+
+def test_a_cell_that_is_left_unprogrammed_costs_up_to_twice_by_budget_or_by_giving_up_which_saves_pulses():
+    task = WriteVerify(device=linear(1e-6), max_pulses=3, give_up=True, weight_failure=2.0, weight_shaping=0.0)
+    spent, given_up = Game(task), Game(task)
+    returns = np.zeros((2, CELLS))
+    for _ in range(3):
+        returns[0] += sum(task.reward(spent.pulse(1.0, 1e-6)).values())
+    last = given_up.step(give_up_action(task))
+    returns[1] += sum(task.reward(last).values())
+    np.testing.assert_allclose(returns[1] - returns[0], 3 * 0.02, atol=1e-4)
+    np.testing.assert_allclose(returns[1], -2.0 * (1.0 + np.abs(task.observe(last)[:, 2])), rtol=1e-6)
+    assert np.all((returns[1] < -2.0) & (returns[1] > -4.0))
 
 
 @pytest.mark.parametrize("miss, accepted", [(0.019, True), (-0.019, True), (0.021, False), (-0.021, False)])
@@ -346,7 +398,7 @@ def test_a_tolerance_in_siemens_is_the_same_as_its_fraction_of_the_range(rng):
         action = random_action(games[0].task, rng)
         first, second = (game.step(action) for game in games)
         np.testing.assert_array_equal(first.accepted, second.accepted)
-        np.testing.assert_allclose(games[0].task.observe(first), games[1].task.observe(second), rtol=1e-5)
+        np.testing.assert_allclose(games[0].task.observe(first), games[1].task.observe(second), rtol=1e-5, atol=1e-6)
     assert first.spent.max() == 10
 
 
@@ -390,20 +442,20 @@ def give_up_action(task: WriteVerify, cells: int = CELLS) -> np.ndarray:
 @pytest.mark.parametrize("action", ["continuous", "discrete"])
 @pytest.mark.parametrize("kind", ["threshold", "table"])
 def test_giving_up_ends_the_episode_unaccepted_and_does_nothing_else(kind, action, table, rng):
-    task = WriteVerify(device=table if kind == "table" else kind, action=action)
+    task = WriteVerify(device=table if kind == "table" else kind, action=action, give_up=True)
     game = Game(task)
     before = game.step(random_action(task, rng))
     after = game.step(give_up_action(task))
     assert task.terminated(after).all() and not after.accepted.any()
     assert not task.info(after)["is_success"][~before.accepted].any()
-    assert not sum(task.reward(after).values()).any()
+    assert {name for name, term in task.reward(after).items() if term.any()} == {"failure", "shaping"}
     np.testing.assert_array_equal(task.observe(after), task.observe(before))
     for name in ("pulses", "energy", "latency", "true_conductance"):
         np.testing.assert_array_equal(task.info(after)[name], task.info(before)[name])
 
 
 def test_a_cell_given_up_inside_the_tolerance_is_not_accepted():
-    task = WriteVerify(device=linear())
+    task = WriteVerify(device=linear(), give_up=True)
     game = Game(task, 1, start=5e-5, target=5e-5)
     episode = game.step(give_up_action(task, 1))
     assert not episode.accepted[0] and not task.info(episode)["is_success"][0]
@@ -416,15 +468,15 @@ def test_a_spent_budget_ends_the_episode_with_nothing_left_in_the_observation(ro
     for left in (0.75, 0.5, 0.25, 0.0):
         assert not task.terminated(game.episode).any()
         episode = game.pulse(1.0, 1e-6)
-        np.testing.assert_array_equal(task.view(task.observe(episode)).budget, left)
+        np.testing.assert_allclose(task.view(task.observe(episode)).budget, left, atol=1e-7)
     assert task.terminated(episode).all() and not task.info(episode)["is_success"].any()
 
 
 def test_after_an_acceptance_a_round_begins_with_a_new_target_and_a_new_budget():
     task = WriteVerify(device=linear(read=Read(noise=0.001)), rounds=4, max_pulses=7)
     game = Game(task)
-    assert task.max_episode_pulses == 28
-    np.testing.assert_array_equal(task.observe(game.episode)[:, 6], 1.0)
+    assert task.max_steps == 28
+    np.testing.assert_array_equal(task.observe(game.episode)[:, 7], 1.0)
     for left in (2, 1, 0):
         missed = game.pulse(0.5, 1e-7)  # below threshold
         np.testing.assert_allclose(task.view(task.observe(missed)).budget, 6 / 7, rtol=1e-6)
@@ -438,14 +490,14 @@ def test_after_an_acceptance_a_round_begins_with_a_new_target_and_a_new_budget()
         assert np.all(episode.target != old) and np.all((episode.target >= 0.1) & (episode.target <= 0.9))
         np.testing.assert_array_equal(view.budget, 1.0)
         np.testing.assert_allclose(view.error, (view.read - view.target) / task.tolerance, rtol=1e-4)
-        np.testing.assert_allclose(task.observe(episode)[:, 6], left / 3, rtol=1e-6)
+        np.testing.assert_allclose(task.observe(episode)[:, 7], 2 * left / 3 - 1, rtol=1e-6)
         np.testing.assert_allclose(
             episode.true_error, task.siemens(episode.chip, episode.cell.x) - task.siemens(episode.chip, old)
         )
     last = game.hit()
     assert task.terminated(last).all() and task.info(last)["is_success"].all()
     np.testing.assert_array_equal(task.info(last)["pulses"], 7)
-    np.testing.assert_array_equal(task.observe(last)[:, 6], 0.0)
+    np.testing.assert_array_equal(task.observe(last)[:, 7], -1.0)
 
 
 def test_an_acceptance_with_the_last_pulse_of_the_budget_counts():
@@ -457,7 +509,7 @@ def test_an_acceptance_with_the_last_pulse_of_the_budget_counts():
 
 
 def test_masks_forbid_pulses_away_from_the_target_and_giving_up_before_a_pulse(rng):
-    task = WriteVerify(action="discrete", levels=(3, 2))
+    task = WriteVerify(action="discrete", levels=(3, 2), give_up=True)
     game = Game(task)
     mask = task.info(game.episode)["action_mask"]
     assert mask.shape == (CELLS, task.action_space.n) and not mask[:, -1].any()
@@ -471,7 +523,7 @@ def test_masks_forbid_pulses_away_from_the_target_and_giving_up_before_a_pulse(r
     assert "action_mask" not in WriteVerify().info(Game(WriteVerify()).episode)
 
 
-@pytest.mark.parametrize("more", [{}, {"history": 3}, {"rounds": 3}, {"give_up": False}, {"device": "table"}])
+@pytest.mark.parametrize("more", [{}, {"history": 3}, {"rounds": 3}, {"give_up": True}, {"device": "table"}])
 def test_the_masks_that_a_policy_derives_from_its_observation_are_those_of_the_episode(rng, table, more):
     task = WriteVerify(
         action="discrete", **{"levels": (3, 2)} | more | ({"device": str(table)} if "device" in more else {})
@@ -534,6 +586,7 @@ def test_a_mixture_with_different_drivers_asks_for_that_of_the_chip(rng):
     driver = game.episode.chip.driver
     action = random_action(task, rng)
     amplitude, width, _ = task.decode(action, driver)
+    action[:, 0] = np.sign(action[:, 0])
     np.testing.assert_allclose(task.encode(amplitude, width, driver=driver), action, atol=1e-5)
     view = task.view(task.observe(game.step(action)), driver)
     np.testing.assert_allclose(view.amplitude, amplitude, rtol=1e-5)
@@ -555,9 +608,7 @@ def test_a_table_takes_continuous_actions_by_their_sign(table):
     task = WriteVerify(device=table)
     games = Game(task), Game(task)
     for game, strength in zip(games, (1.0, 0.01), strict=True):
-        action = np.full((CELLS, 3), -1.0, np.float32)
-        action[:, 0] = np.where(np.arange(CELLS) % 2, strength, -strength)
-        game.step(action)
+        game.step(np.where(np.arange(CELLS) % 2, strength, -strength)[:, None].astype(np.float32))
     np.testing.assert_array_equal(games[0].episode.cell.x, games[1].episode.cell.x)
 
 
@@ -619,21 +670,28 @@ def test_a_tolerance_below_the_read_noise_warns():
         WriteVerify(device=noisy, tolerance=0.021)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1.0001, -2.0])
-def test_an_action_outside_the_box_is_refused_by_its_value(value):
+@pytest.mark.parametrize("value", [np.inf, 1.0001, -2.0, 1e300, -7])
+def test_an_action_outside_the_box_is_clipped(value):
     task = WriteVerify()
     action = np.zeros((3, 3))
     action[1, 0] = value
-    with pytest.raises(TaskError, match=f"action has a component {value:g}, allowed is -1 to 1"):
-        Game(task, 3).step(action)
+    for one, other in zip(task.decode(action), task.decode(np.clip(action, -1, 1)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_action_that_is_no_number_is_refused():
+    action = np.zeros((3, 3))
+    action[1, 0] = np.nan
+    with pytest.raises(TaskError, match="action has a component nan, allowed is -1 to 1"):
+        Game(WriteVerify(), 3).step(action)
 
 
 @pytest.mark.parametrize(
     "action, message",
     [
-        ([0, 49, 3], "action is 49, allowed is 0 to 48"),
-        ([5, -1, 9], "action is -1, allowed is 0 to 48"),
-        ([1.0, 2.0, 3.0], "action is of type float64, whole numbers 0 to 48 are needed"),
+        ([0, 48, 3], "action is 48, allowed is 0 to 47"),
+        ([5, -1, 9], "action is -1, allowed is 0 to 47"),
+        ([1.0, 2.0, 3.0], "action is of type float64, whole numbers 0 to 47 are needed"),
     ],
 )
 def test_an_action_outside_the_menu_is_refused_by_its_value(action, message):
@@ -643,5 +701,48 @@ def test_an_action_outside_the_menu_is_refused_by_its_value(action, message):
 
 def test_a_task_is_varied_with_replace():
     task = dataclasses.replace(WriteVerify(), tolerance=0.05, rounds=2)
-    assert (task.tolerance_x, task.features, task.max_episode_pulses) == (0.05, 7, 100)
+    assert (task.tolerance_x, task.features, task.max_steps) == (0.05, 8, 100)
     assert take(Game(task).episode, np.array([3, 1])).target.shape == (2,)
+
+
+# -- goals and privileged information ----------------------------------------------------------------------------------
+
+
+def goal_task(**more) -> WriteVerify:
+    return WriteVerify(**arguments("WriteVerify", "WriteVerifyGoal", more))
+
+
+def test_with_goals_the_reward_follows_from_them_and_the_view_is_the_same(rng):
+    task, plain = goal_task(tolerance=0.1), WriteVerify(tolerance=0.1)
+    games = Game(task), Game(plain)
+    accepted = 0
+    for _ in range(8):
+        action = random_action(task, rng)
+        episode, same = (game.step(action) for game in games)
+        observation = task.observe(episode)
+        assert task.observation_space.contains({name: part[0] for name, part in observation.items()})
+        reward = sum(task.reward(episode).values())
+        goals = observation["achieved_goal"], observation["desired_goal"]
+        np.testing.assert_allclose(task.compute_reward(*goals), reward)
+        for seen, flat in zip(task.view(observation), plain.view(plain.observe(same)), strict=True):
+            np.testing.assert_allclose(seen, flat, rtol=1e-4, atol=2e-5)
+        accepted += episode.accepted.sum()
+    assert accepted > 10
+    assert np.all(task.compute_reward(goals[0], goals[0]) == task.weight_acceptance - task.weight_pulses)
+
+
+@pytest.mark.parametrize("more", [{"rounds": 2}, {"history": 2}, {"give_up": True}, {"weight_energy": 1.0}])
+def test_goals_are_refused_with_what_a_reward_of_goals_does_not_know(more):
+    name = next(iter(more))
+    with pytest.raises(TaskError, match=f"{name} is .*, with goal=True allowed is"):
+        goal_task(**more)
+
+
+def test_privileged_information_is_the_cells_own_parameters():
+    task = WriteVerify(privileged=True)
+    episode = Game(task).episode
+    info = task.info(episode)
+    np.testing.assert_array_equal(info["cell/set.dose"], episode.chip.set.dose)
+    np.testing.assert_array_equal(info["cell/x_lo"], episode.chip.x_lo)
+    assert all(part.shape == (CELLS,) for name, part in info.items() if name.startswith("cell/"))
+    assert not any(name.startswith("cell/") for name in WriteVerify().info(episode))

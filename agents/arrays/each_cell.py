@@ -18,9 +18,10 @@ from memenv.envs.write_verify.task import WriteVerify
 
 
 class Known(NamedTuple):
-    """What is known of the cells of all arrays, in C order."""
+    """Knowledge of the cells of all arrays, in C order."""
 
     memory: Any  # of the policy for single cells, arrays with a leading axis (cells,)
+    reading: np.ndarray  # (cells,) [range] the last read
     pulse: np.ndarray  # (2, cells) [V, s] signed amplitude and width of the last pulse, 0 before the first
     given_up: np.ndarray  # (cells,) bool
 
@@ -47,7 +48,8 @@ class EachCell:
     @classmethod
     def of(cls, name: str, task: CrossbarProgram) -> Self:
         """That of a controller, a shipped policy or the path of one; errors as of `load_policy`."""
-        cell = WriteVerify(device=task.array.device, tolerance=task.tolerance, max_pulses=task.max_pulses)
+        device, most = task.array.device, task.max_pulses
+        cell = WriteVerify(device=device, tolerance=task.tolerance, max_pulses=most, give_up=True)
         return cls(task=task, policy=load_policy(name, cell), cell=cell)
 
     def predict(
@@ -71,12 +73,18 @@ class EachCell:
         spent = np.rint(view.pulses.ravel() * self.task.max_pulses)
         begun = np.ones(len(view.budget), bool) if state is None or episode_start is None else np.asarray(episode_start)
         start = np.repeat(begun, len(reading) // len(begun))
-        memory, pulse, given_up = state or (None, np.zeros((2, len(reading))), np.zeros(len(reading), bool))
+        memory, last, pulse, given_up = state or (
+            None,
+            reading,
+            np.zeros((2, len(reading))),
+            np.zeros(len(reading), bool),
+        )
         pulse, given_up = pulse * ~start, given_up & ~start
         rows = np.flatnonzero(start | (opened & ~given_up))
         given = np.zeros_like(pulse)
         if len(rows):  # some policies take no empty batch
-            of_them = reading[rows], target[rows], self.task.tolerance, pulse[:, rows], spent[rows]
+            change = (reading - last)[rows] * (pulse[0, rows] != 0)
+            of_them = reading[rows], target[rows], self.task.tolerance, change, pulse[:, rows], spent[rows]
             shown, known = self.cell.observations.show(*of_them, driver), None if memory is None else take(memory, rows)
             action, known = self.policy.predict(shown, known, start[rows], deterministic)
             memory = known if memory is None else put(memory, rows, known)
@@ -84,4 +92,6 @@ class EachCell:
             given_up = put(given_up, rows, gave_up)
             given[:, rows] = np.where(gave_up, 0.0, asked) * opened[rows]
         amplitude, width = given.reshape(2, *view.reading.shape)
-        return actions.encode(amplitude, width, driver), Known(memory, np.where(given[0], given, pulse), given_up)
+        return actions.encode(amplitude, width, driver), Known(
+            memory, reading, np.where(given[0], given, pulse), given_up
+        )

@@ -1,4 +1,4 @@
-"""Programming an array for its product: row after row, each making good what is left of the errors of those before.
+"""Programming an array for its product by error feedback: each row takes the accumulated residual of those before.
 
 Inputs x multiplied with wrong weights, W + E, are wrong by x E, in the mean square by trace(E^T H E) with H = E[x x^T].
 Once a row of E is known and stays, the rows to come serve the product best if they are off by
@@ -39,7 +39,7 @@ MARGIN = 0.05  # [range] an end of the range is avoided: not every cell gets the
 
 
 class Rows(NamedTuple):
-    """What inputs say about the rows, in the order in which these are written."""
+    """Facts about the rows that inputs tell, in the order in which these are written."""
 
     order: np.ndarray  # (rows,) int, those with the largest inputs first
     weight: np.ndarray  # (rows,) d, what a squared error in the row still does to products, in mean inputs squared
@@ -63,7 +63,7 @@ def rows_of(inputs: np.ndarray, ridge: float) -> Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Feedback:
-    """What is learned, on other chips and matrices, for a price of a pulse, by `agents.tuning.tune`.
+    """Parameters that are learned, on other chips and matrices, for a price of a pulse, by `agents.tuning.tune`.
 
     The defaults lie between what `benchmarks/product_feedback.py --trials 26` learns for threshold (0.016, 0.35, 0.093)
     and for hfo2-array-om (0.031, 0.31, 0.021).
@@ -114,7 +114,7 @@ def write_product(
         inputs: (n, rows) examples of what will be multiplied, in any unit, unlike those that it is judged on.
         noise: of the array.
         feedback: what is learned.
-        passes: openings of a cell after the first.
+        passes: verify passes after the first.
         on_step: called with the number of cells that are open, or in rows still to come, after each step.
 
     Returns:
@@ -179,7 +179,7 @@ def for_difference(wanted: np.ndarray, encoding: Encoding, seen: np.ndarray, cro
 
 
 def untouched(wanted: np.ndarray, encoding: Encoding, seen: np.ndarray) -> Aim:
-    """What was `seen` (rows, cols) [S] as targets, where weights `wanted` (rows, outputs) do not matter."""
+    """Targets as `seen` (rows, cols) [S], where weights `wanted` (rows, outputs) do not matter."""
     mapping = encoding.mapped(wanted, (seen, seen))
     return lambda reach: mapping
 

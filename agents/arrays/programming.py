@@ -72,8 +72,8 @@ class ProgramConfig(RunOptions):
     tolerance: float = option(
         0.02, bounds=(1e-9, 1.0), help="half-width of a cell's target band, fraction of the range"
     )
-    max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget of a cell each time that it is opened")
-    passes: int = option(PASSES, bounds=(0, MANY), help="times that cells found out of tolerance are opened again")
+    max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget of a cell in each verify pass")
+    passes: int = option(PASSES, bounds=(0, MANY), help="verify passes after the first, for cells out of tolerance")
     trials: int = option(60, bounds=(1, MANY), help="parameter sets that the controller's tuning tries; 1 = no tuning")
     products: int = option(256, bounds=(1, MOST), help="random inputs on which products are judged without --inputs")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, noise, tuning and inputs")
@@ -119,7 +119,7 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
 
 
 def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None = None) -> Programmer:
-    """What programs weights (inputs, outputs), not tuned; `inputs` (samples, inputs) are those of `config.inputs`.
+    """A programmer of weights (inputs, outputs), not tuned; `inputs` (samples, inputs) are those of `config.inputs`.
 
     Raises:
         ValueError: an impossible setting.
@@ -138,7 +138,7 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
         )
     if product and inputs is not None and not (inputs[::2].any() and inputs[1::2].any()):
         raise ValueError(f"{config.inputs}: every other input is zero; each half is needed, to learn from and to judge")
-    task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses)
+    task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses, give_up=True)
     low, high = config.span
     volts = task.device.read.voltage
     largest = config.rows * task.device.g_max * volts

@@ -1,11 +1,11 @@
-"""What `memenv program` says in the end: figures, a page, and maps of the cells."""
+"""The report of `memenv program`: figures, a page, and maps of the cells."""
 
-import io
 from typing import Any
 
 import numpy as np
 
 from agents.arrays.tiles import Programmer, TileResult, joined
+from memenv.experiments.reporting import markdown, mean_and_half_width, rendered, shown
 
 DOTS = 110  # per inch
 MISSED = 2.0  # [tolerances of a cell] a weight farther off than this is missed: a pair of good cells never is
@@ -23,6 +23,7 @@ def figures(programmer: Programmer, results: list[TileResult]) -> dict[str, Any]
     pulses, accepted, inside = cells("pulses"), cells("accepted"), np.abs(error) <= cells("tolerance")
     missing = joined(tiles, [result.realised for result in results]) - programmer.weights
     allowed = joined(tiles, [result.tolerance[:, :1] + 0.0 * result.realised for result in results])
+    mean, half_width = mean_and_half_width(pulses)
     exact = programmer.voltages @ programmer.weights
     seen = np.zeros(exact.shape)
     for tile, result in zip(tiles, results, strict=True):
@@ -31,7 +32,7 @@ def figures(programmer: Programmer, results: list[TileResult]) -> dict[str, Any]
         "weights": list(programmer.weights.shape),
         "arrays": len(tiles),
         "cells": len(pulses),
-        "pulses_per_cell": mean_interval(pulses),
+        "pulses_per_cell": [mean, mean - half_width, mean + half_width],
         "pulses_p99": float(np.percentile(pulses, 99)),
         "reads_per_cell": float(cells("reads").mean()),
         "success": float(inside.mean()),
@@ -50,12 +51,6 @@ def figures(programmer: Programmer, results: list[TileResult]) -> dict[str, Any]
     }
 
 
-def mean_interval(values: np.ndarray) -> list[float]:
-    """Mean of values (cells,), low and high of its 95 % interval (normal: cells are many)."""
-    mean, half = values.mean(), 1.96 * values.std() / np.sqrt(len(values))
-    return [float(mean), float(mean - half), float(mean + half)]
-
-
 def relative(error: np.ndarray, of: np.ndarray) -> float:
     """Root mean square error as a part of the root mean square."""
     return float(np.sqrt(np.mean(error**2) / np.mean(of**2)))
@@ -63,7 +58,6 @@ def relative(error: np.ndarray, of: np.ndarray) -> float:
 
 def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
     """The figures as Markdown, under the command that made them."""
-    mean, low, high = found["pulses_per_cell"]
     cells, accepted = found["cells"], max(found["accepted"], 1)
     rows, outputs = found["weights"]
     wide = {"cells": "one cell at a time", "rows": "a row at a time", "columns": "a column at a time"}
@@ -71,7 +65,7 @@ def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
     held = {"cells": "", "product": ", those that feedback did not use"}
     of = "uniform random inputs" if config["inputs"] is None else f"the inputs of {config['inputs']}"
     lines = [
-        ("pulses per cell", f"{mean:.3f} [{low:.3f}, {high:.3f}], 99th percentile {found['pulses_p99']:.0f}"),
+        ("pulses per cell", f"{shown(found['pulses_per_cell'], '{:.3f}')}, 99th percentile {found['pulses_p99']:.0f}"),
         ("reads per cell", f"{found['reads_per_cell']:.2f}"),
         ("cells within tolerance in truth", f"{found['success']:.2%}"),
         (
@@ -80,7 +74,7 @@ def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
         ),
         ("cells that failed", f"{found['failed']} ({found['failed'] / cells:.2%})"),
         ("targets out of reach", f"{found['out_of_reach']} ({found['out_of_reach'] / cells:.2%})"),
-        ("cells opened again", f"{found['reopened']} ({found['reopened'] / cells:.2%})"),
+        ("cells re-programmed", f"{found['reopened']} ({found['reopened'] / cells:.2%})"),
         ("weights missed", f"{found['missed_weights']} ({found['missed_weights'] / (rows * outputs):.2%})"),
         ("energy", f"{found['energy_J']:.4g} J"),
         ("latency, cell by cell", f"{found['latency_sequential_s']:.4g} s"),
@@ -93,7 +87,6 @@ def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
         f"{rows} x {outputs} weights as {config['encoding']} on {found['arrays']} arrays, {cells} cells of "
         f"{config['device']}, {config['scheme']}, written by {config['controller']}, for {wanted[config['objective']]}."
     )
-    table = "\n".join(f"| {name} | {value} |" for name, value in lines)
     notes = (
         "Brackets: 95 % interval over cells. Failed: given up, or out of budget, for a target at some time. Out of "
         "reach: targets of perfect cells that failures have shown to be beyond a cell; its partner, the cells of its "
@@ -101,7 +94,7 @@ def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
         f"Products: of {of}{held[config['objective']]}, read noise included. Latencies are those of all arrays one "
         "after another."
     )
-    return f"`{command}`\n\n{head}\n\n| | |\n| --- | --- |\n{table}\n\n{notes}\n"
+    return f"`{command}`\n\n{head}\n\n{markdown(('', ''), lines)}\n{notes}\n"
 
 
 def maps(programmer: Programmer, results: list[TileResult]) -> bytes:
@@ -130,6 +123,4 @@ def maps(programmer: Programmer, results: list[TileResult]) -> bytes:
         image = axes.imshow(values, aspect="auto", interpolation="nearest", **style)
         axes.set(title=title, xlabel="column", ylabel="row")
         figure.colorbar(image, ax=axes)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return rendered(figure)

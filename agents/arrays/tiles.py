@@ -38,7 +38,7 @@ class Tile(NamedTuple):
 
 
 class TileResult(NamedTuple):
-    """What became of a tile; arrays (rows, cols) of its cells unless said otherwise."""
+    """The outcome of a tile; arrays (rows, cols) of its cells unless said otherwise."""
 
     target: np.ndarray  # [S] at the end
     conductance: np.ndarray  # [S] in truth
@@ -48,7 +48,7 @@ class TileResult(NamedTuple):
     accepted: np.ndarray  # bool
     failed: np.ndarray  # bool
     outside: np.ndarray  # bool, the target on perfect cells is beyond what the cell has shown to reach
-    openings: np.ndarray
+    openings: np.ndarray  # verify passes of each cell, by the name that files have
     tolerance: np.ndarray  # [range] infinite where the cell was left as it was
     realised: np.ndarray  # (inputs, outputs) the weights that the true conductances stand for
     product: np.ndarray  # (n, outputs) noisy products with the tile's part of the inputs
@@ -71,7 +71,7 @@ ENTRIES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Programmer:
-    """How a matrix is programmed.
+    """The way a matrix is programmed.
 
     Raises:
         ValueError: an array that has no room for one weight, or that cannot be programmed for its product.
@@ -82,7 +82,7 @@ class Programmer:
     crossbar: Crossbar  # of which each tile takes what it needs
     task: WriteVerify
     policy: Policy
-    passes: int  # openings of a cell after the first
+    passes: int  # verify passes after the first
     voltages: np.ndarray  # (n, rows) [V] inputs on which products are judged
     examples: np.ndarray | None = None  # (n, rows) inputs for whose products it is programmed, else cell by cell
     seed: int
@@ -144,7 +144,7 @@ class Programmer:
             accepted=written.accepted,
             failed=written.failed,
             outside=written.mapping.outside,
-            openings=written.openings,
+            openings=written.passes,
             tolerance=np.broadcast_to(tolerance, crossbar.shape),
             realised=self.encoding.decode(crossbar.conductance(state), order),
             product=self.encoding.decode(crossbar.product(state, voltages, converters), order),

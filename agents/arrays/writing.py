@@ -1,12 +1,12 @@
 """Programming an array with a policy for single cells: all open cells at once, under the array's constraints.
 
 A cell that does not read as it should is open: it gets pulses, each followed by a read, until it is accepted, given up,
-or has spent the budget of this opening. Then cells are read again, all of them where writing one disturbs others, and
-those that are out of tolerance are opened anew, for a limited number of passes. A cell that failed tells how far it
-goes: what it read last is taken for the end of its range on that side, and where targets stand for weights, the partner
-of its pair takes the difference. Many policies give up long before that end, so where transistors shield the others, a
-cell that is given up gets one strong parting pulse towards its target, but for the last pass; should that take it
-across, it has not failed, and is opened again.
+or has spent the budget of this pass. Then cells are read again, all of them where writing one disturbs others, and
+those that are out of tolerance are re-programmed, in a limited number of verify passes. A failed cell tells how far
+it goes: what it read last is taken for the end of its range on that side, and where targets stand for weights, the
+partner of its pair takes the difference. Many policies give up long before that end, so where transistors shield the
+others, a cell that is given up gets one final strong pulse towards its target, but for the last pass; should that take
+it across, it has not failed, and is re-programmed.
 """
 
 from collections.abc import Callable
@@ -24,21 +24,21 @@ from memenv.crossbars.schemes import SCHEMES
 from memenv.devices.protocol import CellModel, one_device
 from memenv.envs.write_verify.task import WriteVerify
 
-PASSES = 3  # openings after the first
-PARTING = 0.3  # [of the driver's logarithmic range] width of the parting pulse, its amplitude is the largest
+PASSES = 3  # verify passes after the first
+FINAL = 0.3  # [of the driver's logarithmic range] width of the final strong pulse, its amplitude is the largest
 
 Aim = Callable[[tuple[np.ndarray, np.ndarray]], Mapping]  # of the least and largest conductance (rows, cols) [S]
 
 
 class Written(NamedTuple):
-    """What became of an array; arrays (rows, cols)."""
+    """The outcome of an array; arrays (rows, cols)."""
 
     state: CrossbarState
     mapping: Mapping  # the targets of the end, and where weights lie
     reading: np.ndarray  # [S] the last read
     accepted: np.ndarray  # bool, the last read was inside
-    failed: np.ndarray  # bool, was given up or spent the budget of an opening, for this target or an earlier one
-    openings: np.ndarray  # how often the cell was opened
+    failed: np.ndarray  # bool, was given up or spent the budget of a pass, for this target or an earlier one
+    passes: np.ndarray  # verify passes in which the cell was programmed
 
 
 def at(targets: np.ndarray) -> Aim:
@@ -74,12 +74,12 @@ def write_array(
 
     Args:
         crossbar: the array, and how it is written.
-        task: tolerance, budget of an opening and confirming reads; one round, no history.
-        policy: answers the task's observations. What it has learnt of a cell it keeps when the cell is opened again.
+        task: tolerance, budget of a pass and confirming reads; one round, no history.
+        policy: answers the task's observations. What it has learnt of a cell it keeps when the cell is re-programmed.
         state: of the array, without batch axes.
-        aim: the targets, asked before each opening.
+        aim: the targets, asked before each pass.
         noise: of the array.
-        passes: openings after the first; with 0 cells are not read again. In the last, cells get no parting pulse.
+        passes: verify passes after the first; with 0 cells are not read again. The last has no final strong pulses.
         on_step: called with the number of open cells after each step.
 
     Raises:
@@ -92,7 +92,7 @@ def write_array(
     disturbing = bool(SCHEMES[crossbar.scheme].half)
     run = _Run(crossbar, task, policy, chip, noise, not disturbing, on_step or (lambda _: None))
     knowledge = _Knowledge(policy.begin(chip, crossbar.rows * crossbar.cols), np.zeros(shape, bool))
-    failed, openings = np.zeros(shape, bool), np.zeros(shape, int)
+    failed, taken = np.zeros(shape, bool), np.zeros(shape, int)
     low, high = (task.siemens(device, x + np.zeros(shape)) for x in (device.x_lo, device.x_hi))
     tolerance = task.siemens(device, task.tolerance_of(device)) - device.g_min
     reading, state = run.look(state)
@@ -103,9 +103,9 @@ def write_array(
         opened = (np.abs(reading - target) > tolerance) & within
         if not opened.any():
             break
-        openings += opened
-        opening = run._replace(parting=run.parting and number < passes)
-        state, reading, lost, knowledge = opening.write(state, reading, target, opened, knowledge)
+        taken += opened
+        one = run._replace(final=run.final and number < passes)
+        state, reading, lost, knowledge = one.verify_pass(state, reading, target, opened, knowledge)
         failed = failed | lost
         low = np.where(lost & (reading > target), reading, low)
         high = np.maximum(np.where(lost & (reading < target), reading, high), np.where(reading > target, low, 0.0))
@@ -113,14 +113,14 @@ def write_array(
         if passes:
             again, state = run.look(state, None if disturbing else opened)
             reading = np.where(np.isnan(again), reading, again)
-    return Written(state, mapping, reading, np.abs(reading - mapping.targets) <= tolerance, failed, openings)
+    return Written(state, mapping, reading, np.abs(reading - mapping.targets) <= tolerance, failed, taken)
 
 
 class _Knowledge(NamedTuple):
-    """What the policy carries for each cell of the array."""
+    """The policy's memory of each cell of the array."""
 
     memory: Any  # its state, arrays with a leading axis (cells,); None before a policy without `begin` has been asked
-    met: np.ndarray  # (rows, cols) bool, cells it has been asked about
+    asked: np.ndarray  # (rows, cols) bool, cells about which it has been asked
 
     def of(self, rows: np.ndarray) -> Any:
         """The policy's state of some cells, flat indices."""
@@ -128,22 +128,22 @@ class _Knowledge(NamedTuple):
 
     def after(self, rows: np.ndarray, memory: Any) -> "_Knowledge":
         """With the policy's new state of some cells."""
-        met, whole = self.met.copy(), self.memory
-        met.flat[rows] = True
+        asked, whole = self.asked.copy(), self.memory
+        asked.flat[rows] = True
         if whole is None:
-            whole = tree_map(lambda leaf: np.zeros((met.size, *leaf.shape[1:]), leaf.dtype), memory)
-        return _Knowledge(put(whole, rows, memory), met)
+            whole = tree_map(lambda leaf: np.zeros((asked.size, *leaf.shape[1:]), leaf.dtype), memory)
+        return _Knowledge(put(whole, rows, memory), asked)
 
 
 class _Run(NamedTuple):
-    """What stays the same while an array is programmed."""
+    """Everything that stays the same while an array is programmed."""
 
     crossbar: Crossbar
     task: WriteVerify
     policy: Policy
     chip: CellModel  # arrays (cells,)
     noise: ArrayNoise
-    parting: bool  # cells that are given up get a parting pulse
+    final: bool  # cells that are given up get a final strong pulse
     on_step: Callable[[int], None]
 
     def look(self, state: CrossbarState, enabled: np.ndarray | None = None) -> tuple[np.ndarray, CrossbarState]:
@@ -152,7 +152,7 @@ class _Run(NamedTuple):
         noise = self.noise.read.standard_normal((channels, *self.crossbar.shape))
         return self.crossbar.sense(state, noise, enabled)
 
-    def write(
+    def verify_pass(
         self,
         state: CrossbarState,
         reading: np.ndarray,
@@ -160,7 +160,7 @@ class _Run(NamedTuple):
         opened: np.ndarray,
         knowledge: _Knowledge,
     ) -> tuple[CrossbarState, np.ndarray, np.ndarray, _Knowledge]:
-        """One opening, until no cell is open: the state, the last reads, the cells that failed (bool), what is known.
+        """One pass, until no cell is open: the state, the last reads, the cells that failed (bool), what is known.
 
         Args:
             state: of the array.
@@ -171,25 +171,28 @@ class _Run(NamedTuple):
         """
         task, crossbar, shape = self.task, self.crossbar, self.crossbar.shape
         failed, reading, rows = np.zeros(shape, bool), reading.copy(), np.flatnonzero(opened)
-        start, amplitude, width, spent = ~knowledge.met.flat[rows], *np.zeros((3, len(rows)))
+        start, amplitude, width, spent, change = ~knowledge.asked.flat[rows], *np.zeros((4, len(rows)))
         while len(rows):
             chip = take(self.chip, rows)
             x, goal = (task.fraction(chip, part.flat[rows]) for part in (reading, target))
-            seen = task.observations.show(x, goal, task.tolerance_of(chip), (amplitude, width), spent, chip.driver)
+            last = amplitude, width
+            seen = task.observations.show(x, goal, task.tolerance_of(chip), change, last, spent, chip.driver)
             action, memory = self.policy.predict(seen, knowledge.of(rows), start, True)
             knowledge = knowledge.after(rows, memory)
             *pulse, gave_up = task.decode(action, chip.driver)
             up, spent = x < goal, spent + 1
-            if self.parting:
-                pulse = [np.where(gave_up, last, own) for last, own in zip(self._parting(up), pulse, strict=True)]
+            if self.final:
+                pulse = [np.where(gave_up, last, own) for last, own in zip(self._final(up), pulse, strict=True)]
             else:
                 failed.flat[rows[gave_up]] = True
-                rows, up, spent, *pulse, gave_up = (part[~gave_up] for part in (rows, up, spent, *pulse, gave_up))
+                kept = rows, x, up, spent, *pulse, gave_up
+                rows, x, up, spent, *pulse, gave_up = (part[~gave_up] for part in kept)
             enabled = _placed(np.ones(len(rows), bool), rows, shape)
             amplitude, width = (_placed(part, rows, shape) for part in pulse)
             operations = crossbar.plan(amplitude, width, enabled)
             noise = self.noise.cycle.standard_normal((crossbar.write_channels, *shape))
             state, inside = crossbar.write(state, operations, noise), np.ones(len(rows), bool)
+            before = x
             for _ in range(1 + task.confirm_reads):
                 asked = rows[inside]
                 again, state = self.look(state, _placed(inside, rows, shape))
@@ -199,17 +202,17 @@ class _Run(NamedTuple):
                 inside = inside & (np.abs(x - goal) <= task.tolerance_of(chip))
             over = inside | gave_up | (spent >= task.max_pulses)
             failed.flat[rows[over & ~inside & ~(gave_up & (up != (x < goal)))]] = True
-            rows, spent = rows[~over], spent[~over]
+            rows, spent, change = rows[~over], spent[~over], (x - before)[~over]
             start = np.zeros(len(rows), bool)
             amplitude, width = operations.amplitude.flat[rows], operations.width.flat[rows]
             self.on_step(len(rows))
         return state, reading, failed, knowledge
 
-    def _parting(self, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Signed amplitudes [V] and widths [s] (cells,) of parting pulses."""
+    def _final(self, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Signed amplitudes [V] and widths [s] (cells,) of final strong pulses."""
         driver = self.crossbar.device.driver
         amplitude = driven(driver, up, 1.0)
-        return np.where(up, amplitude, -amplitude), width_at(driver, PARTING) + 0.0 * amplitude
+        return np.where(up, amplitude, -amplitude), width_at(driver, FINAL) + 0.0 * amplitude
 
 
 def _placed(values: np.ndarray, rows: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

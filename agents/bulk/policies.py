@@ -20,7 +20,7 @@ Decision = tuple[Array, Array, Array]  # signed amplitude [V], width [s], giving
 
 
 class CompiledPolicy(Protocol):
-    """A policy in parts; `told` and `decide` take symbolic values (memenv/compiler) where they take arrays (cells,)."""
+    """A policy in parts; `inputs` and `decide` take symbolic values (memenv/compiler) as they take arrays (cells,)."""
 
     @property
     def crowded(self) -> float:
@@ -34,14 +34,14 @@ class CompiledPolicy(Protocol):
     def channels(self) -> tuple[int, int]:
         """Numbers a cell that the network takes, and gives."""
 
-    def met(self, view: View) -> Any:
-        """What it remembers of cells that it sees first: arrays (cells,)."""
+    def initial_memory(self, view: View) -> Any:
+        """Memory of cells that it sees first: arrays (cells,)."""
 
-    def told(self, view: View, memory: Any) -> tuple[Array, ...]:
-        """What the network takes."""
+    def inputs(self, view: View, memory: Any) -> tuple[Array, ...]:
+        """Inputs of the network."""
 
-    def think(self, told: np.ndarray, hidden: np.ndarray, outputs: np.ndarray, first: bool) -> None:
-        """The network: from `told` fills `outputs`, both (channels, cells), and renews `hidden` (hidden, cells).
+    def forward(self, inputs: np.ndarray, hidden: np.ndarray, outputs: np.ndarray, first: bool) -> None:
+        """The network: from `inputs` fills `outputs`, both (channels, cells), and renews `hidden` (hidden, cells).
 
         The `first` time what `hidden` contains does not matter.
         """
@@ -60,15 +60,15 @@ class CompiledController:
 
     policy: Controller
 
-    def met(self, view: View) -> Any:
+    def initial_memory(self, view: View) -> Any:
         """The controller's memory of unknown cells."""
         return tree_map(lambda leaf: leaf.astype(np.float32), self.policy.unknown(view))
 
-    def told(self, view: View, memory: Any) -> tuple[()]:
+    def inputs(self, view: View, memory: Any) -> tuple[()]:
         """Nothing: there is no network."""
         return ()
 
-    def think(self, told: np.ndarray, hidden: np.ndarray, outputs: np.ndarray, first: bool) -> None:
+    def forward(self, inputs: np.ndarray, hidden: np.ndarray, outputs: np.ndarray, first: bool) -> None:
         """Nothing, either."""
 
     def decide(self, view: View, memory: Any, outputs: tuple[()]) -> tuple[Decision, Any]:
@@ -95,17 +95,17 @@ class CompiledPredictor:
         """For many cells."""
         return ColumnNetwork.of(self.policy.weights)
 
-    def met(self, view: View) -> np.ndarray:
+    def initial_memory(self, view: View) -> np.ndarray:
         """The read."""
         return np.array(view.read, np.float32)
 
-    def told(self, view: View, memory: Array) -> tuple[Array, ...]:
+    def inputs(self, view: View, memory: Array) -> tuple[Array, ...]:
         """The features of the sight."""
         return tuple(features(self.policy.device, self.policy.sight(view, memory)))
 
-    def think(self, told: np.ndarray, hidden: np.ndarray, outputs: np.ndarray, first: bool) -> None:
+    def forward(self, inputs: np.ndarray, hidden: np.ndarray, outputs: np.ndarray, first: bool) -> None:
         """The layers."""
-        self.network.forward(told, hidden if self.policy.memory else None, outputs, first)
+        self.network.forward(inputs, hidden if self.policy.memory else None, outputs, first)
 
     def decide(self, view: View, memory: Array, outputs: tuple[Array, ...]) -> tuple[Decision, Array]:
         """The pulse of the network's outputs."""

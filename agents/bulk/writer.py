@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.bulk.policies import Columns, CompiledPolicy, compiled_policy
+from agents.bulk.policies import CompiledPolicy, compiled_policy
 from memenv.arrays import Array, take, tree_map
 from memenv.compiler.counter_rng import Key, Noise
 from memenv.compiler.runtime import prepare
@@ -34,7 +34,7 @@ CELL_BYTES = 500  # of a cell in work, besides a network's memory
 
 
 class Programmed(NamedTuple):
-    """What became of the cells, arrays (cells,)."""
+    """Outcomes of the cells, arrays (cells,)."""
 
     pulses: np.ndarray  # int32
     accepted: np.ndarray  # bool: every target of the episode
@@ -48,7 +48,7 @@ KINDS = (np.int32, np.bool_, np.int16, np.float32, np.float32)  # of these array
 
 
 def mass_writer(policy: Any) -> "MassWriter":
-    """What programs cells in great number with a controller that remembers numbers (`ISPP`), or a `PulsePredictor`.
+    """Bulk programming with a controller that remembers numbers (`ISPP`), or with a `PulsePredictor`.
 
     Raises:
         ValueError: a policy or a task that cannot be compiled, or numba not installed.
@@ -57,13 +57,13 @@ def mass_writer(policy: Any) -> "MassWriter":
     parts, task = compiled_policy(policy), policy.task
     reason = task.not_compiled or ("" if task.action == "continuous" else f"action={task.action!r}")
     if reason:
-        raise ValueError(f"cells in great number are not programmed with {reason}: use agents.evaluation")
+        raise ValueError(f"bulk programming does not take {reason}: use agents.evaluation")
     return MassWriter(task, parts)
 
 
 @dataclass(frozen=True, eq=False)
 class MassWriter:
-    """Programs cells in great number; `mass_writer` makes one.
+    """Bulk programming of cells; `mass_writer` makes one.
 
     Loops are traced by the first call, and stay. Methods that take `noise` are programs, which run on symbolic values.
     """
@@ -151,7 +151,7 @@ class MassWriter:
         episode: Episode = start.result()
         if goals is not None:
             episode = episode._replace(target=goals.copy())
-        memory, first = self.policy.met(self.view(episode)), True
+        memory, first = self.policy.initial_memory(self.view(episode)), True
         while len(rows):
             step = self._stepping(episode, memory, hidden[:, : len(rows)], done)
             left = rows
@@ -171,24 +171,24 @@ class MassWriter:
     def _stepping(self, episode: Any, memory: Any, hidden: np.ndarray, done: np.ndarray) -> Callable[[Key, bool], None]:
         """A function that takes one step of all these cells, in place; cells that are done stay as they are.
 
-        It is told the key of the noise, and whether this is the first step of all, when `hidden` is empty.
+        It takes the key of the noise, and whether this is the first step of all, when `hidden` is empty.
         """
         cells = len(done)
-        told, outputs = (np.empty((number, cells), np.float32) for number in self.policy.channels)
-        look = prepare(self.look, cells, (episode, memory), tuple(told), filled=True)
+        inputs, outputs = (np.empty((number, cells), np.float32) for number in self.policy.channels)
+        look = prepare(self.look, cells, (episode, memory), tuple(inputs), filled=True)
         out = episode._replace(chip=None), memory, done
         pulse = prepare(self.pulse, cells, (episode, memory, done, tuple(outputs)), out, filled=True)
 
         def step(key: Key, first: bool) -> None:
             look.launch(key, 1)
-            self.policy.think(told, hidden, outputs, first)
+            self.policy.forward(inputs, hidden, outputs, first)
             pulse.launch(key, 1)
 
         return step
 
     def view(self, episode: Episode) -> View:
-        """What a policy is shown; symbolic values or arrays."""
-        return self.task.view(Columns(self.task.observation_parts(episode)))  # type: ignore[arg-type]
+        """What a policy sees; symbolic values or arrays."""
+        return self.task.view_of(episode)
 
     # -- what is compiled --------------------------------------------------------------------------------------------
 
@@ -199,8 +199,8 @@ class MassWriter:
         return episode
 
     def look(self, noise: Noise, cells: int, episode: Episode, memory: Any) -> tuple[Array, ...]:
-        """What the policy's network takes."""
-        return self.policy.told(self.view(episode), memory)
+        """Inputs of the policy's network."""
+        return self.policy.inputs(self.view(episode), memory)
 
     def pulse(
         self, noise: Noise, cells: int, episode: Any, memory: Any, done: Array, outputs: Any

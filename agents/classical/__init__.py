@@ -1,6 +1,6 @@
 """Hand-written controllers: ramps, inverses, the Bayesian one, and the bounds that know more."""
 
-from agents.classical.bayes import Bayesian, Clairvoyant
+from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.optimum import TableOptimum
 from agents.classical.write_verify import (
     ISPP,
@@ -14,10 +14,10 @@ from agents.classical.write_verify import (
 __all__ = [
     "ISPP",
     "Bayesian",
-    "Clairvoyant",
     "ConstantPulse",
     "HistoryInverse",
     "NominalInverse",
+    "Oracle",
     "ShrinkingISPP",
     "TableOptimum",
     "VoltageIncrementalPI",

@@ -5,7 +5,7 @@ cells included. Each carries a Gaussian over its own state, which pulses move an
 the particles of a cell from a large bank, every later read weighs them, and where few are left they are resampled and
 spread out again. The next pulse is the candidate with the least expected number of further pulses: exact outcomes of
 the law for samples of the posterior and of the noise, each valued by the distance and by the uncertainty that it leaves
-(`CostToGo`). The clairvoyant is the same controller with one particle, the cell itself.
+(`CostToGo`). The oracle is the same controller with one particle, the cell itself.
 
 Everything is deterministic: normal quantiles in a fixed shuffled order stand for noise, so that a batch of n cells
 equals n batches of one.
@@ -44,14 +44,14 @@ OUTLIERS = 1e-3  # share of reads that the model explains badly: their tail tell
 
 
 class Bounds(NamedTuple):
-    """What counts of cells whose pulses have no law but a polarity; arrays (cells, particles) [range]."""
+    """All that counts of cells whose pulses have no law but a polarity; arrays (cells, particles) [range]."""
 
     x_lo: Cloud
     x_hi: Cloud
 
 
 class Belief(NamedTuple):
-    """What is known of each cell; arrays (cells, particles)."""
+    """Knowledge of each cell; arrays (cells, particles)."""
 
     particles: Any  # a `Device`, or `Bounds`
     log_weight: Cloud
@@ -61,7 +61,7 @@ class Belief(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class _ParticleController(ABC):
-    """What the Bayesian and the clairvoyant share: all but the origin of the particles."""
+    """The common part of the Bayesian and the oracle: all but the origin of the particles."""
 
     tuning_effort: ClassVar[float] = 0.12  # a decision takes a hundred times a classical one's time
     needs_law: ClassVar[bool] = True  # of the nominal device, and of the cell
@@ -288,7 +288,7 @@ class Bayesian(_ParticleController):
 
     @cached_property
     def _positive(self) -> Any:
-        """Which parameters are positive, a record of bool."""
+        """The parameters that are positive, a record of bool."""
         return tree_map(lambda leaf: getattr(leaf, "ndim", 0) and bool(np.all(leaf > 0)), self._prior)
 
     def _first(self, belief: Belief, view: View) -> Belief:
@@ -333,13 +333,13 @@ class Bayesian(_ParticleController):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clairvoyant(_ParticleController):
+class Oracle(_ParticleController):
     """Knows the cell, not its noise: the bound for every controller that has to find out."""
 
     def begin(self, chip: CellModel | None, cells: int) -> Belief:
         """One particle a cell, the cell itself."""
         if chip is None:
-            raise ValueError("the clairvoyant needs the chip: start it with begin(chip, cells) and hand its state on")
+            raise ValueError("the oracle needs the chip: start it with begin(chip, cells) and hand its state on")
         zero = np.zeros((cells, 1))
         known = tree_map(lambda leaf: leaf[:, None] if getattr(leaf, "ndim", 0) else leaf, _known(chip, cells))
         return Belief(known, zero, zero, zero)
@@ -352,7 +352,7 @@ class Clairvoyant(_ParticleController):
 
 
 def _known(chip: CellModel, cells: int) -> Device | Bounds:
-    """What can be known of a chip, with bounds (cells,), also where all cells share them."""
+    """All that can be known of a chip, with bounds (cells,), also where all cells share them."""
     bounds = Bounds(chip.x_lo + np.zeros(cells), chip.x_hi + np.zeros(cells))
     return bounds if chip.record is None else chip.record.replace(**bounds._asdict())
 

@@ -72,7 +72,7 @@ class CostToGo:
         return missed
 
     def _outlook(self, sigma: float) -> Callable[[np.ndarray], np.ndarray]:
-        """What one more pulse, as well aimed as can be, makes of a cost (DISTANCES,) after it."""
+        """The cost before one more pulse, as well aimed as can be, of a cost (DISTANCES,) after it."""
         aims = np.concatenate([[0.0], np.geomspace(0.03, 1.0, 22), [1.15, 1.3]])
         distance = self._grid[:, None, None]
         travel = distance * aims[:, None]

@@ -36,7 +36,7 @@ class Plan(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """What the oracle knows of its cells."""
+    """The oracle's knowledge of its cells."""
 
     which: np.ndarray  # (cells,) row of the cell's device in the tables
 
@@ -88,11 +88,6 @@ class TableOptimum:
         amplitude = driven(driver, up, 1.0)
         width = np.full(len(up), driver.width_max)
         return self.task.encode(np.where(up, amplitude, -amplitude), width, choice == GIVE_UP), state
-
-    def expected_cost(self, which: np.ndarray, x: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """The optimum's expected cost (cells,) [pulses] from states `x` [range] of devices `which` to their targets."""
-        parts = zip(which, x, target, strict=True)
-        return np.array([self.plans[n].cost[self._places(self.plans[n], start, goal)] for n, start, goal in parts])
 
     @cached_property
     def plans(self) -> tuple[Plan, ...]:

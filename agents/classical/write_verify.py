@@ -54,7 +54,7 @@ def pulse_for(law: Law, driver: Driver, up: Bool, count: Float, width: Any) -> t
 
 
 class Memory(NamedTuple):
-    """What every controller remembers of a cell, arrays (cells,); `own` is the particular controller's."""
+    """Memory that every controller has of a cell, arrays (cells,); `own` is the particular controller's."""
 
     read: Float  # [range] the last read
     target: Float  # [range] the last target
@@ -156,7 +156,7 @@ def choose(where: Bool, rows: Any, others: Any) -> Any:
 
 
 def turned(view: View, memory: Memory, up: Bool) -> Bool:
-    """Where a ramp starts anew: at the first pulse, at a change of polarity, at a new target."""
+    """True where a ramp begins again: at the first pulse, at a change of polarity, at a new target."""
     anew: Bool = (view.amplitude == 0) | (up != (view.amplitude > 0)) | (view.target != memory.target)
     return anew
 
@@ -182,7 +182,7 @@ class ConstantPulse(Controller):
 
 
 class Ramp(NamedTuple):
-    """Where a climbing amplitude stands, arrays (cells,) [of the driver's range]."""
+    """Place of a climbing amplitude, arrays (cells,) [of the driver's range]."""
 
     level: Float  # of the last pulse
     step: Float  # by which it climbs (ShrinkingISPP), or the integral of the error [range] (VoltageIncrementalPI)
@@ -298,7 +298,7 @@ class NominalInverse(Controller):
 
 
 class Learnt(NamedTuple):
-    """What the responses told about each polarity of a cell; (cells, 2), SET and RESET."""
+    """Evidence of the responses about each polarity of a cell; (cells, 2), SET and RESET."""
 
     excess: np.ndarray  # [ln] dose of the cell above the nominal one
     variance: np.ndarray  # [ln^2] what is not known of it

@@ -1,4 +1,4 @@
-"""Who decides how a chip learns in `memenv/FewShot-v0`: constant, decaying and scheduled rates, feedback on the loss.
+"""Agents of `memenv/FewShot-v0`, which decide how a chip learns: constant, decaying, scheduled rates, loss feedback.
 
 All see what the environment shows and answer as `agents.policy.Policy` says; none has a memory beyond the
 observation. Gains are factors of the initialisation's rates, alike for all layers unless said otherwise.
@@ -23,7 +23,7 @@ GAINS = (1.0 / SPAN, SPAN)
 
 @dataclass(frozen=True, kw_only=True)
 class Controller:
-    """What the hand-written ones share: no memory, a threshold of doses, and gains until the decision to stop."""
+    """The common part of hand-written ones: no memory, a threshold of doses, gains until the decision to stop."""
 
     task: FewShot
     threshold: float = parameter(0.0, 0.0, MOST_THRESHOLD)  # [pulses] doses below it are not given
@@ -120,7 +120,7 @@ def own_schedule(task: FewShot) -> Schedule:
 
 
 class Learnt(NamedTuple):
-    """What came of episodes, arrays (episodes,)."""
+    """Outcomes of episodes, arrays (episodes,)."""
 
     reward: np.ndarray
     accuracy: np.ndarray  # share of the queries that is right at the end

@@ -1,4 +1,4 @@
-"""The network of `agents.predictor.gru` for cells in great number: single precision, in place, a column for each cell.
+"""The network of `agents.predictor.gru` for bulk programming: single precision, in place, a column for each cell.
 
 The time should go into matrix products, which the BLAS of NumPy does near the processor's limit. So what lies between
 them is taken by blocks of cells that the second cache holds; inputs, a one and the memory lie under each other, so that
@@ -57,10 +57,10 @@ class ColumnNetwork:
         work = np.empty((5 * hidden + 1, BLOCK), np.float32)
         for begin in range(0, features.shape[1], BLOCK):
             rows = slice(begin, begin + BLOCK)
-            told = features[:, rows]
-            joined, gates, new = np.split(work[:, : told.shape[1]], (2 * hidden + 1, 4 * hidden + 1))
+            inputs = features[:, rows]
+            joined, gates, new = np.split(work[:, : inputs.shape[1]], (2 * hidden + 1, 4 * hidden + 1))
             x, joined[hidden] = joined[:hidden], 1.0
-            _layer(self.w_in, told, x, self.b_in)
+            _layer(self.w_in, inputs, x, self.b_in)
             if memory is None:
                 joined = joined[: hidden + 1]
             else:

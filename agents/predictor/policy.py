@@ -44,7 +44,7 @@ ENTRIES = {name: Entry(shape, most=1e6) for name, shape in SHAPES.items()}
 
 
 class Sight(NamedTuple):
-    """What the network is told about each cell, arrays (cells,); amplitude 0 = no pulse yet."""
+    """Inputs of the network before scaling, arrays (cells,); amplitude 0 = no pulse yet."""
 
     read: Array  # [range]
     target: Array  # [range]
@@ -128,7 +128,7 @@ def decide(device: Device, sight: Sight, outputs: Array) -> Decision:
 
 
 class Memory(NamedTuple):
-    """What the predictor carries from step to step, arrays with a leading axis (cells,)."""
+    """The predictor's memory from step to step, arrays with a leading axis (cells,)."""
 
     hidden: np.ndarray | None  # (cells, hidden)
     previous: np.ndarray  # [range] the last read
@@ -179,7 +179,7 @@ class PulsePredictor:
         return self.task.encode(*self.act(sight, outputs)), Memory(hidden, view.read)
 
     def sight(self, view: View, previous: Array) -> Sight:
-        """What the network is told of each cell; `previous` (cells,) [range] is the read before the last pulse."""
+        """The sight of each cell; `previous` (cells,) [range] is the read before the last pulse."""
         first = view.amplitude == 0
         return Sight(
             read=view.read,

@@ -18,7 +18,7 @@ from memenv.envs.write_verify.task import CLEARANCE
 
 @dataclass(frozen=True, kw_only=True)
 class PulseTrainingConfig:
-    """How a pulse predictor is trained: on streams of targets, each on a cell or on one cell after another."""
+    """The training of a pulse predictor: on streams of targets, each on a cell or on one cell after another."""
 
     hidden: int = 64  # units of the network
     memory: bool = True  # a recurrent network, which identifies the device while it programs it
@@ -31,8 +31,8 @@ class PulseTrainingConfig:
     target_range: tuple[float, float] = (0.1, 0.9)  # [range]
     visits: int = 3  # cells made for a stream, which leaves one that it gives up ...
     stay: float = 1.0  # [probability] ... and stays on one that it has programmed
-    kinship: float = 0.0  # share of the variance that a stream's cells have in common: then the memory goes along
-    reach: float = 4.0  # [cells] over which they resemble each other
+    correlation: float = 0.0  # share of the variance that is correlated in a stream: then the memory goes along
+    reach: float = 4.0  # [cells] of that correlation
     patience: float = 3.5  # [logit] that the target is out of reach at which keeping on and giving up are even
     miss: float = 40.0  # [acceptances] what giving up a reachable target costs
     belief: float = 0.1  # weight of the cross-entropy of the target's being reachable
@@ -45,7 +45,7 @@ def train(
     devices: Sequence[Device] | Callable[[np.random.Generator], Device],
     config: PulseTrainingConfig,
     on_step: Callable[[int, dict[str, float], Weights], None] | None = None,
-    start: Weights | None = None,
+    init: Weights | None = None,
 ) -> Weights:
     """Weights trained on fresh chips of the `devices` in turn, or of those that a function draws.
 
@@ -57,7 +57,7 @@ def train(
     """
     rng = seeded(config.seed, TRAINING)
     torch.manual_seed(config.seed)
-    first = start or initial_weights(rng, FEATURES, config.hidden, OUTPUTS)
+    first = init or initial_weights(rng, FEATURES, config.hidden, OUTPUTS)
     weights = Weights(*(torch.tensor(np.asarray(part), dtype=torch.float32, requires_grad=True) for part in first))
     optimiser = torch.optim.Adam(list(weights), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.iterations, config.learning_rate / 100)
@@ -89,8 +89,8 @@ def rollout(
     """Loss of one batch of streams on a device, and mean pulses for first and later targets, failures counted."""
     streams, none = config.streams, torch.zeros(config.streams)
     normals: Any = rng
-    if config.kinship:
-        normals = SmoothNormals(rng, streams, 1, config.visits, config.reach, config.kinship)
+    if config.correlation:
+        normals = SmoothNormals(rng, streams, 1, config.visits, config.reach, config.correlation)
     cells = tree_map(_tensor, device.fabricate(normals, streams * config.visits))
     tolerance = _tensor(np.exp(rng.uniform(np.log(config.tolerance[0]), np.log(config.tolerance[1]), streams)))
     shortest = none + float(device.driver.width_min)
@@ -146,8 +146,8 @@ def rollout(
         leaving = ((accepted & (torch.rand(streams) >= config.stay)) | (going < 0.5)).detach() & (here < last)
         if leaving.any():
             if hidden is not None:
-                taken: Any = forward(weights, features(device, sight), hidden)[1] if config.kinship else 0.0 * hidden
-                hidden = torch.where(leaving[:, None], taken, hidden)
+                kept: Any = forward(weights, features(device, sight), hidden)[1] if config.correlation else 0.0 * hidden
+                hidden = torch.where(leaving[:, None], kept, hidden)
             here = here + leaving
             chip = take(cells, here)
             new_read, new_state = fresh(chip)
@@ -155,7 +155,7 @@ def rollout(
             state = _where(leaving, new_state, state)
             sight = _where(leaving, Sight(read, target, read, none, shortest, tolerance), sight)
         renewed = accepted | leaving
-        first = (first & ~accepted) | (leaving & (config.kinship == 0))
+        first = (first & ~accepted) | (leaving & (config.correlation == 0))
         going = torch.where(renewed, 1.0, going)
         target = torch.where(renewed, _fresh_target(read, tolerance, config.target_range), target)
         sight = sight._replace(target=target)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from agents.policy import SB3_FORMAT
-from agents.sb3.policy import SB3Policy, extractor, recipe
+from agents.sb3.policy import SB3Policy, recipe
 from memenv.devices.records import to_json
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.files import Entry, Header, check_card, load_archive, load_card, named, parse_json, save_archive
@@ -54,7 +54,7 @@ def head_of(algorithm: str, task: WriteVerify) -> dict[str, Any]:
 def save_model(path: Path, model: Any, head: Mapping[str, Any]) -> None:
     """Write a model and what it was trained for, whole or not at all."""
     network, head = model.policy, {**head, "format": SB3_FORMAT}
-    settings = {"net_arch": network.net_arch, "activation_fn": network.activation_fn.__name__}
+    settings = {"net_arch": _units(network.net_arch), "activation_fn": network.activation_fn.__name__}
     if head["algorithm"] == "recurrent_ppo":
         settings["lstm_hidden_size"] = network.lstm_actor.hidden_size
     progress = {name: vars(model)[own] for name, own in PROGRESS.items() if own in vars(model)}
@@ -79,11 +79,10 @@ def load_sb3(path: Path, task: WriteVerify) -> SB3Policy:
     card = load_card(path, WHAT)
     with named(path, WHAT):
         check_head(card, CARD)
-        layout = {name: card[name] for name in LAYOUT if name != "give_up"} | {"levels": tuple(card["levels"])}
+        layout = {name: card[name] for name in LAYOUT} | {"levels": tuple(card["levels"])}
         own = dataclasses.replace(task, **layout)
-    if card["give_up"] != task.give_up or card["rounds"] > 1 >= task.rounds:
-        needed = f"give_up={card['give_up']}" + (", rounds > 1" if card["rounds"] > 1 else "")
-        raise ValueError(f"{path}: trained with {needed}; the task has give_up={task.give_up}, rounds={task.rounds}")
+    if card["rounds"] > 1 >= task.rounds:
+        raise ValueError(f"{path}: trained with rounds > 1; the task has rounds={task.rounds}")
     with named(path, WHAT):
         network = _network(card["algorithm"], card["network"], own)
     _, arrays = load_archive(path, WHAT, lambda _, headers: _entries(card["algorithm"], network, headers))
@@ -121,14 +120,26 @@ def resume_model(path: Path, model: Any, algorithm: str) -> None:
         model.log_ent_coef.data.copy_(torch.from_numpy(arrays[ENTROPY]))
 
 
-def check_head(card: Mapping[str, Any], kinds: Mapping[str, type], version: str = SB3_FORMAT) -> None:
+def _units(net_arch: Any) -> list[int]:
+    """The layers of a network, alike for actor and critic, as stable-baselines3's defaults are.
+
+    Raises:
+        ValueError: they are not.
+    """
+    alike = [*net_arch.values()] if isinstance(net_arch, dict) else [net_arch]
+    if any(units != alike[0] for units in alike):
+        raise ValueError(f"its net_arch is {net_arch}: one list of layers for actor and critic is needed")
+    return list(alike[0])
+
+
+def check_head(card: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
     """Refuse what no policy says of itself.
 
     Raises:
         ValueError: naming what is wrong.
     """
-    if card.get("format") != version:
-        raise ValueError(f"its format is {card.get('format')!r}, {version!r} is needed")
+    if card.get("format") != SB3_FORMAT:
+        raise ValueError(f"its format is {card.get('format')!r}, {SB3_FORMAT!r} is needed: train it anew")
     check_card(card, kinds)
     recipe(card["algorithm"])
     for name, most in MOST.items():
@@ -158,7 +169,7 @@ def _network(algorithm: str, settings: Mapping[str, Any], own: WriteVerify) -> A
     kind: Any = chosen.model.policy_aliases[chosen.policy]
     known = {**settings, "activation_fn": ACTIVATIONS[settings["activation_fn"]]}
     with torch.random.fork_rng(devices=[]):  # its first weights are none of the program's random numbers
-        return kind(own.observation_space, own.action_space, lambda _: 0.0, **known, **extractor(own))
+        return kind(own.observation_space, own.action_space, lambda _: 0.0, **known)
 
 
 def _entries(algorithm: str, network: Any, headers: Mapping[str, Header]) -> dict[str, Entry]:

@@ -5,51 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from sb3_contrib import TQC, MaskablePPO, RecurrentPPO
 from stable_baselines3 import DQN, PPO, SAC
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.utils import LinearSchedule
 
 from memenv.arrays import tree_map
 from memenv.devices.protocol import CellModel
+from memenv.envs.write_verify.observation import SIGNAL
 from memenv.envs.write_verify.task import WriteVerify
-
-
-class PulseFeatures(BaseFeaturesExtractor):
-    """What an observation (cells, history * per_step) says, on scales on which pulses are chosen.
-
-    Errors and the responses to past pulses span decades, and the amplitude that a step needs grows with the logarithm
-    of that step: both enter as sign(o) ln(1 + |o|) with o in tolerances. The right pulse is then nearly linear in them.
-    """
-
-    def __init__(self, observation_space: spaces.Box, per_step: int) -> None:
-        self.history, self.per_step = observation_space.shape[0] // per_step, per_step
-        self.per_range = float(observation_space.high[2]) / 3.0  # tolerances in the range
-        super().__init__(observation_space, 6 * self.history + per_step - 4)
-
-    def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        """(cells, features_dim)."""
-        steps = observations.view(-1, self.history, self.per_step)
-        read, error, signal, width = steps[..., 0], steps[..., 2], steps[..., 3], steps[..., 4]
-        response = (read[:, 1:] - read[:, :-1]) * self.per_range
-        columns = (
-            2.0 * read - 1.0,
-            _logarithmic(error),
-            torch.sign(error),
-            signal,
-            width,
-            _logarithmic(response),
-            2.0 * steps[:, -1, 1:2] - 1.0,
-            (signal[:, -1:] == 0).to(read.dtype),
-            torch.log1p(20.0 * (1.0 - steps[:, -1, 5:6])),
-            steps[:, -1, 6:],
-        )
-        return torch.cat(columns, dim=1)
-
-
-def _logarithmic(value: torch.Tensor) -> torch.Tensor:
-    return torch.sign(value) * torch.log1p(value.abs())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +24,9 @@ class Recipe:
     envs: int
     policy: str = "MlpPolicy"
     action: str = "continuous"
+    give_up: bool = False  # whether it learns to; the mask of a menu makes that safe
     history: int = 4  # steps in the observation: the memory of an algorithm without one
     minibatches: int | None = None  # of a rollout (on-policy): a divisor of n_steps fits any number of environments
-    reluctance: float = 0.5  # bias of an on-policy actor against giving up, as it starts
     settings: dict[str, Any] = field(default_factory=dict)  # of the model, as stable-baselines3 spells them
     network: dict[str, Any] = field(default_factory=dict)  # its policy_kwargs
 
@@ -112,10 +75,10 @@ RECIPES: dict[str, Recipe] = {
     "maskable_ppo": Recipe(
         model=MaskablePPO,
         action="discrete",
+        give_up=True,
         steps=8_000_000,
         envs=1024,
         minibatches=4,
-        reluctance=5.0,
         settings=_ON_POLICY,
         network={"net_arch": [64, 64]},
     ),
@@ -145,24 +108,13 @@ def recipe(algorithm: str) -> Recipe:
     return RECIPES[algorithm]
 
 
-def extractor(task: WriteVerify) -> dict[str, Any]:
-    """The part of policy_kwargs that makes features of observations."""
-    return {"features_extractor_class": PulseFeatures, "features_extractor_kwargs": {"per_step": task.features}}
-
-
 def make_model(algorithm: str, env: Any, seed: int) -> Any:
     """An untrained model of an algorithm for a `GymVecEnv` over write-verify."""
     chosen = recipe(algorithm)
     settings = dict(chosen.settings)
     if chosen.minibatches:
         settings["batch_size"] = env.num_envs * settings["n_steps"] // chosen.minibatches
-    task = env.get_attr("task")[0]
-    network = chosen.network | extractor(task)
-    model = chosen.model(chosen.policy, env, seed=seed, device="cpu", policy_kwargs=network, **settings)
-    if chosen.minibatches and task.give_up:  # an untrained policy programs nothing: it must not learn to give up first
-        with torch.no_grad():
-            model.policy.action_net.bias[-1] -= chosen.reluctance
-    return model
+    return chosen.model(chosen.policy, env, seed=seed, device="cpu", policy_kwargs=chosen.network, **settings)
 
 
 @dataclass(frozen=True)
@@ -195,25 +147,28 @@ class SB3Policy:
         ]
         if self.task.history < self.own.history:
             steps = seen = self._remember(seen, steps[:, -1:])
-        told = steps.reshape(len(steps), -1)
-        masks = {"action_masks": self.own.masks_of(told)} if self.algorithm == "maskable_ppo" else {}
+        inputs = steps.reshape(len(steps), -1)
+        masks = {"action_masks": self.own.masks_of(inputs)} if self.algorithm == "maskable_ppo" else {}
         inner = tree_map(_swapped, inner)  # recurrent states have the cells as second axis, policies as first
-        action, inner = self.network.predict(told, inner, episode_start, deterministic, **masks)
-        if self.algorithm == "ppo" and self.own.give_up:
-            action[self._hopeless(told), -1] = 1.0
-        if self.own.action != self.task.action:
-            action = self.task.encode(*self.own.decode(action))
+        action, inner = self.network.predict(inputs, inner, episode_start, deterministic, **masks)
+        if self.own.action_space != self.task.action_space:
+            signal, log_width, gave_up = self.own.actions.signals(action)
+            if self.algorithm == "ppo" and not self.own.give_up:
+                gave_up = self._hopeless(inputs)
+            action = self.task.actions.of_signals(signal, log_width, gave_up)
         return action, (seen, tree_map(_swapped, inner))
 
-    def _hopeless(self, told: np.ndarray) -> np.ndarray:
-        """(cells,) bool: where the critic expects less than the nothing that giving up is worth.
+    def _hopeless(self, inputs: np.ndarray) -> np.ndarray:
+        """(cells,) bool: where the critic expects less than what giving up is worth, for a task in which one may.
 
-        Cells beyond help are one in a hundred: a Gaussian actor hardly ever tries to give them up, so it does not learn
-        to, while the critic learns what they cost from every pulse on them.
+        That is minus `weight_failure`, and what shaping takes away: with equal weights the distances cancel. An actor
+        that learns to give up must try it often, while the critic learns from every pulse what cells beyond help cost.
         """
         with torch.no_grad():
-            value = self.network.predict_values(torch.as_tensor(told))
-        hopeless: np.ndarray = (value[:, 0] < 0).numpy() & (told[:, 3 - self.own.features] != 0)
+            value = self.network.predict_values(torch.as_tensor(inputs))
+        hopeless: np.ndarray = (value[:, 0] < -self.own.weight_failure).numpy() & (
+            inputs[:, SIGNAL - self.own.features] != 0
+        )
         return hopeless
 
     def _remember(self, seen: np.ndarray | None, newest: np.ndarray) -> np.ndarray:
@@ -221,7 +176,7 @@ class SB3Policy:
         repeated = np.repeat(newest, self.own.history, axis=1)
         if seen is None:
             return repeated
-        return np.where(newest[:, :, 3:4] == 0, repeated, np.concatenate([seen[:, 1:], newest], axis=1))
+        return np.where(newest[:, :, SIGNAL : SIGNAL + 1] == 0, repeated, np.concatenate([seen[:, 1:], newest], axis=1))
 
 
 def _swapped(part: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ FINEST = 1e-7  # residual that fields in single precision are good for; they blu
 
 
 def worthwhile(net: Network, tolerance: float) -> bool:
-    """Whether `many_inputs` should solve it: many inputs an array, and numba is installed."""
+    """True where `many_inputs` should solve it: many inputs an array, and numba is installed."""
     inputs = math.prod(net.shape[net.array_axes : -2])
     return inputs >= FEWEST and tolerance >= FINEST and installed()
 
@@ -65,7 +65,7 @@ def _columns(volts: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def installed() -> bool:
-    """Whether numba is there to compile the sweeps."""
+    """True where numba is there to compile the sweeps."""
     return importlib.util.find_spec("numba") is not None
 
 

@@ -71,7 +71,7 @@ def _drops(g, weight, resistance, rows, cols, w, flow, sums, current, field, int
 
 @loop(cache=False)
 def _check(g, field, w, voltage, defect):  # type: ignore[no-untyped-def]
-    """How far the columns are from Kirchhoff's laws at a row; the rows obey them."""
+    """Distance of the columns from Kirchhoff's laws at a row; the rows obey them."""
     for j in range(g.size):
         cell = g[j]
         for k in range(GROUP):

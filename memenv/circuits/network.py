@@ -1,4 +1,4 @@
-"""What the resistive network of a crossbar is made of, checked, and what its solution holds.
+"""The resistive network of a crossbar, checked, and its solution.
 
 Each row line is wire from a terminal before column 0 along its cells; each column line is wire along its cells to a
 terminal after the last row. A cell joins the two lines where they cross. Terminals are held at given voltages through
@@ -57,7 +57,7 @@ class Network(NamedTuple):
 
     @property
     def array_axes(self) -> int:
-        """How many leading axes are of arrays; along those after them, the same array gets other inputs."""
+        """Number of leading axes that are of arrays; along those after them, the same array gets other inputs."""
         circuit = (self.conductance, self.row_resistance, self.col_resistance)
         lead = np.broadcast_shapes(*(tuple(part.shape[:-2]) for part in circuit))
         before = len(self.shape) - 2 - len(lead)

@@ -116,7 +116,7 @@ def effective(conductance: Array, wires: Wires) -> Array:
 
 
 def sooner_solved(conductance: Array, inputs: int) -> bool:
-    """Whether so many inputs of each array (..., rows, cols) are better given to `fast`, else to `effective`."""
+    """True if so many inputs of each array (..., rows, cols) are better given to `fast` than to `effective`."""
     if inputs <= FEW:
         return True
     drops = inputs * math.prod(conductance.shape)

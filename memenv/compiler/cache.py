@@ -1,9 +1,9 @@
-"""From text to machine code: numba compiles a loop once a machine, the disk keeps it.
+"""From source text to machine code: numba compiles a loop once a machine, the disk keeps it.
 
-Loops lie in the folder `loops` of $MEMENV_CACHE, else of memenv's folder in $XDG_CACHE_HOME or ~/.cache; their text can
-be read there, and they can be deleted. Machine code that is loaded is trusted: folder and files must be the user's own
-and closed to others, and a file is used only if it is whole and begins with the text, processor and versions that are
-asked for. Where loops cannot be kept, each process compiles its own in memory, and a notice says why.
+Loops lie in the folder `loops` of $MEMENV_CACHE, else of memenv's folder in $XDG_CACHE_HOME or ~/.cache; their source
+text can be read there, and they can be deleted. Machine code that is loaded is trusted: folder and files must be the
+user's own and closed to others, and a file is used only if it is whole and begins with the source text, processor and
+versions that are asked for. Where loops cannot be kept, each process compiles its own in memory, and a notice says why.
 """
 
 import functools
@@ -12,7 +12,6 @@ import logging
 import os
 import pickle
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -22,40 +21,40 @@ from memenv.files import read_regular, write_whole
 
 LOG = logging.getLogger("memenv")  # without a handler of the user's, warnings appear on stderr
 MOST_BYTES = 1 << 26  # of a file; the longest loops take under 1 MB
-_JIT = Path(__file__).with_name("jit.py").read_text(encoding="utf-8")  # loops compiled by another text are others
+_JIT = Path(__file__).with_name("jit.py").read_text(encoding="utf-8")  # loops compiled by another one are others
 
 
 @functools.cache
-def compiled(text: str, purpose: str) -> Callable[..., None]:
-    """The function `cells` of a loop's text, compiled for its SIGNATURE, from the disk if it was compiled before.
+def compiled(source: str, purpose: str) -> Callable[..., None]:
+    """The function `cells` of a loop's source text, compiled for its SIGNATURE, from the disk if it is there.
 
     Compiling takes seconds: a message says so, and that it is for `purpose`.
     """
-    module = ModuleType(f"memenv_loop_{hashlib.sha256((_JIT + text).encode()).hexdigest()[:20]}")
+    module = ModuleType(f"memenv_loop_{hashlib.sha256((_JIT + source).encode()).hexdigest()[:20]}")
     sys.modules[module.__name__] = module  # where numba looks when it loads a compiled loop
-    exec(compile(text, f"<{module.__name__}>", "exec"), module.__dict__)
+    exec(compile(source, f"<{module.__name__}>", "exec"), module.__dict__)
     cells = module.__dict__["cells"]
-    cells._cache = _Kept(text, purpose)
+    cells._cache = _Kept(source, purpose)
     cells.compile(module.__dict__["SIGNATURE"])
     cells.disable_compile()
     return cells
 
 
 class _Kept:
-    """Where numba looks for a loop before it compiles it, and puts it afterwards (as in `numba.core.caching`).
+    """The cache in which numba looks for a loop, and puts it when it is compiled (as in `numba.core.caching`).
 
     Its own cache unpickles what lies in its place, whoever put it there, and takes machine code for undamaged.
     """
 
-    def __init__(self, text: str, purpose: str) -> None:
-        self.text, self.purpose, self.began = text, purpose, 0.0
+    def __init__(self, source: str, purpose: str) -> None:
+        self.source, self.purpose = source, purpose
 
     def load_overload(self, signature: Any, target: Any) -> Any:
-        """What was compiled before, or None."""
+        """The loop as it was compiled before, or None."""
         from numba.core.compiler import CompileResult
 
         target.refresh()
-        head, folder = _head(self.text, target.codegen()), _folder()
+        head, folder = _head(self.source, target.codegen()), _folder()
         if folder:
             path = _file(folder, head)
             try:
@@ -64,33 +63,31 @@ class _Kept:
                 pass
             except Exception as error:  # of a pickle, anything
                 LOG.warning("memenv: %s is made anew: %s", path, " ".join(str(error).split()))
-        LOG.warning("memenv: compiling a loop to %s ...", self.purpose)
-        self.began = time.perf_counter()
+        kept = f", once: it is kept in {folder}" if folder else ""
+        LOG.warning("memenv: compiling a loop to %s takes seconds%s", self.purpose, kept)
         return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
         """Keep what was compiled, if there is a place for it."""
         from numba.core.serialize import dumps
 
-        took, kept, folder = time.perf_counter() - self.began, "", _folder()
+        folder = _folder()
         if folder:
-            head = _head(self.text, result.codegen)
+            head = _head(self.source, result.codegen)
             content = head + dumps(result._reduce())
             try:
                 write_whole(_file(folder, head), _digest(content) + content, mode=0o600)
-                kept = f", is kept in {folder}"
             except OSError as error:
                 _not_kept(f"{folder}: {error.strerror},")
-        LOG.warning("memenv: ... took %.1f s%s", took, kept)
 
 
-def _head(text: str, codegen: Any) -> bytes:
-    """What a file must begin with: all that its machine code depends on."""
+def _head(source: str, codegen: Any) -> bytes:
+    """The beginning of a file: all that its machine code depends on."""
     import llvmlite
     import numba
 
     made_by = sys.version, numba.__version__, llvmlite.__version__, *codegen.magic_tuple()
-    return "\n".join([*(f"# {' '.join(part.split())}" for part in made_by), _JIT, text, "# machine code\n"]).encode()
+    return "\n".join([*(f"# {' '.join(part.split())}" for part in made_by), _JIT, source, "# machine code\n"]).encode()
 
 
 def _file(folder: Path, head: bytes) -> Path:
@@ -108,7 +105,7 @@ def _content(path: Path, head: bytes) -> bytes:
     Raises:
         FileNotFoundError: there is none.
         OSError: it cannot be read.
-        ValueError: the file is damaged, another's, or of another text.
+        ValueError: the file is damaged, another's, or of another source text.
     """
     if not _private(path):
         raise ValueError("it is not yours, or others may use it")
@@ -119,13 +116,13 @@ def _content(path: Path, head: bytes) -> bytes:
 
 
 def _private(path: Path) -> bool:
-    """Whether the user owns it, nobody else may use it, and it is no link."""
+    """True if the user owns it, nobody else may use it, and it is no link."""
     status = path.lstat()
     return os.name == "nt" or (status.st_uid == os.geteuid() and not status.st_mode & 0o077)  # of a link, these are set
 
 
 def _folder() -> Path | None:
-    """Where loops are kept; None, and a notice, if that cannot be written or others may use it."""
+    """The folder of loops; None, and a notice, if it cannot be written or others may use it."""
     try:
         given = os.environ.get("MEMENV_CACHE")
         base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memenv"

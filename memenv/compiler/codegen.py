@@ -43,7 +43,7 @@ class Loop(NamedTuple):
 
 
 class _Shared:
-    """What the functions of a loop have in common."""
+    """The state that the functions of a loop share."""
 
     def __init__(self) -> None:
         self.routines: dict[str, str] = {}
@@ -191,7 +191,7 @@ class _Passes(dict[int, _Pass]):
         return self[number]
 
     def stage(self, value: Symbol) -> int:
-        """How many reductions, one after the other, a value depends on."""
+        """Number of reductions, one after the other, on which a value depends."""
         if id(value) not in self.stages:
             most = max([self.stage(operand) for operand in value.operands if isinstance(operand, Symbol)], default=0)
             self.stages[id(value)] = most + (value.operation in OVER)
@@ -237,7 +237,7 @@ def _share(size: str, count: int) -> str:
 
 
 def place(index: str, number: int = 0, count: int = 1) -> str:
-    """Where the number of one of `count` cells of a weight stands; numba looks for negative places unless told."""
+    """The place of the number of one of `count` cells of a weight, in a form that numba takes for no negative one."""
     return index if count == 1 else f"uint64({index} * {count} + {number})"
 
 

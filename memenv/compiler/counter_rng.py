@@ -14,7 +14,7 @@ import numpy as np
 from memenv.compiler.elementary import cos_sin_turn
 from memenv.compiler.trace import routine
 
-Words = tuple[Any, Any]  # two uint32 arrays (cells,), or traced terms
+Words = tuple[Any, Any]  # two uint32 arrays (cells,), or symbolic values
 
 ROUNDS = 13
 PARITY, *GROUPS = (np.array(number, np.uint32) for number in (0x1BD11BDA, *range(1, 4)))  # faster than NumPy's scalars
@@ -32,7 +32,7 @@ PART_LANES = 128  # of fabrication, for each part of a chip
 
 
 class Key(NamedTuple):
-    """What noise depends on: equal keys give equal noise."""
+    """The identity of noise: equal keys give equal noise."""
 
     seed: int  # 0 <= seed < 2^64
     step: int = 0  # 0 <= step < 2^64, say the number of the pulse
@@ -72,7 +72,7 @@ class Noise:
     """The noise of cells under a key: standard normals and uniform numbers, computed when they are asked for."""
 
     def __init__(self, words: Any, cells: Any) -> None:
-        """`words` (4,) of the key, `cells` (cells,) uint32 their numbers; arrays or terms."""
+        """`words` (4,) of the key, `cells` (cells,) uint32 their numbers; arrays or symbolic values."""
         self.key: Words = threefry(*words)
         self.counter = cells
         self.drawn: dict[int, Words] = {}  # words of a pair of lanes
@@ -139,7 +139,7 @@ class Lanes:
 
 
 class Draws:
-    """What fabrication needs of a random generator, drawn by key; who asks again gets the same numbers."""
+    """A random generator for fabrication, drawn by key; who asks again gets the same numbers."""
 
     def __init__(self, noise: Any, part: int = 0) -> None:
         """`noise` of the cells, here or in `memenv/envs/noise.py`; `part` of a chip, 0 the whole."""
@@ -168,5 +168,5 @@ class Draws:
 
 
 def parts(rng: Any, count: int) -> list[Any]:
-    """What draws the parts of a chip: a NumPy generator one after another, `Draws` each for itself."""
+    """Generators for the parts of a chip: a NumPy generator one after another, `Draws` each for itself."""
     return [rng] * count if isinstance(rng, np.random.Generator) else rng.spawn(count)

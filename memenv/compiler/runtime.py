@@ -57,8 +57,13 @@ class Call(NamedTuple):
 
     def launch(self, key: Key, threads: int) -> None:
         """Runs the loop over all cells under a key."""
-        if self.traced.cells is not None:
-            _launch(self.traced, self.shape, key.words(), self.numbers, self.operands, threads)
+        self.bound(key, threads)()
+
+    def bound(self, key: Key, threads: int) -> Callable[[], None]:
+        """`launch` with these arguments, with all that can be done beforehand done."""
+        if self.traced.cells is None:
+            return lambda: None
+        return _bound(self.traced, self.shape, key.words(), self.numbers, self.operands, threads)
 
     def result(self) -> Any:
         """The record of the arrays."""
@@ -122,9 +127,6 @@ def prepare(
         ]
     else:
         arrays = _places(out, shape, traced.results)
-        for array, same in zip(arrays, kept, strict=True):
-            if same is not None and array is not same:
-                array[:] = same
     operands = [_fit(leaves[place], shape) for place in traced.arrays]
     operands += [array for array, same in zip(arrays, kept, strict=True) if same is None]
     numbers = traced.constants
@@ -158,7 +160,7 @@ def _gather(tree: Any, leaves: list[Any]) -> None:
 
 
 def _form(array: np.ndarray) -> tuple[Any, ...]:
-    """What the array is to the loop: one number for all cells or one for each (or each crossbar), its kind and axes.
+    """The form of an array to the loop: one number for all cells or for each (or each crossbar), its kind and axes.
 
     Of two axes the second counts the devices of a weight.
     """
@@ -200,7 +202,8 @@ def _trace(
     build = _builder(tree_map(_filled, result) if filled else result, results)
     places = replaced if replaced and len(replaced) == len(results) else [None] * len(results)
     sources = [_source(result) for result in results]
-    returned = [leaf if place in (None, leaf) else None for leaf, place in zip(sources, places, strict=True)]
+    stays = [replaced is None or place == leaf for leaf, place in zip(sources, places, strict=True)]  # at every launch
+    returned = [leaf if same else None for leaf, same in zip(sources, stays, strict=True)]
     computed = [leaf is None for leaf in returned]
     loop = write([*compress(results, computed)], len(shape), [*compress(places, computed)])
     with np.errstate(over="ignore", under="ignore"):
@@ -290,15 +293,15 @@ def _text(shape: tuple[int, ...]) -> str:
     return str(shape if len(shape) > 1 else shape[0])
 
 
-def _launch(
+def _bound(
     traced: Traced,
     shape: tuple[int, ...],
     words: np.ndarray,
     numbers: np.ndarray,
     arrays: list[np.ndarray],
     threads: int,
-) -> None:
-    """Runs the loop over all cells; the threads take blocks of them, of whole crossbars, in turn."""
+) -> Callable[[], None]:
+    """Runs the loop over all cells."""
     cells, size, loop = math.prod(shape), math.prod(shape[1:]), traced.cells
     assert loop is not None
     sizes = () if traced.kept is None else (size,)
@@ -310,22 +313,35 @@ def _launch(
     begins = range(0, shape[0], block)
 
     def room() -> list[np.ndarray]:
-        return [np.empty(block * size, kind) for kind in traced.kept or ()]
+        return [np.empty(min(block, shape[0]) * size, kind) for kind in traced.kept or ()]
 
     if len(begins) == 1:
-        loop(0, *sizes, words, numbers, *arrays, *room())
-        return
+        return functools.partial(loop, 0, *sizes, words, numbers, *arrays, *room())
+    wholes = [len(array) // shape[0] for array in arrays]  # numbers for each crossbar
+
+    def on_part(begin: int, kept: list[np.ndarray]) -> None:
+        parts = [array[begin * n : (begin + block) * n] for array, n in zip(arrays, wholes, strict=True)]
+        loop(begin * size, *sizes, words, numbers, *parts, *kept)
+
+    return functools.partial(_shared, on_part, room, begins, threads)
+
+
+def _shared(
+    on_part: Callable[[int, list[np.ndarray]], None],
+    room: Callable[[], list[np.ndarray]],
+    begins: range,
+    threads: int,
+) -> None:
+    """Runs the parts that begin there; the threads take them, of whole crossbars, in turn."""
     todo = iter(begins)
     done: SimpleQueue[BaseException | None] = SimpleQueue()
-    wholes = [len(array) // shape[0] for array in arrays]  # numbers for each crossbar
 
     def work() -> None:
         kept: list[np.ndarray] | None = None
         for begin in todo:
             try:
                 kept = kept or room()
-                parts = [array[begin * n : (begin + block) * n] for array, n in zip(arrays, wholes, strict=True)]
-                loop(begin * size, *sizes, words, numbers, *parts, *kept)
+                on_part(begin, kept)
             except BaseException as error:
                 done.put(error)
             else:

@@ -99,11 +99,11 @@ class Symbol(NDArrayOperatorsMixin):
         return self._over(axis, "mean")
 
     def any(self, axis: Any) -> "Symbol":
-        """Whether it is true of a cell of a crossbar."""
+        """True of a cell of a crossbar."""
         return self._over(axis, "any", "bool")
 
     def all(self, axis: Any) -> "Symbol":
-        """Whether it is true of every cell of a crossbar."""
+        """True of every cell of a crossbar."""
         return self._over(axis, "all", "bool")
 
     def reshape(self, shape: tuple[int, ...]) -> "Symbol":

@@ -62,7 +62,7 @@ class Crossbar:
     wires: Wires | None = None  # resistances [ohm], None = ideal conductors
     dac: Converter = field(default_factory=Converter)  # [V]
     adc: Converter = field(default_factory=Converter)  # [A]
-    common: float = 0.0  # share of the mismatch's variance that neighbours have in common ...
+    correlation: float = 0.0  # share of the mismatch's variance that is spatially correlated ...
     reach: float = 4.0  # [cells] ... over this distance
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class Crossbar:
             if not is_word(getattr(self, name), allowed):
                 raise CrossbarError(f"{name} is {shown(getattr(self, name))}, allowed is {', '.join(allowed)}")
         check_levels(self.levels)
-        real("common", self.common, 0.0, 1.0, CrossbarError)
+        real("correlation", self.correlation, 0.0, 1.0, CrossbarError)
         real("reach", self.reach, 1e-6, MANY, CrossbarError)
         for name, kinds, words in (
             ("dac", Converter, "a Converter"),
@@ -140,14 +140,14 @@ class Crossbar:
     def fabricate(self, rng: Any, arrays: tuple[int, ...] = ()) -> CellModel:
         """A chip of arrays (*arrays, rows, cols) of the device: mismatch, stuck and collapsed cells.
 
-        With `common` > 0 the parameters of neighbours resemble each other; which cells are stuck stays independent.
+        With `correlation` > 0 the parameters are spatially correlated; which cells are stuck stays independent.
 
         Raises:
             CrossbarError: the arrays would not fit into the memory that is free; the message says how much they need.
         """
         shape, count = (*arrays, *self.shape), math.prod(arrays)
         check_memory(self.device, math.prod(shape), self.write_channels)
-        draws: Any = SmoothNormals(rng, count, *self.shape, self.reach, self.common) if self.common else rng
+        draws: Any = SmoothNormals(rng, count, *self.shape, self.reach, self.correlation) if self.correlation else rng
         return shaped(self.device.fabricate(draws, count * self.rows * self.cols), shape)
 
     def fresh(self, chip: CellModel, x: Array, noise: Array) -> CrossbarState:
@@ -280,52 +280,36 @@ class Crossbar:
         Returns:
             (..., n, cols) [A].
         """
-        return self._through(state, inputs, noise, transposed=False)
-
-    def transposed_product(self, state: CrossbarState, inputs: Array, noise: tuple[Array, Array]) -> Array:
-        """The adjoint of `product`: columns are driven (..., n, cols) [V], rows are sensed (..., n, rows) [A]."""
-        return self._through(state, inputs, noise, transposed=True)
-
-    def _through(self, state: CrossbarState, inputs: Array, noise: tuple[Array, Array], transposed: bool) -> Array:
-        """(..., n, lines sensed) [A] of (..., n, lines driven) [V]."""
         seen, driven = state.chip.read_moments(state.cell), self.dac.convert(inputs, noise[0])
-        currents = self._currents(seen.mean, driven, transposed)
+        currents = self._currents(seen.mean, driven)
         variance = (self.adc.noise * self.adc.full_scale) ** 2
         if not is_zero(seen.variance):
-            variance = variance + driven**2 @ (_turned(seen.variance) if transposed else seen.variance)
+            variance = variance + driven**2 @ seen.variance
         if not is_zero(variance):
             currents = currents + noise[1] * sqrt(floor_at(variance, LEAST_VARIANCE))
         return self.adc.rounded(currents)
 
-    def _currents(self, g: Array, driven: Array, transposed: bool) -> Array:
-        """Noise-free currents (..., n, lines sensed) [A] of voltages (..., n, lines driven) [V]."""
+    def _currents(self, g: Array, driven: Array) -> Array:
+        """Noise-free currents (..., n, cols) [A] of voltages (..., n, rows) [V]."""
         if self.wires is None:
-            return driven @ (_turned(g) if transposed else g)
+            return driven @ g
         g = floor_at(g, 0.0)
         if not sooner_solved(g, driven.shape[-2]):
-            matrix = effective(g, self.wires)
-            return driven @ (_turned(matrix) if transposed else matrix)
-        if transposed:
-            found = fast(g[..., None, :, :], self.wires, 0.0, driven)
-        else:
-            found = fast(g[..., None, :, :], self.wires, driven, 0.0)
+            return driven @ effective(g, self.wires)
+        found = fast(g[..., None, :, :], self.wires, driven, 0.0)
         if not bool(found.converged.all()):
             warnings.warn(
                 f"IR drop: {int((~found.converged).sum())} of {math.prod(found.converged.shape)} reads did not "
                 f"converge; the largest residual is {float(found.residual.max()):.2g}",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
-        return -found.row_current if transposed else found.col_current
+        return found.col_current
 
     def product_energy(self, state: CrossbarState, inputs: Array) -> Array:
         """(..., rows, cols) [J] in each cell while the array multiplies `inputs` (..., n, rows) [V]."""
         time = state.chip.read.duration
         return (inputs**2).sum(-2)[..., :, None] * time * self.conductance(state)
-
-
-def _turned(matrix: Array) -> Array:
-    return namespace(matrix).swapaxes(matrix, -1, -2)
 
 
 def shaped(record: Any, shape: tuple[int, ...]) -> Any:

@@ -21,20 +21,16 @@ KINDS = ("pairs", "reference")
 
 
 class Mapping(NamedTuple):
-    """Where weights go on one chip; leading axes are a batch of arrays."""
+    """Places of weights on one chip; leading axes are a batch of arrays."""
 
     targets: Array  # (..., rows, cols) [S]
     missing: Array  # (..., rows, outputs) [weight] what is wanted less the nearest that the cells reach
     outside: Array  # (..., rows, cols) bool, cells whose target on perfect cells is out of their own reach
     order: Array  # (..., outputs) int, the pair (or column) that carries each output
 
-    def unreachable(self, least: float) -> Array:
-        """(...,) weights that will miss by more than `least` whatever is written."""
-        return (namespace(self.missing).abs(self.missing) > least).sum((-2, -1))
-
 
 class _Sides(NamedTuple):
-    """What the plus and the minus of a difference can be, (..., rows, pairs or 1) [S]."""
+    """Bounds of the plus and the minus of a difference, (..., rows, pairs or 1) [S]."""
 
     plus_low: Array
     plus_high: Array
@@ -53,7 +49,7 @@ class _Sides(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """How weights become conductances.
+    """The translation of weights into conductances.
 
     Raises:
         CrossbarError: a setting outside its range.
@@ -112,8 +108,6 @@ class Encoding:
         """Columns of cells that so many outputs take, spares included."""
         return 2 * (outputs + self.spares) if self.kind == "pairs" else outputs + self.spares + 1
 
-    # -- linear, there and back ----------------------------------------------------------------------------------------
-
     def decode(self, values: Array, order: Array | None = None) -> Array:
         """scale (plus - minus), (..., n, outputs): weights of conductances [S] (..., n, cols), or of currents [A].
 
@@ -123,22 +117,6 @@ class Encoding:
         if order is None:
             return self.scale * signed[..., : signed.shape[-1] - self.spares]
         return self.scale * picked(signed, order[..., None, :])
-
-    def spread(self, values: Array, order: Array | None = None) -> Array:
-        """The adjoint of `decode`, less the scale: (..., n, outputs) to (..., n, cols)."""
-        xp, signed = namespace(values), self._carried(values, order)
-        if self.kind == "pairs":
-            return _woven(signed, -signed)
-        return xp.concatenate([signed, -signed.sum(-1)[..., None]], -1)
-
-    def _carried(self, values: Array, order: Array | None) -> Array:
-        """(..., n, outputs) to the pairs (or columns) that carry them, (..., n, pairs); 0 on those that are idle."""
-        if order is None:
-            return namespace(values).concatenate([values] + [0.0 * values[..., :1]] * self.spares, -1)
-        carries = order[..., :, None] == _numbers(values.shape[-1] + self.spares, order)
-        return values @ (carries + 0.0 * values[..., :1, :1])
-
-    # -- onto a chip ---------------------------------------------------------------------------------------------------
 
     def mapped(self, weights: Array, reach: tuple[Array, Array] | None = None) -> Mapping:
         """The targets that come nearest to `weights` with what each cell can reach.
@@ -167,7 +145,8 @@ class Encoding:
             )
         sides = self._sides(*reach)
         order = self._order(wanted, sides)
-        placed = self._carried(wanted, order)
+        carries = order[..., :, None] == _numbers(outputs + self.spares, order)  # 0 on pairs (or columns) that are idle
+        placed = wanted @ (carries + 0.0 * wanted[..., :1, :1])
         plus, minus = sides.nearest(self._first(placed), placed)
         missing = self.scale * picked(placed - (plus - minus), order[..., None, :])
         return Mapping(self._cells(plus, minus), missing, self._outside(placed, reach), order)
@@ -179,7 +158,7 @@ class Encoding:
         return _Sides(low[..., :-1], high[..., :-1], reference, reference)
 
     def _first(self, wanted: Array) -> Array:
-        """Where a perfect plus goes for the difference `wanted` [S]."""
+        """Conductance of a perfect plus for the difference `wanted` [S]."""
         return self.low + floor_at(wanted, 0.0) if self.kind == "pairs" else 0.5 * (self.low + self.high) + wanted
 
     def _cells(self, plus: Array, minus: Array) -> Array:

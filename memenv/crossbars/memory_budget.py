@@ -1,4 +1,4 @@
-"""How much memory arrays need, and whether it is there: said before anything is allocated."""
+"""Memory that arrays need, and whether it is there: said before anything is allocated."""
 
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def memory_free() -> int | None:
 
 
 def _arrays(record: Any) -> int:
-    """How many arrays of cells a record holds."""
+    """Number of arrays of cells that a record holds."""
     found = []
 
     def look(leaf: Any) -> Any:

@@ -24,14 +24,6 @@ class Scheme(NamedTuple):
 SCHEMES = {"1T1R": Scheme(0.0, 0.0), "V/2": Scheme(1 / 2, 0.0), "V/3": Scheme(1 / 3, -1 / 3)}
 
 
-def seen_voltages(scheme: Scheme, amplitude: Array, enabled: Array) -> Array:
-    """(..., rows, cols) [V] at every cell while an operation at `amplitude` [V] writes `enabled` cells of a line."""
-    xp = namespace(amplitude, enabled)
-    row, column = enabled.any(-1)[..., :, None], enabled.any(-2)[..., None, :]
-    share = xp.where(enabled, 1.0, xp.where(row | column, scheme.half, scheme.rest))
-    return xp.where(row.any(-2)[..., None, :], share, 0.0 * share) * amplitude
-
-
 def exposure(own: Array, lines: Array, columns: bool = False) -> tuple[Array, Array]:
     """Sums over operations elsewhere, (..., rows, cols) each: on the same row or column, and on neither.
 
@@ -46,7 +38,7 @@ def exposure(own: Array, lines: Array, columns: bool = False) -> tuple[Array, Ar
 
 
 def elsewhere(row: Array, column: Array, total: Array, own: Array) -> tuple[Array, Array]:
-    """What the row, the column and the whole array sum to without `own`: on the row or column, and on neither."""
+    """Sums over the row, the column and the whole array without `own`: on the row or column, and on neither."""
     return difference(row + column, 2 * own), difference(total + own, row + column)
 
 

@@ -47,7 +47,7 @@ class Mismatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """How the conductance is read."""
+    """The read of a conductance."""
 
     voltage: Array = 0.1  # [V]
     duration: Array = 1e-6  # [s]
@@ -62,7 +62,7 @@ class Read:
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """What becomes of a written conductance, with g = G / g_max and t the time since the last pulse.
+    """Change of a written conductance, with g = G / g_max and t the time since the last pulse.
 
     Relaxation adds (shift(t) + sigma(g, t) z) g_max with one standard normal z a pulse; shift and the polynomial
     sigma(g) are given at two times and linear in ln t between them (constant outside). Drift multiplies by
@@ -81,7 +81,7 @@ class Retention:
 
 
 class State(NamedTuple):
-    """What a cell remembers, arrays (cells,); None where the device has no use for it."""
+    """Memory of a cell, arrays (cells,); None where the device has no use for it."""
 
     x: Array  # [range] state written by the pulses
     age: Array  # [s] since the last pulse
@@ -91,7 +91,7 @@ class State(NamedTuple):
 
 
 class ReadMoments(NamedTuple):
-    """What a read of each cell says, arrays (cells,)."""
+    """Moments of a read of each cell, arrays (cells,)."""
 
     mean: Array  # [S]
     variance: Array  # [S^2], the float 0 without read noise

@@ -35,7 +35,7 @@ FLOOR = 1e-7  # the least 1 + (gamma - 1) r^(gamma - 1) s: the flow has arrived 
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """How the pulses of one polarity move the state; floats for a nominal device, arrays (cells,) for a chip."""
+    """Law of the pulses of one polarity; floats for a nominal device, arrays (cells,) for a chip."""
 
     amplitude: Array = 1.0  # [V] magnitude of the reference pulse
     width: Array = 1e-6  # [s] duration of the reference pulse
@@ -51,7 +51,7 @@ class Response:
     additive_noise: Array = 0.0  # [range] standard deviation added by one reference pulse, grows with sqrt(n)
 
     def law(self) -> "Law":
-        """What one pulse needs of these parameters."""
+        """The parameters that one pulse needs."""
         return Law(
             onset=self.threshold + self.shift,
             slope=self.slope,
@@ -125,7 +125,7 @@ def _exponent_above_one(gamma: Array) -> Array:
 
 
 class _Poles(NamedTuple):
-    """Where the poles lie for each cell and polarity."""
+    """Places of the poles for each cell and polarity."""
 
     sign: Array  # +1 SET, -1 RESET
     shrinking: Array  # +1 steps shrink on the way, -1 steps grow

@@ -35,7 +35,7 @@ ENTRIES = {
 
 
 class Steps(NamedTuple):
-    """What one pulse does to the state on average, per device and place; index 0 SET, 1 RESET."""
+    """Mean effect of one pulse on the state, per device and place; index 0 SET, 1 RESET."""
 
     x: np.ndarray  # (devices, places) [range] where the pulse starts
     mean: np.ndarray  # (2, devices, places) [range] mean change of the state

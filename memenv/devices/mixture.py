@@ -98,7 +98,7 @@ class Mixture:
 
     @property
     def read(self) -> Read:
-        """How the conductance is read."""
+        """The read of a conductance."""
         return self.nominal.read
 
     def fresh(self, x: Array, noise: Array) -> State:

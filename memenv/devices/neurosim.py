@@ -1,4 +1,4 @@
-"""What NeuroSim's tables say of a device: its nonlinearity label, and a law that is known for one pulse only."""
+"""NeuroSim's tables of a device: its nonlinearity label, and a law that is known for one pulse only."""
 
 import math
 from typing import Any

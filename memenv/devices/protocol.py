@@ -130,7 +130,7 @@ def members(protocol: type) -> tuple[str, ...]:
 
 
 def missing(model: object, protocol: type) -> list[str]:
-    """What an object lacks of `members`."""
+    """Names of the `members` that an object lacks."""
     present = dir(model)
     return [name for name in members(protocol) if name not in present]
 

@@ -193,7 +193,7 @@ def _check_number(name: str, value: Any) -> None:
 
 
 def _check_order(device: Device) -> None:
-    """What must hold between fields."""
+    """Conditions that must hold between fields."""
     driver, retention, mismatch = device.driver, device.retention, device.mismatch
     ordered = [
         ("g_min", device.g_min, "g_max", device.g_max),

@@ -6,6 +6,7 @@ cells in the shape (envs, rows, cols), with some numbers for each environment.
 """
 
 import functools
+import itertools
 import math
 import operator
 from collections.abc import Callable
@@ -19,9 +20,10 @@ from memenv.compiler.counter_rng import Draws, Key, Noise, threefry
 from memenv.compiler.runtime import Call, Unsupported, arrays_of, prepare
 from memenv.compiler.trace import Symbol, spread, symbolic
 from memenv.engine import Engine
+from memenv.envs.episodes_ahead import AHEAD, MOST_EPISODES, EpisodesAhead, Pages
 from memenv.envs.noise import FABRICATION, FIRST, START, CellNoise, Episodes, drawn
-from memenv.envs.runners import NumpyRunner, of_rows
-from memenv.envs.task import ElementwiseTask, Observation, TaskError
+from memenv.envs.runners import Look, NumpyRunner, named
+from memenv.envs.task import ElementwiseTask, TaskError
 
 
 class Seen(NamedTuple):
@@ -98,78 +100,82 @@ class CompiledRunner:
         self.shape = (envs, *task.initial_draws[0].layout)
         self.programs = Programs(task)
         self.numpy = NumpyRunner(task, envs)
-        self.noise: Any = None
-        self.episode: Any = None
-        self.seen: Any = None
-        self.components = np.empty(0)  # (components, envs, ...) float32, of the actions
-        self.stepping: Any = None  # the loop of a step, on the arrays of all these
+        self.record: Any = None  # of the noise, the episodes and what is seen of them
+        self.bound: Any = None  # what is tied to its arrays
 
-    def reset(self, episodes: Episodes, options: dict[str, Any]) -> None:
-        """New episodes everywhere."""
-        self.noise, self.episode, self.seen = self._fresh(episodes, options)
-        self._bind()
+    @property
+    def episode(self) -> Any:
+        """The episodes; None before the first reset."""
+        return self.record and self.record[1]
 
-    def _bind(self) -> None:
-        """Ties the arrays of the episodes to the loop of a step."""
-        self.components = np.zeros((self.task.actions.channels, *self.shape), np.float32)
-        inputs = self.noise, self.episode, *self.components
-        out = self.noise, self.episode, self.seen
-        self.stepping = self._prepared(self.programs.step_episodes, self.shape, inputs, out)
+    def reset(self, episodes: Episodes, options: dict[str, Any], rows: np.ndarray | None = None) -> None:
+        """New episodes everywhere, or for the environments with the indices `rows`."""
+        if self.record is None:
+            self._bind(self._started(episodes))
+        rows = np.arange(self.shape[0]) if rows is None else rows
+        if options:
+            started, episode = self.numpy.fresh(episodes, options, rows)
+            self._put(rows, self._looked_at(started.noise.at(FIRST), episode))
+        elif self.bound.ahead.count < 2:
+            self._put(rows, self._started(episodes))
+        else:
+            self.bound.pages.put(rows, self.bound.ahead.take(rows, episodes))
 
-    def reset_rows(self, rows: np.ndarray, episodes: Episodes, options: dict[str, Any]) -> None:
-        """New episodes for the environments with the indices `rows`."""
-        fresh = self._fresh(episodes, of_rows(options, rows))
-        for place, values in zip(self.stepping.results, arrays_of(fresh), strict=True):
-            place[rows] = values
+    def take_over(self, other: NumpyRunner) -> None:
+        """Goes on with the episodes of another."""
+        self._bind(self._started(Episodes.of(0, range(self.shape[0]))))
+        self._put(slice(None), self._looked_at(other.noise.noise, other.episode))
 
     def step(self, action: np.ndarray) -> None:
         """One step of all environments."""
-        self.components[:] = self.task.actions.components(action)
-        self._launch(self.stepping)
+        self.bound.components[:] = self.task.actions.components(action)
+        self.bound.launch()
 
-    def observation(self) -> Observation:
-        """Observations (envs, ...)."""
-        return self.task.observations.observed(self.seen.observation_parts)
-
-    def reward(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Reward (envs,) of the last step and the terms that it is the sum of."""
-        return self.seen.reward.copy(), _copies(self.seen.terms)
-
-    def terminated(self) -> np.ndarray:
-        """(envs,) bool."""
-        return self.seen.terminated.copy()
-
-    def info(self) -> dict[str, np.ndarray]:
-        """The task's info, arrays (envs, ...)."""
-        return _copies(self.seen.info_parts) | self.task.info_of_observation(self.seen.observation_parts)
+    def look(self) -> Look:
+        """What is to be seen now."""
+        observation_parts, terms, reward, terminated, info = self.bound.seen()
+        info |= self.task.info_of_observation(observation_parts)
+        info |= terms
+        return Look(self.task.observations.observed(observation_parts), reward, terminated, info)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the loop, for copies and pickles."""
-        return self.__dict__ | {"stepping": None}
+        """All but what is tied to the arrays, for copies and pickles."""
+        return self.__dict__ | {"bound": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Ties the loop anew: arrays that were one are no longer."""
         self.__dict__.update(state)
-        if self.episode is not None:
-            self._bind()
+        if self.record is not None:
+            self._bind(self.record)
 
-    def _fresh(self, episodes: Episodes, options: dict[str, Any]) -> tuple[CellNoise, Any, Seen]:
+    def _bind(self, record: tuple[CellNoise, Any, Seen]) -> None:
+        """Ties a copy of the episodes to the loop of a step."""
+        pages = Pages(record)
+        self.record = noise, episode, seen = pages.record(record)
+        components = np.zeros((self.task.actions.channels, *self.shape), np.float32)
+        call = self._prepared(self.programs.step_episodes, self.shape, (noise, episode, *components), self.record)
+        count = min(AHEAD // math.prod(self.shape), MOST_EPISODES)
+        ahead = EpisodesAhead(self.shape[0], count, self._started)
+        self.bound = Bound(components, call.bound(Key(0), self.engine.threads), pages, SeenCopies(pages, seen), ahead)
+
+    def _put(self, rows: Any, record: tuple[CellNoise, Any, Seen]) -> None:
+        """Other episodes in place of those in `rows`."""
+        for place, values in zip(self.bound.pages.arrays, arrays_of(record), strict=True):
+            place[rows] = values
+
+    def _looked_at(self, noise: CellNoise, episode: Any) -> tuple[CellNoise, Any, Seen]:
+        """NumPy's episodes, and what is seen of them."""
+        key, other_key = (part.reshape(-1, *self.shape[1:]) for part in noise[:2])
+        return CellNoise(key, other_key, noise.step), *self.programs.looked_at(episode)
+
+    def _started(self, episodes: Episodes) -> tuple[CellNoise, Any, Seen]:
         """The noise of new episodes after their start, the episodes, and what is seen of them."""
         count, layout = len(episodes.seed), self.shape[1:]
-        if not options:
-            cells = np.empty((count, *layout), np.uint32)
-            cells[:] = np.arange(math.prod(layout)).reshape(layout)
-            starting = self._prepared(self.programs.start_episodes, cells.shape, (cells, *episodes.words()))
-            self._launch(starting)
-            return starting.result()
-        started, episode = self.numpy.fresh(episodes, options)
-        key, other_key, step = started.noise.at(FIRST)
-        noise = CellNoise(key.reshape(count, *layout), other_key.reshape(count, *layout), step)
-        return noise, *tree_map(_single, self.programs.looked_at(episode))
-
-    def _launch(self, call: Call) -> None:
-        """Runs a loop, whose noise is among its inputs."""
-        call.launch(Key(0), self.engine.threads)
+        cells = np.empty((count, *layout), np.uint32)
+        cells[:] = np.arange(math.prod(layout)).reshape(layout)
+        starting = self._prepared(self.programs.start_episodes, cells.shape, (cells, *episodes.words()))
+        starting.launch(Key(0), self.engine.threads)  # the noise is among the inputs
+        return starting.result()
 
     @staticmethod
     def _prepared(
@@ -179,6 +185,45 @@ class CompiledRunner:
             return prepare(program, shape, inputs, out)
         except Unsupported as error:
             raise TaskError(str(error)) from None
+
+
+class Bound(NamedTuple):
+    """What is tied to the arrays of episodes."""
+
+    components: np.ndarray  # (components, envs, ...) float32, of the actions
+    launch: Callable[[], None]  # runs the loop of a step
+    pages: Pages
+    seen: "SeenCopies"
+    ahead: EpisodesAhead
+
+
+class SeenCopies:
+    """Copies what is seen of episodes, by few operations."""
+
+    def __init__(self, pages: Pages, seen: Seen) -> None:
+        self.parts, order, before = [], [], len(pages.arrays) - len(arrays_of(seen))
+        for some, block in zip(pages.members, pages.blocks, strict=True):
+            mine = [leaf for leaf in some if leaf >= before]
+            if mine:
+                self.parts.append(block[-len(mine) :].view(pages.arrays[mine[0]].dtype))
+                order += mine
+        self.in_order = operator.itemgetter(*np.argsort(order).tolist())
+        self.maps = [*seen.observation_parts] if isinstance(seen.observation_parts, dict) else []
+        self.terms, self.info = [*named(seen.terms)], [*seen.info_parts]
+        self.first = len(seen.observation_parts)  # of the terms
+        self.last = self.first + len(self.terms)
+
+    def __call__(self) -> Seen:
+        """What is seen now, parts of a cell's observation in one array, terms by their names in info."""
+        parts = [part.copy() for part in self.parts]
+        leaves = self.in_order([*itertools.chain(*parts)])
+        return Seen(
+            dict(zip(self.maps, leaves, strict=False)) if self.maps else parts[0][: self.first],
+            dict(zip(self.terms, leaves[self.first : self.last], strict=True)),
+            leaves[self.last],
+            leaves[self.last + 1],
+            dict(zip(self.info, leaves[self.last + 2 :], strict=True)),
+        )
 
 
 def not_compiled(task: Any) -> str:
@@ -201,14 +246,3 @@ def _filled(record: Any, axes: int) -> Any:
         return spread(leaf if isinstance(leaf, Symbol) else symbolic(leaf), axes)
 
     return tree_map(term, record)
-
-
-def _single(leaf: Any) -> Any:
-    """A copy of arrays, of numbers in single precision."""
-    if not isinstance(leaf, np.ndarray):
-        return leaf
-    return leaf.astype(np.float32 if leaf.dtype == np.float64 else leaf.dtype, order="C")
-
-
-def _copies(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: array.copy() for name, array in arrays.items()}

@@ -84,13 +84,19 @@ class NoiseAhead:
             self.left = self.steps - int(self.turn.max())
 
     def step(self) -> tuple[Any, ...]:
-        """What a step of all environments asks for."""
+        """What a step of all environments asks for; the same until `go_on`."""
         if self.sheet is not None and self.sheet.more:
             self._know(self.starting, self.stepping | frozenset(self.sheet.more))
         values = self._values() if self.steps > 1 else None
         self.sheet = sheet = Sheet(self.noise, self.stepping, values)
-        self.noise = self.noise.next()
         return sheet.drawn(self.task.step_draws)
+
+    def go_on(self) -> None:
+        """The step has been made: what comes is the next one's."""
+        self.noise = self.noise.next()
+        if self.block is not None:
+            self.turn += 1
+            self.left -= 1
 
     def _values(self) -> np.ndarray:
         """(2, envs, width) of this step, from those of several."""
@@ -104,8 +110,6 @@ class NoiseAhead:
             self.turn[over] = 0
             self.left = self.steps - int(self.turn.max())
         values: np.ndarray = self.block[:, self.envs, self.turn]
-        self.turn += 1
-        self.left -= 1
         return values
 
 

@@ -9,16 +9,19 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.devices.device import Driver
-from memenv.envs.task import TaskError
+from memenv.envs.task import TaskError, clipped
 
 Float = np.ndarray  # (cells,) float64
-GIVE_UP_ABOVE = 0.9  # the third action component gives the cell up beyond this
+GIVE_UP_ABOVE = 0.9  # the last action component gives the cell up beyond this
 FAINT = 1e-6  # least magnitude of a signal: its sign is the polarity, and exactly 0 means no pulse
 
 
 @dataclass(frozen=True, kw_only=True)
 class PulseActions:
-    """A signal (signed amplitude) and a log-width in [-1, 1] for each cell, chosen freely or from a menu."""
+    """A pulse for each cell, its polarity, amplitude and width chosen freely or from a menu.
+
+    Inside, a pulse is a signal (signed amplitude) and a log-width, both in [-1, 1].
+    """
 
     discrete: bool
     levels: tuple[int, int]  # amplitudes and widths of the menu, per polarity
@@ -27,15 +30,15 @@ class PulseActions:
 
     @cached_property
     def space(self) -> spaces.Space[Any]:
-        """Box (2 or 3,) float32 in [-1, 1], or Discrete (menu length)."""
+        """Box (channels,) float32 in [-1, 1], or Discrete (menu length)."""
         if self.discrete:
             return spaces.Discrete(len(self.menu[0]) + self.give_up)
         return spaces.Box(-1.0, 1.0, (self.channels,), np.float32)
 
     @property
     def channels(self) -> int:
-        """Numbers that an action is taken apart into."""
-        return 2 + self.give_up
+        """Numbers of an action: polarity, amplitude and width as far as they can be chosen, and giving up."""
+        return (1 if self.polarity_only else 3) + self.give_up
 
     @cached_property
     def menu(self) -> tuple[Float, Float]:
@@ -50,43 +53,45 @@ class PulseActions:
 
     @cached_property
     def _rows(self) -> np.ndarray:
-        """(2 or 3, menu length) the menu as continuous actions, giving up at its end."""
-        rows = np.stack([*self.menu, -np.ones(len(self.menu[0]))])
-        return np.column_stack([rows, [*rows[:2, -1], 1.0]]) if self.give_up else rows[:2]
+        """(channels, menu length) the menu as continuous actions, giving up at its end."""
+        signal, log_width = self.menu
+        if not self.give_up:
+            return self._components(signal, log_width, None)
+        given_up = np.arange(len(signal) + 1) == len(signal)
+        signal, log_width = (np.append(part, part[-1]) for part in self.menu)
+        return self._components(signal, log_width, given_up)
 
     def signals(self, action: np.ndarray) -> tuple[Float, Float, np.ndarray]:
         """Signal, log-width and giving up (bool), each (cells,), of actions (cells, ...); refuses invalid ones."""
         return self.decoded([*self.components(action).astype(np.float64)])
 
     def components(self, action: np.ndarray) -> np.ndarray:
-        """(2 or 3, cells) the components of actions (cells, ...), chosen from the menu or not; refuses invalid ones."""
-        action = np.asarray(action)
-        if self.discrete:
-            options = self._rows.shape[1]
-            if action.dtype.kind not in "iu":
-                raise TaskError(f"action is of type {action.dtype}, whole numbers 0 to {options - 1} are needed")
-            known = (action >= 0) & (action < options)
-            if not known.all():
-                raise TaskError(f"action is {action[~known][0]}, allowed is 0 to {options - 1}")
-            return np.take(self._rows, action, axis=1)
-        if action.dtype.kind not in "fiu":
-            raise TaskError(f"action is of type {action.dtype}, numbers in [-1, 1] are needed")
-        inside = np.abs(action) <= 1  # not true of NaN
-        if not inside.all():
-            raise TaskError(
-                f"action has a component {action[~inside][0]:g}, allowed is -1 to 1: clip it, keep it finite"
-            )
-        return action.T
+        """(channels, cells) the components of actions (cells, ...), clipped, or of those of the menu.
+
+        Raises:
+            TaskError: no numbers, NaN among them, or a place that is not in the menu.
+        """
+        if not self.discrete:
+            return clipped(action).T
+        action, options = np.asarray(action), self._rows.shape[1]
+        if action.dtype.kind not in "iu":
+            raise TaskError(f"action is of type {action.dtype}, whole numbers 0 to {options - 1} are needed")
+        known = action.astype(np.uint64) < options  # negative ones become large
+        if not known.all():
+            raise TaskError(f"action is {action[~known][0]}, allowed is 0 to {options - 1}")
+        return self._rows.take(action, axis=1)
 
     def decoded(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Signal, log-width and giving up, each (cells,), of an action's components (cells,); element-wise."""
-        signal, log_width = components[:2]
-        gave_up = components[2] > GIVE_UP_ABOVE if self.give_up else np.zeros_like(signal, bool)
-        return np.where(signal == 0, -FAINT, signal), log_width, gave_up
+        polarity, *pulse = components[: self.channels - self.give_up]
+        amplitude, log_width = pulse or (np.ones_like(polarity), np.ones_like(polarity))
+        magnitude = np.maximum(0.5 * (amplitude + 1.0), FAINT)
+        gave_up = components[-1] > GIVE_UP_ABOVE if self.give_up else np.zeros_like(polarity, bool)
+        return np.where(polarity > 0, magnitude, -magnitude), log_width, gave_up
 
     def masks(self, error: Float, signal: Float) -> np.ndarray:
         """(cells, menu) bool, by read error and last signal: no pulse away from the target, no giving up before one."""
-        masks: np.ndarray = np.take(self._masks, (error < 0) + 2 * (signal != 0), axis=0)
+        masks: np.ndarray = self._masks.take((error < 0) + 2 * (signal != 0), axis=0)
         return masks
 
     @cached_property
@@ -98,18 +103,26 @@ class PulseActions:
 
     def encode(self, amplitude: Float, width: Float, give_up: np.ndarray | None, driver: Driver) -> np.ndarray:
         """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""
-        amplitude, width = np.asarray(amplitude, float), np.asarray(width, float)
-        signal, log_width = signals_of(amplitude, width, driver)
+        return self.of_signals(*signals_of(np.asarray(amplitude, float), np.asarray(width, float), driver), give_up)
+
+    def of_signals(self, signal: Float, log_width: Float, give_up: np.ndarray | None) -> np.ndarray:
+        """The actions nearest to signals and log-widths (cells,); the inverse of `signals`."""
         if self.discrete:
             menu_signal, menu_width = self.menu
             other = (signal > 0)[:, None] != (menu_signal > 0)
             distance = np.abs(signal[:, None] - menu_signal) + 10.0 * other
             index = np.argmin(distance + np.abs(log_width[:, None] - menu_width), axis=1)
             return index if give_up is None or not self.give_up else np.where(give_up, len(menu_signal), index)
-        columns = [signal, log_width]
+        return self._components(signal, log_width, give_up).T.astype(np.float32)
+
+    def _components(self, signal: Float, log_width: Float, give_up: np.ndarray | None) -> np.ndarray:
+        """(channels, cells) the components of continuous actions; the inverse of `decoded`."""
+        rows = [np.where(signal > 0, 1.0, -1.0)]
+        if not self.polarity_only:
+            rows += [2.0 * np.abs(signal) - 1.0, log_width]
         if self.give_up:
-            columns.append(-1.0 + 2.0 * (np.zeros(len(signal)) if give_up is None else give_up))
-        return np.stack(columns, axis=1).astype(np.float32)
+            rows.append(-1.0 + 2.0 * (np.zeros(len(signal)) if give_up is None else give_up))
+        return np.stack(rows)
 
 
 def volts(signal: Float, log_width: Float, driver: Driver) -> tuple[Float, Float]:

@@ -1,7 +1,7 @@
-"""What runs a task's episodes under the Gymnasium shells: on arrays by NumPy; the other is in `compiled_runner.py`."""
+"""What runs a task's episodes under the Gymnasium shells: on arrays by NumPy; the others are in files of their own."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,31 +14,33 @@ PER_CELL = ("start", "target")  # reset options with one number (or map of an ar
 OPTIONS = ("chip_seed", *PER_CELL)
 
 
+class Look(NamedTuple):
+    """What a shell hands out of episodes as they are now; arrays (cells, ...), the caller's, numbers float32."""
+
+    observation: Observation
+    reward: np.ndarray  # of the last step, 0 before the first
+    terminated: np.ndarray  # bool
+    info: dict[str, np.ndarray]  # the task's, and the terms that the reward is the sum of
+
+
 class Runner(Protocol):
-    """Episodes in a batch of cells (or arrays), and the noise that feeds them; arrays handed out are the caller's."""
+    """Episodes in a batch of cells (or arrays), and the noise that feeds them."""
 
-    episode: Any  # None before the first reset
+    @property
+    def episode(self) -> Any:
+        """The episodes; None before the first reset."""
 
-    def reset(self, episodes: Episodes, options: dict[str, Any]) -> None:
-        """New episodes everywhere."""
+    def reset(self, episodes: Episodes, options: dict[str, Any], rows: np.ndarray | None = None) -> None:
+        """New episodes everywhere, or for the cells with the indices `rows` after a reset of all.
 
-    def reset_rows(self, rows: np.ndarray, episodes: Episodes, options: dict[str, Any]) -> None:
-        """New episodes for the cells with the indices `rows`."""
+        `options` are arrays (cells, ...) of all cells.
+        """
 
     def step(self, action: np.ndarray) -> None:
         """One step of all cells."""
 
-    def observation(self) -> Observation:
-        """Observations (cells, ...)."""
-
-    def reward(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Reward (cells,) of the last step and the terms that it is the sum of."""
-
-    def terminated(self) -> np.ndarray:
-        """(cells,) bool."""
-
-    def info(self) -> dict[str, np.ndarray]:
-        """The task's info, arrays (cells, ...)."""
+    def look(self) -> Look:
+        """What is to be seen now."""
 
 
 class NumpyRunner:
@@ -49,47 +51,46 @@ class NumpyRunner:
         self.noise = NoiseAhead(task, cells)
         self.episode: Any = None
 
-    def fresh(self, episodes: Episodes, options: dict[str, Any]) -> tuple[Sheet, Any]:
+    def fresh(self, episodes: Episodes, options: dict[str, Any], rows: np.ndarray | None) -> tuple[Sheet, Any]:
         """The noise of new episodes, and the episodes."""
-        started = self.noise.start(episodes)
-        return started, self.noise.fresh(started, options.get("chip_seed"), options)
+        started, given = self.noise.start(episodes), of_rows(options, rows)
+        return started, self.noise.fresh(started, given.get("chip_seed"), given)
 
-    def reset(self, episodes: Episodes, options: dict[str, Any]) -> None:
-        """New episodes everywhere."""
-        started, self.episode = self.fresh(episodes, options)
-        self.noise.begin(started)
-
-    def reset_rows(self, rows: np.ndarray, episodes: Episodes, options: dict[str, Any]) -> None:
-        """New episodes for the cells with the indices `rows`."""
-        started, fresh = self.fresh(episodes, of_rows(options, rows))
-        self.episode = put(self.episode, rows, fresh)
+    def reset(self, episodes: Episodes, options: dict[str, Any], rows: np.ndarray | None = None) -> None:
+        """New episodes everywhere, or for some cells."""
+        started, fresh = self.fresh(episodes, options, rows)
+        self.episode = fresh if rows is None else put(self.episode, rows, fresh)
         self.noise.begin(started, rows)
 
     def step(self, action: np.ndarray) -> None:
         """One step of all cells."""
-        self.episode = self.task.transition(self.episode, action, self.noise.step())
+        self.episode = self.task.transition(self.episode, action, self.noise.step())  # may refuse the action
+        self.noise.go_on()
 
-    def observation(self) -> Observation:
-        """Observations (cells, ...)."""
-        return parts(np.copy, self.task.observe(self.episode))
-
-    def reward(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Reward (cells,) of the last step and the terms that it is the sum of."""
+    def look(self) -> Look:
+        """What is to be seen now."""
         terms = dict(self.task.reward(self.episode))
-        return sum(terms.values(), np.zeros(self.cells)), terms
-
-    def terminated(self) -> np.ndarray:
-        """(cells,) bool."""
-        return self.task.terminated(self.episode)
-
-    def info(self) -> dict[str, np.ndarray]:
-        """The task's info, arrays (cells, ...)."""
-        return {name: value.copy() for name, value in self.task.info(self.episode).items()}
+        return Look(
+            parts(np.copy, self.task.observe(self.episode)),
+            sum(terms.values(), np.zeros(self.cells)).astype(np.float32),
+            self.task.terminated(self.episode).copy(),
+            {name: single(value) for name, value in (self.task.info(self.episode) | named(terms)).items()},
+        )
 
 
-def of_rows(options: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
-    """Reset options, arrays (cells, ...), of some of the cells."""
-    return {name: value[rows] for name, value in options.items()}
+def named(terms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Terms of a reward by their names in info."""
+    return {f"reward/{name}": value for name, value in terms.items()}
+
+
+def single(leaf: Any) -> Any:
+    """A copy of an array, of numbers in single precision."""
+    return leaf.astype(np.float32 if leaf.dtype == np.float64 else leaf.dtype, order="C")
+
+
+def of_rows(options: dict[str, Any], rows: np.ndarray | None) -> dict[str, Any]:
+    """Reset options, arrays (cells, ...), of all or some of the cells."""
+    return options if rows is None else {name: value[rows] for name, value in options.items()}
 
 
 def parts(function: Callable[[np.ndarray], np.ndarray], observation: Observation) -> Observation:

@@ -1,6 +1,6 @@
 """The two Gymnasium shells: they own the only mutable state, seeds and autoreset, and know no physics."""
 
-import math
+import functools
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,12 +10,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from memenv.bounds import MOST, MOST_SEED, is_word, shown, whole
-from memenv.engine import Engine, EngineError, load_engine
-from memenv.envs.compiled_runner import CompiledRunner, not_compiled
+from memenv.bounds import MOST, MOST_SEED, shown, whole
+from memenv.engine import Engine
+from memenv.envs.auto_runner import runner_of
 from memenv.envs.noise import Seeds, in_turn
-from memenv.envs.runners import OPTIONS, PER_CELL, NumpyRunner, Runner, parts
-from memenv.envs.task import Observation, Task, TaskError
+from memenv.envs.pictures import MODES, Pictures
+from memenv.envs.runners import OPTIONS, PER_CELL, Look, parts
+from memenv.envs.task import Task, TaskError
 
 ALONE = np.zeros(1, int)  # index of the only environment
 
@@ -85,27 +86,19 @@ def _checked_seeds(seed: Any, envs: int) -> int | list[int | None] | None:
     return [None if one is None else whole("seed", one, 0, MOST_SEED, TaskError, "or None") for one in seed]
 
 
-def _with_terms(info: dict[str, np.ndarray], terms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The info and the reward's terms."""
-    return info | {f"reward/{name}": value for name, value in terms.items()}
+def _first(array: np.ndarray) -> Any:
+    return array[0]
 
 
 def _with_masks(info: dict[str, np.ndarray]) -> dict[str, Any]:
     """The info and, as Gymnasium has it, a mask of the cells of the same name with an underscore."""
     everyone = np.ones(len(next(iter(info.values()))), bool)
-    return info | {f"_{name}": everyone for name in info}
+    return info | dict.fromkeys(_mask_names(tuple(info)), everyone)
 
 
-def _runner(task: Task, envs: int, engine: str | Engine) -> Runner:
-    """What runs a task under this engine; "auto" leaves what cannot be compiled to NumPy."""
-    cells = envs * math.prod(task.initial_draws[0].layout)
-    try:
-        chosen = engine if isinstance(engine, Engine) else load_engine(engine, cells=cells)
-    except EngineError as error:
-        raise TaskError(str(error)) from None
-    if chosen.name == "numpy" or (engine == "auto" and not_compiled(task)):
-        return NumpyRunner(task, envs)
-    return CompiledRunner(task, envs, chosen)
+@functools.lru_cache(maxsize=64)
+def _mask_names(names: tuple[str, ...]) -> list[str]:
+    return [f"_{name}" for name in names]
 
 
 class TaskEnv(gym.Env[Any, Any]):
@@ -118,9 +111,10 @@ class TaskEnv(gym.Env[Any, Any]):
         render_mode: "rgb_array", "ansi" or None.
         image: draws a task's episodes so far for "rgb_array".
         text: writes them for "ansi".
+        engine: as in `TaskVectorEnv`.
     """
 
-    metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}  # noqa: RUF012, as Gymnasium declares it
+    metadata = {"render_modes": MODES, "render_fps": 4}  # noqa: RUF012, as Gymnasium declares it
 
     def __init__(
         self,
@@ -128,14 +122,13 @@ class TaskEnv(gym.Env[Any, Any]):
         render_mode: str | None,
         image: Callable[[Any, list[Any]], np.ndarray],
         text: Callable[[Any, list[Any]], str],
+        engine: str | Engine = "auto",
     ) -> None:
-        if render_mode is not None and not is_word(render_mode, self.metadata["render_modes"]):
-            raise TaskError(f"render_mode is {shown(render_mode)}, allowed are None, rgb_array, ansi")
+        self._pictures = Pictures(task, render_mode, {"rgb_array": image, "ansi": text}, 1)
         self.task, self.render_mode = task, render_mode
         self.observation_space, self.action_space = task.observation_space, task.action_space
-        self._pictures: dict[str | None, Callable[[Any, list[Any]], Any]] = {"rgb_array": image, "ansi": text}
-        self._runner, self._seeds = NumpyRunner(task, 1), Seeds(1)
-        self._trace: list[Any] = []
+        self._runner, self._seeds = runner_of(task, 1, engine, drawn=render_mode is not None), Seeds(1)
+        self._over: bool | None = None  # whether the episode is, None before the first
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """A fresh cell; see the class for `options`."""
@@ -143,40 +136,36 @@ class TaskEnv(gym.Env[Any, Any]):
         super().reset(seed=_of_np_random(self, seed))
         self._seeds.sow(seed, ALONE, lambda: _entropy(self))
         self._runner.reset(self._seeds.next(ALONE), known)
-        self._trace = [self._runner.episode]
-        return self._observation(), self._single(self._runner.info())
+        self._pictures.begin(ALONE)
+        self._over = False
+        observation, _, _, info = self._look()
+        return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One step of the cell."""
-        episode = self._runner.episode
-        if episode is None:
-            raise TaskError("step() before reset(): call reset() first")
-        if self.task.terminated(episode)[0]:
-            raise TaskError("step() after the end of the episode: call reset() first")
+        if self._over is not False:
+            when = "before reset()" if self._over is None else "after the end of the episode"
+            raise TaskError(f"step() {when}: call reset() first")
         self._runner.step(_checked_action(action, self.action_space)[None])
-        episode = self._runner.episode
-        if self.render_mode:
-            self._trace.append(episode)
-        reward, terms = self._runner.reward()
-        terminated = bool(self._runner.terminated()[0])
-        info = self._single(_with_terms(self._runner.info(), terms))
-        return self._observation(), float(reward[0]), terminated, False, info
+        observation, reward, self._over, info = self._look()
+        return observation, reward, self._over, False, info
 
     def action_masks(self) -> np.ndarray:
         """(menu,) bool, as sb3-contrib's MaskablePPO asks for it; of the discrete action modes."""
-        mask: np.ndarray = self._runner.info()["action_mask"][0]
+        mask: np.ndarray = self._runner.look().info["action_mask"][0]
         return mask
 
     def render(self) -> Any:
         """An image (height, width, 3) uint8, or a text, of the episode so far."""
-        return self._pictures[self.render_mode](self.task, self._trace) if self.render_mode else None
+        frames = self._pictures.frames()
+        return frames and frames[0]
 
-    def _observation(self) -> Observation:
-        return parts(lambda part: part[0], self._runner.observation())
-
-    @staticmethod
-    def _single(info: dict[str, np.ndarray]) -> dict[str, Any]:
-        return {name: value[0] if value.ndim > 1 else value[0].item() for name, value in info.items()}
+    def _look(self) -> tuple[Any, float, bool, dict[str, Any]]:
+        """Observation, reward, whether the episode is over, and info with NumPy's scalars, as they are now."""
+        self._pictures.add(self._runner.episode)
+        seen = self._runner.look()
+        info = {name: value[0] for name, value in seen.info.items()}
+        return parts(_first, seen.observation), seen.reward.item(), seen.terminated.item(), info
 
 
 class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
@@ -189,9 +178,12 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             `final_info` in info, valid where `_final_obs`); "Disabled" (`reset(options={"reset_mask": ...})` resets the
             cells that are done).
         max_episode_steps: truncates an episode after so many steps; None = never.
-        engine: "numpy"; "numba", or an `Engine` made of it by `load_engine`, compiles the task (extra `numba`): the
-            same episodes to the rounding of single precision; rewards and info are float32. "auto" compiles where
-            numba is installed, the task can be compiled and there are cells enough.
+        engine: "auto" begins on NumPy and goes on with a compiled loop once that pays, after about a second of NumPy's
+            steps, where numba is installed (extra `numba`) and the task can be compiled: the same episodes to the
+            rounding of single precision. "numpy" stays there, and so does what is drawn; "numba", or an `Engine` of
+            `load_engine`, compiles first.
+        render_mode, image, text: as in `TaskEnv`; `render` returns a picture for each cell, of which those after the
+            first `PICTURED` are empty.
     """
 
     def __init__(
@@ -200,7 +192,10 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         num_envs: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
-        engine: str | Engine = "numpy",
+        engine: str | Engine = "auto",
+        render_mode: str | None = None,
+        image: Callable[[Any, list[Any]], np.ndarray] | None = None,
+        text: Callable[[Any, list[Any]], str] | None = None,
     ) -> None:
         num_envs = whole("num_envs", num_envs, 1, MOST, TaskError)
         if max_episode_steps is not None:
@@ -211,11 +206,13 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         task.check_memory(num_envs)
         self.task, self.num_envs, self.max_episode_steps = task, num_envs, max_episode_steps
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {"autoreset_mode": self.autoreset_mode}
+        self.metadata = TaskEnv.metadata | {"autoreset_mode": self.autoreset_mode}
+        self._pictures = Pictures(task, render_mode, {"rgb_array": image, "ansi": text}, num_envs)
+        self.render_mode = render_mode
         self.single_observation_space, self.single_action_space = task.observation_space, task.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._runner, self._seeds = _runner(task, num_envs, engine), Seeds(num_envs)
+        self._runner, self._seeds = runner_of(task, num_envs, engine, drawn=render_mode is not None), Seeds(num_envs)
         self._steps = np.zeros(num_envs, int)
         self._done = np.zeros(num_envs, bool)
 
@@ -235,57 +232,72 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         seed = _checked_seeds(seed, self.num_envs)
         super().reset(seed=_of_np_random(self, seed if isinstance(seed, int) else None))
         self._seeds.sow(seed, rows, lambda: _entropy(self))
-        if len(rows) == self.num_envs:
-            self._runner.reset(self._seeds.next(rows), known)
-        elif len(rows):
-            self._runner.reset_rows(rows, self._seeds.next(rows), known)
-        self._steps[rows] = 0
+        if len(rows):
+            self._begin(rows, known)
         self._done[rows] = False
-        return self._runner.observation(), _with_masks(self._runner.info())
+        self._pictures.add(self._runner.episode)
+        seen = self._runner.look()
+        return seen.observation, _with_masks(seen.info)
 
     def step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step of every cell; in NEXT_STEP mode, cells that were done are reset instead and ignore their action."""
         if self._runner.episode is None:
             raise TaskError("step() before reset(): call reset() first")
-        stale = self._done if self._done.any() else None
-        if stale is not None and self.autoreset_mode is AutoresetMode.DISABLED:
-            count = int(stale.sum())
-            raise TaskError(f'{count} cells are done: reset them with reset(options={{"reset_mask": ...}}) first')
-        if stale is None or not stale.all():
-            self._runner.step(_checked_action(action, self.action_space))
+        stale = self._done.nonzero()[0]
+        if len(stale) and self.autoreset_mode is AutoresetMode.DISABLED:
+            raise TaskError(f'{len(stale)} cells are done: reset them with reset(options={{"reset_mask": ...}}) first')
+        if len(stale) < self.num_envs:
+            self._act(_checked_action(action, self.action_space), stale)
             self._steps += 1
-        if stale is not None:
-            rows = np.flatnonzero(stale)
-            self._runner.reset_rows(rows, self._seeds.next(rows), {})
-            self._steps[rows] = 0
-        reward, terms = self._runner.reward()
-        terminated = self._runner.terminated()
+        if len(stale):
+            self._begin(stale, {})
+        seen = self._runner.look()
         truncated = np.zeros(self.num_envs, bool)
         if self.max_episode_steps is not None:
             truncated = self._steps >= self.max_episode_steps
-        done = terminated | truncated
-        info = _with_masks(_with_terms(self._runner.info(), terms))
+        done = seen.terminated | truncated
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            if done.any():
-                info = self._reset_same_step(done, info)
+            observation, info = self._reset_same_step(done, seen)
         else:
-            self._done = done
-        return self._runner.observation(), reward, terminated, truncated, info
+            self._done, observation, info = done, seen.observation, _with_masks(seen.info)
+        self._pictures.add(self._runner.episode)
+        return observation, seen.reward, seen.terminated, truncated, info
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A picture of each cell's episode so far, as in `TaskEnv`."""
+        return self._pictures.frames()
 
     def action_masks(self) -> np.ndarray:
         """(cells, menu) bool, of the discrete action modes."""
-        return self._runner.info()["action_mask"]
+        return self._runner.look().info["action_mask"]
 
-    def _reset_same_step(self, done: np.ndarray, info: dict[str, Any]) -> dict[str, Any]:
-        """The info after the done cells have been reset, with what they ended with in final_obs and final_info."""
-        rows = np.flatnonzero(done)
-        final = {name: value for name, value in info.items() if not name.startswith("_")}
-        final |= {f"_{name}": done for name in final}
-        last = self._runner.observation()
-        self._runner.reset_rows(rows, self._seeds.next(rows), {})
+    def _begin(self, rows: np.ndarray, options: dict[str, Any]) -> None:
+        """The next episodes of the cells with the indices `rows`."""
+        self._runner.reset(self._seeds.next(rows), options, None if len(rows) == self.num_envs else rows)
         self._steps[rows] = 0
-        info |= self._runner.info()
-        return info | {"final_obs": last, "_final_obs": done, "final_info": final, "_final_info": done}
+        self._pictures.begin(rows)
+
+    def _act(self, action: np.ndarray, ignored: np.ndarray) -> None:
+        """A step of the runner; of the cells with the indices `ignored` actions may be anything."""
+        try:
+            self._runner.step(action)
+        except TaskError:
+            if not len(ignored):
+                raise
+            action = action.copy()
+            action[ignored] = 0
+            self._runner.step(action)
+
+    def _reset_same_step(self, done: np.ndarray, seen: Look) -> tuple[Any, dict[str, Any]]:
+        """Observation and info after the done cells have been reset, with how they ended in final_obs, final_info."""
+        rows = done.nonzero()[0]
+        if not len(rows):
+            return seen.observation, _with_masks(seen.info)
+        self._begin(rows, {})
+        fresh = self._runner.look()
+        final = seen.info | {f"_{name}": done for name in seen.info}
+        more = {"final_obs": seen.observation, "_final_obs": done, "final_info": final, "_final_info": done}
+        return fresh.observation, _with_masks(fresh.info) | more
 
     def _asked(self, mask: Any) -> np.ndarray:
         """The indices of the cells of a mask, None for all."""

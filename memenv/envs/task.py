@@ -1,5 +1,6 @@
 """What a task is to the two Gymnasium shells: pure batched functions and the noise they take as an argument."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -12,6 +13,21 @@ from memenv.bounds import is_number, is_row, shown
 
 class TaskError(ValueError):
     """An argument, an option or an action that the task does not allow; the message says what is."""
+
+
+def clipped(action: Any) -> np.ndarray:
+    """Numbers of actions, clipped to -1..1 as Gymnasium's own environments do.
+
+    Raises:
+        TaskError: no numbers, or NaN among them.
+    """
+    given = np.asarray(action)
+    if given.dtype.kind not in "fiu":
+        raise TaskError(f"action is of type {given.dtype}, numbers in [-1, 1] are needed")
+    inside: np.ndarray = np.minimum(np.maximum(given, -1.0), 1.0)
+    if math.isnan(np.add.reduce(inside, None)):  # of a NaN anywhere
+        raise TaskError("action has a component nan, allowed is -1 to 1: keep it finite")
+    return inside
 
 
 def check_target_range(value: Any) -> None:

@@ -16,7 +16,7 @@ def option(default: Any = dataclasses.MISSING, *, help: str, positional: bool = 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What configurations have in common: their numbers are of the field's kind and inside its bounds.
+    """The common part of configurations: their numbers are of the field's kind and inside its bounds.
 
     Raises:
         ValueError: another number.

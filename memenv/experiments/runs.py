@@ -5,7 +5,6 @@ piece of work, or in checkpoints of the run's own; files that belong together ap
 """
 
 import base64
-import csv
 import hashlib
 import io
 import json
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from memenv.experiments import renamed
 from memenv.experiments.locks import locked
 from memenv.experiments.options import Options, option
 from memenv.files import UNREADABLE, load_json
@@ -35,7 +35,7 @@ UNNAMED = ("out", "resume", "overwrite")  # options that no result depends on
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(Options):
-    """What every command that writes files has in common."""
+    """The common options of commands that write files."""
 
     overwrite: bool = option(False, help="replace an earlier result that stands in the way")
 
@@ -61,7 +61,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def _place(path: Path) -> Path:
-    """What the user calls the place of a record, or of a file."""
+    """The user's name for the place of a record, or of a file."""
     return path.parent if path.name == RECORD else path
 
 
@@ -113,7 +113,7 @@ class Run:
     finished: dict[str, Any] = field(default_factory=dict)  # key -> value, as in the journal
 
     def once(self, key: Sequence[Any], work: Callable[[], Any]) -> Any:
-        """What a piece of work yielded, now or before an interruption.
+        """The yield of a piece of work, done now or before an interruption.
 
         Args:
             key: tells it from the run's other pieces; strings and numbers.
@@ -183,12 +183,12 @@ def begun(
 
 
 def journal_file(path: Path) -> Path:
-    """Where what is finished is kept of the run with this record."""
+    """The journal of finished pieces of the run with this record."""
     return path.with_name(f"{path.name}.journal")
 
 
 def described(config: Any) -> dict[str, Any]:
-    """What a result depends on: options, and the SHA-256 of files that they name."""
+    """Everything that a result depends on: options, and the SHA-256 of files that they name."""
     named = {name: value for name, value in vars(config).items() if name not in UNNAMED}
     digests = {
         name: [_digest(one) for one in value] if isinstance(value, tuple) else _digest(value)
@@ -251,10 +251,10 @@ def _opened(
 
 def _difference(before: dict[str, Any], now: dict[str, Any], continuable: Collection[str]) -> str:
     """The first option or file in which two records differ, in words; nothing where they do not."""
+    had, old = renamed.by_current_names(before["config"]), renamed.by_current_names(before.get("sha256", {}))
     for name in now["config"]:
-        if name not in continuable and before["config"].get(name) != now["config"][name]:
-            return f"{name} is {now['config'][name]}, the run that is there has {before['config'].get(name)}"
-    old = before.get("sha256", {})
+        if name not in continuable and had.get(name) != now["config"][name]:
+            return f"{name} is {now['config'][name]}, the run that is there has {had.get(name)}"
     for name in sorted(old.keys() | now["sha256"].keys()):
         if old.get(name) != now["sha256"].get(name):
             return f"{now['config'][name]}: not the {name} of the run that is there, its content has changed"
@@ -285,7 +285,7 @@ def _remove(path: Path, files: Collection[str]) -> None:
 
 
 def _found(path: Path, files: Collection[str]) -> list[Path]:
-    """What a run has written beside its record."""
+    """Files that a run has written beside its record."""
     journal = journal_file(path)
     found = [one for pattern in files for one in sorted(path.parent.glob(pattern))]
     return [*found, journal] if journal.exists() else found
@@ -331,7 +331,7 @@ def _append(path: Path, line: bytes) -> None:
 
 
 def _read_journal(path: Path) -> dict[str, Any]:
-    """What a journal keeps; the beginning of a line that was not finished is cut off.
+    """The pieces that a journal keeps; the beginning of a line that was not finished is cut off.
 
     Raises:
         ValueError: it is damaged.
@@ -348,7 +348,7 @@ def _read_journal(path: Path) -> dict[str, Any]:
             key, value = _read_line(line)
         except UNREADABLE as error:
             raise ValueError(f"{path}: line {number} cannot be read ({error}); begin anew with --overwrite") from None
-        finished[json.dumps(key)] = value
+        finished[json.dumps(renamed.with_current_names(key))] = value
     return finished
 
 
@@ -385,7 +385,7 @@ def _read_line(line: bytes) -> Any:
 
 @dataclass
 class Curve:
-    """How a training goes: the rows of eval.csv, with steps and the seconds that the run has taken in all."""
+    """The course of a training: the rows of eval.csv, with steps and the seconds that the run has taken in all."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
@@ -404,12 +404,3 @@ class Curve:
         """Take up the rows of an interrupted run."""
         self.rows = rows
         self.began -= rows[-1]["seconds"] if rows else 0.0
-
-
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """All rows with all columns; a row that lacks one leaves it empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

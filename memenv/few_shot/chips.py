@@ -34,14 +34,14 @@ class Hardware:
     pulsed: str = "both"  # which devices learn: "both", "set", "reset" or "plus"
     max_pulses: int = 10  # at most per device and step
     reads: int = 4  # averaged in each product
-    write_error: float = 0.01  # [range] standard deviation of a device's state after the verified write of a start
+    write_error: float = 0.01  # [range] standard deviation of a device's state after a verified write
     know_stuck: bool = True  # whether a test has found the cells that do not move
-    accumulate: bool = False  # mixed precision: what whole pulses leave of a change is owed
-    lines: bool = False  # row-parallel pulses
+    accumulate: bool = False  # mixed precision: the residual of whole pulses is accumulated
+    lines: bool = False  # stochastic row-parallel updates
     assume: str = "linear"  # what a pulse is taken to do: as at mid-range, or by the nominal "law"
 
     def adaptation(self, rates: Sequence[Array]) -> Adaptation:
-        """How such a chip learns with these rates of its layers."""
+        """The way such a chip learns with these rates of its layers."""
         return Adaptation(
             rates=tuple(rates),
             devices=self.pulsed,

@@ -16,8 +16,9 @@ from memenv.compiler.counter_rng import Key
 from memenv.compiler.runtime import run
 from memenv.engine import Engine, EngineError, load_engine
 from memenv.few_shot.chips import Draws, Hardware
+from memenv.learning import kernels
 from memenv.learning.backprop import cross_entropy, forward, weight_gradient
-from memenv.learning.kernels import Kept, Program, Shown, Spent, lay, teaching, wait
+from memenv.learning.kernels import Kept, Program, Shown, Spent
 from memenv.learning.layers import Matrix, blank_layer
 from memenv.learning.pulse_trains import Costs
 from memenv.learning.step import Adaptation, Counters, Layer, LayerNoise, Step, adapt_step
@@ -29,7 +30,7 @@ Runner = Callable[[Program, Key, Any, tuple[Array, ...]], tuple[Shown, Kept]]  #
 
 
 def fits(hardware: Hardware, tasks: int, weights: int, engine: str = "auto") -> bool:
-    """Whether the chips of so many tasks, of so many weights each, are compiled.
+    """True if the chips of so many tasks, of so many weights each, are compiled.
 
     By "auto" they are where numba is installed, enough cells are worth it, and `not_compiled` names nothing; "numpy"
     and "numba" insist. The two fabricate other chips of one seed, alike in distribution.
@@ -70,14 +71,14 @@ class Weights:
     axes: tuple[int, int, int]  # tasks, rows, outputs
 
     def seen(self, reads: int) -> Matrix:
-        """What `matrix` says of layers, but for the energy."""
+        """The matrix of a layer, as `matrix` has it, but for the energy."""
         layer, (_, mean, variance) = self.layer, self.shown
         spread = variance.reshape(self.axes) if np.ndim(variance) else variance
         noise = None if is_zero(spread) else layer.scale**2 / reads * spread
         return Matrix(layer.scale * mean.reshape(self.axes), noise, 0.0)
 
     def read(self, reads: int) -> Matrix:
-        """What `matrix` says of layers; of energies in NumPy alone."""
+        """The matrix of a layer, as `matrix` has it; energies in NumPy alone."""
         layer, x, seen = self.layer, self.shown.x, self.seen(reads)
         if namespace(x) is not np:
             return seen
@@ -113,7 +114,7 @@ class Chips:
         scale = layer.scale * most
         differ = np.ndim(chip.x_lo) or np.ndim(chip.x_hi)  # else no cell is stuck
         layer = layer.replace(scale=1.0, good=1.0 if hardware.know_stuck and differ else None)
-        shown, kept = self._run(lay, (layer, hardware.write_error), (weights / scale).reshape(-1))
+        shown, kept = self._run(kernels.program, (layer, hardware.write_error), (weights / scale).reshape(-1))
         return Weights(layer.replace(scale=scale, state=kept.state), shown, axes)
 
     def learn(
@@ -121,7 +122,7 @@ class Chips:
     ) -> tuple[Weights, Counters]:
         """`update` of layers."""
         layer, gradient = weights.layer, weight_gradient(inputs, errors)
-        program = teaching(replace(config, rates=(0.0,), loss=cross_entropy, reads=1), self.runner is by_numpy)
+        program = kernels.updating(replace(config, rates=(0.0,), loss=cross_entropy, reads=1), self.runner is by_numpy)
         change = (-rate / layer.scale * gradient).reshape(-1)
         shown, kept = self._run(program, layer.replace(scale=1.0), weights.shown.x, change)
         counters = NOT_COUNTED if kept.spent is None else _counters(kept.spent, gradient, weights.shown.x.shape[-1])
@@ -130,7 +131,7 @@ class Chips:
     def rested(self, weights: Weights, seconds: float) -> Weights:
         """The weights after a time [s] without a pulse."""
         layer = weights.layer
-        shown, kept = self._run(wait, (layer.replace(scale=1.0), seconds), weights.shown.x)
+        shown, kept = self._run(kernels.relax, (layer.replace(scale=1.0), seconds), weights.shown.x)
         return Weights(layer.replace(state=kept.state), shown, weights.axes)
 
     def _run(self, program: Program, rest: Any, *moving: Array) -> tuple[Shown, Kept]:

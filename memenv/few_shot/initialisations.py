@@ -1,8 +1,8 @@
-"""What meta-learning yields: a fixed front, layers for crossbars, and inner rates; saved, loaded, shipped; no torch.
+"""The yield of meta-learning: a fixed front, layers for crossbars, inner rates; saved, loaded, shipped; no torch.
 
 An image goes through the front, which turns it into numbers with a mean square of one: the blocks of a convolutional
 encoder, or without blocks 14 x 14 pixels. Layers of crossbar cells follow, of which the last, the head, starts at zero:
-classes are shuffled from task to task, so that no class is worth a start of its own, and heads that differ by the same
+classes are shuffled from task to task, so that no class is worth one of its own, and heads that differ by the same
 column are one head. So an initialisation serves any number of ways.
 """
 
@@ -191,6 +191,6 @@ def _folder() -> Any:
     return resources.files("memenv.few_shot") / "shipped"
 
 
-def rotations(start: Initialisation, data: Characters) -> np.ndarray:
-    """What the front makes of the characters and of those turned by 90, 180 and 270 degrees, further classes."""
-    return np.concatenate([start.front(np.rot90(data.images, turn, axes=(2, 3))) for turn in range(4)])
+def rotations(init: Initialisation, data: Characters) -> np.ndarray:
+    """Features of the characters and of those turned by 90, 180 and 270 degrees, further classes."""
+    return np.concatenate([init.front(np.rot90(data.images, turn, axes=(2, 3))) for turn in range(4)])

@@ -1,4 +1,4 @@
-"""How well a fitted law describes the data: rows of measured and predicted steps, and what to say about them."""
+"""Checks of a fitted law against data: rows of measured and predicted steps, and what to say about them."""
 
 import math
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How likely pulse trains are under a device record: the moments of one step, and a filter along whole trains.
+"""Likelihood of pulse trains under a device record: the moments of one step, and a filter along whole trains.
 
 The state between two reads is unknown by the read noise; it is carried as mean and variance, moved by the law of
 `law.py` at the nodes of a Gauss-Hermite rule over state and cycle noise, and corrected at each read (a Gaussian

@@ -161,7 +161,7 @@ def _fit_pulses(data: PulseData, g_min: float | None, g_max: float | None) -> Fi
 
 
 def _prepare(data: PulseData, g_min: float | None, g_max: float | None) -> tuple[Device, Trains]:
-    """What is known before the fit, and the trains in units of the range."""
+    """Knowledge before the fit, and the trains in units of the range."""
     low, high = _bounds(data, g_min, g_max)
     x_min, x_max = float(low.mean()), float(high.mean())
     size = x_max - x_min
@@ -227,7 +227,7 @@ def _provenance(data: PulseData) -> str:
 
 
 def _free(data: PulseData, sign: int) -> tuple[str, ...]:
-    """What the amplitudes of one polarity determine: two of them the slope, three the threshold as well."""
+    """Parameters that the amplitudes of one polarity determine: two of them the slope, three the threshold as well."""
     return ((), ("slope",), ("threshold", "slope"))[min(len(np.unique(data.amplitude[data.of(sign)])), 3) - 1]
 
 
@@ -309,7 +309,7 @@ def _innovations(estimate: Estimate, trains: Trains) -> tuple[np.ndarray, np.nda
 
 
 def _single(trains: Trains, sign: int) -> tuple[np.ndarray, Single]:
-    """Which (steps, trains) are of the polarity, and those steps."""
+    """The mask (steps, trains) of a polarity, and those steps."""
     of = (np.sign(trains.amplitude[1:]) == sign) & np.isfinite(trains.reading[1:]) & ~trains.jump[1:]
     x_lo, x_hi = (np.broadcast_to(ends, of.shape)[of] for ends in (trains.x_lo, trains.x_hi))
     before, after = trains.reading[:-1][of], trains.reading[1:][of]

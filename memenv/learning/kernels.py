@@ -1,4 +1,4 @@
-"""The cells of single weights, for the engine: laid out and written, taught, and left alone, each in one loop.
+"""The cells of single weights, for the engine: fabricated and programmed, updated, and relaxed, each in one loop.
 
 A program takes the noise, the number of weights, the arrays through which derivatives pass, and the rest. It returns
 the new states x (weights, devices) and what a read of them says, mean and variance (weights,), all three with known
@@ -21,7 +21,7 @@ PULSE, FRESH, WRITE, ROUNDING = (0, 1, 2), (3, 4), (5, 6), 7  # channels of nois
 
 
 class Shown(NamedTuple):
-    """What derivatives are known of."""
+    """The part with known derivatives."""
 
     x: Array  # (weights, devices) [range]
     mean: Array  # (weights,) [S]
@@ -29,14 +29,14 @@ class Shown(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """What pulses took, sums over the devices of a weight, arrays (weights,)."""
+    """Costs of pulses, sums over the devices of a weight, arrays (weights,)."""
 
     costs: Costs
     limited: Array  # devices of which more pulses were wanted than are given
 
 
 class Kept(NamedTuple):
-    """What else there is after a program."""
+    """Everything else that there is after a program."""
 
     state: State  # but for x
     spent: Spent | None = None
@@ -45,7 +45,7 @@ class Kept(NamedTuple):
 Program = Callable[[Noise, int, Any, Any], tuple[Shown, Kept]]
 
 
-def lay(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) -> tuple[Shown, Kept]:
+def program(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) -> tuple[Shown, Kept]:
     """Fresh cells with the wanted sums of conductances (weights,) [S] written; of `rest` the layer and write errors."""
     layer, error = rest
     devices = layer.shape[-1]
@@ -55,15 +55,15 @@ def lay(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) -
 
 
 @functools.cache
-def teaching(config: Adaptation, counted: bool = False) -> Program:
+def updating(config: Adaptation, counted: bool = False) -> Program:
     """A program that changes x (weights, devices) by wanted changes (weights,) [S] as `config` says."""
 
-    def teach(noise: Noise, _: int, moving: tuple[Array, Array], layer: Layer) -> tuple[Shown, Kept]:
+    def update(noise: Noise, _: int, moving: tuple[Array, Array], layer: Layer) -> tuple[Shown, Kept]:
         x, change = moving
         devices = x.shape[-1]
         before = layer.state._replace(x=x)
         layer = _tested(layer.replace(state=before), (0.0, 0.0)).replace(state=before)
-        train, _owed, dose = pulses_for(layer, change, [_drawn(noise.uniform, ROUNDING, devices)], None, config)
+        train, _, dose = pulses_for(layer, change, [_drawn(noise.uniform, ROUNDING, devices)], None, config)
         after = config.give(layer.chip, before, train, [_drawn(noise.normal, channel, devices) for channel in PULSE])
         shown, kept = _shown(layer.replace(state=after))
         if not counted:
@@ -72,10 +72,10 @@ def teaching(config: Adaptation, counted: bool = False) -> Program:
         limited = over_devices(1.0 * (namespace(dose).abs(dose) > config.max_pulses))
         return shown, kept._replace(spent=Spent(sums, limited))
 
-    return teach
+    return update
 
 
-def wait(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) -> tuple[Shown, Kept]:
+def relax(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) -> tuple[Shown, Kept]:
     """The states x (weights, devices) after a time [s] without a pulse; of `rest` the layer and that time."""
     layer, seconds = rest
     (x,) = moving
@@ -83,15 +83,15 @@ def wait(noise: Noise, _: int, moving: tuple[Array], rest: tuple[Layer, float]) 
 
 
 @functools.cache
-def pull(program: Program) -> Callable[..., tuple[Array, ...]]:
-    """A program of the derivatives of what `program` shows with respect to what moves."""
+def vector_jacobian_product(of: Program) -> Callable[..., tuple[Array, ...]]:
+    """A program of the product of a cotangent with the Jacobian of what `of` shows, by what moves."""
 
-    def pulled(noise: Noise, weights: int, moving: tuple[Array, ...], rest: Any, towards: Shown) -> tuple[Array, ...]:
-        shown, _ = program(noise, weights, moving, rest)
+    def product(noise: Noise, weights: int, moving: tuple[Array, ...], rest: Any, towards: Shown) -> tuple[Array, ...]:
+        shown, _ = of(noise, weights, moving, rest)
         return derivatives(shown, towards, moving)
 
-    pulled.__name__ = f"{program.__name__}, backwards"
-    return pulled
+    product.__name__ = f"{of.__name__}, backwards"
+    return product
 
 
 def _shown(layer: Layer) -> tuple[Shown, Kept]:

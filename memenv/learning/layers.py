@@ -37,7 +37,7 @@ class Layer:
     reference: Array  # [S] conductance of a zero weight's devices and of the reference column; or (..., 1, 1, 1)
     step: tuple[Array, Array]  # [S] what one reference pulse (SET, RESET) is taken to change there; or (..., 1, 1, 1)
     good: Array | None = None  # (..., rows, outputs, devices) 0 where a device is known to be stuck, else 1
-    residual: Array = 0.0  # (..., rows, outputs, devices) [S] change owed by updates that accumulate
+    residual: Array = 0.0  # (..., rows, outputs, devices) [S] accumulated residual of updates
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
@@ -58,7 +58,7 @@ class Layer:
 
 
 class Matrix(NamedTuple):
-    """What a layer shows when it is read: the mean and the variance of each weight."""
+    """A read of a layer: the mean and the variance of each weight."""
 
     weights: Array  # (..., rows, outputs)
     variance: Array | None = None  # (..., rows, outputs) or a number alike for all, None without read noise
@@ -159,7 +159,7 @@ def fresh(layer: Layer, noise: Array) -> Layer:
 def program(
     layer: Layer, weights: Array, error: Array = 0.0, relaxation: Array = 0.0, compensate: bool = True
 ) -> Layer:
-    """The layer with `weights` (..., rows, outputs) written by a verified write, and nothing owed.
+    """The layer with `weights` (..., rows, outputs) written by a verified write, and no residual.
 
     Devices of a weight share it evenly. The gradient reaches `weights`.
 
@@ -230,7 +230,7 @@ def _apparent(layer: Layer, g: Array) -> Array:
 
 
 def matrix(layer: Layer, reads: int = 1) -> Matrix:
-    """What the layer shows in the mean of `reads` reads."""
+    """The mean of `reads` reads of the layer."""
     seen = moments(layer)
     return Matrix(
         weights=layer.scale * seen.mean,
@@ -287,7 +287,7 @@ def _known(device: LearningModel, kinds: np.ndarray | None) -> tuple[Array, ...]
 
 
 def _both_steps(device: LearningModel) -> tuple[float, float]:
-    """What SET and RESET change at mid-range [S]."""
+    """Changes by SET and RESET at mid-range [S]."""
     up, down = device.mean_step(np.full(2, 0.5 * sum(_mean_range(device))), np.array([True, False]))
     return float(up), float(down)
 

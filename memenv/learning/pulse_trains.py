@@ -28,7 +28,7 @@ def after(chip: LearningModel, state: State, train: Train, noise: Sequence[Array
 
 
 class Costs(NamedTuple):
-    """What a train took, arrays like the cells, or sums of them."""
+    """Costs of a train, arrays like the cells, or sums of them."""
 
     pulses: Array  # [pulses]
     energy: Array  # [J]

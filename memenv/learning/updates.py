@@ -50,17 +50,17 @@ def unrounded(dose: Array, uniform: Array) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptation:
-    """How the chip learns from one set of examples; what is an Array may be a tensor that meta-learning tunes.
+    """Learning of a chip from one set of examples; an Array may be a tensor that meta-learning tunes.
 
     Weights change by pulses to `devices`: "both" raises plus devices and lowers minus devices, or the reverse; "set"
     gives SET pulses only, to plus devices for more and to minus devices for less weight (where RESET is abrupt, as in
     phase change); "reset" RESET pulses only, to the respective others (where SET is abrupt, as in filaments); "plus"
     leaves minus devices alone. Known stuck devices get none, and their partners take their share.
 
-    With `lines` all cells learn in parallel: every row and every column fires at random with a probability in
-    proportion to its input or error, and cells where both fire get a pulse (Gokmen & Vlasov, 10.3389/fnins.2016.00333).
-    All SETs come first, then all RESETs. With `accumulate` what was not given is owed and added to the next change:
-    mixed precision (Nandakumar et al., 10.3389/fnins.2020.00406).
+    With `lines` updates are stochastic and row-parallel: rows and columns are driven at random, with probabilities in
+    proportion to inputs and errors, and cells where both are driven get a pulse (Gokmen & Vlasov,
+    10.3389/fnins.2016.00333); all SETs come first, then all RESETs. With `accumulate` what was not given is a residual
+    that is added to the next change: mixed precision (Nandakumar et al., 10.3389/fnins.2020.00406).
 
     Whoever wants the gradient to pass whole pulses by another way replaces `rounding` and `give`: the law's own
     derivative at no pulse, its speed, says little of a device that a single pulse takes across its range.
@@ -71,10 +71,10 @@ class Adaptation:
     rounding: Rounding = stochastic
     max_pulses: float = 10  # [pulses] at most per device and change; of lines: slots per example
     threshold: Array = 0.0  # [pulses] doses below it are not given
-    accumulate: bool = False  # owe what was not given
+    accumulate: bool = False  # keep the residual of what was not given
     devices: str = "both"  # which devices of a weight learn: "both", "set", "reset" or "plus"
     assume: str = "linear"  # what a pulse does: as at mid-range, or by the nominal "law" where the device is read
-    lines: bool = False  # row-parallel
+    lines: bool = False  # stochastic row-parallel updates
     reads: int = 1  # reads averaged in each product
     give: Callable[[Any, State, Train, Sequence[Array]], State] = after  # what a train does to the cells of a chip
 
@@ -92,14 +92,14 @@ class Adaptation:
             raise ValueError(f"reads is {self.reads!r}: at least 1 is needed")
         if self.lines and (self.accumulate or self.assume == "law" or not is_zero(self.threshold)):
             raise ValueError(
-                "lines fire for whole rows and columns: accumulate, law and threshold are for single cells"
+                "lines are updates of whole rows and columns: accumulate, law and threshold are for single cells"
             )
         if self.lines and not math.isfinite(self.max_pulses):
-            raise ValueError("lines need a finite max_pulses, the slots in which they fire for an example")
+            raise ValueError("lines need a finite max_pulses, the slots of an example")
 
 
 class LayerNoise(NamedTuple):
-    """What chance does to one layer in one step; normals are standard, uniforms in [0, 1)."""
+    """Noise of one layer in one step; normals are standard, uniforms in [0, 1)."""
 
     forward: Array | None  # (..., n, outputs) normal
     backward: Array | None  # (..., n, rows) normal
@@ -110,7 +110,7 @@ class LayerNoise(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """What a step of one layer cost, (...,) each; all zero for a layer that does not learn."""
+    """Costs of a step of one layer, (...,) each; all zero for a layer that does not learn."""
 
     pulses: Array  # [pulses] given to all devices
     energy: Array  # [J] of the pulses
@@ -143,9 +143,9 @@ def update(
         raise ValueError(f"devices={config.devices!r} needs pairs: one polarity moves the weight of one device one way")
     gradient = weight_gradient(inputs, errors)
     if config.lines:
-        trains, residual, limited = _fire_lines(layer, rate, inputs, errors, noise, config)
+        trains, residual, limited = _row_parallel(layer, rate, inputs, errors, noise, config)
     else:
-        trains, residual, limited = _fire_cells(layer, -rate * gradient, noise, config)
+        trains, residual, limited = _cell_by_cell(layer, -rate * gradient, noise, config)
     state, totals = layer.state, []
     normals = _channels(noise.pulse)
     for number, train in enumerate(trains):
@@ -168,10 +168,10 @@ def counted(gradient: Array, costs: Costs, limited: Array) -> Counters:
     )
 
 
-def _fire_cells(
+def _cell_by_cell(
     layer: Layer, change: Array, noise: LayerNoise, config: Adaptation
 ) -> tuple[tuple[Train, ...], Array, Array]:
-    """Each device's own pulses for the wanted change (..., rows, outputs); what stays owed; share of the limited."""
+    """Each device's own pulses for the wanted change (..., rows, outputs); the residual; share of the limited."""
     sense = None if noise.sense is None else _channels(noise.sense)
     train, residual, dose = pulses_for(layer, change / layer.scale, noise.rounding, sense, config)
     limited = (namespace(dose).abs(dose) > config.max_pulses).sum((-3, -2, -1)) / math.prod(layer.shape)
@@ -181,7 +181,7 @@ def _fire_cells(
 def pulses_for(
     layer: Layer, change: Array, uniform: Sequence[Array], sense: Sequence[Array] | None, config: Adaptation
 ) -> tuple[Train, Array, Array]:
-    """The pulses of each device for a wanted change; what stays owed [S]; the pulses that were wanted. Element-wise.
+    """The pulses of each device for a wanted change; the residual [S]; the pulses that were wanted. Element-wise.
 
     The sign of the want chooses between SET and RESET, before the rounding: a gradient that passes straight through
     the rounding meets the polarity that was meant.
@@ -227,7 +227,7 @@ def _carriers(layer: Layer, each: Array, config: Adaptation) -> Array | None:
 
 
 def _step(layer: Layer, up: Array, sense: Sequence[Array] | None, config: Adaptation) -> Array:
-    """What one pulse is taken to change [S], (..., rows, outputs, devices)."""
+    """Assumed change by one pulse [S], (..., rows, outputs, devices)."""
     usual = choose(up, *layer.step, layer.state.x)
     if sense is None:
         return usual
@@ -241,10 +241,10 @@ def _channels(noise: Array) -> tuple[Array, ...]:
     return tuple(noise[..., channel, :, :, :] for channel in range(noise.shape[-4]))
 
 
-def _fire_lines(
+def _row_parallel(
     layer: Layer, rate: Array, inputs: Array, errors: Array, noise: LayerNoise, config: Adaptation
 ) -> tuple[tuple[Train, ...], Array, Array]:
-    """The coincidences of rows and columns that fire at random, SETs then RESETs; nothing owed; share of cut products.
+    """A stochastic row-parallel update by coincidences, SETs then RESETs; no residual; share of cut products.
 
     For an example with input x and error d, `slots` times the product of both probabilities is the dose |rate x d| in
     pulses of the phase; the largest probabilities of rows and of columns are kept equal.

@@ -13,7 +13,7 @@ from memenv.crossbars.operations import Operations, cell_by_cell, one_line
 from memenv.devices.device import Driver
 from memenv.devices.protocol import CellModel
 from memenv.envs.pulse_actions import FAINT, PulseActions, signals_of, volts
-from memenv.envs.task import TaskError
+from memenv.envs.task import TaskError, clipped
 
 Maps = np.ndarray  # (arrays, rows, cols)
 REST = 0.02  # signals of a lesser magnitude are no pulse
@@ -40,10 +40,6 @@ class CellActions:
         one = self.width is not None or self.polarity_only
         return spaces.Box(-1.0, 1.0, (*self.shape, 1 if one else 2), np.float32)
 
-    @cached_property
-    def _pulses(self) -> PulseActions:
-        return PulseActions(discrete=False, levels=(1, 1), give_up=False, polarity_only=self.polarity_only)
-
     @property
     def channels(self) -> int:
         """Numbers that an action has for each cell."""
@@ -53,18 +49,17 @@ class CellActions:
         """What actions (arrays, rows, cols, 1 or 2) ask of the `available` cells of a chip.
 
         Raises:
-            TaskError: a component that is NaN or outside -1 to 1.
+            TaskError: no numbers, or NaN among them.
         """
         return self.planned(self.decoded([*self.components(action).astype(np.float64)]), array, chip, available)
 
     def components(self, action: np.ndarray) -> np.ndarray:
-        """(1 or 2, arrays, rows, cols) the components of actions (arrays, rows, cols, 1 or 2); refuses invalid ones."""
-        action = np.asarray(action)
-        return self._pulses.components(action.reshape(-1, self.channels)).reshape(self.channels, *action.shape[:-1])
+        """(1 or 2, arrays, rows, cols) the components of actions (arrays, rows, cols, 1 or 2), clipped; refuses NaN."""
+        return np.moveaxis(clipped(action), -1, 0)
 
     def decoded(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Signal, log-width and whether there is a pulse, each (arrays, rows, cols), of components; element-wise."""
-        signal, log_width, _ = self._pulses.decoded([components[0], components[-1]])
+        signal, log_width = components[0], components[-1]
         strength = (np.abs(signal) - REST) / (1.0 - REST)
         magnitude = np.maximum(strength, FAINT)
         return np.where(signal > 0, magnitude, -magnitude), log_width, strength >= 0

@@ -40,7 +40,7 @@ class CrossbarProgramEnv(TaskEnv):
         without an open cell are masked.
 
         Cells that are not open get no pulse, whatever is asked. `task.actions.encode` makes actions of volts and
-        seconds. An action outside the space or not finite raises `TaskError`.
+        seconds. Numbers beyond -1 to 1 are clipped; NaN, and a place outside a menu, raise `TaskError`.
 
     Observation space:
         Dict in [-1, 1]. Maps are flat, (rows * cols,) in C order, as stable-baselines3 wants vectors; `task.view` turns
@@ -140,8 +140,8 @@ class CrossbarProgramEnv(TaskEnv):
             the reward, in place of accuracy and product.
     """
 
-    def __init__(self, render_mode: str | None = None, **task: Any) -> None:
-        super().__init__(CrossbarProgram(**task), render_mode, maps_image, maps_text)
+    def __init__(self, render_mode: str | None = None, engine: str | Engine = "auto", **task: Any) -> None:
+        super().__init__(CrossbarProgram(**task), render_mode, maps_image, maps_text, engine)
 
 
 class CrossbarProgramVectorEnv(TaskVectorEnv):
@@ -156,7 +156,9 @@ class CrossbarProgramVectorEnv(TaskVectorEnv):
         num_envs: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
-        engine: str | Engine = "numpy",
+        engine: str | Engine = "auto",
+        render_mode: str | None = None,
         **task: Any,
     ) -> None:
-        super().__init__(CrossbarProgram(**task), num_envs, autoreset_mode, max_episode_steps, engine)
+        how = autoreset_mode, max_episode_steps, engine, render_mode
+        super().__init__(CrossbarProgram(**task), num_envs, *how, maps_image, maps_text)

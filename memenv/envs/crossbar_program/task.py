@@ -173,7 +173,7 @@ class CrossbarProgram:
         for name in ("objective", "action"):
             if getattr(self, name) != "cells":
                 return f"{name}={getattr(self, name)!r}"
-        return self.array.not_compiled or (f"common={self.array.common}" if self.array.common else "")
+        return self.array.not_compiled or (f"correlation={self.array.correlation}" if self.array.correlation else "")
 
     @cached_property
     def initial_draws(self) -> tuple[Draw, ...]:

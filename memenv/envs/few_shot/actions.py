@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from memenv.envs.task import TaskError
+from memenv.envs.task import clipped
 from memenv.learning.backprop import cross_entropy
 
 Float = np.ndarray  # (tasks,) float64
@@ -39,18 +39,12 @@ class LearningActions:
         return spaces.Box(-1.0, 1.0, (self.layers + 3,), np.float32)
 
     def decoded(self, action: Any) -> Choice:
-        """What actions (tasks, layers + 3) mean.
+        """What actions (tasks, layers + 3) mean, clipped to -1..1.
 
         Raises:
-            TaskError: a component that is no number in -1..1.
+            TaskError: no numbers, or NaN among them.
         """
-        parts = np.asarray(action)
-        if parts.dtype.kind not in "fiu":
-            raise TaskError(f"action is of type {parts.dtype}, numbers in -1 to 1 are needed")
-        bad = ~(np.abs(parts) <= 1)  # true of NaN
-        if bad.any():
-            raise TaskError(f"action has a component {parts[bad].flat[0]}, allowed is -1 to 1")
-        parts = parts.astype(np.float64)
+        parts = clipped(action).astype(np.float64)
         signal, (threshold, share, stop) = parts[:, :-3], parts[:, -3:].T
         return Choice(
             gain=np.where(signal < REST_BELOW, 0.0, SPAN**signal),

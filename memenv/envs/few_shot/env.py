@@ -35,8 +35,8 @@ class FewShotEnv(TaskEnv):
                                    with the largest errors
             layers + 2  stop       > 0.5: no more learning
 
-        `task.encode` makes actions of gains, threshold, share and stop. An action outside the space or not finite
-        raises `TaskError`.
+        `task.encode` makes actions of gains, threshold, share and stop. Numbers beyond -1 to 1 are clipped,
+        NaN raises `TaskError`.
 
     Observation space:
         Box(float32), 7 + 4 layers numbers; `task.view` turns observations into a record with plain units.
@@ -119,6 +119,8 @@ class FewShotVectorEnv(TaskVectorEnv):
         num_envs: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        render_mode: str | None = None,
         **task: Any,
     ) -> None:
-        super().__init__(FewShot(**task), num_envs, autoreset_mode, max_episode_steps)
+        how = autoreset_mode, max_episode_steps, "auto", render_mode
+        super().__init__(FewShot(**task), num_envs, *how, learning_image, learning_text)

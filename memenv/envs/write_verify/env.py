@@ -6,6 +6,7 @@ from gymnasium.vector import AutoresetMode
 
 from memenv.engine import Engine
 from memenv.envs.shells import TaskEnv, TaskVectorEnv
+from memenv.envs.variants import arguments
 from memenv.envs.write_verify.render import trace_image, trace_text
 from memenv.envs.write_verify.task import WriteVerify
 
@@ -21,48 +22,62 @@ class WriteVerifyEnv(TaskEnv):
         those of the nominal device: a cell whose own range is smaller or shifted cannot reach every target.
 
     Action space:
-        action="continuous": Box(-1, 1, (3,), float32), with give_up=False (2,).
+        action="continuous": Box(-1, 1, (3,), float32), with give_up=True (4,).
 
             index  component  meaning
-            0      signal     sign: > 0 SET (raises G), <= 0 RESET (lowers G); magnitude: amplitude, linear from the
-                              driver's least [V] at 0 to its largest [V] at 1, each polarity with its own
-            1      log-width  width [s], logarithmic from the driver's shortest at -1 to its longest at 1
-            2      give up    > 0.9: no pulse, the cell is given up
+            0      polarity   > 0 SET (raises G), <= 0 RESET (lowers G)
+            1      amplitude  [V] linear from the driver's least at -1 to its largest at 1, each polarity with its own
+            2      width      [s] logarithmic from the driver's shortest at -1 to its longest at 1
+            3      give up    > 0.9: no pulse, the cell is given up; only with give_up=True
 
-        action="discrete": Discrete(2 * amplitudes * widths + 1), with give_up=False one fewer. `levels` = (amplitudes,
+        action="discrete": Discrete(2 * amplitudes * widths), with give_up=True one more. `levels` = (amplitudes,
         widths) sets the menu: first all SET pulses from weak to strong, then all RESET pulses from weak to strong, each
         amplitude with all widths from short to long; the last index gives the cell up. Amplitudes divide the driver's
         range above its least into equal parts, widths its range in logarithm without both ends. A mask of the sensible
         actions stands in `info["action_mask"]` and is returned by `action_masks()`: pulses that drive the last read
         away from the target are masked, and giving up before the first pulse.
 
-        A measured table of pulses (.npz) knows only the polarity: of a continuous action the sign counts, and the menu
-        is SET (0), RESET (1), give up (2). `task.encode` and `task.decode` convert between actions and volts and
-        seconds. A step with an action that is outside the space or not finite raises `TaskError`.
+        A measured table of pulses (.npz) knows only the polarity: a continuous action has that component alone (and
+        giving up), and the menu is SET (0), RESET (1), give up (2). `task.encode` and `task.decode` convert between
+        actions and volts and seconds. Numbers beyond -1 to 1 are clipped; NaN, and a place outside the menu, raise
+        `TaskError`.
 
     Observation space:
-        Box(float32) of 6 numbers (7 with rounds > 1) for each of the last `history` steps, the newest last; at the
-        start the first is repeated.
+        Box(-1, 1, float32) of 7 numbers (8 with rounds > 1) for each of the last `history` steps, the newest last; at
+        the start the first is repeated. Errors are on a symmetric logarithmic scale,
+        symlog(e) = sign(e) ln(1 + |e|) / ln(1 + 3 / tolerance) with e in tolerances: they span decades, and the
+        amplitude that a step needs grows with its logarithm.
 
-            index  feature      unit           range
-            0      last read    x              -1 to 2, clipped there
-            1      target       x              0 to 1
-            2      error        tolerances     (read - target) / tolerance, -3 to 3 in x, clipped there
-            3      last signal  1              -1 to 1 as in the action, 0 before the first pulse
-            4      last width   1              -1 to 1 as in the action, 0 before the first pulse
-            5      budget       1              0 to 1, share of `max_pulses` left for this target
-            6      rounds       1              0 to 1, targets still to come / (rounds - 1); only with rounds > 1
+            index  feature    -1 to 1 is
+            0      last read  x = -1 to 2, clipped there
+            1      target     x = 0 to 1
+            2      error      symlog((read - target) / tolerance)
+            3      response   symlog(change of the read by the last pulse / tolerance), 0 before the first pulse
+            4      last pulse sign: its polarity; magnitude: its amplitude, 0 for the driver's least (and before the
+                              first pulse), 1 for its largest
+            5      last width as in the action, 0 before the first pulse
+            6      budget     none to all of the `max_pulses` for this target are left
+            7      rounds     none to rounds - 1 targets are still to come; only with rounds > 1
 
         With a list of devices, x refers to the range of the device that the cell was drawn from. `task.view` turns
         observations into a record in volts, seconds and tolerances.
+
+        goal=True: Dict of "observation", the features 3 to 6, and "achieved_goal" and "desired_goal", (1,) each, the
+        last read and the target on the scale of feature 0. `compute_reward(achieved_goal, desired_goal, info)`, for one
+        or many, is the reward: hindsight experience replay may put other goals in place of the desired ones.
 
     Rewards:
         The sum of named terms, each also in info as "reward/<name>":
 
             name              value in a step
-            pulses            -weight_pulses for a pulse (giving up is free)
+            pulses            -weight_pulses for a pulse
             acceptance        +weight_acceptance for an acceptance
             false_acceptance  -weight_false_acceptance for an acceptance whose true conductance is out of tolerance
+            failure           -weight_failure (1 + |error|) at an end without the last acceptance, by the budget or by
+                              giving up, which saves the pulses that were left; error as observed
+            shaping           +weight_shaping times the rise of the potential -|error|, as observed; the potential is 0
+                              at the end. Potential-based (Ng, Harada, Russell, ICML 1999): without discounting it sums
+                              to the first |error|, whatever is done, and no policy gets better than another by it
             energy            -weight_energy [1/J] times energy of pulse and reads; only with weight_energy > 0
             latency           -weight_latency [1/s] times duration of pulse and reads; only with weight_latency > 0
 
@@ -74,7 +89,8 @@ class WriteVerifyEnv(TaskEnv):
         Terminated when the last of the `rounds` targets is accepted, when the cell is given up, or when `max_pulses`
         pulses have been spent on one target (the budget in the observation is then 0). With rounds > 1 an acceptance
         before the last sets a new target at least two tolerances away from the last read, and a new budget; cell and
-        last pulse stay. Never truncated, unless `max_episode_steps` is passed to `gym.make` or `gym.make_vec`.
+        last pulse stay. `gym.make` and `gym.make_vec` truncate after the id's `max_episode_steps`, the pulses that its
+        own arguments allow: with larger `max_pulses` or `rounds`, pass larger `max_episode_steps`, too.
 
     Info:
             key                unit  meaning
@@ -86,7 +102,9 @@ class WriteVerifyEnv(TaskEnv):
             latency            s     of pulses and reads in the episode so far
             false_acceptances  1     in the episode so far
             action_mask              (actions,) bool, only with action="discrete"
-            reward/<name>            the terms of the last reward, only after a step
+            reward/<name>            the terms of the last reward, 0 at a reset
+            cell/<name>              parameters of the cell as in a record, such as cell/set.dose, those that differ
+                                     from cell to cell; only with privileged=True, for critics and beliefs
 
     Reset options:
             key        meaning
@@ -105,17 +123,32 @@ class WriteVerifyEnv(TaskEnv):
         tolerance: half-width of the accepted band; tolerance_unit: "range" (of g_max - g_min) or "S".
         action: "continuous" or "discrete"; levels: amplitudes and widths of the menu, for each polarity.
         give_up: whether giving up is an action.
+        goal: observations with goals; the terms that do not follow from them must have weight 0, as in
+            memenv/WriteVerifyGoal-v0. privileged: the cell's parameters in info.
         max_pulses: budget for one target; confirm_reads: further reads before an acceptance.
         rounds: targets in an episode; history: steps in the observation; target_range: of x.
-        weight_pulses, weight_energy, weight_latency, weight_acceptance, weight_false_acceptance: see Rewards.
+        weight_pulses, weight_energy, weight_latency, weight_acceptance, weight_false_acceptance, weight_failure,
+            weight_shaping: see Rewards.
+        variant: the registered id whose fixed arguments are taken, such as "WriteVerifyDiscrete".
         render_mode: "rgb_array" (needs matplotlib) or "ansi".
 
     Version history:
-        v0: first version.
+        v0: first version. Before the first release observations came to be in [-1, 1] with logarithmic errors and the
+            response, actions got a polarity of their own, giving up went off by default, failure costs, and shaping
+            was added.
     """
 
-    def __init__(self, render_mode: str | None = None, **task: Any) -> None:
-        super().__init__(WriteVerify(**task), render_mode, trace_image, trace_text)
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        engine: str | Engine = "auto",
+        variant: str | None = None,
+        **task: Any,
+    ) -> None:
+        own = WriteVerify(**arguments("WriteVerify", variant, task))
+        super().__init__(own, render_mode, trace_image, trace_text, engine)
+        if own.goal:  # by this method tools tell environments with goals
+            self.compute_reward = own.compute_reward
 
 
 class WriteVerifyVectorEnv(TaskVectorEnv):
@@ -130,7 +163,11 @@ class WriteVerifyVectorEnv(TaskVectorEnv):
         num_envs: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
-        engine: str | Engine = "numpy",
+        engine: str | Engine = "auto",
+        render_mode: str | None = None,
+        variant: str | None = None,
         **task: Any,
     ) -> None:
-        super().__init__(WriteVerify(**task), num_envs, autoreset_mode, max_episode_steps, engine)
+        own = WriteVerify(**arguments("WriteVerify", variant, task))
+        how = autoreset_mode, max_episode_steps, engine, render_mode
+        super().__init__(own, num_envs, *how, trace_image, trace_text)

@@ -16,6 +16,7 @@ class Episode(NamedTuple):
     cell: State
     target: Float  # [range]
     reading: Float  # [range] the last read
+    response: Float  # [range] of the read to the last pulse, 0 before the first
     signal: Float  # [-1, 1] signed amplitude of the last pulse, 0 before the first
     log_width: Float  # [-1, 1] of the last pulse
     spent: Float  # pulses on this target
@@ -25,6 +26,8 @@ class Episode(NamedTuple):
     latency: Float  # [s] in the episode
     step_energy: Float  # [J] in the last step
     step_latency: Float  # [s] in the last step
+    potential: Float  # of the state, 0 after the end
+    shaping: Float  # by which it rose in the last step
     true_conductance: Float  # [S] after the last step
     true_error: Float  # [S] of that to the target it was written for
     pulsed: np.ndarray  # bool, the last step was a pulse
@@ -36,4 +39,14 @@ class Episode(NamedTuple):
 
 
 # Fields of an episode that no later step needs.
-OF_ONE_STEP = ("step_energy", "step_latency", "true_error", "pulsed", "accepted", "false", "gave_up", "history")
+OF_ONE_STEP = (
+    "step_energy",
+    "step_latency",
+    "shaping",
+    "true_error",
+    "pulsed",
+    "accepted",
+    "false",
+    "gave_up",
+    "history",
+)

@@ -10,8 +10,12 @@ from gymnasium import spaces
 
 from memenv.devices.device import Driver
 from memenv.envs.pulse_actions import Float, signals_of, volts
+from memenv.envs.scales import UNIT, scaled, symlog, symlog_inverse, unscaled
+from memenv.envs.task import Observation
 
 FARTHEST = 3.0  # [range] observed errors are clipped there
+ERROR, RESPONSE, SIGNAL = 2, 3, 4  # their places in a step
+READS = (-1.0, 2.0)  # [range] observed reads are clipped there
 
 
 class View(NamedTuple):
@@ -20,6 +24,7 @@ class View(NamedTuple):
     read: Float  # [range]
     target: Float  # [range]
     error: Float  # [tolerances] (read - target) / tolerance
+    response: Float  # [tolerances] change of the read by the last pulse, 0 before the first
     amplitude: Float  # [V] signed, of the last pulse, 0 before the first
     width: Float  # [s] of the last pulse, 0 before the first
     budget: Float  # [1] share of the pulses for this target that is left
@@ -33,34 +38,78 @@ class CellObservation:
     max_pulses: int  # budget for one target
     rounds: int  # targets in an episode
     history: int  # steps
+    goal: bool = False  # read and target stand apart, as goals
 
     @property
     def features(self) -> int:
-        """Numbers of one step: read, target, error, signal, log-width, budget (and rounds left)."""
-        return 7 if self.rounds > 1 else 6
+        """Numbers of one step: read, target, error, response, signal, log-width, budget (and rounds left)."""
+        return 8 if self.rounds > 1 else 7
+
+    @property
+    def farthest(self) -> float:
+        """The largest observed error [tolerances]."""
+        return FARTHEST / self.tolerance
 
     @cached_property
-    def space(self) -> spaces.Box:
-        """Box (history * features,) float32."""
-        error = FARTHEST / self.tolerance
-        low = [-1.0, 0.0, -error, -1.0, -1.0, 0.0, 0.0][: self.features] * self.history
-        high = [2.0, 1.0, error, 1.0, 1.0, 1.0, 1.0][: self.features] * self.history
-        return spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
+    def space(self) -> spaces.Space[Any]:
+        """Box (history * features,) float32 in [-1, 1], or a Dict of such with goals."""
+        if not self.goal:
+            return spaces.Box(-1.0, 1.0, (self.history * self.features,), np.float32)
+        sizes = {"observation": self.features - RESPONSE, "achieved_goal": 1, "desired_goal": 1}
+        return spaces.Dict({name: spaces.Box(-1.0, 1.0, (size,), np.float32) for name, size in sizes.items()})
+
+    def distance(self, difference: Any, tolerance: Any) -> Any:
+        """A difference of reads (cells,) [range] as observed, in [-1, 1]; element-wise."""
+        return symlog(difference / tolerance, self.farthest)
 
     def parts(
-        self, reading: Any, target: Any, tolerance: Any, signal: Any, log_width: Any, spent: Any, rounds_left: Any
+        self,
+        reading: Any,
+        target: Any,
+        tolerance: Any,
+        response: Any,
+        signal: Any,
+        log_width: Any,
+        spent: Any,
+        rounds_left: Any,
     ) -> tuple[Any, ...]:
         """What an `Episode` holds, and its tolerance [range], as the numbers of a step, each (cells,); element-wise."""
-        error = np.clip(reading - target, -FARTHEST, FARTHEST) / tolerance
-        parts = np.clip(reading, -1.0, 2.0), target, error, signal, log_width, 1.0 - spent / self.max_pulses
-        return (*parts, np.maximum(rounds_left, 0.0) / (self.rounds - 1)) if self.rounds > 1 else parts
+        error, change = (self.distance(part, tolerance) for part in (reading - target, response))
+        budget = 1.0 - spent * (2.0 / self.max_pulses)
+        parts = scaled(reading, READS), scaled(target, UNIT), error, change, signal, log_width, budget
+        if self.rounds == 1:
+            return parts
+        return *parts, np.maximum(rounds_left, 0.0) * (2.0 / (self.rounds - 1)) - 1.0
 
-    def observed(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """Observations (cells, features) of one step."""
-        return np.stack(parts).T
+    def observed(self, parts: Sequence[np.ndarray]) -> Observation:
+        """Observations of one step, from its parts (cells,)."""
+        return self.arranged(np.asarray(parts).T)
+
+    def arranged(self, flat: np.ndarray) -> Observation:
+        """Observations as `space` has them, of flat ones (cells, history * features).
+
+        Goals are conductances on the scale of reads; what depends on the target stands in no other part.
+        """
+        if not self.goal:
+            return flat
+        read, target = flat[:, :1], scaled(unscaled(flat[:, 1:2], UNIT), READS)
+        return {"observation": flat[:, RESPONSE:], "achieved_goal": read, "desired_goal": target}
+
+    def reached(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
+        """(...) bool: goals (..., 1) that lie within the tolerance of each other."""
+        difference = unscaled(achieved, READS) - unscaled(desired, READS)
+        within: np.ndarray = np.abs(difference)[..., 0] <= self.tolerance
+        return within
 
     def show(
-        self, reading: Float, target: Float, tolerance: Any, pulse: tuple[Float, Float], spent: Float, driver: Driver
+        self,
+        reading: Float,
+        target: Float,
+        tolerance: Any,
+        response: Float,
+        pulse: tuple[Float, Float],
+        spent: Float,
+        driver: Driver,
     ) -> np.ndarray:
         """Observations (cells, features) of cells that others than a task drive, of one step in the last round.
 
@@ -69,7 +118,7 @@ class CellObservation:
         amplitude, width = pulse
         pulsed = amplitude != 0
         signal, log_width = (part * pulsed for part in signals_of(amplitude, width, driver))
-        return _columns(self.parts(reading, target, tolerance, signal, log_width, spent, 0.0 * reading))
+        return _columns(self.parts(reading, target, tolerance, response, signal, log_width, spent, 0.0 * reading))
 
     def remember(self, history: np.ndarray | None, parts: Sequence[np.ndarray]) -> np.ndarray:
         """Steps (cells, history, features) float32 with the newest at their end; at the start (None) it is repeated."""
@@ -84,19 +133,33 @@ class CellObservation:
         """The newest step (cells, features) of observations (cells, history * features)."""
         return observation[:, -self.features :]
 
-    def view(self, observation: np.ndarray, driver: Driver) -> View:
-        """Observations (cells, history * features) in physical terms, the newest step of each."""
-        newest = self.newest(observation).astype(np.float64)
-        amplitude, width = volts(newest[:, 3], newest[:, 4], driver)
-        rests = newest[:, 3] == 0
+    def view(self, observation: Observation, driver: Driver) -> View:
+        """Observations (cells, history * features), or dictionaries with goals, in physical terms: the newest step."""
+        if isinstance(observation, dict):
+            parts = (observation[name] for name in ("achieved_goal", "desired_goal", "observation"))
+            read, target, rest = (part.T.astype(np.float64) for part in parts)
+            read, target = (unscaled(goal[0], READS) for goal in (read, target))
+            error = (read - target) / self.tolerance
+        else:
+            newest = self.newest(observation).T.astype(np.float64)
+            read, target = unscaled(newest[0], READS), unscaled(newest[1], UNIT)
+            error, rest = symlog_inverse(newest[ERROR], self.farthest), newest[RESPONSE:]
+        response, signal, log_width, budget = rest[:4]
         return View(
-            read=newest[:, 0],
-            target=newest[:, 1],
-            error=newest[:, 2],
-            amplitude=np.where(rests, 0.0, amplitude),
-            width=np.where(rests, 0.0, width),
-            budget=newest[:, 5],
+            read=read,
+            target=target,
+            error=error,
+            response=symlog_inverse(response, self.farthest),
+            **last_pulse(signal, log_width, driver),
+            budget=unscaled(budget, UNIT),
         )
+
+
+def last_pulse(signal: Float, log_width: Float, driver: Driver) -> dict[str, Float]:
+    """Amplitude [V] and width [s] of a `View`, both 0 where there was no pulse; element-wise."""
+    amplitude, width = volts(signal, log_width, driver)
+    pulsed = signal != 0
+    return {"amplitude": np.where(pulsed, amplitude, 0.0), "width": np.where(pulsed, width, 0.0)}
 
 
 def _columns(parts: Sequence[np.ndarray]) -> np.ndarray:

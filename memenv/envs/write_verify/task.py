@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from memenv.arrays import Array, put, take
+from memenv.arrays import Array, numbers, put, take
 from memenv.bounds import LEAST_TOLERANCE, MANY, flag, is_number, is_row, is_word, real, shown, whole
 from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
@@ -17,9 +17,9 @@ from memenv.devices.catalogue import Loaded
 from memenv.devices.device import Driver
 from memenv.devices.protocol import CellModel
 from memenv.envs.pulse_actions import Float, PulseActions, volts
-from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw, check_target_range
+from memenv.envs.task import Draw, NormalDraw, Observation, TaskError, UniformDraw, check_target_range
 from memenv.envs.write_verify.episode import OF_ONE_STEP, Episode
-from memenv.envs.write_verify.observation import CellObservation, View
+from memenv.envs.write_verify.observation import ERROR, READS, SIGNAL, CellObservation, View, last_pulse
 
 MOST_LEVELS = 1000  # of amplitudes, and of widths, of a menu
 MOST_STEPS = 10_000  # in an observation
@@ -40,17 +40,21 @@ class WriteVerify:
     tolerance_unit: str = "range"  # ... as a fraction of g_max - g_min ("range") or in siemens ("S")
     action: str = "continuous"  # or "discrete"
     levels: tuple[int, int] = (8, 3)  # amplitudes and widths of the discrete menu, per polarity
-    give_up: bool = True  # giving up is an action
+    give_up: bool = False  # giving up is an action
     max_pulses: int = 50  # budget for one target
     confirm_reads: int = 0  # further reads that must be inside before a cell is accepted
     rounds: int = 1  # targets in an episode, each after the acceptance of the last
     history: int = 1  # steps stacked in the observation
+    goal: bool = False  # observations of achieved and desired goals, as hindsight experience replay takes them
+    privileged: bool = False  # the cell's own parameters are in info
     target_range: tuple[float, float] = (0.1, 0.9)  # [range] in which targets are drawn
-    weight_pulses: float = 0.1  # reward for a pulse: minus this
+    weight_pulses: float = 0.02  # reward for a pulse: minus this
     weight_energy: float = 0.0  # [1/J] reward for energy: minus this times it
     weight_latency: float = 0.0  # [1/s] reward for time: minus this times it
     weight_acceptance: float = 1.0  # reward for an acceptance
     weight_false_acceptance: float = 1.0  # reward for a false one: minus this
+    weight_failure: float = 1.0  # reward for the end of an episode before the last acceptance: minus this, or twice it
+    weight_shaping: float = 1.0  # of the potential, minus the logarithmic error that is observed
 
     def __post_init__(self) -> None:
         self._check("tolerance", is_number(self.tolerance) and self.tolerance > 0, "a number > 0")
@@ -66,11 +70,11 @@ class WriteVerify:
             ("history", 1, MOST_STEPS),
         ):
             object.__setattr__(self, name, whole(name, getattr(self, name), least, most, TaskError))
-        object.__setattr__(self, "give_up", flag("give_up", self.give_up, TaskError))
-        for term in ("pulses", "energy", "latency", "acceptance", "false_acceptance"):
-            object.__setattr__(
-                self, f"weight_{term}", real(f"weight_{term}", getattr(self, f"weight_{term}"), 0, 1e300, TaskError)
-            )
+        for name in ("give_up", "goal", "privileged"):
+            object.__setattr__(self, name, flag(name, getattr(self, name), TaskError))
+        for name in (name for name in self.__dataclass_fields__ if name.startswith("weight_")):
+            object.__setattr__(self, name, real(name, getattr(self, name), 0, 1e300, TaskError))
+        self._check_goal()
         check_target_range(self.target_range)
         low, high = self.target_range
         widest, finest = float(np.max(self.tolerance_x)), float(np.min(self.tolerance_x))
@@ -91,6 +95,19 @@ class WriteVerify:
                 stacklevel=3,
             )
 
+    def _check_goal(self) -> None:
+        """Refuses what a reward that follows from the goals alone does not know."""
+        unknown = {
+            **dict.fromkeys(("rounds", "history"), 1),
+            **dict.fromkeys(("confirm_reads", "give_up", "weight_false_acceptance", "weight_failure"), 0),
+            **dict.fromkeys(("weight_shaping", "weight_energy", "weight_latency"), 0),
+        }
+        for name, simple in unknown.items() if self.goal else ():
+            if getattr(self, name) != simple:
+                raise TaskError(f"{name} is {getattr(self, name)!r}, with goal=True allowed is {simple}")
+        if self.goal and np.ndim(self.tolerance_x):
+            raise TaskError('tolerance_unit is "S", with goal=True and several devices allowed is "range"')
+
     def check_memory(self, cells: int) -> None:
         """Refuses more cells than fit into the memory that is free, before anything is allocated."""
         if cells > FEW:
@@ -110,7 +127,7 @@ class WriteVerify:
     # -- spaces ------------------------------------------------------------------------------------------------------
 
     @property
-    def max_episode_pulses(self) -> int:
+    def max_steps(self) -> int:
         """The most pulses that an episode can take."""
         return self.max_pulses * self.rounds
 
@@ -123,7 +140,8 @@ class WriteVerify:
     def observations(self) -> CellObservation:
         """The layout of observations."""
         least = float(np.min(self.tolerance_x))
-        return CellObservation(tolerance=least, max_pulses=self.max_pulses, rounds=self.rounds, history=self.history)
+        own = {name: getattr(self, name) for name in ("max_pulses", "rounds", "history", "goal")}
+        return CellObservation(tolerance=least, **own)
 
     @property
     def features(self) -> int:
@@ -131,8 +149,8 @@ class WriteVerify:
         return self.observations.features
 
     @property
-    def observation_space(self) -> spaces.Box:
-        """Box (history * features,) float32, the newest step last."""
+    def observation_space(self) -> spaces.Space[Any]:
+        """Box (history * features,) float32, the newest step last, or a Dict with goals."""
         return self.observations.space
 
     @cached_property
@@ -147,7 +165,7 @@ class WriteVerify:
 
     @property
     def action_space(self) -> spaces.Space[Any]:
-        """Box (2 or 3,) float32 in [-1, 1], or Discrete (menu length)."""
+        """Box (channels,) float32 in [-1, 1], or Discrete (menu length)."""
         return self.actions.space
 
     # -- actions and observations in physical terms ------------------------------------------------------------------
@@ -163,14 +181,26 @@ class WriteVerify:
         """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""
         return self.actions.encode(amplitude, width, give_up, driver or self.device.driver)
 
-    def view(self, observation: np.ndarray, driver: Driver | None = None) -> View:
-        """Observations (cells, history * features) in physical terms, the newest step of each."""
+    def view(self, observation: Observation, driver: Driver | None = None) -> View:
+        """Observations (cells, ...) in physical terms, the newest step of each."""
         return self.observations.view(observation, driver or self.device.driver)
 
     def observation_parts(self, episode: Episode) -> tuple[Float, ...]:
         """What the newest step shows, each (cells,), in the order of the observation; element-wise."""
-        seen = episode.reading, episode.target, self.tolerance_of(episode.chip)
+        seen = episode.reading, episode.target, self.tolerance_of(episode.chip), episode.response
         return self.observations.parts(*seen, episode.signal, episode.log_width, episode.spent, episode.rounds_left)
+
+    def view_of(self, episode: Episode) -> View:
+        """What `view` makes of an observation of these episodes, but for its rounding; element-wise."""
+        tolerance, farthest = self.tolerance_of(episode.chip), self.observations.farthest
+        return View(
+            read=np.clip(episode.reading, *READS),
+            target=episode.target,
+            error=np.clip((episode.reading - episode.target) / tolerance, -farthest, farthest),
+            response=np.clip(episode.response / tolerance, -farthest, farthest),
+            **last_pulse(episode.signal, episode.log_width, episode.chip.driver),
+            budget=1.0 - episode.spent / self.max_pulses,
+        )
 
     # -- the process -------------------------------------------------------------------------------------------------
 
@@ -231,6 +261,7 @@ class WriteVerify:
             cell=cell,
             target=target,
             reading=reading,
+            response=zero,
             signal=zero,
             log_width=zero,
             spent=zero,
@@ -240,6 +271,8 @@ class WriteVerify:
             latency=zero,
             step_energy=zero,
             step_latency=zero,
+            potential=self._potential(chip, reading, target),
+            shaping=zero,
             true_conductance=g,
             true_error=g - self.siemens(chip, target),
             pulsed=never,
@@ -286,6 +319,7 @@ class WriteVerify:
             accepted = accepted & (np.abs(reading - episode.target) <= tolerance)
         if self.give_up:
             reading = np.where(gave_up, episode.reading, reading)
+        response = np.where(pulsed, reading - episode.reading, episode.response)
         true = chip.conductance(cell)
         true_error = true - self.siemens(chip, episode.target)
         false = accepted & (np.abs(true_error) > tolerance * (chip.g_max - chip.g_min))
@@ -297,10 +331,13 @@ class WriteVerify:
             spent = np.where(again, 0.0, spent)
             rounds_left = rounds_left - again
             accepted_last = accepted & ~again
+        over = (rounds_left - accepted_last < 0) | gave_up | (spent >= self.max_pulses)
+        potential = np.where(over, 0.0, self._potential(chip, reading, target))
         return episode._replace(
             cell=cell,
             target=target,
             reading=reading,
+            response=response,
             signal=signal,
             log_width=log_width,
             spent=spent,
@@ -310,6 +347,8 @@ class WriteVerify:
             latency=episode.latency + step_latency,
             step_energy=step_energy,
             step_latency=step_latency,
+            potential=potential,
+            shaping=potential - episode.potential,
             true_conductance=true,
             true_error=true_error,
             pulsed=pulsed,
@@ -331,34 +370,44 @@ class WriteVerify:
 
     def reward(self, episode: Episode) -> dict[str, Float]:
         """The named reward terms of the last step, each (cells,); their sum is the reward."""
+        failed = self.terminated(episode) & (episode.rounds_left >= 0)
+        distance = -self._potential(episode.chip, episode.reading, episode.target)
         terms = {
             "pulses": -self.weight_pulses * episode.pulsed,
             "acceptance": self.weight_acceptance * episode.accepted,
             "false_acceptance": -self.weight_false_acceptance * episode.false,
+            "failure": -self.weight_failure * (failed * (1.0 + distance)),
         }
+        if self.weight_shaping:
+            terms["shaping"] = self.weight_shaping * episode.shaping
         if self.weight_energy:
             terms["energy"] = -self.weight_energy * episode.step_energy
         if self.weight_latency:
             terms["latency"] = -self.weight_latency * episode.step_latency
         return terms
 
-    def observe(self, episode: Episode) -> np.ndarray:
-        """Observations (cells, history * features) float32."""
-        assert episode.history is not None
-        return episode.history.reshape(len(episode.history), -1)
+    def observe(self, episode: Episode) -> Observation:
+        """Observations (cells, history * features) float32, or dictionaries with goals."""
+        return self.observations.arranged(self._flat(episode))
+
+    def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any = None) -> Any:
+        """The reward with goal=True, (...) of goals (..., 1), whatever was desired; `info` does not matter."""
+        del info
+        return self.weight_acceptance * self.observations.reached(achieved_goal, desired_goal) - self.weight_pulses
 
     def info(self, episode: Episode) -> dict[str, np.ndarray]:
         """What the agent does not see, each (cells,), and the mask of a menu (cells, menu)."""
-        return self.info_parts(episode) | self.info_of_observation(self.observations.newest(self.observe(episode)).T)
+        return self.info_parts(episode) | self.info_of_observation(self.observations.newest(self._flat(episode)).T)
 
     def info_of_observation(self, observation_parts: Any) -> dict[str, np.ndarray]:
         """The part of info that follows from what the newest step shows."""
-        error, signal = observation_parts[2:4]
-        return {"action_mask": self.actions.masks(error, signal)} if self.action == "discrete" else {}
+        seen = observation_parts[ERROR], observation_parts[SIGNAL]
+        return {"action_mask": self.actions.masks(*seen)} if self.action == "discrete" else {}
 
     def info_parts(self, episode: Episode) -> dict[str, np.ndarray]:
         """The rest of info, each (cells,); element-wise."""
-        return {
+        own = numbers(episode.chip, "cell/") if self.privileged else {}
+        return own | {
             "true_conductance": episode.true_conductance,
             "true_error": episode.true_error,
             "is_success": episode.rounds_left < 0,
@@ -371,7 +420,7 @@ class WriteVerify:
     def masks_of(self, observation: np.ndarray) -> np.ndarray:
         """The masks (cells, menu) bool of observations (cells, history * features), which is all that a policy sees."""
         newest = self.observations.newest(observation)
-        return self.actions.masks(newest[:, 2], newest[:, 3])
+        return self.actions.masks(newest[:, ERROR], newest[:, SIGNAL])
 
     def tolerance_of(self, chip: CellModel) -> Any:
         """Tolerance of each cell [range]."""
@@ -389,6 +438,18 @@ class WriteVerify:
         """Signed amplitude [V] and width [s] of the last pulse on the first cell."""
         amplitude, width = volts(episode.signal[:1], episode.log_width[:1], take(episode.chip, slice(0, 1)).driver)
         return float(amplitude[0]), float(width[0])
+
+    def _potential(self, chip: CellModel, reading: Float, target: Float) -> Float:
+        """Minus the observed error's magnitude (cells,) in [0, 1], the potential of `shaping`."""
+        distance: Float = np.abs(self.observations.distance(reading - target, self.tolerance_of(chip)))
+        return -distance
+
+    @staticmethod
+    def _flat(episode: Episode) -> np.ndarray:
+        """(cells, history * features) float32."""
+        assert episode.history is not None
+        flat: np.ndarray = episode.history.reshape(len(episode.history), -1)
+        return flat
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,49 @@
+"""The registered environments: what each id fixes, how long episodes are, what classical controllers get."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from memenv.bounds import shown
+from memenv.envs.task import TaskError
+
+
+class Variant(NamedTuple):
+    """What is registered under one id."""
+
+    base: str  # WriteVerify, CrossbarProgram or FewShot
+    max_episode_steps: int
+    reward_threshold: float  # mean return of the best tuned classical controller, by benchmarks/returns.py
+    fixed: Mapping[str, Any] = MappingProxyType({})  # arguments that are the id's own
+
+
+GOAL = {"goal": True, "weight_failure": 0.0, "weight_false_acceptance": 0.0, "weight_shaping": 0.0}
+VARIANTS: dict[str, Variant] = {
+    "WriteVerify": Variant("WriteVerify", 50, 0.8),
+    "WriteVerifyDiscrete": Variant("WriteVerify", 50, 0.8, {"action": "discrete"}),
+    "WriteVerifyRewriting": Variant("WriteVerify", 200, 3.0, {"rounds": 4}),
+    "WriteVerifyGoal": Variant("WriteVerify", 50, 0.8, GOAL),
+    "CrossbarProgram": Variant("CrossbarProgram", 50, 0.8),
+    "FewShot": Variant("FewShot", 5, 0.5),
+}
+
+
+def arguments(base: str, variant: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a task of kind `base`: those that were given, and those that a variant fixes.
+
+    Raises:
+        TaskError: an unknown variant, or an argument that is the variant's own.
+    """
+    if variant is None:
+        return dict(given)
+    known = [name for name, one in VARIANTS.items() if one.base == base]
+    if variant not in known:
+        raise TaskError(f"variant is {shown(variant)}, allowed are None, {', '.join(known)}")
+    fixed = VARIANTS[variant].fixed
+    for name in given:
+        if name in fixed:
+            raise TaskError(
+                f"{name} is given, and memenv/{variant}-v0 is made with {name}={fixed[name]!r}: leave it out, or make "
+                f"memenv/{base}-v0"
+            )
+    return {**given, **fixed}
