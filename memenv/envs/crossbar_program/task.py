@@ -70,7 +70,7 @@ class CrossbarProgram:
         check_target_range(self.target_range)
         for field in fields(self):
             if field.name.startswith("weight_"):
-                object.__setattr__(self, field.name, real(field.name, getattr(self, field.name), 0, 1e300, TaskError))
+                object.__setattr__(self, field.name, real(field.name, getattr(self, field.name), 0, 1e30, TaskError))
         if self.width is not None:
             drivers = [one.driver for one in self.array.device.devices or (self.array.device,)]
             least, most = max(d.width_min for d in drivers), min(d.width_max for d in drivers)
