@@ -151,6 +151,7 @@ def summary(outcomes: Outcomes, rows: np.ndarray | slice = slice(None)) -> dict[
             "error_rms": np.sqrt((outcomes.error[rows] ** 2 * accepted).sum(axis=-1) / accepted.sum(axis=-1)),
             "energy_mean": outcomes.energy[rows].mean(axis=-1),
             "latency_mean": outcomes.latency[rows].mean(axis=-1),
+            "return_mean": outcomes.returns[rows].mean(axis=-1),
         }
 
 
@@ -193,6 +194,7 @@ SHOWN = (
     ("error_rms", "error %", "{:.2f}", 100.0),
     ("energy_mean", "energy pJ", "{:.3g}", 1e12),
     ("latency_mean", "latency us", "{:.3g}", 1e6),
+    ("return_mean", "return", "{:.3f}", 1.0),
 )
 
 

@@ -26,7 +26,7 @@ from agents.predictor.policy import PulsePredictor, load_pulse_predictor
 from agents.sb3.files import head_of, resume_model, save_model
 from agents.sb3.policy import RECIPES, SB3Policy, make_model, recipe
 from agents.sb3.vec_env import GymVecEnv
-from memenv.bounds import MANY, MOST
+from memenv.bounds import MANY, MOST, MOST_WEIGHT
 from memenv.devices.device import Device
 from memenv.devices.protocol import CellModel, parametric
 from memenv.engine import check_threads
@@ -68,8 +68,8 @@ class TrainConfig(RunOptions):
     )
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
     confirm_reads: int = option(0, bounds=(0, MANY), help="further reads that must be inside before a cell is accepted")
-    weight_energy: float = option(0.0, bounds=(0.0, 1e300), help="reward for energy: minus this [1/J]")
-    weight_latency: float = option(0.0, bounds=(0.0, 1e300), help="reward for time: minus this [1/s]")
+    weight_energy: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="reward for energy: minus this [1/J]")
+    weight_latency: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="reward for time: minus this [1/s]")
     hidden: int = option(0, bounds=(0, 4096), help="pulse: units of the network [64]; 32 programs twice as fast")
     memoryless: bool = option(False, help="pulse: without memory, for the one pulse after the first read")
     evaluations: int = option(40, bounds=(1, MANY), help="how often the policy is judged and a checkpoint written")

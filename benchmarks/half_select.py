@@ -166,7 +166,7 @@ def main() -> None:
     config = parse(HalfSelectConfig, sys.argv[1:], "half_select.py")
     results: dict[tuple[str, str], dict] = {}
     for device in config.device:
-        task = WriteVerify(device=device, tolerance=config.tolerance)
+        task = WriteVerify(device=device, tolerance=config.tolerance, give_up=True)
         for name in config.policies:
             policy = tune(load_policy(name, task), config.trials, config.seed).policy
             results[device, name] = disturb(policy, task, config)

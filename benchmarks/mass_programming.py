@@ -62,7 +62,7 @@ def measured(writer: MassWriter, side: int, workers: int) -> dict[str, float]:
 
 def one_policy(name: str, sides: list[int], workers: int) -> None:
     """Measures a policy; prints JSON."""
-    task = WriteVerify()
+    task = WriteVerify(give_up=True)
     policy: Any = load_policy(name, task)
     policy = tune(policy, TRIALS).policy if name == "ispp" else policy
     writer = mass_writer(policy)

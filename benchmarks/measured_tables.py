@@ -92,7 +92,7 @@ def main() -> None:
     config = parse(TablesConfig, sys.argv[1:], "measured_tables.py")
     rows: list[Row] = []
     for path, nominal in zip(config.tables, config.nominal, strict=True):
-        task = WriteVerify(device=path, tolerance=config.tolerance, max_pulses=config.max_pulses)
+        task = WriteVerify(device=path, tolerance=config.tolerance, max_pulses=config.max_pulses, give_up=True)
         chip = task.fabricate(seeded(config.seed, EVALUATION), config.cells)
         policies = chosen(config, task, nominal)
         parts = {f"{task.device.name} {task.device.tables.device[n]}": chip.which == n for n in np.unique(chip.which)}

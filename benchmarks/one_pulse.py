@@ -88,7 +88,7 @@ def main() -> None:
     config = parse(OnePulseConfig, sys.argv[1:], "one_pulse.py")
     rows: list[Row] = []
     for device in config.device:
-        task = WriteVerify(device=device, tolerance=config.tolerance, give_up=False, max_pulses=1)
+        task = WriteVerify(device=device, tolerance=config.tolerance, max_pulses=1)
         policies = {name: load_policy(name.format(device=task.device.name), task) for name in config.policies}
         errors = {name: shoot(policy, task, config.cells, config.seed).error for name, policy in policies.items()}
         near = {name: [np.abs(error) <= limit for limit in WITHIN] for name, error in errors.items()}

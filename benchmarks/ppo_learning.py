@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> None:
         summary.append(row)
     write_whole(config.out / "summary.csv", csv_text(summary))
 
-    task = WriteVerify(device=config.device, tolerance=config.tolerance)
+    task = WriteVerify(device=config.device, tolerance=config.tolerance, give_up=True)
     lines: dict[str, dict[str, float]] = {}
     for name in LINES:
         tuned = tune(controller(name, task), 60).policy

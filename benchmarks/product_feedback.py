@@ -113,7 +113,7 @@ def program(
 ) -> dict:
     """Product error and costs of one fresh array, programmed in one way."""
     rows, outputs = work.weights.shape
-    task = WriteVerify(device=device, tolerance=feedback.tolerance)
+    task = WriteVerify(device=device, tolerance=feedback.tolerance, give_up=True)
     policy, encoding = load_policy(controller, task), Encoding.of(work.weights, task.device)
     crossbar = Crossbar(device=task.device, rows=rows, cols=encoding.columns(outputs), writing="rows")
     noise = ArrayNoise.of(*seed)

@@ -113,8 +113,8 @@ def picture(results: dict[str, dict[str, np.ndarray]]) -> bytes:
 def main() -> None:
     """Run, print and write."""
     config = parse(RewritingConfig, sys.argv[1:], "rewriting.py")
-    again = WriteVerify(device=config.device, tolerance=config.tolerance, rounds=config.rounds)
-    once = WriteVerify(device=config.device, tolerance=config.tolerance)
+    again = WriteVerify(device=config.device, tolerance=config.tolerance, rounds=config.rounds, give_up=True)
+    once = WriteVerify(device=config.device, tolerance=config.tolerance, give_up=True)
     results: dict[str, dict[str, np.ndarray]] = {"rounds": {}, "array": {}}
     for name in config.policies:
         policy = tune(load_policy(name, again), config.trials, config.seed).policy

@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/standard_trainers.py --seeds 5 --out standard_trainers
 
-Every run is `make_vec_env(id, n_envs=8)`, the algorithm with "MlpPolicy", no wrapper, the settings below, else the
-library's own defaults. It is judged now and then, acting deterministically, on cells that no run trains
-on. The command continues where it was interrupted: a run that is in curves.csv is not made again. Written: curves.csv (a
-row for each run and evaluation), curves.png, and a table on standard output, with write-verify tuned on other cells.
+Every run is `make_vec_env(id, n_envs=8)` without a wrapper, the algorithm with "MlpPolicy", and the settings below or
+the library's own. It is judged now and then, acting deterministically, on cells that no run trains on. The command goes
+on where it was interrupted: a run that is in curves.csv is not made again. Written: curves.csv (a row for each run and
+evaluation) and curves.png; printed: a table, with write-verify tuned on other cells.
 """
 
 import csv

@@ -26,7 +26,7 @@ class GentleReward(VectorWrapper):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """A step of the environment, its reward changed."""
         observation, reward, *rest = self.env.step(action)
-        return observation, reward - self.weight * np.abs(action[:, 0]), *rest
+        return observation, reward - self.weight * 0.5 * (1.0 + np.clip(action[:, 1], -1.0, 1.0)), *rest
 
 
 def program(name: str, task: WriteVerify, gentle: float = 0.0) -> None:
@@ -41,9 +41,7 @@ def program(name: str, task: WriteVerify, gentle: float = 0.0) -> None:
     )
 
 
-# An acceptance is worth all the pulses of its budget: trying then beats giving up.
-usual = {"history": 4, "weight_acceptance": 5.0}
-program("pulses", WriteVerify(**usual))
-program("energy", WriteVerify(**usual, weight_energy=2e9))
-program("latency", WriteVerify(**usual, weight_latency=1e5))
-program("gentle", WriteVerify(**usual), gentle=0.3)
+program("pulses", WriteVerify(history=4))
+program("energy", WriteVerify(history=4, weight_energy=4e8))
+program("latency", WriteVerify(history=4, weight_latency=2e4))
+program("gentle", WriteVerify(history=4), gentle=0.06)

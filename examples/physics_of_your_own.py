@@ -72,8 +72,8 @@ mine, folder = Vteam(), Path(tempfile.mkdtemp())
 
 env = WriteVerifyEnv(device=mine)
 env.reset(seed=0)
-observation = env.step(np.array([0.5, 0.0, -1.0], np.float32))[0]
-print(f"one cell: a SET pulse took it to x = {observation[0]:.3f}, target {observation[1]:.3f}")
+seen = env.task.view(env.step(np.array([1.0, 0.0, 0.0], np.float32))[0][None])
+print(f"one cell: a SET pulse took it to x = {seen.read[0]:.3f}, target {seen.target[0]:.3f}")
 envs = WriteVerifyVectorEnv(1000, device=mine)
 envs.reset(seed=0)
 print(f"a thousand cells: observations {envs.step(envs.action_space.sample())[0].shape}")

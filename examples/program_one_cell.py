@@ -6,8 +6,9 @@ import memenv  # noqa: F401  registers the environments
 from agents.classical.write_verify import HistoryInverse
 from memenv import WriteVerify
 
-env = gym.make("memenv/WriteVerify-v0", device="threshold", tolerance=0.02, render_mode="ansi")
-policy = HistoryInverse(task=WriteVerify(device="threshold", tolerance=0.02))
+wanted = {"device": "threshold", "tolerance": 0.02, "give_up": True}
+env = gym.make("memenv/WriteVerify-v0", render_mode="ansi", **wanted)
+policy = HistoryInverse(task=WriteVerify(**wanted))
 
 observation, info = env.reset(seed=3)
 state, done = None, False

@@ -10,6 +10,7 @@ import numpy as np
 MOST_SEED = 2**63 - 1
 MANY = 10**6  # pulses, steps, cells of a line: more are a slip of the hand
 LEAST_TOLERANCE = 1e-9  # [range] observations are in tolerances, and have room in single precision
+MOST_WEIGHT = 1e30  # of a term of a reward: rewards are in single precision
 MOST = 10**9  # of what is limited by the memory in the first place
 
 

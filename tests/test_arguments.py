@@ -141,7 +141,14 @@ def test_a_tolerance_that_observations_have_no_room_for_is_refused(task):
 def test_a_large_whole_number_is_a_weight_like_any_other():
     env = WriteVerifyEnv(device="ideal", weight_pulses=10**30)
     env.reset(seed=0)
-    assert env.step(np.array([0.5, 0.0, -1.0], np.float32))[1] < -9e29
+    assert env.step(np.array([1.0, 0.0, -1.0], np.float32))[1] < -9e29
+
+
+@pytest.mark.parametrize("task", SMALL)
+def test_a_weight_that_single_precision_has_no_room_for_is_refused(task):
+    name = "weight_energy"
+    with pytest.raises(TaskError, match=rf"{name} is 1e\+31, allowed is a number >= 0 and <= 1e\+30"):
+        task(**SMALL[task], **{name: 1e31})
 
 
 def test_an_array_is_quoted_in_one_line():

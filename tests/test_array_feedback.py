@@ -29,7 +29,12 @@ def setting(device: Any = "threshold", rows: int = ROWS) -> tuple[Crossbar, Writ
     """An array, a task, and weights in the middle of what it can hold."""
     crossbar = Crossbar(device=device, rows=rows, cols=2 * OUTPUTS, writing="rows")
     weights = np.random.default_rng(1).uniform(-1, 1, (rows, OUTPUTS))
-    return crossbar, WriteVerify(device=crossbar.device), weights, Encoding.of(weights, crossbar.device, largest=1.5)
+    return (
+        crossbar,
+        WriteVerify(device=crossbar.device, give_up=True),
+        weights,
+        Encoding.of(weights, crossbar.device, largest=1.5),
+    )
 
 
 def written(inputs: np.ndarray, feedback: Feedback = UNIFORM, device: Any = "threshold", seed: int = 0) -> Written:

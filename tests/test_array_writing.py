@@ -32,7 +32,7 @@ def written(
     name: str = "history", passes: int = 3, targets: np.ndarray | None = None, seed: int = 0, **settings: Any
 ) -> Written:
     crossbar = Crossbar(rows=ROWS, cols=COLS, **settings)
-    task = WriteVerify(device=crossbar.device)
+    task = WriteVerify(device=crossbar.device, give_up=True)
     state = fresh_array(crossbar, noise(seed))
     aim = at(whole_range() if targets is None else targets)
     return write_array(crossbar, task, load_policy(name, task), state, aim, noise(seed + 1), passes=passes)
@@ -46,7 +46,7 @@ def error(crossbar: Crossbar, result: Written) -> np.ndarray:
 
 @pytest.mark.parametrize("policy", [ISPP, HistoryInverse, "specialist"])
 def test_with_transistors_an_array_is_programmed_as_its_cells_alone_are(policy: Any) -> None:
-    task, cells = WriteVerify(), 16 * 64
+    task, cells = WriteVerify(give_up=True), 16 * 64
     decider = load_policy(policy, task) if policy == "specialist" else policy(task=task)
     alone = noise_of(task, range(cells), 0, EVALUATION)
     chip = task.fabricate(alone.chip, cells)
@@ -82,7 +82,7 @@ def test_every_cell_that_can_be_programmed_is() -> None:
 
 def test_cells_that_are_right_already_get_no_pulse() -> None:
     crossbar = Crossbar(device="ideal", rows=4, cols=5)
-    task = WriteVerify(device=crossbar.device)
+    task = WriteVerify(device=crossbar.device, give_up=True)
     state = fresh_array(crossbar, noise())
     target = crossbar.conductance(state).copy()
     target[1, 2] = task.siemens(crossbar.device, 0.5)
@@ -127,7 +127,7 @@ def test_a_confirmed_cell_is_read_more_often_and_falsely_accepted_less_often() -
     state, false = fresh_array(crossbar, noise()), []
     target = crossbar.device.g_min + 9.8e-5 * np.random.default_rng(0).uniform(0.1, 0.9, crossbar.shape)
     for confirm in (0, 2):
-        task = WriteVerify(confirm_reads=confirm)
+        task = WriteVerify(confirm_reads=confirm, give_up=True)
         result = write_array(crossbar, task, HistoryInverse(task=task), state, at(target), noise(1), passes=0)
         false.append((np.abs(error(crossbar, result)) > 0.02)[~result.failed].mean())
     assert false[1] < 0.6 * false[0]
@@ -143,7 +143,7 @@ def stuck_array() -> tuple[Crossbar, CrossbarState, np.ndarray, Encoding]:
 
 def test_the_partner_of_a_stuck_cell_takes_the_difference() -> None:
     crossbar, state, weights, encoding = stuck_array()
-    task = WriteVerify(device=crossbar.device)
+    task = WriteVerify(device=crossbar.device, give_up=True)
     policy = HistoryInverse(task=task)
     targets = encoding.mapped(weights).targets
 
@@ -164,7 +164,7 @@ def test_the_partner_of_a_stuck_cell_takes_the_difference() -> None:
 def test_a_target_out_of_reach_of_every_cell_is_not_tried() -> None:
     device = load_device("ideal").replace(x_hi=0.6)
     crossbar = Crossbar(device=device, rows=2, cols=3)
-    task = WriteVerify(device=device)
+    task = WriteVerify(device=device, give_up=True)
     target = np.full((2, 3), task.siemens(device, 0.5))
     target[0, 1] = task.siemens(device, 0.8)
     result = write_array(crossbar, task, ISPP(task=task), fresh_array(crossbar, noise()), at(target), noise(1))
@@ -176,7 +176,7 @@ def test_a_target_out_of_reach_of_every_cell_is_not_tried() -> None:
 def test_a_cell_that_is_given_up_gets_a_final_strong_pulse_unless_it_is_the_last_pass() -> None:
     device = load_device("ideal")
     crossbar = Crossbar(device=device, rows=1, cols=2)
-    task = WriteVerify(device=device)
+    task = WriteVerify(device=device, give_up=True)
     x = np.array([[0.5, 0.1]])
     state = crossbar.fresh(device, x, np.zeros((2, 1, 2)))
     target = task.siemens(device, np.array([[0.53, 0.9]]))
@@ -204,7 +204,7 @@ class Resigned:
 
 def test_inputs_are_never_written() -> None:
     crossbar, state, weights, encoding = stuck_array()
-    task, before = WriteVerify(device=crossbar.device), state.cell.x.copy()
+    task, before = WriteVerify(device=crossbar.device, give_up=True), state.cell.x.copy()
     for part in (state.cell.x, state.cell.age, state.pulses, state.energy, weights):
         part.flags.writeable = False
     write_array(crossbar, task, HistoryInverse(task=task), state, for_weights(weights, encoding), noise())
@@ -219,13 +219,13 @@ def test_equal_noise_programs_equal_arrays() -> None:
 @pytest.mark.parametrize("name", ["ispp", "vipi", "nominal", "bayes", "oracle", "generalist"])
 def test_every_kind_of_policy_programs_an_array(name: str) -> None:
     crossbar = Crossbar(rows=4, cols=6, writing="rows")
-    task = WriteVerify(max_pulses=30)
+    task = WriteVerify(max_pulses=30, give_up=True)
     targets = whole_range()[:4, :6]
     result = write_array(crossbar, task, load_policy(name, task), fresh_array(crossbar, noise()), at(targets), noise(1))
     assert result.accepted.mean() > 0.8 and result.state.pulses.max() < 90
 
 
 def test_a_task_of_several_rounds_is_refused() -> None:
-    crossbar, task = Crossbar(rows=2, cols=2), WriteVerify(rounds=2)
+    crossbar, task = Crossbar(rows=2, cols=2), WriteVerify(rounds=2, give_up=True)
     with pytest.raises(ValueError, match="rounds is 2"):
         write_array(crossbar, task, ISPP(task=task), fresh_array(crossbar, noise()), at(np.ones((2, 2))), noise())

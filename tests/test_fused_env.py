@@ -137,12 +137,12 @@ def test_a_seed_of_the_chip_means_the_same_cells_under_both_engines():
 def test_start_and_target_of_some_cells_can_be_given():
     env = vector(4, "Disabled")
     env.reset(seed=0)
-    before = env.step(np.zeros((4, 3), np.float32))[0]
+    before = env.step(np.zeros((4, 4), np.float32))[0]
     mask = np.array([True, False, True, False])
     observation, info = env.reset(options={"reset_mask": mask, "target": np.full(4, 5e-5), "start": 2e-5})
     np.testing.assert_array_equal(observation[~mask], before[~mask])
     np.testing.assert_allclose(info["true_conductance"][mask] - info["true_error"][mask], 5e-5, rtol=1e-6)
-    assert (observation[mask, 5] == 1).all() and not info["pulses"][mask].any()
+    assert (observation[mask, 6] == 1).all() and not info["pulses"][mask].any()
 
 
 # -- autoreset ---------------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_next_step_resets_a_step_later_for_nothing():
     for _ in range(12):
         observation, reward, terminated, truncated, info = env.step(towards(observation, rng))
         assert not reward[over].any() and not (terminated | truncated)[over].any() and not info["pulses"][over].any()
-        assert not info["reward/pulses"][over].any() and (observation[over, 3] == 0).all()
+        assert not info["reward/pulses"][over].any() and (observation[over, 4] == 0).all()
         assert (reward[~over] != 0).any()
         over = terminated | truncated
     assert over.any() and not over.all()
@@ -187,7 +187,7 @@ def test_every_episode_has_a_chip_of_its_own():
     env.reset(seed=0)
     doses = [env.unwrapped._runner.episode.chip.set.dose.copy()]
     for _ in range(2):
-        env.step(np.zeros((200, 3), np.float32))
+        env.step(np.zeros((200, 4), np.float32))
         doses.append(env.unwrapped._runner.episode.chip.set.dose.copy())
     assert len(np.unique(doses)) == 600
 
@@ -271,13 +271,13 @@ def test_an_unknown_engine_is_refused():
         vector(2, engine="gpu")
 
 
-@pytest.mark.parametrize("moves", [np.full((2, 3), np.nan), np.zeros((2, 2))], ids=str)
+@pytest.mark.parametrize("moves", [np.full((2, 4), np.nan), np.zeros((2, 3))], ids=str)
 def test_invalid_actions_are_refused_and_nothing_happens(moves):
     env, twin = vector(2), vector(2)
     same(env.reset(seed=0), twin.reset(seed=0))
     with pytest.raises(TaskError, match="action has"):
         env.step(moves)
-    same(env.step(np.ones((2, 3), np.float32)), twin.step(np.ones((2, 3), np.float32)))
+    same(env.step(np.ones((2, 4), np.float32)), twin.step(np.ones((2, 4), np.float32)))
 
 
 def test_masks_follow_the_observation():
@@ -300,7 +300,7 @@ def test_draws_have_numbers_of_their_own():
 def test_a_device_without_mismatch_and_noise_is_compiled_too():
     env = vector(5, device=Device(g_min=1e-6, g_max=1e-4, set=STEP, reset=STEP), give_up=False, tolerance=0.01)
     env.reset(seed=0, options={"start": 2e-5, "target": 8e-5})
-    info = env.step(np.tile(np.float32([0.5, 0.0]), (5, 1)))[4]
+    info = env.step(np.tile(np.float32([1.0, 0.0, 0.0]), (5, 1)))[4]
     x = (2e-5 - 1e-6) / 9.9e-5 + 0.2  # one reference pulse: 1 V, 1 us
     np.testing.assert_allclose(info["true_conductance"], 1e-6 + x * 9.9e-5, rtol=1e-5)
 

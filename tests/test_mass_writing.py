@@ -20,7 +20,7 @@ from memenv.envs.write_verify.task import WriteVerify
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed")
 
-TASK = WriteVerify()
+TASK = WriteVerify(give_up=True)
 POLICIES = {
     "ispp": ISPP(task=TASK, set_start=0.35),
     "specialist": load_policy("specialist", TASK),
@@ -100,7 +100,7 @@ def test_accepted_cells_are_at_their_targets():
 
 
 def test_several_targets_and_other_devices_are_alike_too():
-    task = WriteVerify(device="hfo2-array-om", rounds=2, tolerance=0.03)
+    task = WriteVerify(device="hfo2-array-om", rounds=2, tolerance=0.03, give_up=True)
     policy = ISPP(task=task, step=0.1)
     assert_alike(mass_writer(policy)(8000, seed=0), evaluate(policy, task, 3000, seed=0))
 

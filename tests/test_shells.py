@@ -25,6 +25,8 @@ from memenv.envs import (
     WriteVerifyEnv,
     WriteVerifyVectorEnv,
 )
+from memenv.envs.scales import UNIT, scaled, unscaled
+from memenv.envs.write_verify.observation import READS
 
 ID = "memenv/WriteVerify-v0"
 MODES = {mode.name: mode for mode in AutoresetMode}
@@ -33,7 +35,8 @@ VARIANTS = {
     "discrete": {"action": "discrete"},
     "rounds": {"rounds": 3, "tolerance": 0.1, "action": "discrete"},
     "history": {"history": 4},
-    "no giving up": {"give_up": False, "action": "discrete"},
+    "giving up": {"give_up": True},
+    "giving up, discrete": {"give_up": True, "action": "discrete"},
     "confirmed": {"confirm_reads": 2, "tolerance": 0.1},
     "siemens": {"tolerance": 2e-6, "tolerance_unit": "S"},
     "mixture": {"device": ["threshold", "pcm", "hfo2-array-om"]},
@@ -44,6 +47,7 @@ AUTORESET = ["NEXT_STEP", "SAME_STEP"]
 BOXES = [WriteVerify(), CrossbarProgram(rows=2, cols=3)]
 STEP = Response(amplitude=1.0, width=1e-6, threshold=0.5, slope=0.1, dose=0.2, gamma=0.0)
 QUIET = Device(g_min=1e-6, g_max=1e-4, set=STEP, reset=STEP)  # linear, without noise
+FAINT = np.array([1.0, -1.0, 0.0], np.float32)  # a pulse below its threshold
 
 
 def vector(num_envs: int, mode: str = "NEXT_STEP", **arguments) -> gym.vector.VectorEnv:
@@ -276,7 +280,7 @@ def test_same_step_shows_in_final_what_disabled_would_have_shown(variant):
 
 
 def test_next_step_resets_in_the_step_after_the_end_and_ignores_the_action_there():
-    env = vector(64, max_pulses=3, give_up=False)
+    env = vector(64, max_pulses=3)
     env.action_space.seed(0)
     env.reset(seed=0)
     done = np.zeros(64, bool)
@@ -284,8 +288,8 @@ def test_next_step_resets_in_the_step_after_the_end_and_ignores_the_action_there
     for _ in range(12):
         observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
         resets += done.sum()
-        np.testing.assert_array_equal(observation[done, 5], 1.0)  # the whole budget
-        np.testing.assert_array_equal(observation[done, 3], 0.0)  # no pulse yet
+        np.testing.assert_array_equal(observation[done, 6], 1.0)  # the whole budget
+        np.testing.assert_array_equal(observation[done, 4], 0.0)  # no pulse yet
         for value in (
             reward,
             terminated,
@@ -297,13 +301,13 @@ def test_next_step_resets_in_the_step_after_the_end_and_ignores_the_action_there
         ):
             assert not value[done].any()
         assert np.all(info["pulses"][~done] > 0) and np.all(reward[~done] != 0)
-        assert np.all(observation[terminated & ~info["is_success"], 5] == 0)
+        assert np.all(observation[terminated & ~info["is_success"], 6] == -1)
         done = terminated | truncated
     assert resets > 64
 
 
 def test_disabled_waits_for_the_reset_of_the_cells_that_are_done_and_leaves_the_others():
-    env = vector(16, "DISABLED", action="discrete", max_pulses=50)
+    env = vector(16, "DISABLED", action="discrete", give_up=True)
     env.reset(seed=0, options={"start": 5e-6, "target": 9e-5})
     action = np.full(16, 1)
     action[:5] = env.single_action_space.n - 1  # giving up
@@ -323,9 +327,9 @@ def test_disabled_waits_for_the_reset_of_the_cells_that_are_done_and_leaves_the_
 
 @pytest.mark.parametrize("mode, ends", [("NEXT_STEP", [4, 9]), ("SAME_STEP", [4, 8]), ("DISABLED", [4, 8])])
 def test_only_max_episode_steps_truncates(mode, ends):
-    below_threshold = np.zeros((8, 2), np.float32)
+    below_threshold = np.tile(FAINT, (8, 1))
     for limit in (None, 4):
-        env = vector(8, mode, device=QUIET, give_up=False, max_episode_steps=limit)
+        env = vector(8, mode, device=QUIET, max_episode_steps=limit)
         env.reset(seed=0)
         for step in range(1, 11):
             _, _, terminated, truncated, _ = env.step(below_threshold)
@@ -338,17 +342,17 @@ def test_only_max_episode_steps_truncates(mode, ends):
 def test_a_spent_budget_terminates_and_a_step_limit_truncates_in_the_single_env():
     for pulses, steps, expected in ((3, 9, (True, False)), (9, 3, (False, True)), (3, 3, (True, True))):
         ends = []
-        env = gym.make(ID, device=QUIET, give_up=False, max_pulses=pulses, max_episode_steps=steps)
+        env = gym.make(ID, device=QUIET, max_pulses=pulses, max_episode_steps=steps)
         env.reset(seed=0)
-        batch = vector(1, device=QUIET, give_up=False, max_pulses=pulses, max_episode_steps=steps)
+        batch = vector(1, device=QUIET, max_pulses=pulses, max_episode_steps=steps)
         batch.reset(seed=0)
         for _ in range(3):
-            observation, _, *end, _ = env.step(np.zeros(2, np.float32))
-            _, _, terminated, truncated, _ = batch.step(np.zeros((1, 2), np.float32))
+            observation, _, *end, _ = env.step(FAINT)
+            _, _, terminated, truncated, _ = batch.step(FAINT[None])
             assert [terminated[0], truncated[0]] == end
             ends.append(tuple(end))
         assert ends == [(False, False), (False, False), expected]
-        assert observation[5] == pytest.approx(1 - 3 / pulses)
+        assert observation[6] == pytest.approx(1 - 2 * 3 / pulses)
 
 
 # -- info and reward ---------------------------------------------------------------------------------------------------
@@ -357,9 +361,8 @@ def test_a_spent_budget_terminates_and_a_step_limit_truncates_in_the_single_env(
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_reward_is_the_sum_of_the_named_terms_in_info(variant):
     env, batch = WriteVerifyEnv(**VARIANTS[variant]), vector(32, **VARIANTS[variant])
-    names = {"pulses", "acceptance", "false_acceptance"} | (
-        {"energy", "latency"} if variant == "all rewards" else set()
-    )
+    names = {"pulses", "acceptance", "false_acceptance", "failure", "shaping"}
+    names |= {"energy", "latency"} if variant == "all rewards" else set()
     for shell in (env, batch):
         shell.reset(seed=1)
         shell.action_space.seed(1)
@@ -380,7 +383,7 @@ def test_info_of_the_single_env_holds_numpys_scalars():
     assert type(info.pop("is_success")) is np.bool_
     for name in info.keys() - {"action_mask"}:
         assert type(info[name]) is np.float32
-    assert info["action_mask"].shape == (49,) and info["action_mask"].dtype == bool
+    assert info["action_mask"].shape == (48,) and info["action_mask"].dtype == bool
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -421,7 +424,7 @@ def test_what_an_env_returns_is_its_users_to_change():
 # -- reset options -----------------------------------------------------------------------------------------------------
 
 SPREAD = QUIET.replace(mismatch=Mismatch(rate=0.5))
-PULSE = np.array([0.5, 0.0, -1.0], np.float32)
+PULSE = np.array([1.0, 0.0, 0.0], np.float32)
 
 
 def test_a_chip_seed_pins_the_chip_and_nothing_else():
@@ -442,19 +445,20 @@ def test_start_and_target_are_pinned_in_siemens():
     observation, info = env.reset(options={"start": 2.08e-5, "target": 5.05e-5})
     assert info["true_conductance"] == pytest.approx(2.08e-5)
     assert info["true_error"] == pytest.approx(2.08e-5 - 5.05e-5)
-    np.testing.assert_allclose(observation[:3], [0.2, 0.5, -0.3 / 0.02], rtol=1e-6)
+    error = -np.log1p(0.3 / 0.02) / np.log1p(3 / 0.02)
+    np.testing.assert_allclose(observation[:3], [-0.2, 0.0, error], rtol=1e-6, atol=1e-6)  # x of 0.2 and 0.5
 
 
 def test_options_of_a_batch_are_one_for_all_or_one_for_each_also_under_a_mask():
     env = vector(4, "DISABLED", device=QUIET)
     observation, _ = env.reset(seed=0, options={"start": 2.08e-5, "target": np.array([1, 2, 3, 4]) * 2e-5})
-    np.testing.assert_allclose(observation[:, 0], 0.2, rtol=1e-6)
-    np.testing.assert_allclose(observation[:, 1], (np.array([2, 4, 6, 8]) - 0.1) / 9.9, rtol=1e-6)
+    np.testing.assert_allclose(observation[:, 0], scaled(0.2, READS), rtol=1e-6)
+    np.testing.assert_allclose(observation[:, 1], scaled((np.array([2, 4, 6, 8]) - 0.1) / 9.9, UNIT), rtol=1e-6)
     mask = np.array([False, True, False, True])
     later, _ = env.reset(options={"reset_mask": mask, "target": np.array([9, 5, 9, 6]) * 1e-5, "start": 7.03e-5})
     np.testing.assert_array_equal(later[~mask], observation[~mask])
-    np.testing.assert_allclose(later[mask, 1], (np.array([50, 60]) - 1) / 99, rtol=1e-6)
-    np.testing.assert_allclose(later[mask, 0], 0.7, rtol=1e-6)
+    np.testing.assert_allclose(later[mask, 1], scaled((np.array([50, 60]) - 1) / 99, UNIT), rtol=1e-5)
+    np.testing.assert_allclose(later[mask, 0], scaled(0.7, READS), rtol=1e-6)
 
 
 def test_a_masked_reset_with_a_seed_is_reproducible():
@@ -508,9 +512,9 @@ def test_a_mask_before_the_first_reset_is_refused():
 
 
 def test_a_step_after_the_end_is_refused():
-    env = WriteVerifyEnv()
+    env = WriteVerifyEnv(max_pulses=1)
     env.reset(seed=0)
-    assert env.step(np.array([0.0, 0.0, 1.0]))[2]
+    assert env.step(np.zeros(3))[2]
     with pytest.raises(TaskError, match=r"step\(\) after the end of the episode"):
         env.step(np.zeros(3))
     env.reset()
@@ -550,8 +554,8 @@ def test_actions_beyond_a_box_are_clipped_as_gymnasium_clips_them(task, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("action, nonsense", [("continuous", np.nan), ("discrete", 10**6), ("discrete", -3)])
 def test_an_action_of_a_cell_that_is_being_reset_may_be_anything_and_no_other_may(action, nonsense, engine):
-    envs = [TaskVectorEnv(WriteVerify(action=action), 4, engine=engine) for _ in range(2)]
-    give_up = [0, 0, 1] if action == "continuous" else envs[0].single_action_space.n - 1
+    envs = [TaskVectorEnv(WriteVerify(action=action, give_up=True), 4, engine=engine) for _ in range(2)]
+    give_up = [0, 0, 0, 1] if action == "continuous" else envs[0].single_action_space.n - 1
     moves = np.zeros_like(envs[0].action_space.sample())
     for env in envs:
         env.reset(seed=0)
@@ -595,10 +599,10 @@ def test_an_unknown_render_mode_is_refused(make):
 
 
 def test_the_text_shows_every_step_with_the_target_it_was_made_for():
-    env = WriteVerifyEnv(device=QUIET, rounds=2, render_mode="ansi")
+    env = WriteVerifyEnv(device=QUIET, rounds=2, give_up=True, render_mode="ansi")
     env.reset(seed=0, options={"start": 1e-6, "target": 2.08e-5})
     env.step(env.task.encode(np.array([1.0]), np.array([1e-6]))[0])
-    env.step(np.array([0.0, 0.0, 1.0], np.float32))
+    env.step(np.array([0.0, 0.0, 0.0, 1.0], np.float32))
     head, start, pulse, give_up = env.render().splitlines()
     assert head.split()[:2] == ["step", "pulse"]
     assert start.split() == ["0", "read", "1", "20.8", "-10.00"]
@@ -621,4 +625,4 @@ def test_the_image_changes_with_the_episode():
 def test_read_noise_of_a_batch_is_its_own_for_each_cell():
     env = vector(500, device=QUIET.replace(read=Read(noise=0.01)))
     observation, _ = env.reset(seed=0, options={"start": 5.05e-5})
-    assert np.std(observation[:, 0]) == pytest.approx(0.01, rel=0.1)
+    assert np.std(unscaled(observation[:, 0], READS)) == pytest.approx(0.01, rel=0.1)

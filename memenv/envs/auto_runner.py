@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from memenv.bounds import is_word
 from memenv.engine import Engine, EngineError, load_engine
 from memenv.envs.compiled_runner import CompiledRunner, not_compiled
 from memenv.envs.noise import Episodes
@@ -69,7 +70,7 @@ def runner_of(task: Task, envs: int, engine: str | Engine, drawn: bool = False) 
     Raises:
         TaskError: an engine that does not exist, is not installed or cannot run this.
     """
-    if engine == "auto":
+    if is_word(engine, ("auto",)):
         compiles = not (drawn or not_compiled(task)) and importlib.util.find_spec("numba") is not None
         return AutoRunner(task, envs) if compiles else NumpyRunner(task, envs)
     try:

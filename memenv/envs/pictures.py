@@ -39,10 +39,11 @@ class Pictures:
             if row in rows:
                 trace.clear()
 
-    def add(self, episode: Any) -> None:
-        """The episodes after one more step."""
+    def add(self, episode: Any, rows: np.ndarray | None = None) -> None:
+        """The episodes after one more step, of all environments or those with the indices `rows`."""
         for row, trace in enumerate(self.traces):
-            trace.append(take(episode, slice(row, row + 1)))
+            if rows is None or row in rows:
+                trace.append(take(episode, slice(row, row + 1)))
 
     def frames(self) -> tuple[Any, ...] | None:
         """A picture of each environment, as Gymnasium's wrappers ask for, empty beyond the first; None without a mode.

@@ -235,7 +235,7 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         if len(rows):
             self._begin(rows, known)
         self._done[rows] = False
-        self._pictures.add(self._runner.episode)
+        self._pictures.add(self._runner.episode, rows)
         seen = self._runner.look()
         return seen.observation, _with_masks(seen.info)
 

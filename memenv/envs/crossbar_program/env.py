@@ -8,6 +8,7 @@ from memenv.engine import Engine
 from memenv.envs.crossbar_program.render import maps_image, maps_text
 from memenv.envs.crossbar_program.task import CrossbarProgram
 from memenv.envs.shells import TaskEnv, TaskVectorEnv
+from memenv.envs.variants import arguments
 
 
 class CrossbarProgramEnv(TaskEnv):
@@ -106,7 +107,7 @@ class CrossbarProgramEnv(TaskEnv):
             reward_map               (rows, cols) what each cell contributed: the reward is the mean
             product_error      x     only with objective="product": root mean square over inputs and columns
             action_mask              (sum of nvec,) bool, only with action="lines"
-            reward/<name>            the terms of the last reward, only after a step
+            reward/<name>            the terms of the last reward, zero at the start
 
     Reset options:
         key        meaning
@@ -133,22 +134,31 @@ class CrossbarProgramEnv(TaskEnv):
         target_range: of x.
         weight_pulses, weight_acceptance, weight_false_acceptance, weight_failure, weight_waiting, weight_shaping,
             weight_energy, weight_latency: see Rewards.
+        engine: "auto", "numpy" or "numba", see `TaskVectorEnv`.
         render_mode: "rgb_array" (maps; needs matplotlib) or "ansi".
+        variant: the registered id whose fixed arguments are taken, such as "CrossbarProgramLines".
 
     Version history:
         v0: first version. Before the first release observations came into [-1, 1] and failure, waiting and shaping into
             the reward, in place of accuracy and product.
     """
 
-    def __init__(self, render_mode: str | None = None, engine: str | Engine = "auto", **task: Any) -> None:
-        super().__init__(CrossbarProgram(**task), render_mode, maps_image, maps_text, engine)
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        engine: str | Engine = "auto",
+        variant: str | None = None,
+        **task: Any,
+    ) -> None:
+        own = CrossbarProgram(**arguments("CrossbarProgram", variant, task))
+        super().__init__(own, render_mode, maps_image, maps_text, engine)
 
 
 class CrossbarProgramVectorEnv(TaskVectorEnv):
     """`CrossbarProgramEnv` natively batched, what `gym.make_vec("memenv/CrossbarProgram-v0")` makes: `TaskVectorEnv`.
 
-    `engine="numba"` compiles a step, and the start of episodes: of a pulse for every cell, objective="cells", 1T1R
-    without wires, and parametric devices or lists of them.
+    What is compiled: a pulse for every cell, objective="cells", 1T1R without wires, and parametric devices or lists of
+    them.
     """
 
     def __init__(
@@ -158,7 +168,9 @@ class CrossbarProgramVectorEnv(TaskVectorEnv):
         max_episode_steps: int | None = None,
         engine: str | Engine = "auto",
         render_mode: str | None = None,
+        variant: str | None = None,
         **task: Any,
     ) -> None:
+        own = CrossbarProgram(**arguments("CrossbarProgram", variant, task))
         how = autoreset_mode, max_episode_steps, engine, render_mode
-        super().__init__(CrossbarProgram(**task), num_envs, *how, maps_image, maps_text)
+        super().__init__(own, num_envs, *how, maps_image, maps_text)

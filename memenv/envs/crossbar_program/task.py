@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.arrays import Array
-from memenv.bounds import LEAST_TOLERANCE, MANY, is_number, is_word, real, shown, whole
+from memenv.bounds import LEAST_TOLERANCE, MANY, MOST_WEIGHT, is_number, is_word, real, shown, whole
 from memenv.circuits.solver import Wires
 from memenv.crossbars.converters import Converter, CrossbarError
 from memenv.crossbars.crossbar import Crossbar, CrossbarState
@@ -70,7 +70,9 @@ class CrossbarProgram:
         check_target_range(self.target_range)
         for field in fields(self):
             if field.name.startswith("weight_"):
-                object.__setattr__(self, field.name, real(field.name, getattr(self, field.name), 0, 1e30, TaskError))
+                object.__setattr__(
+                    self, field.name, real(field.name, getattr(self, field.name), 0, MOST_WEIGHT, TaskError)
+                )
         if self.width is not None:
             drivers = [one.driver for one in self.array.device.devices or (self.array.device,)]
             least, most = max(d.width_min for d in drivers), min(d.width_max for d in drivers)

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.arrays import Array, numbers, put, take
-from memenv.bounds import LEAST_TOLERANCE, MANY, flag, is_number, is_row, is_word, real, shown, whole
+from memenv.bounds import LEAST_TOLERANCE, MANY, MOST_WEIGHT, flag, is_number, is_row, is_word, real, shown, whole
 from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
 from memenv.devices.catalogue import Loaded
@@ -73,7 +73,7 @@ class WriteVerify:
         for name in ("give_up", "goal", "privileged"):
             object.__setattr__(self, name, flag(name, getattr(self, name), TaskError))
         for name in (name for name in self.__dataclass_fields__ if name.startswith("weight_")):
-            object.__setattr__(self, name, real(name, getattr(self, name), 0, 1e300, TaskError))
+            object.__setattr__(self, name, real(name, getattr(self, name), 0, MOST_WEIGHT, TaskError))
         self._check_goal()
         check_target_range(self.target_range)
         low, high = self.target_range
