@@ -20,8 +20,8 @@ from memenv.compiler.counter_rng import Draws, Key, Noise, threefry
 from memenv.compiler.runtime import Call, Unsupported, arrays_of, prepare
 from memenv.compiler.trace import Symbol, spread, symbolic
 from memenv.engine import Engine
-from memenv.envs.episodes_ahead import AHEAD, MOST_EPISODES, EpisodesAhead, Pages
 from memenv.envs.noise import FABRICATION, FIRST, START, CellNoise, Episodes, drawn
+from memenv.envs.episodes_ahead import AHEAD, MOST_EPISODES, EpisodesAhead, Pages
 from memenv.envs.runners import Look, NumpyRunner, named
 from memenv.envs.task import ElementwiseTask, TaskError
 

@@ -26,11 +26,7 @@ class Pages:
         kinds = [(array.dtype.itemsize, array.shape[1:]) for array in arrays]
         self.members = [[n for n, kind in enumerate(kinds) if kind == one] for one in dict.fromkeys(kinds)]
         self.blocks: Blocks = [_block([arrays[n] for n in some]) for some in self.members]
-        places = [
-            place
-            for some, block in zip(self.members, self.blocks, strict=True)
-            for place in zip(some, block, strict=True)
-        ]
+        places = [place for some, block in zip(self.members, self.blocks, strict=True) for place in zip(some, block)]
         self.arrays = [row.view(arrays[n].dtype) for n, row in sorted(places, key=operator.itemgetter(0))]
 
     def record(self, like: Any) -> Any:
