@@ -1,6 +1,5 @@
 """`memenv compare`: every controller on the same chips, starts and targets; table, picture and files with intervals."""
 
-import io
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,8 +17,8 @@ from agents.tuning import kept, tune
 from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
+from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
-from memenv.experiments.reporting import aligned, bootstrap, columns, csv_text, figure, markdown, paired_interval, shown
 from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line
 
 FILES = ("comparison.csv", "comparison.md", "comparison.png")
@@ -62,8 +61,7 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
     """Run the comparison and write its files into `config.out`; the rows of the table.
 
     Raises:
-        ValueError: an unknown device or controller, a rival that is not compared, a folder that holds another run,
-            nothing to resume.
+        ValueError: an unknown device, controller or rival, a folder that holds another run, nothing to resume.
     """
     check_picture()
     tasks = [
@@ -153,13 +151,14 @@ def summary(outcomes: Outcomes, rows: np.ndarray | slice = slice(None)) -> dict[
             "error_rms": np.sqrt((outcomes.error[rows] ** 2 * accepted).sum(axis=-1) / accepted.sum(axis=-1)),
             "energy_mean": outcomes.energy[rows].mean(axis=-1),
             "latency_mean": outcomes.latency[rows].mean(axis=-1),
+            "return_mean": outcomes.returns[rows].mean(axis=-1),
         }
 
 
 def metrics(outcomes: Outcomes, seed: int) -> dict[str, float]:
     """Each metric with its 95 % bootstrap interval over cells, as _low and _high."""
-    found = bootstrap(partial(summary, outcomes), len(outcomes.pulses), seed)
-    return {key: value for name, one in found.items() for key, value in columns(name, one).items()}
+    found = reporting.bootstrap(partial(summary, outcomes), len(outcomes.pulses), seed)
+    return {key: value for name, one in found.items() for key, value in reporting.columns(name, one).items()}
 
 
 def rows_of(judged: Sequence[Judged], config: CompareConfig) -> list[Row]:
@@ -168,8 +167,8 @@ def rows_of(judged: Sequence[Judged], config: CompareConfig) -> list[Row]:
     for one in judged:
         for rival in judged:
             if rival.name == config.against and rival.task is one.task and rival is not one:
-                difference = paired_interval(one.outcomes.pulses, rival.outcomes.pulses, config.seed)
-                one = one._replace(row=Row(one.row | columns(AGAINST, difference)))
+                difference = reporting.paired_interval(one.outcomes.pulses, rival.outcomes.pulses, config.seed)
+                one = one._replace(row=Row(one.row | reporting.columns(AGAINST, difference)))
         rows.append(one.row)
     return rows
 
@@ -180,10 +179,11 @@ def rows_of(judged: Sequence[Judged], config: CompareConfig) -> list[Row]:
 def _write(run: Run, judged: list[Judged], config: CompareConfig, command: str, complete: bool) -> None:
     """Table, picture and record of what is finished."""
     rows = rows_of(judged, config)
-    contents = (csv_text(rows), markdown_table(rows, command, config.against), picture(judged))
+    contents = (reporting.csv_text(rows), markdown_table(rows, command, config.against), picture(judged))
     run.write(dict(zip(FILES, contents, strict=True)), runs=[one.run for one in judged], complete=complete)
 
 
+HEADLINES = ("pulses_mean", "pulses_per_accepted")  # whose intervals are printed
 SHOWN = (
     ("pulses_mean", "pulses", "{:.2f}", 1.0),
     ("pulses_per_accepted", "per accepted", "{:.2f}", 1.0),
@@ -194,6 +194,7 @@ SHOWN = (
     ("error_rms", "error %", "{:.2f}", 100.0),
     ("energy_mean", "energy pJ", "{:.3g}", 1e12),
     ("latency_mean", "latency us", "{:.3g}", 1e6),
+    ("return_mean", "return", "{:.3f}", 1.0),
 )
 
 
@@ -201,9 +202,11 @@ def _line(row: Row, against: str | None) -> list[str]:
     """A row's figures; the headline ones with their interval."""
     line = [row["controller"]]
     for name, _, form, scale in SHOWN:
-        headline = name in ("pulses_mean", "pulses_per_accepted")
-        line.append(shown(figure(row, name, scale), form) if headline else form.format(row[name] * scale))
-    return [*line, shown(figure(row, AGAINST), "{:+.2f}") if AGAINST in row else "–"] if against else line
+        whole = reporting.figure(row, name, scale)
+        line.append(reporting.shown(whole, form) if name in HEADLINES else form.format(whole[0]))
+    if against:
+        line.append(reporting.shown(reporting.figure(row, AGAINST), "{:+.2f}") if AGAINST in row else "–")
+    return line
 
 
 def _grouped(rows: list[Row], against: str | None) -> Iterator[tuple[str, list[str], list[list[str]]]]:
@@ -217,13 +220,13 @@ def _grouped(rows: list[Row], against: str | None) -> Iterator[tuple[str, list[s
 
 def text_table(rows: list[Row], against: str | None = None) -> str:
     """The table for the terminal, with a column of differences if they are `against` a rival."""
-    return "\n".join(f"\n{title}\n{aligned(head, lines)}" for title, head, lines in _grouped(rows, against))
+    return "\n".join(f"\n{title}\n{reporting.aligned(head, lines)}" for title, head, lines in _grouped(rows, against))
 
 
 def markdown_table(rows: list[Row], command: str, against: str | None = None) -> str:
     """The table as Markdown, under the command that made it."""
     note = f" Pulses against those of {against}: paired, on the same cells." if against else ""
-    tables = [f"\n**{title}**\n\n{markdown(head, lines)}" for title, head, lines in _grouped(rows, against)]
+    tables = [f"\n**{title}**\n\n{reporting.markdown(head, lines)}" for title, head, lines in _grouped(rows, against)]
     return f"`{command}`\n\nBrackets: 95 % bootstrap interval over cells.{note}\n" + "".join(tables)
 
 
@@ -264,9 +267,7 @@ def picture(judged: list[Judged]) -> bytes:
         traces.set_xlim(-0.3, last)
     handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
     figure.legend(handles=handles, loc="outside right center")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return reporting.rendered(figure)
 
 
 def _draw_traces(axes: Any, task: WriteVerify, own: list[Judged], colours: dict[str, Any]) -> None:

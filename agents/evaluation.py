@@ -25,6 +25,7 @@ class Outcomes(NamedTuple):
     error: np.ndarray  # [range] true error at the end
     energy: np.ndarray  # [J]
     latency: np.ndarray  # [s]
+    returns: np.ndarray  # sum of the task's rewards
     round_pulses: np.ndarray  # (cells, rounds) pulses for each target, NaN where it was not accepted
     error_by_pulse: np.ndarray  # (max_pulses + 1,) [range] median |true error| after so many pulses, one round only
     examples: tuple[
@@ -77,7 +78,7 @@ def evaluate(
     episode = task.initial(chip, noise.drawn(task.initial_draws), {})
     state = policy.begin(chip, cells)
     size = chip.g_max - chip.g_min + np.zeros(cells)
-    pulses, energy, latency, error = (np.zeros(cells) for _ in range(4))
+    pulses, energy, latency, error, returns = (np.zeros(cells) for _ in range(5))
     accepted = np.zeros(cells, bool)
     false_acceptances = np.zeros(cells)
     round_pulses = np.full((cells, task.rounds), np.nan)
@@ -96,6 +97,7 @@ def evaluate(
         noise = noise.next()
         spent, left = episode.spent, episode.rounds_left
         episode = task.transition(episode, action, noise.drawn(task.step_draws))
+        returns[rows] += sum(task.reward(episode).values())
         start = np.zeros(len(rows), bool)
         here = np.flatnonzero(episode.accepted)
         round_pulses[rows[here], task.rounds - 1 - left[here].astype(int)] = spent[here] + 1
@@ -138,6 +140,7 @@ def evaluate(
         error=error / size,
         energy=energy,
         latency=latency,
+        returns=returns,
         round_pulses=round_pulses,
         error_by_pulse=error_by_pulse,
         examples=tuple((np.array(reads), np.array(amplitudes), target) for reads, amplitudes, target in traces),

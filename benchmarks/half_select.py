@@ -12,7 +12,6 @@ Figures are over arrays, with 95 % bootstrap intervals: the r.m.s. change, the s
 than the tolerance, and the energy of the whole array against that of the written cells alone (1T1R).
 """
 
-import io
 import shlex
 import sys
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ from memenv.crossbars.crossbar import Crossbar, shaped
 from memenv.envs.noise import CellNoise
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.reporting import Interval, columns, csv_text, interval, markdown, shown
+from memenv.experiments.reporting import Interval, columns, csv_text, interval, markdown, rendered, shown
 from memenv.files import write_whole
 
 DEVICES = ("threshold", "hfo2-array-om", "alox-hfo2", "fefet", "enode-sandia")
@@ -159,9 +158,7 @@ def picture(results: dict[tuple[str, str], dict], config: HalfSelectConfig) -> b
         axes.set_ylim(bottom=0)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize="x-small")
     figure.axes[0].set_ylabel("r.m.s. change of held cells [% of range]")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return rendered(figure)
 
 
 def main() -> None:

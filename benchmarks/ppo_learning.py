@@ -9,7 +9,6 @@ classical controllers on the same chips as lines.
 """
 
 import csv
-import io
 import shlex
 import sys
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from agents.training import EVALUATION_SEED, TrainConfig, checkpoint_file, train
 from agents.tuning import tune
 from memenv import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.reporting import csv_text
+from memenv.experiments.reporting import csv_text, rendered
 from memenv.files import write_whole
 
 LINES = ("ispp", "history")  # controllers drawn for comparison
@@ -125,9 +124,7 @@ def main(arguments: Sequence[str]) -> None:
                 axes.yaxis.set_major_formatter("{x:g}")
                 axes.yaxis.set_minor_formatter("")
             axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_whole(config.out / "learning.png", buffer.getvalue())
+    write_whole(config.out / "learning.png", rendered(figure))
 
     for name, values in lines.items():
         ahead = [[row for row in run if beats(row, values)] for run in runs]

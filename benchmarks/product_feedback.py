@@ -25,7 +25,6 @@ least. Without, those of `agents.arrays.product_feedback.Feedback` are used, whi
 """
 
 import dataclasses
-import io
 import shlex
 import sys
 import warnings
@@ -47,7 +46,7 @@ from memenv.crossbars.crossbar import Crossbar
 from memenv.crossbars.encoding import Encoding
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.reporting import Interval, csv_text, interval, markdown, shown
+from memenv.experiments.reporting import Interval, csv_text, interval, markdown, rendered, shown
 from memenv.files import write_whole
 
 WORKLOADS = ("digits", "correlated", "white")
@@ -241,9 +240,7 @@ def picture(results: Found, config: ProductFeedbackConfig) -> bytes:
     for line in panels:
         line[0].set_ylabel("product error [%]")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return rendered(figure)
 
 
 def tables(results: Found, config: ProductFeedbackConfig) -> tuple[str, list[Row]]:

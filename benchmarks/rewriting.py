@@ -12,7 +12,6 @@ it learned. Before it leaves a cell it sees the last read. Figures are means ove
 bootstrap interval over cells, or over arrays; the share of targets that were accepted is in the CSV.
 """
 
-import io
 import shlex
 import sys
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from memenv.arrays import put, take
 from memenv.devices.spatial import SmoothNormals
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
-from memenv.experiments.reporting import Interval, csv_text, interval, markdown, ratio_interval, shown
+from memenv.experiments.reporting import Interval, csv_text, interval, markdown, ratio_interval, rendered, shown
 from memenv.files import write_whole
 
 ORACLE = "oracle"
@@ -108,9 +107,7 @@ def picture(results: dict[str, dict[str, np.ndarray]]) -> bytes:
         axes.set(xlabel={"rounds": "target on the same cell", "array": "cell on the path"}[part], ylabel="pulses")
         axes.set_ylim(bottom=0)
         axes.legend(fontsize="small")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return rendered(figure)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The inner loop: some steps of learning from a task's support, ideal or as a chip does it; NumPy or differentiable.
 
 Leading axes are tasks, each with weights or a chip of its own. What a derivative shall do at a whole pulse is decided
-here: rounding counts as the identity, and a train of pulses as so many times its first pulse.
+here: rounding counts as the identity, and a further pulse of a train as what the next and the last one do.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memenv.arrays import Array, is_zero, namespace
+from memenv.arrays import Array, floor_at, is_zero, namespace
 from memenv.devices.device import State
 from memenv.devices.protocol import LearningModel
 from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, write
@@ -82,7 +82,7 @@ def on_chip(
     for step in rates:
         config = hardware.adaptation(step)
         if namespace(x) is not np:
-            config = replace(config, rounding=straight_through, give=by_first_pulse)
+            config = replace(config, rounding=straight_through, give=by_marginal_pulse)
         noise = draw_noise(layers, x.shape[-2], config, draws.normal, draws.uniform)
         before = layers
         layers, loss, counters = adapt_step(
@@ -101,15 +101,20 @@ def straight_through(dose: Array, uniform: Array) -> Array:
     return dose + (stochastic(dose, uniform) - dose).detach()
 
 
-def by_first_pulse(chip: LearningModel, state: State, train: Train, noise: Sequence[Array]) -> State:
-    """The states after a train; their derivative with respect to the count is what one pulse does.
+def by_marginal_pulse(chip: LearningModel, state: State, train: Train, noise: Sequence[Array]) -> State:
+    """The states after a train; their derivative with respect to the count n is the step around it.
 
-    The law's own at a count of zero is its speed there, far from what the first pulse of a stiff device does.
+    (x(n + 1) - x(n - 1)) / 2, at n = 0 x(1) - x(0): doses are rounded at random, so that the expected state changes by
+    whole pulses' steps, of which the next and the last one count here. The law's own derivative at a count is its speed
+    there, far from what the first pulse of a stiff device does.
     """
-    start, count = state.x.detach(), train.count.detach()
-    one = after(chip, state._replace(x=start), Train(train.up, count * 0.0 + 1.0), noise).x - start
+    before, count = state._replace(x=state.x.detach()), train.count.detach()
+    more, less = (
+        after(chip, before, Train(train.up, other), noise).x for other in (count + 1.0, floor_at(count - 1.0, 0.0))
+    )
+    step = (more - less) / (1.0 + (count > 0))
     given = after(chip, state, Train(train.up, count), noise)
-    return given._replace(x=given.x + (train.count - count) * one.detach())
+    return given._replace(x=given.x + (train.count - count) * step.detach())
 
 
 def _constant(layer: Layer) -> Layer:

@@ -25,6 +25,5 @@ class ChipOptions(Options):
 
     def hardware(self, device: CellModel) -> Hardware:
         """Chips of a nominal device; errors as of `Hardware`."""
-        alike = ("devices_per_weight", "pulsed", "max_pulses", "reads", "accumulate", "lines", "assume")
-        given = {name: getattr(self, name) for name in alike}
-        return Hardware(device=device, know_stuck=not self.unknown_faults, **given)
+        names = ("devices_per_weight", "pulsed", "max_pulses", "reads", "accumulate", "lines", "assume")
+        return Hardware(device=device, know_stuck=not self.unknown_faults, **{n: getattr(self, n) for n in names})

@@ -17,7 +17,7 @@ from memenv.few_shot.chips import Draws, Hardware
 from memenv.few_shot.compiled_chips import Chips, Weights
 from memenv.learning.kernels import Kept, Program, Shown, vector_jacobian_product
 from memenv.learning.step import Step
-from metalearn.adaptation import Rates, by_first_pulse, straight_through
+from metalearn.adaptation import Rates, by_marginal_pulse, straight_through
 
 
 class _Run(torch.autograd.Function):
@@ -59,4 +59,4 @@ def learning(
     chips: Chips, weights: tuple[Weights, ...], x: torch.Tensor, targets: torch.Tensor, rates: Rates, draws: Draws
 ) -> Iterator[Step]:
     """The steps of the inner loop; arguments and derivatives as of `adapt.on_chip`."""
-    return chips.steps(weights, x, targets, rates, draws, rounding=straight_through, give=by_first_pulse)
+    return chips.steps(weights, x, targets, rates, draws, rounding=straight_through, give=by_marginal_pulse)

@@ -1,11 +1,11 @@
 """Pictures of few-shot learning: an episode on a chip, and accuracy against the strength of non-idealities; PNG."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from memenv.experiments.reporting import rendered
 from memenv.few_shot.characters import Characters
 from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, write
 from memenv.few_shot.episodes import draw
@@ -76,7 +76,7 @@ def episode(
     axes.plot(100 * right.mean(1), "o-")
     axes.set(xlabel="step", ylabel="queries right [%]", ylim=(0, 103), xticks=range(len(right)))
     _draw_head(end, heads)
-    return _png(figure)
+    return rendered(figure)
 
 
 def _learn(
@@ -134,7 +134,7 @@ def by_step(rows: Sequence[Mapping[str, Any]]) -> bytes:
             axes.errorbar(range(len(steps)), shares, half, marker="o", capsize=3, label=label)
     axes.set(xlabel="step", ylabel="accuracy [%]")
     axes.legend(fontsize=7)
-    return _png(figure)
+    return rendered(figure)
 
 
 def robustness(rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -164,10 +164,4 @@ def robustness(rows: Sequence[Mapping[str, Any]]) -> bytes:
         axes.xaxis.label.set_fontsize(7)
     panels[0].set_ylabel("accuracy [%]")
     panels[-1].legend(fontsize=7)
-    return _png(figure)
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return rendered(figure)

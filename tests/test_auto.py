@@ -12,7 +12,7 @@ import pytest
 from nested import same
 
 from memenv import load_engine
-from memenv.envs import CrossbarProgram, TaskEnv, TaskVectorEnv, WriteVerify, auto_runner
+from memenv.envs import CrossbarProgram, TaskEnv, TaskError, TaskVectorEnv, WriteVerify, auto_runner
 from memenv.envs.auto_runner import AutoRunner
 from memenv.envs.compiled_runner import CompiledRunner
 from memenv.envs.runners import NumpyRunner
@@ -164,6 +164,17 @@ def test_episodes_computed_ahead_are_those_that_are_computed_when_they_begin(nam
     ahead, now = play(8192), play(0)
     for one, other in zip(ahead, now, strict=True):
         same(one, other)
+
+
+@pytest.mark.parametrize("engine", ["auto", "numpy", "numba"])
+def test_after_a_first_reset_that_was_refused_a_step_is_refused(engine):
+    env = TaskVectorEnv(TASKS["cell"], 2, engine=engine)
+    with pytest.raises(TaskError, match="start is 1 S"):
+        env.reset(seed=0, options={"start": 1.0})
+    with pytest.raises(TaskError, match=r"step\(\) before reset\(\)"):
+        env.step(env.action_space.sample())
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
 
 
 def test_an_explicit_engine_is_taken_from_the_first_step():

@@ -84,7 +84,7 @@ def test_what_no_particle_explains_does_not_end_in_nan() -> None:
         assert np.isfinite(state.log_weight).all()
 
 
-def test_with_nothing_to_learn_the_bayesian_is_the_clairvoyant() -> None:
+def test_with_nothing_to_learn_the_bayesian_is_the_oracle() -> None:
     task = WriteVerify(give_up=True, device="alox-hfo2")
     seen = [evaluate(controller(task=task), task, 100, 1).pulses for controller in (Bayesian, Oracle)]
     np.testing.assert_array_equal(*seen)
@@ -99,7 +99,7 @@ def test_what_was_learnt_pays_for_later_targets() -> None:
 # -- giving up ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_clairvoyant_gives_up_at_once_and_only_what_cannot_be_reached() -> None:
+def test_the_oracle_gives_up_at_once_and_only_what_cannot_be_reached() -> None:
     device = load_device("threshold").replace(mismatch=Mismatch(collapsed=1.0))
     task = WriteVerify(give_up=True, device=device)
     chip = task.fabricate(np.random.default_rng(0), 200)
@@ -118,7 +118,7 @@ def test_the_bayesian_knows_when_to_stop() -> None:
     assert outcomes.pulses[~outcomes.accepted].mean() < 4
 
 
-def test_the_clairvoyant_refuses_to_guess_the_chip() -> None:
+def test_the_oracle_refuses_to_guess_the_chip() -> None:
     with pytest.raises(ValueError, match="needs the chip"):
         Oracle(task=THRESHOLD).predict(np.zeros((1, 7), np.float32))
 

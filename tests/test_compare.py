@@ -48,6 +48,7 @@ def outcomes(pulses: list[float], accepted: list[bool], false: list[float], erro
         error=np.array(error),
         energy=zero + 1e-12,
         latency=zero + 1e-6,
+        returns=wins - 0.02 * np.array(pulses),
         round_pulses=np.where(wins, pulses, np.nan)[:, None],
         error_by_pulse=np.zeros(51),
         examples=(),
@@ -233,3 +234,12 @@ def test_of_a_comparison_that_fails_in_the_end_no_part_appears_and_all_that_was_
     monkeypatch.setattr(comparison, "evaluate", lambda *_, **__: pytest.fail("judged again"))
     assert compare(replace(config, resume=True))
     assert (tmp_path / "out" / "comparison.png").exists()
+
+
+def test_the_return_of_an_evaluation_is_that_of_its_episodes() -> None:
+    task = WriteVerify(device="ideal", weight_shaping=0.0)
+    one = evaluate(NominalInverse(task=task), task, 20, 0)
+    np.testing.assert_allclose(one.returns, 1.0 - 0.02 * one.pulses)
+    task = WriteVerify(device="ideal", weight_shaping=0.0, give_up=True)
+    none = evaluate(Resigned(task), task, 20, 0)
+    assert np.all((none.returns < -1.0) & (none.returns > -2.0))

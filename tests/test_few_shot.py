@@ -26,7 +26,7 @@ ID = "memenv/FewShot-v0"
 MODES = {mode.name: mode for mode in AutoresetMode}
 STEP = Response(amplitude=1.0, width=1e-6, threshold=0.5, slope=0.1, dose=0.02, gamma=0.0)
 QUIET = Device(g_min=1e-6, g_max=1e-4, set=STEP, reset=STEP)  # linear, without noise
-SMALL = {"init": "random", "ways": 3, "queries": 2, "max_steps": 3}
+SMALL = {"init": "random", "ways": 3, "queries": 2, "max_steps": 3, "engine": "numpy"}
 VARIANTS = {
     "devices": {},
     "one device": {"device": "alox-hfo2", "weight_energy": 1e9},
@@ -199,10 +199,9 @@ def test_an_episode_has_different_classes_and_different_drawings_in_support_and_
 
 def test_a_chip_is_wholly_of_one_of_the_devices_and_each_comes_up(few):
     other = QUIET.replace(g_min=2e-6, g_max=3e-6)
-    layers = FewShot(**arguments("devices", few, device=[QUIET, other])).fabricate(np.random.default_rng(0), 40)
-    most = layers[0].chip.g_max.reshape(40, -1)
-    assert (most == most[:, :1]).all()
-    assert set(most[:, 0]) == {1e-4, 3e-6}
+    (episode,) = play(FewShot(**arguments("devices", few, device=[QUIET, other])), 40)
+    most = episode.layers[0].chip.g_max  # one number for all cells of a chip
+    assert most.shape == (40, 1, 1, 1) and set(most.ravel()) == {1e-4, 3e-6}
 
 
 def test_devices_that_differ_in_the_pulse_of_one_polarity_learn_side_by_side(few):
@@ -214,11 +213,11 @@ def test_devices_that_differ_in_the_pulse_of_one_polarity_learn_side_by_side(few
 def test_circuits_know_a_chips_range_but_take_its_pulses_for_the_mean_of_the_devices(few):
     fine = QUIET.replace(set=replace(STEP, dose=0.01), reset=replace(STEP, dose=0.01), g_min=1e-5, g_max=2e-5)
     task = FewShot(**arguments("devices", few, device=[QUIET.replace(set=replace(STEP, dose=0.04)), fine]))
-    (layer,) = task.fabricate(np.random.default_rng(0), 20)
+    (layer,) = play(task, 20)[0].layers
     size = (layer.chip.g_max - layer.chip.g_min)[..., :1, :1, :1]
     np.testing.assert_allclose(layer.step[0] / size, 0.02, rtol=1e-6)
     np.testing.assert_allclose(layer.step[1] / size, np.sqrt(0.02 * 0.01), rtol=1e-6)
-    np.testing.assert_allclose(layer.scale[..., None] * size, 1.0, rtol=1e-6)
+    np.testing.assert_allclose(layer.scale[..., None] * size, task.start.ranges[0], rtol=1e-6)
 
 
 def test_a_chip_seed_pins_the_chips_and_nothing_else(few):
@@ -412,11 +411,19 @@ def test_an_impossible_argument_is_named_with_its_value_and_what_is_allowed(task
         (np.array(["a"] * 4), r"action is of type <U1, numbers in \[-1, 1\] are needed"),
     ],
 )
-def test_an_action_outside_the_space_is_refused(action, message, few):
+def test_an_action_that_is_none_is_refused(action, message, few):
     env = FewShotEnv(**arguments("devices", few))
     env.reset(seed=0)
     with pytest.raises(TaskError, match=message):
         env.step(action)
+
+
+def test_an_action_outside_the_space_is_clipped():
+    actions = LearningActions(layers=1)
+    for far, near in zip(
+        actions.decoded(np.array([[9.0, 3.0, -2.0, -np.inf]])), actions.decoded(np.array([[1, 1, -1, -1]])), strict=True
+    ):
+        np.testing.assert_array_equal(far, near)
 
 
 def test_reset_options_of_other_tasks_are_refused(few):

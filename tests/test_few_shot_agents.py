@@ -12,6 +12,7 @@ from agents.few_shot.schedules import ConstantRate, DecayingRate, Schedule, Unti
 from agents.tuning import tune
 from memenv.envs import FewShot
 from memenv.envs.few_shot.actions import SPAN
+from memenv.envs.few_shot.observation import LearningView
 from memenv.few_shot import bank
 
 
@@ -24,9 +25,21 @@ def task() -> FewShot:
 
 def observed(task: FewShot, *, step=0, loss=1.0, fall=0.0, gain=1.0) -> np.ndarray:
     """An observation of one task."""
-    signal = np.log(gain) / np.log(SPAN)
-    shown = [1 - step / task.max_steps, loss, fall, 0.5, loss, 0.0, 0.0, signal, 0.0, 0.0, 0.0]
-    return np.array([shown], np.float32)
+    none, of_layer = np.zeros(1), np.zeros((1, 1))
+    view = LearningView(
+        budget=none + 1 - step / task.max_steps,
+        loss=none + loss,
+        fall=none + fall,
+        support=none + 0.5,
+        worst=none + loss,
+        pulses=none,
+        last_pulses=none,
+        signal=of_layer + np.log(gain) / np.log(SPAN),
+        gradient=of_layer,
+        limited=of_layer,
+        saturated=of_layer,
+    )
+    return task.observations.observed(view)
 
 
 def chosen(policy, task: FewShot, **seen) -> tuple[float, bool]:
@@ -119,6 +132,13 @@ def test_an_agent_survives_its_file_and_does_not_fit_another_task(tmp_path, rng,
         again.fits(replace(task, network="mlp"))
 
 
+def test_an_agent_of_the_first_format_sees_what_it_was_trained_on(rng, task):
+    weights = (np.eye(11, dtype=np.float32), np.zeros((1, 11), np.float32))
+    agent = FewShotAgent(weights=(np.vstack(weights)[:, [0, 1, 2, 3]],), format=1)
+    seen = observed(task, step=1, loss=0.3, fall=0.2)
+    np.testing.assert_allclose(agent.predict(seen)[0], [[0.75, 0.3, 0.2, 0.5]], rtol=1e-5)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK nonsense", None])
 def test_a_missing_or_damaged_file_is_no_agent(tmp_path, content):
     path = tmp_path / "agent.npz"
@@ -135,7 +155,7 @@ def test_a_missing_or_damaged_file_is_no_agent(tmp_path, content):
         ({"weight0": np.ones((12, 5), complex)}, "weight0 is of type complex128"),
         ({"weight1": np.ones((7, 4))}, "are no layers"),
         ({"weight2": np.ones((5, 4)), "weight4": np.ones((5, 4))}, "it lacks weight3"),
-        ({"format": np.array(2)}, "it has the format 2, this program reads 1"),
+        ({"format": np.array(3)}, "it has the format 3, this program reads 1 and 2"),
         ({"format": np.array("1")}, "format is of type <U1"),
     ],
 )

@@ -88,4 +88,4 @@ def test_an_error_in_any_thread_reaches_the_caller():
     x = np.zeros(4 * run.BLOCK, np.float32)
     for threads in (2, 3):
         with pytest.raises(FloatingPointError, match="later block"):
-            run._launch(traced, x.shape, np.zeros(4, np.uint32), np.empty(0), [x], threads)
+            run._bound(traced, x.shape, np.zeros(4, np.uint32), np.empty(0), [x], threads)()

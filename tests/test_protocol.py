@@ -398,6 +398,7 @@ def made(rng: np.random.Generator, cells: int) -> tuple[Outcomes, dict[str, floa
         error=error,
         energy=energy,
         latency=latency,
+        returns=accepted - 0.02 * pulses,
         round_pulses=np.where(accepted, pulses, np.nan)[:, None],
         error_by_pulse=np.zeros(51),
         examples=(),
@@ -406,6 +407,7 @@ def made(rng: np.random.Generator, cells: int) -> tuple[Outcomes, dict[str, floa
         "pulses_mean": 5.0,
         "pulses_per_accepted": 5.0 / 0.7,
         "pulses_median": float(gamma.median(4.0, scale=1.25)),
+        "return_mean": 0.7 - 0.02 * 5.0,
         "success_rate": 0.7,
         "false_acceptance_rate": 0.2,
         "error_rms": 1.0,
@@ -508,6 +510,14 @@ def test_outcomes_are_those_of_the_last_step_and_of_the_truth() -> None:
 
 
 # -- what training maximises -------------------------------------------------------------------------------------------
+
+
+def test_returns_are_the_sums_of_the_rewards_of_whole_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WriteVerify, "reward", lambda _, last: {"a": 1.0 * last.pulsed, "b": 2.0 * last.accepted})
+    task = WriteVerify(rounds=2, max_pulses=9)
+    outcomes = evaluate(ISPP(task=task), task, CELLS, 0)
+    assert 0 < outcomes.accepted.sum() < CELLS
+    np.testing.assert_array_equal(outcomes.returns, outcomes.pulses + 2.0 * outcomes.acceptances)
 
 
 def test_the_acceptance_that_training_maximises_is_that_of_noisy_reads() -> None:

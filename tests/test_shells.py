@@ -16,7 +16,15 @@ from nested import same
 
 import memenv
 from memenv import Device, Mismatch, Read, Response
-from memenv.envs import CrossbarProgram, TaskError, TaskVectorEnv, WriteVerify, WriteVerifyEnv
+from memenv.envs import (
+    CrossbarProgram,
+    TaskEnv,
+    TaskError,
+    TaskVectorEnv,
+    WriteVerify,
+    WriteVerifyEnv,
+    WriteVerifyVectorEnv,
+)
 from memenv.envs.scales import UNIT, scaled, unscaled
 from memenv.envs.write_verify.observation import READS
 
@@ -35,6 +43,7 @@ VARIANTS = {
     "all rewards": {"weight_energy": 1e9, "weight_latency": 1e4, "tolerance": 0.15},
 }
 ENGINES = ["numpy", "numba"] if importlib.util.find_spec("numba") else ["numpy"]
+AUTORESET = ["NEXT_STEP", "SAME_STEP"]
 BOXES = [WriteVerify(), CrossbarProgram(rows=2, cols=3)]
 STEP = Response(amplitude=1.0, width=1e-6, threshold=0.5, slope=0.1, dose=0.2, gamma=0.0)
 QUIET = Device(g_min=1e-6, g_max=1e-4, set=STEP, reset=STEP)  # linear, without noise
@@ -93,6 +102,39 @@ def test_a_measured_table_passes_the_checker_and_plays_alike_in_both_shells(acti
 def test_every_render_mode_passes_the_checker(mode):
     pytest.importorskip("matplotlib")
     check_env(gym.make(ID, render_mode=mode).unwrapped)
+
+
+@pytest.mark.parametrize("mode", AUTORESET)
+def test_a_batch_is_drawn_as_the_single_environments_are(mode, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("memenv.envs.pictures.PICTURED", 2)
+    for render_mode in ("rgb_array", "ansi"):
+        env = vector(5, mode, render_mode=render_mode, max_pulses=3)
+        singles = [gym.make(ID, render_mode=render_mode, max_pulses=3).unwrapped for _ in range(2)]
+        env.action_space.seed(0)
+        env.reset(seed=4)
+        for number, single in enumerate(singles):
+            single.reset(seed=4 + number)
+        over = np.zeros(5, bool)
+        for _ in range(4):
+            actions = env.action_space.sample()
+            _, _, terminated, _, _ = env.step(actions)
+            for number, single in enumerate(singles):
+                if over[number] or (single.step(actions[number])[2] and mode == "SAME_STEP"):
+                    single.reset()
+            over = terminated & (mode == "NEXT_STEP")
+        frames = env.render()
+        assert isinstance(frames, tuple) and len(frames) == 5
+        same(frames[:2], tuple(single.render() for single in singles))
+        assert not np.any(frames[2]) and frames[2] is frames[4]
+        assert env.metadata["render_modes"] == ["rgb_array", "ansi"] and env.render_mode == render_mode
+
+
+@pytest.mark.skipif(len(ENGINES) < 2, reason="numba is not installed: memenv[numba]")
+def test_an_engine_that_keeps_nothing_to_be_drawn_is_refused_with_a_render_mode():
+    with pytest.raises(TaskError, match='use engine="auto" with a render_mode'):
+        gym.make(ID, render_mode="ansi", engine="numba")
+    assert gym.make(ID).unwrapped.render() is None and vector(2).render() is None
 
 
 def test_make_imports_the_package_by_itself():
@@ -344,6 +386,22 @@ def test_info_of_the_single_env_holds_numpys_scalars():
     assert info["action_mask"].shape == (48,) and info["action_mask"].dtype == bool
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("task", [WriteVerify(action="discrete"), *BOXES], ids=["menu", "cell", "array"])
+def test_info_has_the_same_keys_at_reset_and_at_step_and_keeps_its_values(task, engine):
+    single, batch = TaskEnv(task, None, None, None, engine), TaskVectorEnv(task, 3, engine=engine)
+    for shell in (single, batch):
+        _, first = shell.reset(seed=0)
+        copied = copy.deepcopy(first)
+        second = shell.step(shell.action_space.sample() * 0)[4]
+        assert type(first) is type(second) is dict and [*first] == [*second]
+        assert not np.any(first["reward/pulses"]) and np.all(second["reward/pulses"] <= 0)
+        same(first, copied)
+        same(pickle.loads(pickle.dumps(second)), second)
+        for name in first:
+            assert np.asarray(first[name]).dtype == np.asarray(second[name]).dtype
+
+
 def test_action_masks_are_those_in_info():
     env, batch = gym.make(ID, action="discrete"), vector(7, action="discrete")
     for shell in (env, batch):
@@ -531,9 +589,10 @@ def test_an_impossible_argument_of_the_batch_is_refused(arguments, message):
         gym.make_vec(ID, **{"num_envs": 2, **arguments})
 
 
-def test_an_unknown_render_mode_is_refused():
+@pytest.mark.parametrize("make", [WriteVerifyEnv, WriteVerifyVectorEnv])
+def test_an_unknown_render_mode_is_refused(make):
     with pytest.raises(TaskError, match="render_mode is 'human', allowed are None, rgb_array, ansi"):
-        WriteVerifyEnv(render_mode="human")
+        make(render_mode="human")
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------

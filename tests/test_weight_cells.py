@@ -17,13 +17,13 @@ from memenv.learning import kernels
 from memenv.learning.kernels import Shown
 from memenv.learning.layers import blank_layer
 from memenv.learning.step import Adaptation
-from metalearn.adaptation import by_first_pulse, straight_through
+from metalearn.adaptation import by_marginal_pulse, straight_through
 
 if importlib.util.find_spec("numba") is None:
     pytest.skip("numba is not installed: memenv[numba]", allow_module_level=True)
 
 WEIGHTS, KEY, CHIP = 400, Key(3, 7), Key(5)
-CONFIG = Adaptation(rates=(0.0,), rounding=straight_through, give=by_first_pulse)
+CONFIG = Adaptation(rates=(0.0,), rounding=straight_through, give=by_marginal_pulse)
 DEVICES = {"everything": 1, "hfo2-array-om": 2, "pcm": 1, "alox-hfo2": 1}  # plus devices of a weight
 
 

@@ -1,12 +1,11 @@
 """The report of `memenv program`: figures, a page, and maps of the cells."""
 
-import io
 from typing import Any
 
 import numpy as np
 
 from agents.arrays.tiles import Programmer, TileResult, joined
-from memenv.experiments.reporting import markdown, mean_and_half_width, shown
+from memenv.experiments.reporting import markdown, mean_and_half_width, rendered, shown
 
 DOTS = 110  # per inch
 MISSED = 2.0  # [tolerances of a cell] a weight farther off than this is missed: a pair of good cells never is
@@ -59,7 +58,6 @@ def relative(error: np.ndarray, of: np.ndarray) -> float:
 
 def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
     """The figures as Markdown, under the command that made them."""
-    pulses = shown(found["pulses_per_cell"], "{:.3f}")
     cells, accepted = found["cells"], max(found["accepted"], 1)
     rows, outputs = found["weights"]
     wide = {"cells": "one cell at a time", "rows": "a row at a time", "columns": "a column at a time"}
@@ -67,7 +65,7 @@ def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
     held = {"cells": "", "product": ", those that feedback did not use"}
     of = "uniform random inputs" if config["inputs"] is None else f"the inputs of {config['inputs']}"
     lines = [
-        ("pulses per cell", f"{pulses}, 99th percentile {found['pulses_p99']:.0f}"),
+        ("pulses per cell", f"{shown(found['pulses_per_cell'], '{:.3f}')}, 99th percentile {found['pulses_p99']:.0f}"),
         ("reads per cell", f"{found['reads_per_cell']:.2f}"),
         ("cells within tolerance in truth", f"{found['success']:.2%}"),
         (
@@ -89,7 +87,6 @@ def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
         f"{rows} x {outputs} weights as {config['encoding']} on {found['arrays']} arrays, {cells} cells of "
         f"{config['device']}, {config['scheme']}, written by {config['controller']}, for {wanted[config['objective']]}."
     )
-
     notes = (
         "Brackets: 95 % interval over cells. Failed: given up, or out of budget, for a target at some time. Out of "
         "reach: targets of perfect cells that failures have shown to be beyond a cell; its partner, the cells of its "
@@ -126,6 +123,4 @@ def maps(programmer: Programmer, results: list[TileResult]) -> bytes:
         image = axes.imshow(values, aspect="auto", interpolation="nearest", **style)
         axes.set(title=title, xlabel="column", ylabel="row")
         figure.colorbar(image, ax=axes)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return rendered(figure)

@@ -9,10 +9,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from memenv.envs.few_shot.observation import LearningObservation
 from memenv.envs.few_shot.task import FewShot
 from memenv.files import WHOLE, Entry, load_archive, named, parse_json, save_archive
 
-FORMAT = 1
+FORMAT = 2  # 1: of observations as they were before all lay in -1 to 1
 WHAT = "few-shot agent"
 ENTRIES = {"format": Entry((), WHOLE), "weight*": Entry(("", ""), most=1e6)}
 
@@ -23,6 +24,7 @@ class FewShotAgent:
 
     weights: tuple[np.ndarray, ...]  # float32 (rows, outputs); last rows are biases
     card: str = "{}"  # JSON: command, seed, task
+    format: int = FORMAT  # of the observations that the weights take
 
     def __post_init__(self) -> None:
         """Raises ValueError: no layers, or some that do not fit each other."""
@@ -41,7 +43,7 @@ class FewShotAgent:
         deterministic: bool = True,
     ) -> tuple[np.ndarray, Any]:
         """Actions (tasks, layers + 3); see `agents.policy.Policy`."""
-        signal = observation
+        signal = observation if self.format == FORMAT else _as_at_first(observation)
         for number, weight in enumerate(self.weights):
             signal = (np.tanh(signal) if number else signal) @ weight[:-1] + weight[-1]
         return np.clip(signal, -1.0, 1.0), None
@@ -61,7 +63,7 @@ class FewShotAgent:
     def save(self, path: Path) -> None:
         """Write as .npz, whole or not at all."""
         weights = {f"weight{number}": weight for number, weight in enumerate(self.weights)}
-        save_archive(path, parse_json(self.card), weights | {"format": np.array(FORMAT)})
+        save_archive(path, parse_json(self.card), weights | {"format": np.array(self.format)})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -72,9 +74,19 @@ class FewShotAgent:
         """
         card, arrays = load_archive(path, WHAT, ENTRIES)
         with named(path, WHAT):
-            if (version := int(arrays.pop("format"))) != FORMAT:
-                raise ValueError(f"it has the format {version}, this program reads {FORMAT}")
-            return cls(weights=tuple(arrays[f"weight{number}"] for number in range(len(arrays))), card=json.dumps(card))
+            if (version := int(arrays.pop("format"))) not in (1, FORMAT):
+                raise ValueError(f"it has the format {version}, this program reads 1 and {FORMAT}")
+            weights = tuple(arrays[f"weight{number}"] for number in range(len(arrays)))
+            return cls(weights=weights, card=json.dumps(card), format=version)
+
+
+def _as_at_first(observation: np.ndarray) -> np.ndarray:
+    """Observations (tasks, 7 + 4 layers) as format 1 has them: plain numbers, but for pulses and gradients."""
+    layers = (observation.shape[1] - 7) // 4
+    view = LearningObservation(layers=layers).view(observation)
+    pulses = {name: np.log1p(getattr(view, name)) for name in ("pulses", "last_pulses")}
+    gradient = observation[:, 7 + layers : 7 + 2 * layers]
+    return np.column_stack(view._replace(gradient=gradient, **pulses)).astype(np.float32)
 
 
 def shipped_agent(task: FewShot) -> FewShotAgent:

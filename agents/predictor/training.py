@@ -146,10 +146,8 @@ def rollout(
         leaving = ((accepted & (torch.rand(streams) >= config.stay)) | (going < 0.5)).detach() & (here < last)
         if leaving.any():
             if hidden is not None:
-                taken: Any = (
-                    forward(weights, features(device, sight), hidden)[1] if config.correlation else 0.0 * hidden
-                )
-                hidden = torch.where(leaving[:, None], taken, hidden)
+                kept: Any = forward(weights, features(device, sight), hidden)[1] if config.correlation else 0.0 * hidden
+                hidden = torch.where(leaving[:, None], kept, hidden)
             here = here + leaving
             chip = take(cells, here)
             new_read, new_state = fresh(chip)

@@ -108,22 +108,26 @@ class _Pass(_Writer):
         self.index = "i" if number % 2 else "a"
         self.reductions: dict[tuple[str, str], str] = {}  # names, by operation and array
         self.stores: list[str] = []
-        self.spreads: list[str] = []  # stores for each cell of a crossbar
+        self.common: dict[
+            str, str
+        ] = {}  # names, by what they are of a crossbar, of numbers that its cells have in common
 
     def _leaf(self, value: Symbol) -> str:
         if value.operation == "array":
             return self._line(f"{self.input(value)}[{place(self.index, *value.operands[1:])}]")
         if value.operation == SPREAD:
             (number,) = value.operands
-            return self._line(f"{self._kept(number, spread=True)}[i]") if number.rank else self.name(number)
+            if not number.rank:
+                return self.name(number)
+            return self.common.setdefault(f"{self._kept(number)}[a]", f"c{len(self.common)}")
         computed = isinstance(value.operands[0], Symbol)
         if computed and self.passes.number(value) not in (None, self.number):
-            return self._line(f"{self._kept(value)}[{self.index}]")
+            return self._line(f"{self._kept(value)}[{place(self.index)}]")
         return super()._leaf(value)
 
-    def _kept(self, value: Symbol, spread: bool = False) -> str:
+    def _kept(self, value: Symbol) -> str:
         """The name of the array in which an earlier pass has kept a value."""
-        return self.passes[self.passes.home(value)].keep(value, spread)
+        return self.passes[self.passes.home(value)].keep(value)
 
     def _expression(self, value: Symbol) -> str:
         if value.operation not in OVER:
@@ -141,31 +145,33 @@ class _Pass(_Writer):
         self.passes.reads.setdefault(which, set()).add(self.number)
         return known.setdefault(which, f"array{len(known)}")
 
-    def keep(self, value: Symbol, spread: bool = False) -> str:
-        """The name of the array that holds a value for later passes, a crossbar's number for each cell if `spread`."""
-        key = id(value), spread
-        if key not in self.passes.keeps:
+    def keep(self, value: Symbol) -> str:
+        """The name of the array that holds a value for later passes."""
+        if id(value) not in self.passes.keeps:
             name = self.name(value)
-            self.passes.keeps[key] = f"kept{len(self.shared.kept)}"
+            kept = self.passes.keeps[id(value)] = f"kept{len(self.shared.kept)}"
             self.shared.kept.append(value.kind)
-            stores = self.spreads if spread else self.stores
-            stores.append(f"{self.passes.keeps[key]}[{'i' if spread else self.index}] = {name}")
-        return self.passes.keeps[key]
+            self.stores.append(f"{kept}[{place(self.index)}] = {name}")
+        return self.passes.keeps[id(value)]
 
     def body(self, cells: str) -> Iterator[str]:
         """Its lines; `cells` is the source text of the number of cells."""
-        if self.number % 2:
+        if self.number % 2 and not self.common:
             yield f"for i in range({cells}):"
             yield from (f"    {line}" for line in self.lines + self.stores)
+            return
+        if self.number % 2:
+            yield f"for a in range({cells} // size):"
+            yield from (f"    {name} = {source}" for source, name in self.common.items())
+            yield from self._each(self.lines + self.stores)
             return
         yield f"for a in range({cells} // size):"
         found = [(name, how, source) for (how, source), name in self.reductions.items()]
         yield from (f"    {name} = {START[how].format(source)}" for name, how, source in found)
         yield from self._each(
-            [f"{name} = {name} {JOIN[how]} {source}[i]" for name, how, source in found if how in JOIN]
+            [f"{name} = {name} {JOIN[how]} {source}[{place('i')}]" for name, how, source in found if how in JOIN]
         )
         yield from (f"    {line}" for line in self.lines + self.stores)
-        yield from self._each(self.spreads)
 
     @staticmethod
     def _each(lines: list[str]) -> Iterator[str]:
@@ -182,7 +188,7 @@ class _Passes(dict[int, _Pass]):
         super().__init__()
         self.whole = whole  # axes of an array with a number for each cell
         self.shared = _Shared()
-        self.keeps: dict[tuple[int, bool], str] = {}  # values that are kept, and where
+        self.keeps: dict[int, str] = {}  # values that are kept, and where
         self.reads: dict[int | None, set[int]] = {}  # the passes in which each array is read
         self.stages: dict[int, int] = {}  # of values: how many reductions it takes at most to know them
 
@@ -238,7 +244,7 @@ def _share(size: str, count: int) -> str:
 
 def place(index: str, number: int = 0, count: int = 1) -> str:
     """The place of the number of one of `count` cells of a weight, in a form that numba takes for no negative one."""
-    return index if count == 1 else f"uint64({index} * {count} + {number})"
+    return f"uint64({index} * {count} + {number})" if count > 1 else f"uint64({index})"
 
 
 def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None] | None = None) -> Loop:
@@ -264,7 +270,7 @@ def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None]
     arguments = [f"array{number}" for number in range(len(arrays))]
     arguments += [f"result{number}" for number in range(len(results))]
     of_cells = ((number, parts) for number, parts in enumerate(values) if parts[0].rank in (0, whole))
-    cells = next((_share(f"result{number}.size", len(parts)) for number, parts in of_cells), "")
+    cells = next((_share(f"result{number}.size", len(parts)) for number, parts in of_cells), "result0.size * size")
     kinds = ["uint32", "float32", *shared.kinds, *(parts[0].kind for parts in values), *shared.kept]
     kinds = ["int64"] * (1 + several) + [f"{NUMBA.get(kind, kind)}[::1]" for kind in kinds]
     names = ["first", *["size"] * several, "words", "numbers", *arguments, *(f"kept{number}" for number in range(kept))]

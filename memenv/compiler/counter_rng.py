@@ -74,21 +74,26 @@ class Noise:
     def __init__(self, words: Any, cells: Any) -> None:
         """`words` (4,) of the key, `cells` (cells,) uint32 their numbers; arrays or symbolic values."""
         self.key: Words = threefry(*words)
-        self.counter = cells
+        self.place = lambda pair: (cells, np.uint32(pair))
         self.drawn: dict[int, Words] = {}  # words of a pair of lanes
         self.pairs: dict[int, Words] = {}  # normals of it
 
     @classmethod
     def under(cls, key: Words, counter: Any) -> "Noise":
         """Of cells with a key each, two words (cells,), at a `counter` uint32, say the number of a step."""
+        return cls.at(key, lambda pair: (counter, np.uint32(pair)))
+
+    @classmethod
+    def at(cls, key: Words, place: Callable[[int], Words]) -> "Noise":
+        """Of a key, or one for each cell, and of the counters that `place` gives to each pair of lanes."""
         noise = cls.__new__(cls)
-        noise.key, noise.counter, noise.drawn, noise.pairs = key, counter, {}, {}
+        noise.key, noise.place, noise.drawn, noise.pairs = key, place, {}, {}
         return noise
 
     def words(self, pair: int) -> Words:
         """Two random words for each cell."""
         if pair not in self.drawn:
-            self.drawn[pair] = threefry(*self.key, self.counter, np.uint32(pair))
+            self.drawn[pair] = threefry(*self.key, *self.place(pair))
         return self.drawn[pair]
 
     def normal(self, lane: int) -> Any:

@@ -17,7 +17,7 @@ from memenv.compiler.cache import compiled
 from memenv.compiler.codegen import write
 from memenv.compiler.counter_rng import Key, Noise
 from memenv.compiler.device_axis import Cells
-from memenv.compiler.trace import Symbol, symbolic
+from memenv.compiler.trace import SPREAD, Symbol, spread, symbolic
 
 BLOCK = 16_384  # fewest cells that a thread takes at a time, some 0.06 ms
 SHARES = 8  # of the cells that a thread takes one after the other, for none to wait long for another
@@ -65,6 +65,13 @@ class Call(NamedTuple):
             return lambda: None
         return _bound(self.traced, self.shape, key.words(), self.numbers, self.operands, threads)
 
+    def first(self, count: int) -> "Call":
+        """The same loop on the first so many cells, or crossbars."""
+        whole = self.shape[0]
+        operands = [array[: count * (len(array) // whole)] for array in self.operands]
+        results = [array[:count] for array in self.results]
+        return self._replace(shape=(count, *self.shape[1:]), operands=operands, results=results)
+
     def result(self) -> Any:
         """The record of the arrays."""
         return self.traced.build(self.results)
@@ -95,8 +102,9 @@ def prepare(
     """The loop of `function(noise, cells, *inputs)` on these arrays.
 
     `cells` is their number, or the shape (arrays, rows, cols) in which they lie: the function gets its first axis.
-    Inputs are arrays of this shape or (arrays,), float32 if not bool or uint32, and numbers; where `cells` is a number
-    of weights, arrays (weights, devices) are `Cells`. The result's arrays are new or, with `out`, those of that record,
+    Inputs are arrays of this shape or (arrays,), float32 if not bool or uint32, and numbers. Where cells are weights,
+    arrays with a further axis, that of the devices, are `Cells`; of crossbars, arrays (arrays, 1, 1) or with a further
+    such axis have a number for all cells of each. The result's arrays are new or, with `out`, those of that record,
     which may be among the inputs; an array that comes back as it was is not copied otherwise. Where `filled`, numbers
     in the result become arrays.
 
@@ -112,7 +120,7 @@ def prepare(
         len(shape),
         replaced,
         filled,
-        *[_form(leaf) if leaf.__class__ is np.ndarray else leaf for leaf in leaves],
+        *[_form(leaf, shape) if leaf.__class__ is np.ndarray else leaf for leaf in leaves],
     )
     traced = _TRACED.get(form)
     if traced is None:
@@ -159,14 +167,21 @@ def _gather(tree: Any, leaves: list[Any]) -> None:
             raise Unsupported(f"the engine takes NumPy arrays and numbers, not {type(part).__name__}")
 
 
-def _form(array: np.ndarray) -> tuple[Any, ...]:
-    """The form of an array to the loop: one number for all cells or for each (or each crossbar), its kind and axes.
+def _form(array: np.ndarray, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """The form of an array to the loop: one number for all cells or one for each (or each crossbar), its kind and axes.
 
-    Of two axes the second counts the devices of a weight.
+    One axis more than the cells have counts the devices of a weight.
     """
-    if array.ndim == 2:
-        return "array", _kind(array), 1, array.shape[1]
+    if _of_crossbars(array, shape):
+        return SPREAD, _kind(array), len(shape)
+    if array.ndim > len(shape):
+        return "array", _kind(array), len(shape), array.shape[-1]
     return ("array", _kind(array), array.ndim) if array.ndim else ("scalar", "float32", 0)
+
+
+def _of_crossbars(array: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether the array holds a number for all cells of each crossbar, in axes of the cells' own."""
+    return array.ndim >= len(shape) > 1 and array.shape != shape and array.size == shape[0]
 
 
 def _replaced(leaves: list[Any], out: Any) -> tuple[int | None, ...]:
@@ -190,7 +205,7 @@ def _trace(
     """Runs the function on symbolic values in place of the arrays, and compiles what comes out."""
     values = iter(
         [
-            _leaf(place, leaf) if isinstance(leaf, np.ndarray) else leaf
+            _leaf(place, leaf, shape) if isinstance(leaf, np.ndarray) else leaf
             for place, leaf in enumerate(leaves)
             if leaf is not None
         ]
@@ -214,8 +229,10 @@ def _trace(
     return Traced(code, loop.kept, constants, loop.scalars, loop.arrays, results, returned, build)
 
 
-def _leaf(place: int, array: np.ndarray) -> Symbol | Cells:
-    operation, kind, axes, *devices = _form(array)
+def _leaf(place: int, array: np.ndarray, shape: tuple[int, ...]) -> Symbol | Cells:
+    operation, kind, axes, *devices = _form(array, shape)
+    if operation == SPREAD:
+        return spread(Symbol(kind, "array", place, rank=1), axes)
     if not devices:
         return Symbol(kind, operation, place, rank=axes)
     (count,) = devices
@@ -280,7 +297,7 @@ def _places(out: Any, shape: tuple[int, ...], results: list[Symbol | Cells]) -> 
 
 def _fit(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The array as the loop takes it, a copy if need be."""
-    if array.shape != shape and array.shape != shape[:1] and (array.ndim != 2 or array.shape[:1] != shape):
+    if shape not in (array.shape, array.shape[:-1]) and array.shape != shape[:1] and not _of_crossbars(array, shape):
         raise Unsupported(f"an array of shape {array.shape} for {_text(shape)} cells")
     flags = array.flags
     if flags.c_contiguous and flags.writeable and array.dtype in KINDS:
@@ -301,7 +318,7 @@ def _bound(
     arrays: list[np.ndarray],
     threads: int,
 ) -> Callable[[], None]:
-    """Runs the loop over all cells."""
+    """A function that runs the loop over all cells; see `Call.bound`."""
     cells, size, loop = math.prod(shape), math.prod(shape[1:]), traced.cells
     assert loop is not None
     sizes = () if traced.kept is None else (size,)

@@ -53,13 +53,13 @@ class Symbol(NDArrayOperatorsMixin):
         """NumPy's elementary functions and Python's operators."""
         if ufunc.__name__ not in RULES or method != "__call__" or options:
             raise TypeError(f"the engine cannot compile numpy.{ufunc.__name__} {options or ''}")
-        return RULES[ufunc.__name__](*map(plain, inputs))
+        return RULES[ufunc.__name__](*map(plain, inputs)) if _known(inputs) else NotImplemented
 
     def __array_function__(self, function: Callable[..., Any], _: Any, inputs: Any, options: Any) -> Any:
         """NumPy's functions of RULES."""
         if function.__name__ not in RULES or options:
             raise TypeError(f"the engine cannot compile numpy.{function.__name__} {options or ''}")
-        return RULES[function.__name__](*inputs)
+        return RULES[function.__name__](*inputs) if _known(inputs) else NotImplemented
 
     def __bool__(self) -> bool:
         """Never: a value that differs from cell to cell cannot decide what is compiled."""
@@ -82,7 +82,7 @@ class Symbol(NDArrayOperatorsMixin):
 
         Of a weight `[..., None]` gives its number to its cells.
         """
-        if place == (..., None) and self.rank <= 1:
+        if place == (..., None):
             return self
         if place == (..., None, None):
             return spread(self, self.ndim + 2)
@@ -118,6 +118,13 @@ class Symbol(NDArrayOperatorsMixin):
         return Symbol(kind, operation, self, rank=1)
 
 
+def _known(inputs: Any) -> bool:
+    """Whether they are symbols, numbers or lists of them; `Cells` know themselves what is done to them."""
+    return all(
+        isinstance(value, Symbol | float | int | type | np.generic | np.ndarray | list | tuple) for value in inputs
+    )
+
+
 def _rank(operation: Any, operands: tuple[Any, ...]) -> int:
     """Axes of the result of an operation."""
     if operation == "array":
@@ -131,6 +138,15 @@ def _rank(operation: Any, operands: tuple[Any, ...]) -> int:
 def spread(value: "Symbol", rank: int) -> "Symbol":
     """The value with so many axes, where it has fewer."""
     return value if value.rank == rank else Symbol(value.kind, SPREAD, value, rank=rank)
+
+
+def made(kind: str, operation: Any, *operands: "Symbol") -> "Symbol":
+    """The symbol of an operation; of what all cells of a crossbar have in common it is done once for the crossbar."""
+    of_cells = [operand for operand in operands if operand.rank]
+    if not of_cells or any(operand.operation != SPREAD for operand in of_cells):
+        return Symbol(kind, operation, *operands)
+    inner = (operand.operands[0] if operand.rank else operand for operand in operands)
+    return spread(Symbol(kind, operation, *inner), of_cells[0].rank)
 
 
 def plain(value: Any) -> Any:
@@ -170,11 +186,10 @@ class Routine:
 
     def __call__(self, *values: Any) -> Any:
         """The symbolic values of the call's results."""
-        call = Symbol(
-            self.gives[0], self, *[symbolic(value, kind) for value, kind in zip(values, self.takes, strict=True)]
-        )
+        taken = [symbolic(value, kind) for value, kind in zip(values, self.takes, strict=True)]
         if len(self.gives) == 1:
-            return call
+            return made(self.gives[0], self, *taken)
+        call = Symbol(self.gives[0], self, *taken)
         return tuple(Symbol(kind, f"{{0}}[{place}]", call) for place, kind in enumerate(self.gives))
 
 
@@ -208,7 +223,7 @@ def _operation(source: str, kind: str | None = None, truth: str = "float32") -> 
         whole = kinds.pop() if kinds else truth
         wide = not kind and whole in ("int32", "uint32")  # numba would widen 32 bits to 64
         wrapped = f"{whole}({source})" if wide else source
-        return Symbol(kind or whole, wrapped, *[symbolic(value, whole) for value in values])
+        return made(kind or whole, wrapped, *[symbolic(value, whole) for value in values])
 
     return apply
 
@@ -273,7 +288,9 @@ def where(condition: Any, high: Any, low: Any) -> Any:
     """`high` where `condition`, else `low`."""
     if not isinstance(condition, Symbol):
         return high if condition else low
-    return Symbol("float32", "select({0}, {1}, {2})", condition, symbolic(high), symbolic(low))
+    values = condition, symbolic(high), symbolic(low)
+    rank = max(value.rank for value in values)
+    return made("float32", "select({0}, {1}, {2})", *(spread(value, rank) if value.rank else value for value in values))
 
 
 def select(conditions: Sequence[Any], choices: Sequence[Any], default: Any) -> Any:

@@ -1,6 +1,5 @@
 """`memenv devices`: list the presets, show one as a table or as JSON, plot its response, noise, mismatch and drift."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from memenv.devices.neurosim import label
 from memenv.devices.protocol import parametric
 from memenv.devices.records import DeviceError, to_json
 from memenv.experiments.options import option, parse
+from memenv.experiments.reporting import rendered
 from memenv.experiments.runs import OutputOptions, check_picture, new_file, picture_format
 from memenv.files import write_whole
 
@@ -121,9 +121,7 @@ def plot(device: Device, path: Path) -> None:
     _plot_step(device, step)
     _plot_spread(device, spread)
     _plot_retention(device, retention)
-    picture = io.BytesIO()
-    figure.savefig(picture, format=picture_format(path))
-    write_whole(path, picture.getvalue())
+    write_whole(path, rendered(figure, picture_format(path)))
 
 
 COLOURS = {True: "tab:orange", False: "tab:blue"}

@@ -20,8 +20,8 @@ from memenv.compiler.counter_rng import Draws, Key, Noise, threefry
 from memenv.compiler.runtime import Call, Unsupported, arrays_of, prepare
 from memenv.compiler.trace import Symbol, spread, symbolic
 from memenv.engine import Engine
-from memenv.envs.noise import FABRICATION, FIRST, START, CellNoise, Episodes, drawn
 from memenv.envs.episodes_ahead import AHEAD, MOST_EPISODES, EpisodesAhead, Pages
+from memenv.envs.noise import FABRICATION, FIRST, START, CellNoise, Episodes, drawn
 from memenv.envs.runners import Look, NumpyRunner, named
 from memenv.envs.task import ElementwiseTask, TaskError
 
@@ -110,12 +110,12 @@ class CompiledRunner:
 
     def reset(self, episodes: Episodes, options: dict[str, Any], rows: np.ndarray | None = None) -> None:
         """New episodes everywhere, or for the environments with the indices `rows`."""
-        if self.record is None:
-            self._bind(self._started(episodes))
         rows = np.arange(self.shape[0]) if rows is None else rows
-        if options:
-            started, episode = self.numpy.fresh(episodes, options, rows)
-            self._put(rows, self._looked_at(started.noise.at(FIRST), episode))
+        given = self.numpy.fresh(episodes, options, rows) if options else None  # may refuse the options
+        if self.record is None:
+            self._bind()
+        if given:
+            self._put(rows, arrays_of(self._looked_at(given[0].noise.at(FIRST), given[1])))
         elif self.bound.ahead.count < 2:
             self._put(rows, self._started(episodes))
         else:
@@ -123,8 +123,8 @@ class CompiledRunner:
 
     def take_over(self, other: NumpyRunner) -> None:
         """Goes on with the episodes of another."""
-        self._bind(self._started(Episodes.of(0, range(self.shape[0]))))
-        self._put(slice(None), self._looked_at(other.noise.noise, other.episode))
+        self._bind()
+        self._put(slice(None), arrays_of(self._looked_at(other.noise.noise, other.episode)))
 
     def step(self, action: np.ndarray) -> None:
         """One step of all environments."""
@@ -148,19 +148,33 @@ class CompiledRunner:
         if self.record is not None:
             self._bind(self.record)
 
-    def _bind(self, record: tuple[CellNoise, Any, Seen]) -> None:
-        """Ties a copy of the episodes to the loop of a step."""
-        pages = Pages(record)
-        self.record = noise, episode, seen = pages.record(record)
-        components = np.zeros((self.task.actions.channels, *self.shape), np.float32)
-        call = self._prepared(self.programs.step_episodes, self.shape, (noise, episode, *components), self.record)
+    def _bind(self, record: Any = None) -> None:
+        """Ties a copy of the episodes, or room for some, to the loops."""
+        envs, *layout = self.shape
         count = min(AHEAD // math.prod(self.shape), MOST_EPISODES)
-        ahead = EpisodesAhead(self.shape[0], count, self._started)
-        self.bound = Bound(components, call.bound(Key(0), self.engine.threads), pages, SeenCopies(pages, seen), ahead)
+        shape = (envs * max(count, 1), *layout)
+        words, cells = np.zeros((3, shape[0]), np.uint32), np.empty(shape, np.uint32)
+        cells[:] = np.arange(math.prod(layout)).reshape(layout)
+        form = self._prepared(self.programs.start_episodes, shape, (cells, *words)).result()
+        room = Pages(arrays_of(form)).record(form)
+        start = self._prepared(self.programs.start_episodes, shape, (cells, *words), room)
+        pages = Pages([array[:envs] for array in arrays_of(form)] if record is None else arrays_of(record))
+        self.record = noise, episode, seen = pages.record(form)
+        components = np.zeros((self.task.actions.channels, *self.shape), np.float32)
+        step = self._prepared(self.programs.step_episodes, self.shape, (noise, episode, *components), self.record)
+        self.bound = Bound(
+            words,
+            start,
+            components,
+            step.bound(Key(0), self.engine.threads),  # the noise is among the inputs
+            pages,
+            SeenCopies(pages, seen),
+            EpisodesAhead(envs, count, self._started),
+        )
 
-    def _put(self, rows: Any, record: tuple[CellNoise, Any, Seen]) -> None:
-        """Other episodes in place of those in `rows`."""
-        for place, values in zip(self.bound.pages.arrays, arrays_of(record), strict=True):
+    def _put(self, rows: Any, arrays: list[np.ndarray]) -> None:
+        """The arrays of other episodes in place of those in `rows`."""
+        for place, values in zip(self.bound.pages.arrays, arrays, strict=True):
             place[rows] = values
 
     def _looked_at(self, noise: CellNoise, episode: Any) -> tuple[CellNoise, Any, Seen]:
@@ -168,14 +182,13 @@ class CompiledRunner:
         key, other_key = (part.reshape(-1, *self.shape[1:]) for part in noise[:2])
         return CellNoise(key, other_key, noise.step), *self.programs.looked_at(episode)
 
-    def _started(self, episodes: Episodes) -> tuple[CellNoise, Any, Seen]:
-        """The noise of new episodes after their start, the episodes, and what is seen of them."""
-        count, layout = len(episodes.seed), self.shape[1:]
-        cells = np.empty((count, *layout), np.uint32)
-        cells[:] = np.arange(math.prod(layout)).reshape(layout)
-        starting = self._prepared(self.programs.start_episodes, cells.shape, (cells, *episodes.words()))
-        starting.launch(Key(0), self.engine.threads)  # the noise is among the inputs
-        return starting.result()
+    def _started(self, episodes: Episodes) -> list[np.ndarray]:
+        """The arrays of new episodes, as those of the record; they hold until the next ones start."""
+        count = len(episodes.seed)
+        self.bound.words[:, :count] = episodes.words()
+        starting = self.bound.start.first(count)
+        starting.launch(Key(0), self.engine.threads)
+        return starting.results
 
     @staticmethod
     def _prepared(
@@ -190,6 +203,8 @@ class CompiledRunner:
 class Bound(NamedTuple):
     """What is tied to the arrays of episodes."""
 
+    words: np.ndarray  # (3, episodes) uint32, of episodes that start
+    start: Call  # the loop of their start
     components: np.ndarray  # (components, envs, ...) float32, of the actions
     launch: Callable[[], None]  # runs the loop of a step
     pages: Pages

@@ -1,13 +1,12 @@
 """Episodes of the compiled loop in few blocks of memory, and those to come, which are computed many at a time."""
 
-import operator
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from memenv.arrays import tree_map
-from memenv.compiler.runtime import arrays_of
 from memenv.envs.noise import Episodes
 
 WORDS = {1: np.dtype(bool), 4: np.dtype(np.uint32)}  # what blocks hold, by bytes
@@ -19,18 +18,17 @@ Blocks = list[np.ndarray]  # arrays of one shape and size of numbers, one after 
 
 
 class Pages:
-    """A record whose arrays (envs, ...) lie in blocks (parts, envs, ...): few operations copy environments."""
+    """Copies of a record's arrays (envs, ...) in blocks (parts, envs, ...): few operations copy environments."""
 
-    def __init__(self, record: Any) -> None:
-        arrays = arrays_of(record)
+    def __init__(self, arrays: list[np.ndarray]) -> None:
         kinds = [(array.dtype.itemsize, array.shape[1:]) for array in arrays]
         self.members = [[n for n, kind in enumerate(kinds) if kind == one] for one in dict.fromkeys(kinds)]
         self.blocks: Blocks = [_block([arrays[n] for n in some]) for some in self.members]
-        places = [place for some, block in zip(self.members, self.blocks, strict=True) for place in zip(some, block)]
-        self.arrays = [row.view(arrays[n].dtype) for n, row in sorted(places, key=operator.itemgetter(0))]
+        rows = dict(zip(chain(*self.members), chain(*self.blocks), strict=True))
+        self.arrays = [rows[n].view(array.dtype) for n, array in enumerate(arrays)]
 
     def record(self, like: Any) -> Any:
-        """The record, made of one of its form."""
+        """The record of the arrays, of the form of another."""
         rows = iter(self.arrays)
         return tree_map(lambda leaf: next(rows) if isinstance(leaf, np.ndarray) else leaf, like)
 
@@ -56,10 +54,10 @@ class EpisodesAhead:
     Args:
         envs: environments.
         count: episodes of each that are kept, in turn.
-        start: computes episodes.
+        start: computes the arrays (n, ...) of the record of n episodes.
     """
 
-    def __init__(self, envs: int, count: int, start: Callable[[Episodes], Any]) -> None:
+    def __init__(self, envs: int, count: int, start: Callable[[Episodes], list[np.ndarray]]) -> None:
         self.count, self.start = count, start
         self.seed = np.zeros(envs * count, np.uint64)  # of the episode in each place ...
         self.number = np.full(envs * count, -1)  # ... and its number, -1 of none

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memenv.compiler.counter_rng import Draws, Lanes, Noise, threefry, two_normals, uniform
-from memenv.envs.task import Draw, NormalDraw, Task, UniformDraw
+from memenv.envs.task import Draw, NormalDraw, OwnDraw, Task, UniformDraw
 
 ONE = np.array(1, np.uint32)
 FABRICATION, START, FIRST = 0, 1, 2  # steps: the chip, the start of an episode, its first action
@@ -153,9 +153,12 @@ class Sheet:
 
     def drawn(self, draws: tuple[Draw, ...], step: int = 0) -> tuple[Any, ...]:
         """What `draws` asks for, so many steps on; channels are computed when they are asked for."""
-        envs, found = len(self.noise.step), []
+        envs, found = len(self.noise.step), list[Any]()
         for draw, own, is_uniform in _lots(draws):
-            if draw.shape:
+            if isinstance(draw, OwnDraw):
+                key, other_key, now = self.noise
+                found.append(CellNoise(key, other_key, now + np.uint32(step)))
+            elif draw.shape:
                 found.append(_nested(draw.shape, self._lanes(is_uniform, own, (envs, *draw.layout), step)))
             else:
                 size = math.prod(draw.layout)

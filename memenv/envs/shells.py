@@ -10,10 +10,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from memenv.bounds import MOST, MOST_SEED, is_word, shown, whole
+from memenv.bounds import MOST, MOST_SEED, shown, whole
 from memenv.engine import Engine
 from memenv.envs.auto_runner import runner_of
 from memenv.envs.noise import Seeds, in_turn
+from memenv.envs.pictures import MODES, Pictures
 from memenv.envs.runners import OPTIONS, PER_CELL, Look, parts
 from memenv.envs.task import Task, TaskError
 
@@ -113,7 +114,7 @@ class TaskEnv(gym.Env[Any, Any]):
         engine: as in `TaskVectorEnv`.
     """
 
-    metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}  # noqa: RUF012, as Gymnasium declares it
+    metadata = {"render_modes": MODES, "render_fps": 4}  # noqa: RUF012, as Gymnasium declares it
 
     def __init__(
         self,
@@ -123,14 +124,11 @@ class TaskEnv(gym.Env[Any, Any]):
         text: Callable[[Any, list[Any]], str],
         engine: str | Engine = "auto",
     ) -> None:
-        if render_mode is not None and not is_word(render_mode, self.metadata["render_modes"]):
-            raise TaskError(f"render_mode is {shown(render_mode)}, allowed are None, rgb_array, ansi")
+        self._pictures = Pictures(task, render_mode, {"rgb_array": image, "ansi": text}, 1)
         self.task, self.render_mode = task, render_mode
         self.observation_space, self.action_space = task.observation_space, task.action_space
-        self._pictures: dict[str | None, Callable[[Any, list[Any]], Any]] = {"rgb_array": image, "ansi": text}
         self._runner, self._seeds = runner_of(task, 1, engine, drawn=render_mode is not None), Seeds(1)
         self._over: bool | None = None  # whether the episode is, None before the first
-        self._trace: list[Any] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """A fresh cell; see the class for `options`."""
@@ -138,7 +136,8 @@ class TaskEnv(gym.Env[Any, Any]):
         super().reset(seed=_of_np_random(self, seed))
         self._seeds.sow(seed, ALONE, lambda: _entropy(self))
         self._runner.reset(self._seeds.next(ALONE), known)
-        self._trace, self._over = [], False
+        self._pictures.begin(ALONE)
+        self._over = False
         observation, _, _, info = self._look()
         return observation, info
 
@@ -158,12 +157,12 @@ class TaskEnv(gym.Env[Any, Any]):
 
     def render(self) -> Any:
         """An image (height, width, 3) uint8, or a text, of the episode so far."""
-        return self._pictures[self.render_mode](self.task, self._trace) if self.render_mode else None
+        frames = self._pictures.frames()
+        return frames and frames[0]
 
     def _look(self) -> tuple[Any, float, bool, dict[str, Any]]:
         """Observation, reward, whether the episode is over, and info with NumPy's scalars, as they are now."""
-        if self.render_mode:
-            self._trace.append(self._runner.episode)
+        self._pictures.add(self._runner.episode)
         seen = self._runner.look()
         info = {name: value[0] for name, value in seen.info.items()}
         return parts(_first, seen.observation), seen.reward.item(), seen.terminated.item(), info
@@ -181,7 +180,10 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         max_episode_steps: truncates an episode after so many steps; None = never.
         engine: "auto" begins on NumPy and goes on with a compiled loop once that pays, after about a second of NumPy's
             steps, where numba is installed (extra `numba`) and the task can be compiled: the same episodes to the
-            rounding of single precision. "numpy" stays there; "numba", or an `Engine` of `load_engine`, compiles first.
+            rounding of single precision. "numpy" stays there, and so does what is drawn; "numba", or an `Engine` of
+            `load_engine`, compiles first.
+        render_mode, image, text: as in `TaskEnv`; `render` returns a picture for each cell, of which those after the
+            first `PICTURED` are empty.
     """
 
     def __init__(
@@ -191,6 +193,9 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         engine: str | Engine = "auto",
+        render_mode: str | None = None,
+        image: Callable[[Any, list[Any]], np.ndarray] | None = None,
+        text: Callable[[Any, list[Any]], str] | None = None,
     ) -> None:
         num_envs = whole("num_envs", num_envs, 1, MOST, TaskError)
         if max_episode_steps is not None:
@@ -201,11 +206,13 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         task.check_memory(num_envs)
         self.task, self.num_envs, self.max_episode_steps = task, num_envs, max_episode_steps
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {"autoreset_mode": self.autoreset_mode}
+        self.metadata = TaskEnv.metadata | {"autoreset_mode": self.autoreset_mode}
+        self._pictures = Pictures(task, render_mode, {"rgb_array": image, "ansi": text}, num_envs)
+        self.render_mode = render_mode
         self.single_observation_space, self.single_action_space = task.observation_space, task.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._runner, self._seeds = runner_of(task, num_envs, engine), Seeds(num_envs)
+        self._runner, self._seeds = runner_of(task, num_envs, engine, drawn=render_mode is not None), Seeds(num_envs)
         self._steps = np.zeros(num_envs, int)
         self._done = np.zeros(num_envs, bool)
 
@@ -228,6 +235,7 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         if len(rows):
             self._begin(rows, known)
         self._done[rows] = False
+        self._pictures.add(self._runner.episode, rows)
         seen = self._runner.look()
         return seen.observation, _with_masks(seen.info)
 
@@ -248,11 +256,16 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         if self.max_episode_steps is not None:
             truncated = self._steps >= self.max_episode_steps
         done = seen.terminated | truncated
-        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
-            self._done = done
-            return seen.observation, seen.reward, seen.terminated, truncated, _with_masks(seen.info)
-        observation, info = self._reset_same_step(done, seen)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            observation, info = self._reset_same_step(done, seen)
+        else:
+            self._done, observation, info = done, seen.observation, _with_masks(seen.info)
+        self._pictures.add(self._runner.episode)
         return observation, seen.reward, seen.terminated, truncated, info
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A picture of each cell's episode so far, as in `TaskEnv`."""
+        return self._pictures.frames()
 
     def action_masks(self) -> np.ndarray:
         """(cells, menu) bool, of the discrete action modes."""
@@ -262,6 +275,7 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         """The next episodes of the cells with the indices `rows`."""
         self._runner.reset(self._seeds.next(rows), options, None if len(rows) == self.num_envs else rows)
         self._steps[rows] = 0
+        self._pictures.begin(rows)
 
     def _act(self, action: np.ndarray, ignored: np.ndarray) -> None:
         """A step of the runner; of the cells with the indices `ignored` actions may be anything."""

@@ -24,7 +24,8 @@ def clipped(action: Any) -> np.ndarray:
     given = np.asarray(action)
     if given.dtype.kind not in "fiu":
         raise TaskError(f"action is of type {given.dtype}, numbers in [-1, 1] are needed")
-    inside: np.ndarray = np.minimum(np.maximum(given, -1.0), 1.0)
+    inside: np.ndarray = np.maximum(given, -1.0)
+    np.minimum(inside, 1.0, out=inside)
     if math.isnan(np.add.reduce(inside, None)):  # of a NaN anywhere
         raise TaskError("action has a component nan, allowed is -1 to 1: keep it finite")
     return inside
@@ -56,7 +57,15 @@ class UniformDraw:
     layout: tuple[int, ...] = ()  # of what one environment takes, such as (rows, cols) of an array
 
 
-Draw = NormalDraw | UniformDraw
+@dataclass(frozen=True)
+class OwnDraw:
+    """The noise itself, a `CellNoise` with a key for each environment, of a task that draws from it by counter."""
+
+    shape: tuple[int, ...] = ()
+    layout: tuple[int, ...] = ()
+
+
+Draw = NormalDraw | UniformDraw | OwnDraw
 Observation = np.ndarray | dict[str, np.ndarray]
 
 

@@ -24,7 +24,9 @@ VARIANTS: dict[str, Variant] = {
     "WriteVerifyRewriting": Variant("WriteVerify", 200, 3.0, {"rounds": 4}),
     "WriteVerifyGoal": Variant("WriteVerify", 50, 0.8, GOAL),
     "CrossbarProgram": Variant("CrossbarProgram", 50, 0.8),
-    "FewShot": Variant("FewShot", 5, 0.5),
+    "CrossbarProgramLines": Variant("CrossbarProgram", 400, 0.5, {"action": "lines", "writing": "rows"}),
+    "FewShot": Variant("FewShot", 5, 0.78),
+    "FewShotMLP": Variant("FewShot", 5, 0.41, {"network": "mlp"}),
 }
 
 

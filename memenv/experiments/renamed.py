@@ -1,5 +1,6 @@
 """Names that earlier versions wrote into the records and journals of runs, and what they are called now."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +15,8 @@ def by_current_names(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_current_names(value: Any) -> Any:
-    """A value of an option, or a key of a journal, with the controllers' names of now."""
-    if isinstance(value, list):
-        return [with_current_names(one) for one in value]
-    if isinstance(value, str):
-        for old, new in CONTROLLERS.items():  # alone, or as a tuning names its controller: "3: oracle on pcm"
-            value = re.sub(rf"^((?:\d+: )?){old}(?= on |$)", rf"\g<1>{new}", value)
-    return value
+    """An option's value, or a journal's key, with the names of now; tunings are named as in "3: oracle on pcm"."""
+    text = json.dumps(value)
+    for old, new in CONTROLLERS.items():
+        text = re.sub(rf'"((?:\d+: )?){old}(?="| on )', rf'"\g<1>{new}', text)
+    return json.loads(text)

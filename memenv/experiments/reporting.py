@@ -1,4 +1,4 @@
-"""Figures with 95 % intervals, and tables of them: the one home of resampling and of printing."""
+"""Figures with 95 % intervals, tables and pictures of them: the one home of resampling and of printing."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ import numpy as np
 RESAMPLES = 1000  # of a bootstrap ...
 TOGETHER = 50  # ... so many of which are drawn at once
 Z = 1.96  # half-width of an interval in standard errors
-ENDS = ("", "_low", "_high")  # of the columns of an interval
+
 Interval = tuple[float, float, float]  # value, low and high of 95 %
 
 
@@ -19,11 +19,8 @@ def bootstrap(
 ) -> dict[str, Interval]:
     """Figures of `cells` cells, or of whatever was drawn independently, with bootstrap intervals over them.
 
-    Args:
-        statistics: figures (resamples,) by name, of rows (resamples, cells) of numbers of cells. Those that are not
-            finite do not count.
-        cells: how many.
-        seed: of the resamples; equal seeds resample different figures alike.
+    `statistics` makes figures (resamples,), by name, of numbers (resamples, cells) of cells; those that are not finite
+    do not count. Equal seeds resample alike.
     """
     rng = np.random.default_rng((9, seed))
     parts = [statistics(rng.integers(cells, size=(TOGETHER, cells))) for _ in range(RESAMPLES // TOGETHER)]
@@ -61,18 +58,17 @@ def mean_and_half_width(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(Z * values.std(ddof=min(1, len(values) - 1)) / np.sqrt(len(values)))
 
 
-# -- tables ------------------------------------------------------------------------------------------------------------
+# -- tables and pictures -----------------------------------------------------------------------------------------------
 
 
 def columns(name: str, figure: Interval) -> dict[str, float]:
     """An interval as columns of a row ..."""
-    return {name + end: value for end, value in zip(ENDS, figure, strict=True)}
+    return dict(zip((name, f"{name}_low", f"{name}_high"), figure, strict=True))
 
 
 def figure(row: Mapping[str, Any], name: str, scale: float = 1.0) -> Interval:
     """... and back, in another unit."""
-    value, low, high = (scale * row[name + end] for end in ENDS)
-    return value, low, high
+    return scale * row[name], scale * row[f"{name}_low"], scale * row[f"{name}_high"]
 
 
 def shown(figure: Interval, form: str = "{:.2f}") -> str:
@@ -94,6 +90,13 @@ def aligned(head: Sequence[str], lines: Sequence[Sequence[str]], left: int = 1) 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     return "".join("| " + " | ".join(line) + " |\n" for line in [head, ["---"] * len(head), *lines])
+
+
+def rendered(figure: Any, kind: str = "png", **settings: Any) -> bytes:
+    """A picture of matplotlib as a file of a kind; `settings` as of its `savefig`."""
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, **settings)
+    return file.getvalue()
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

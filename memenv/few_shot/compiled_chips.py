@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from memenv.arrays import Array, is_zero, namespace, tree_map
+from memenv.arrays import Array, is_zero, tree_map
 from memenv.compiler.counter_rng import Key
 from memenv.compiler.runtime import run
 from memenv.engine import Engine, EngineError, load_engine
@@ -68,6 +68,7 @@ class Weights:
 
     layer: Layer  # its chip and state are arrays (weights, devices), but for the state's x, which is shown
     shown: Shown
+    reading: Array  # (weights,) [J] of one read of all devices
     axes: tuple[int, int, int]  # tasks, rows, outputs
 
     def seen(self, reads: int) -> Matrix:
@@ -78,12 +79,9 @@ class Weights:
         return Matrix(layer.scale * mean.reshape(self.axes), noise, 0.0)
 
     def read(self, reads: int) -> Matrix:
-        """The matrix of a layer, as `matrix` has it; energies in NumPy alone."""
-        layer, x, seen = self.layer, self.shown.x, self.seen(reads)
-        if namespace(x) is not np:
-            return seen
-        energy = layer.chip.read_energy(layer.chip.conductance(layer.state._replace(x=x)))
-        return seen._replace(energy=reads * energy.reshape(self.axes[0], -1).sum(-1, dtype=float))
+        """What `matrix` says of layers."""
+        energy = self.reading.reshape(self.axes[0], -1).sum(-1, dtype=float)
+        return self.seen(reads)._replace(energy=reads * energy)
 
 
 class Chips:
@@ -115,7 +113,7 @@ class Chips:
         differ = np.ndim(chip.x_lo) or np.ndim(chip.x_hi)  # else no cell is stuck
         layer = layer.replace(scale=1.0, good=1.0 if hardware.know_stuck and differ else None)
         shown, kept = self._run(kernels.program, (layer, hardware.write_error), (weights / scale).reshape(-1))
-        return Weights(layer.replace(scale=scale, state=kept.state), shown, axes)
+        return Weights(layer.replace(scale=scale, state=kept.state), shown, kept.reading, axes)
 
     def learn(
         self, weights: Weights, rate: Array, inputs: Array, errors: Array, _: LayerNoise, config: Adaptation
@@ -126,13 +124,13 @@ class Chips:
         change = (-rate / layer.scale * gradient).reshape(-1)
         shown, kept = self._run(program, layer.replace(scale=1.0), weights.shown.x, change)
         counters = NOT_COUNTED if kept.spent is None else _counters(kept.spent, gradient, weights.shown.x.shape[-1])
-        return Weights(layer.replace(state=kept.state), shown, weights.axes), counters
+        return Weights(layer.replace(state=kept.state), shown, kept.reading, weights.axes), counters
 
     def rested(self, weights: Weights, seconds: float) -> Weights:
         """The weights after a time [s] without a pulse."""
         layer = weights.layer
         shown, kept = self._run(kernels.relax, (layer.replace(scale=1.0), seconds), weights.shown.x)
-        return Weights(layer.replace(state=kept.state), shown, weights.axes)
+        return Weights(layer.replace(state=kept.state), shown, kept.reading, weights.axes)
 
     def _run(self, program: Program, rest: Any, *moving: Array) -> tuple[Shown, Kept]:
         return self.runner(program, next(self.keys), rest, moving)

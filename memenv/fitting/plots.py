@@ -1,13 +1,13 @@
 """The picture of a fit: mean step and spread against conductance, the held-out check, and example trains."""
 
 import dataclasses
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from memenv.devices.measured import TableDevice
+from memenv.experiments.reporting import rendered
 from memenv.experiments.runs import picture_format
 from memenv.files import write_whole
 from memenv.fitting.checks import POLARITIES, Row
@@ -51,9 +51,7 @@ def plot(fit: Fit, data: PulseData | TableDevice, path: str | Path) -> None:
             axis.set_xlabel(f"conductance before the pulse [{unit}]")
         axes[1, 1].set_ylabel(f"conductance [{unit}]")
         figure.suptitle(f"{fit.device.name}: the law and the data", fontsize=13)
-        picture = io.BytesIO()
-        figure.savefig(picture, dpi=150, format=picture_format(Path(path)))
-    write_whole(Path(path), picture.getvalue())
+        write_whole(Path(path), rendered(figure, picture_format(Path(path)), dpi=150))
 
 
 def _unit(largest: float) -> tuple[float, str]:

@@ -23,7 +23,7 @@ def forward(matrices: Sequence[Matrix], x: Array, noise: Sequence[Array | None] 
 
     Args:
         matrices: what the layers show.
-        x: examples.
+        x: examples, with or without the one of the biases' line.
         noise: of each layer (..., n, outputs) standard normal, or None: a read without noise.
 
     Raises:
@@ -33,13 +33,15 @@ def forward(matrices: Sequence[Matrix], x: Array, noise: Sequence[Array | None] 
     for number, seen in enumerate(matrices):
         if number:
             signal = relu(signal)
-        if signal.shape[-1] + 1 != seen.weights.shape[-2]:
+        lines = seen.weights.shape[-2]
+        if signal.shape[-1] + 1 == lines:
+            xp = namespace(signal)
+            signal = xp.concatenate((signal, xp.ones_like(signal[..., :1])), -1)
+        elif number or signal.shape[-1] != lines:
             raise ValueError(
-                f"layer {number} takes {seen.weights.shape[-2] - 1} inputs (and a one for its biases), "
-                f"{signal.shape[-1]} are given"
+                f"layer {number} takes {lines - 1} inputs (and a one for its biases), {signal.shape[-1]} are given"
             )
-        xp = namespace(signal)
-        inputs.append(xp.concatenate((signal, xp.ones_like(signal[..., :1])), -1))
+        inputs.append(signal)
         signal = product(seen, inputs[-1], None if noise is None else noise[number])
     return Forward(tuple(inputs), signal)
 

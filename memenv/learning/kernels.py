@@ -39,6 +39,7 @@ class Kept(NamedTuple):
     """Everything else that there is after a program."""
 
     state: State  # but for x
+    reading: Array  # (weights,) [J] of one read of all devices
     spent: Spent | None = None
 
 
@@ -95,9 +96,10 @@ def vector_jacobian_product(of: Program) -> Callable[..., tuple[Array, ...]]:
 
 
 def _shown(layer: Layer) -> tuple[Shown, Kept]:
-    seen, state = moments(layer), layer.state
-    aged = layer.chip.retention is not None or not is_zero(layer.chip.read.noise_log_time)
-    return Shown(state.x, *seen), Kept(state._replace(x=0.0, age=state.age if aged else 0.0, trap=None))
+    seen, state, chip = moments(layer), layer.state, layer.chip
+    reading = over_devices(chip.read_energy(chip.conductance(state)))
+    aged = chip.retention is not None or not is_zero(chip.read.noise_log_time)
+    return Shown(state.x, *seen), Kept(state._replace(x=0.0, age=state.age if aged else 0.0, trap=None), reading)
 
 
 def _tested(layer: Layer, noise: Any) -> Layer:

@@ -268,8 +268,10 @@ def transposed(seen: Matrix, errors: Array, noise: Array | None) -> Array:
 def _noisy(mean: Array, driven: Array, variance: Array | None, noise: Array | None) -> Array:
     if variance is None or noise is None:
         return mean
-    power = driven**2
-    summed = power @ variance if np.ndim(variance) else variance * power.sum(-1)[..., None]
+    if np.ndim(variance) and variance.shape[-2] == driven.shape[-1]:
+        summed = driven**2 @ variance
+    else:  # alike for all cells of a layer
+        summed = variance * namespace(mean).einsum("...i,...i->...", driven, driven)[..., None]
     return mean + noise * namespace(mean).sqrt(summed + LEAST_VARIANCE)
 
 

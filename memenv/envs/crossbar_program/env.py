@@ -8,6 +8,7 @@ from memenv.engine import Engine
 from memenv.envs.crossbar_program.render import maps_image, maps_text
 from memenv.envs.crossbar_program.task import CrossbarProgram
 from memenv.envs.shells import TaskEnv, TaskVectorEnv
+from memenv.envs.variants import arguments
 
 
 class CrossbarProgramEnv(TaskEnv):
@@ -39,8 +40,8 @@ class CrossbarProgramEnv(TaskEnv):
         MaskablePPO stand in info["action_mask"] and are returned by `action_masks()`: lines, and places on them,
         without an open cell are masked.
 
-        A cell that got `max_pulses` pulses gets no more. `task.actions.encode` makes actions of volts and seconds. Numbers
-        beyond -1 to 1 are clipped; NaN, and a place outside a menu, raise `TaskError`.
+        A cell that got `max_pulses` pulses gets no more. `task.actions.encode` makes actions of volts and seconds.
+        Numbers beyond -1 to 1 are clipped; NaN, and a place outside a menu, raise `TaskError`.
 
     Observation space:
         Dict. Maps are flat, (rows * cols,) in C order, as stable-baselines3 wants vectors; `task.view` turns
@@ -95,7 +96,7 @@ class CrossbarProgramEnv(TaskEnv):
             latency            s     in the episode so far
             product_error      x     only with objective="product": root mean square over inputs and columns
             action_mask              (sum of nvec,) bool, only with action="lines"
-            reward/<name>            the terms of the last reward, only after a step
+            reward/<name>            the terms of the last reward, zero at the start
 
     Reset options:
         key        meaning
@@ -122,21 +123,30 @@ class CrossbarProgramEnv(TaskEnv):
         target_range: of x.
         weight_pulses, weight_energy, weight_latency, weight_accuracy, weight_acceptance, weight_false_acceptance,
             weight_product: see Rewards.
+        engine: "auto", "numpy" or "numba", see `TaskVectorEnv`.
         render_mode: "rgb_array" (maps; needs matplotlib) or "ansi".
+        variant: the registered id whose fixed arguments are taken, such as "CrossbarProgramLines".
 
     Version history:
         v0: first version.
     """
 
-    def __init__(self, render_mode: str | None = None, engine: str | Engine = "auto", **task: Any) -> None:
-        super().__init__(CrossbarProgram(**task), render_mode, maps_image, maps_text, engine)
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        engine: str | Engine = "auto",
+        variant: str | None = None,
+        **task: Any,
+    ) -> None:
+        own = CrossbarProgram(**arguments("CrossbarProgram", variant, task))
+        super().__init__(own, render_mode, maps_image, maps_text, engine)
 
 
 class CrossbarProgramVectorEnv(TaskVectorEnv):
     """`CrossbarProgramEnv` natively batched, what `gym.make_vec("memenv/CrossbarProgram-v0")` makes: `TaskVectorEnv`.
 
-    `engine="numba"` compiles a step, and the start of episodes: of a pulse for every cell, objective="cells", 1T1R
-    without wires, and parametric devices or lists of them.
+    What is compiled: a pulse for every cell, objective="cells", 1T1R without wires, and parametric devices or lists of
+    them.
     """
 
     def __init__(
@@ -145,6 +155,10 @@ class CrossbarProgramVectorEnv(TaskVectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         engine: str | Engine = "auto",
+        render_mode: str | None = None,
+        variant: str | None = None,
         **task: Any,
     ) -> None:
-        super().__init__(CrossbarProgram(**task), num_envs, autoreset_mode, max_episode_steps, engine)
+        own = CrossbarProgram(**arguments("CrossbarProgram", variant, task))
+        how = autoreset_mode, max_episode_steps, engine, render_mode
+        super().__init__(own, num_envs, *how, maps_image, maps_text)

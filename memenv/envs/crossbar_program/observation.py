@@ -90,7 +90,7 @@ class ArrayObservation:
     def observed(self, parts: dict[str, Maps]) -> dict[str, np.ndarray]:
         """Observations, flat maps (arrays, rows * cols) float32 (masks int8)."""
         return {
-            name: part.reshape(len(part), -1).astype(np.int8 if part.dtype == bool else np.float32)
+            name: part.reshape(len(part), -1).astype(np.int8 if part.dtype == bool else np.float32, copy=False)
             for name, part in parts.items()
         }
 

@@ -7,6 +7,7 @@ from gymnasium.vector import AutoresetMode
 from memenv.envs.few_shot.render import learning_image, learning_text
 from memenv.envs.few_shot.task import FewShot
 from memenv.envs.shells import TaskEnv, TaskVectorEnv
+from memenv.envs.variants import arguments
 
 
 class FewShotEnv(TaskEnv):
@@ -35,26 +36,26 @@ class FewShotEnv(TaskEnv):
                                    with the largest errors
             layers + 2  stop       > 0.5: no more learning
 
-        `task.encode` makes actions of gains, threshold, share and stop. Numbers beyond -1 to 1 are clipped,
-        NaN raises `TaskError`.
+        `task.encode` makes actions of gains, threshold, share and stop. Actions are clipped to the space; one that is
+        no number raises `TaskError`.
 
     Observation space:
-        Box(float32), 7 + 4 layers numbers; `task.view` turns observations into a record with plain units.
+        Box(-1, 1, (7 + 4 layers,), float32); `task.view` turns observations into a record with plain units. A loss, in
+        units of ln ways, is shown on the scale of arsinh(loss / 0.05).
 
-            index  feature      unit    range
-            0      budget       1       0 to 1, share of the steps that is left
-            1      loss         ln ways 0 to 10, mean cross-entropy of the support, from a read after the last step
-            2      fall         ln ways -10 to 10, of the loss in the last step, 0 before the first
-            3      support      1       0 to 1, share of the support that is right
-            4      worst        ln ways 0 to 10, largest cross-entropy of a support example
-            5      pulses       1       ln(1 + pulses for each device in the mean, so far)
-            6      last pulses  1       the same of the last step
+            index  feature      shown as -1 to 1
+            0      budget       0 to 1, share of the steps that is left
+            1      loss         0 to 10 ln ways, mean cross-entropy of the support, from a read after the last step
+            2      fall         -10 to 10 ln ways, of the loss in the last step, 0 before the first
+            3      support      0 to 1, share of the support that is right
+            4      worst        0 to 10 ln ways, largest cross-entropy of a support example
+            5      pulses       0 to 1000 pulses for each device in the mean, so far, logarithmic: of 1 + pulses
+            6      last pulses  the same of the last step
             then of every layer
-                   gain         1       -1 to 1 as in the last action, 0 before the first
-                   gradient     1       -1 to 1 for 1e-4 to 1, logarithmic: root mean square of the weights' gradient in
-                                        the last step
-                   limited      1       0 to 1, share of the devices of which more than max_pulses were wanted
-                   saturated    1       0 to 1, share of the pulsed devices that ended at a bound or are stuck
+                   gain         as in the last action, 0 before the first
+                   gradient     1e-4 to 1, logarithmic: root mean square of the weights' gradient in the last step
+                   limited      0 to 1, share of the devices of which more than max_pulses were wanted
+                   saturated    0 to 1, share of the pulsed devices that ended at a bound or are stuck
 
     Rewards:
         The sum of named terms, each also in info as "reward/<name>"; differences sum to what an episode achieved.
@@ -79,7 +80,7 @@ class FewShotEnv(TaskEnv):
             support_loss   1     mean cross-entropy of the support
             pulses         1     for each device in the mean, in the episode so far
             energy         J     in the episode so far
-            reward/<name>        the terms of the last reward, only after a step
+            reward/<name>        the terms of the last reward, zero at the start
 
     Reset options:
         key        meaning
@@ -100,15 +101,19 @@ class FewShotEnv(TaskEnv):
         devices_per_weight: plus devices of a weight, and as many minus devices; pulsed: which learn ("both", "set",
             "reset", "plus"); max_pulses: at most per device and step; reads: averaged in each product; know_stuck:
             whether a test has found the cells that do not move, which then get no pulses.
+        engine: "numpy"; "numba" compiles the chips (extra `numba`): the same episodes, to the rounding of single
+            precision; "auto" compiles where numba is installed, the device can be and there are cells enough.
         weight_accuracy, weight_pulses, weight_energy: see Rewards.
         render_mode: "rgb_array" (needs matplotlib) or "ansi".
+        variant: the registered id whose fixed arguments are taken, such as "FewShotMLP".
 
     Version history:
         v0: first version.
     """
 
-    def __init__(self, render_mode: str | None = None, **task: Any) -> None:
-        super().__init__(FewShot(**task), render_mode, learning_image, learning_text)
+    def __init__(self, render_mode: str | None = None, variant: str | None = None, **task: Any) -> None:
+        own = FewShot(**arguments("FewShot", variant, task))
+        super().__init__(own.sized(1), render_mode, learning_image, learning_text)
 
 
 class FewShotVectorEnv(TaskVectorEnv):
@@ -119,6 +124,10 @@ class FewShotVectorEnv(TaskVectorEnv):
         num_envs: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        variant: str | None = None,
         **task: Any,
     ) -> None:
-        super().__init__(FewShot(**task), num_envs, autoreset_mode, max_episode_steps)
+        own = FewShot(**arguments("FewShot", variant, task))
+        how = autoreset_mode, max_episode_steps, "auto", render_mode
+        super().__init__(own.sized(num_envs), num_envs, *how, learning_image, learning_text)

@@ -4,10 +4,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from memenv.devices.protocol import CellModel
 from memenv.envs.few_shot.actions import Float
+from memenv.envs.few_shot.chips import Written
 from memenv.learning.step import Layer
 
 OF_LAYERS = ("gradient", "limited", "saturated")  # counters that are observed
+
+
+class Chip(NamedTuple):
+    """Fresh chips of tasks."""
+
+    cells: tuple[CellModel, ...]  # of each layer
+    kinds: np.ndarray | None  # (tasks,) of a mixture, which of its devices a chip is of
 
 
 class Seen(NamedTuple):
@@ -34,7 +43,7 @@ class Step(NamedTuple):
 class LearningEpisode(NamedTuple):
     """Everything about the tasks' current episodes."""
 
-    layers: tuple[Layer, ...]
+    written: tuple[Written, ...]  # the layers on their chips
     kind: np.ndarray  # (tasks, ways) int, which classes
     instance: np.ndarray  # (tasks, ways, shots + queries) int, which drawings of them
     seen: Seen
@@ -43,3 +52,8 @@ class LearningEpisode(NamedTuple):
     pulses: Float  # (tasks,) for each device in the mean
     energy: Float  # (tasks,) [J]
     last: Step
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers' cells."""
+        return tuple(one.layer for one in self.written)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -10,6 +10,8 @@ from gymnasium import spaces
 from memenv.envs.few_shot.actions import Float
 
 FARTHEST = 10.0  # [ln ways] observed losses are clipped there
+FINEST = 0.05  # [ln ways] below it losses are observed on a linear scale, above on a logarithmic one
+MOST = 1000.0  # [pulses] for each device, that are observed
 FAINTEST = 4.0  # [decades] observed gradients reach down to ten to the minus this
 
 
@@ -34,35 +36,65 @@ class LearningObservation:
     """What a `LearningView` says, each number in a bounded range; see the environment's docstring."""
 
     layers: int
-    max_steps: int
-    max_pulses: int  # at most per device and step
 
     @cached_property
     def space(self) -> spaces.Box:
         """Box (7 + 4 layers,) float32."""
-        layers, most = self.layers, np.log1p(self.max_pulses * self.max_steps)
-        low = [0.0, 0.0, -FARTHEST, 0.0, 0.0, 0.0, 0.0, *[-1.0] * layers, *[-1.0] * layers, *[0.0] * 2 * layers]
-        high = [1.0, FARTHEST, FARTHEST, 1.0, FARTHEST, most, np.log1p(self.max_pulses), *[1.0] * 4 * layers]
-        return spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
+        return spaces.Box(-1.0, 1.0, (7 + 4 * self.layers,), np.float32)
 
     def observed(self, view: LearningView) -> np.ndarray:
         """Observations (tasks, 7 + 4 layers) float32."""
-        decades = 1.0 + 2.0 / FAINTEST * np.log10(np.maximum(view.gradient, 10.0**-FAINTEST))
-        bounded = view._replace(
-            loss=np.minimum(view.loss, FARTHEST),
-            fall=np.clip(view.fall, -FARTHEST, FARTHEST),
-            worst=np.minimum(view.worst, FARTHEST),
-            pulses=np.log1p(view.pulses),
-            last_pulses=np.log1p(view.last_pulses),
-            gradient=np.minimum(decades, 1.0),
+        decades = np.log10(np.maximum(view.gradient, 10.0**-FAINTEST)) / FAINTEST
+        parts = view._replace(
+            budget=_of_share(view.budget),
+            loss=_of_share(_compressed(view.loss)),
+            fall=_compressed(view.fall),
+            support=_of_share(view.support),
+            worst=_of_share(_compressed(view.worst)),
+            pulses=_of_share(np.log1p(view.pulses) / np.log1p(MOST)),
+            last_pulses=_of_share(np.log1p(view.last_pulses) / np.log1p(MOST)),
+            gradient=1.0 + 2.0 * decades,
+            limited=_of_share(view.limited),
+            saturated=_of_share(view.saturated),
         )
-        return np.column_stack(bounded).astype(np.float32)
+        observation: np.ndarray = np.clip(np.column_stack(parts), -1.0, 1.0).astype(np.float32)
+        return observation
 
     def view(self, observation: np.ndarray) -> LearningView:
         """Observations (tasks, 7 + 4 layers) in plain units: the inverse of `observed`, but for what that clipped."""
-        told = observation.astype(np.float64)
-        signal, gradient, limited, saturated = np.split(told[:, 7:], 4, axis=1)
-        plain = dict(zip(LearningView._fields, told[:, :7].T, strict=False))
-        plain |= {name: np.expm1(plain[name]) for name in ("pulses", "last_pulses")}
-        gradient = np.where(gradient > -1, 10.0 ** (FAINTEST * 0.5 * (gradient - 1)), 0.0)
-        return LearningView(**plain, signal=signal, gradient=gradient, limited=limited, saturated=saturated)
+        seen = observation.astype(np.float64)
+        budget, loss, fall, support, worst, pulses, last_pulses = seen[:, :7].T
+        signal, gradient, limited, saturated = np.split(seen[:, 7:], 4, axis=1)
+        return LearningView(
+            budget=_share(budget),
+            loss=_expanded(_share(loss)),
+            fall=_expanded(fall),
+            support=_share(support),
+            worst=_expanded(_share(worst)),
+            pulses=np.expm1(_share(pulses) * np.log1p(MOST)),
+            last_pulses=np.expm1(_share(last_pulses) * np.log1p(MOST)),
+            signal=signal,
+            gradient=np.where(gradient > -1, 10.0 ** (FAINTEST * 0.5 * (gradient - 1)), 0.0),
+            limited=_share(limited),
+            saturated=_share(saturated),
+        )
+
+
+def _of_share(share: np.ndarray) -> np.ndarray:
+    """0 to 1 as -1 to 1."""
+    return 2.0 * share - 1.0
+
+
+def _share(observed: np.ndarray) -> np.ndarray:
+    """The inverse of `_of_share`."""
+    return 0.5 * (observed + 1.0)
+
+
+def _compressed(loss: Any) -> Any:
+    """Up to `FARTHEST` [ln ways] of either sign as -1 to 1: arsinh(loss / FINEST), in units of its largest value."""
+    return np.arcsinh(loss / FINEST) / np.arcsinh(FARTHEST / FINEST)
+
+
+def _expanded(observed: Any) -> Any:
+    """The inverse of `_compressed`."""
+    return FINEST * np.sinh(observed * np.arcsinh(FARTHEST / FINEST))

@@ -1,9 +1,8 @@
 """The few-shot task: teach a network on an unknown chip new classes from a few examples, with few pulses."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from gymnasium import spaces
@@ -13,19 +12,22 @@ from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import check_room, memory_needed
 from memenv.devices.catalogue import Loaded
 from memenv.devices.protocol import learning
-from memenv.envs.few_shot.actions import Choice, Float, LearningActions, of_the_worst
-from memenv.envs.few_shot.episode import OF_LAYERS, LearningEpisode, Seen, Step
+from memenv.engine import EngineError, load_engine
+from memenv.envs.few_shot.actions import Float, LearningActions, of_the_worst
+from memenv.envs.few_shot.chips import MOST_STEPS, Chips, uniforms
+from memenv.envs.few_shot.episode import OF_LAYERS, Chip, LearningEpisode, Seen, Step
 from memenv.envs.few_shot.observation import LearningObservation, LearningView
-from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw
+from memenv.envs.noise import CellNoise
+from memenv.envs.task import Draw, OwnDraw, TaskError
 from memenv.few_shot import bank
 from memenv.few_shot.characters import Characters
-from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, total, write
+from memenv.few_shot.chips import Hardware, total
 from memenv.few_shot.initialisations import Initialisation
 from memenv.learning.backprop import cross_entropy
-from memenv.learning.step import Layer, adapt_step, draw_noise
 
 DEVICES = ("alox-hfo2", "hfo2-array-om", "enode-sandia", "threshold")  # a pulse changes from 0.3 to 70 % of the way
 MOST_DEVICES = 1000  # of one sign in a weight
+KIND, CLASSES, DRAWINGS = 8000, 8001, 8002  # of uniform numbers; three for each layer lie below
 OF_HARDWARE = ("devices_per_weight", "pulsed", "max_pulses", "reads", "know_stuck")
 
 
@@ -53,6 +55,7 @@ class FewShot:
     max_pulses: int = 10  # at most per device and step
     reads: int = 4  # averaged in each product
     know_stuck: bool = True  # whether a test has found the cells that do not move
+    engine: str = "auto"  # "numpy", "numba"; or compiled where numba is installed and takes the device
     weight_accuracy: float = 1.0  # reward for queries that are right: this times the gain of their share
     weight_pulses: float = 0.02  # reward for a pulse on every device: minus this
     weight_energy: float = 0.0  # [1/J] reward for energy: minus this times it
@@ -65,14 +68,14 @@ class FewShot:
         self._check("characters", good, "None or memenv.few_shot.characters.Characters")
         self._check("init", isinstance(self.init, str), "a name, or a path")
         for name in ("ways", "shots", "queries", "max_steps", "max_pulses", "reads", "devices_per_weight"):
-            most = MOST_DEVICES if name == "devices_per_weight" else MANY
+            most = {"devices_per_weight": MOST_DEVICES, "max_steps": MOST_STEPS}.get(name, MANY)
             number = whole(name, getattr(self, name), 2 if name == "ways" else 1, most, TaskError)
             object.__setattr__(self, name, number)
         object.__setattr__(self, "know_stuck", flag("know_stuck", self.know_stuck, TaskError))
         for one in fields(self):
             if one.name.startswith("weight_"):
                 object.__setattr__(self, one.name, real(one.name, getattr(self, one.name), 0, MOST_WEIGHT, TaskError))
-        _ = self.start
+        _ = self.start, self._engine()
         classes, instances = self._shape
         self._check("ways", self.ways <= classes, f"at most the {classes} classes that there are")
         room = self.shots + self.queries <= instances
@@ -107,6 +110,26 @@ class FewShot:
     def hardware(self) -> Hardware:
         """The chips and the circuits around them."""
         return Hardware(device=self.device, **{name: getattr(self, name) for name in OF_HARDWARE})
+
+    def sized(self, tasks: int) -> Self:
+        """The same task with the engine that so many at a time are worth."""
+        return replace(self, engine=self._engine(tasks * self.cells))
+
+    def _engine(self, cells: int | None = None) -> str:
+        """What chips run on, of so many cells at a time (None: many); the same episodes, to single precision.
+
+        Raises:
+            TaskError: an unknown engine, or numba where it is not installed or cannot compile the device.
+        """
+        try:
+            name = load_engine(self.engine, cells=cells).name
+        except EngineError as error:
+            raise TaskError(str(error)) from None
+        if name == "numpy" or not self.device.not_compiled:
+            return name
+        if self.engine == "numba":
+            raise TaskError(f'engine "numba" does not compile {self.device.name!r}: choose "numpy" or "auto"')
+        return "numpy"
 
     @cached_property
     def drawings(self) -> Characters:
@@ -159,7 +182,7 @@ class FewShot:
     @cached_property
     def observations(self) -> LearningObservation:
         """The layout of observations."""
-        return LearningObservation(layers=len(self.weights), max_steps=self.max_steps, max_pulses=self.max_pulses)
+        return LearningObservation(layers=len(self.weights))
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -176,45 +199,37 @@ class FewShot:
 
     # -- the process ---------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def initial_draws(self) -> tuple[Draw, ...]:
-        """Noise of a start: which classes and which drawings, writing the start, the first look."""
-        classes, instances = self._shape
-        choice = UniformDraw((), (classes,)), UniformDraw((), (self.ways, instances))
-        record: list[Draw] = []
-        self._begin(self._one_chip, *self._first_choice, _recorded(record))
-        return (*choice, *record)
+        """Noise of a start: what `memenv.envs.few_shot.chips` draws from it."""
+        return (OwnDraw(),)
+
+    @property
+    def step_draws(self) -> tuple[Draw, ...]:
+        """Noise of a step, likewise."""
+        return (OwnDraw(),)
 
     @cached_property
-    def step_draws(self) -> tuple[Draw, ...]:
-        """Noise of a step: learning, and the look that follows."""
-        record: list[Draw] = []
-        episode = self._begin(self._one_chip, *self._first_choice, _recorded([]))
-        self._learn(episode, self.actions.decoded(np.zeros((1, *self.action_space.shape))), _recorded(record))
-        return tuple(record)
+    def chips(self) -> Chips:
+        """What is done to chips."""
+        return Chips(
+            self.hardware, (self.start.features, *(w.shape[1] for w in self.weights)), self._engine() == "numba"
+        )
 
-    @property
-    def _one_chip(self) -> tuple[Layer, ...]:
-        return self.fabricate(np.random.default_rng(0), 1)
-
-    @property
-    def _first_choice(self) -> tuple[np.ndarray, np.ndarray]:
-        drawings = np.arange(self.shots + self.queries)
-        return np.arange(self.ways)[None], np.tile(drawings, (1, self.ways, 1))
-
-    def fabricate(self, rng: Any, tasks: int) -> tuple[Layer, ...]:
+    def fabricate(self, rng: Any, tasks: int) -> Chip:
         """A fresh chip for each task; of several devices all cells of a chip are of the same."""
-        kinds = rng.integers(len(self.device.devices), size=tasks) if self.device.devices else None
-        sizes = (self.start.features, *(w.shape[1] for w in self.weights))
-        chip = fresh_chip(self.hardware, rng, sizes, tasks, kinds)
-        if self.know_stuck and np.ndim(chip[0].chip.x_hi):  # also where no cell happens to be stuck
-            chip = tuple(one if one.good is not None else one.replace(good=np.ones_like(one.state.x)) for one in chip)
-        return chip
+        if isinstance(rng, np.random.Generator):
+            key, other_key = rng.integers(2**32, size=(2, tasks, 1), dtype=np.uint32)
+            noise = CellNoise(key, other_key, np.zeros(tasks, np.uint32))
+        else:
+            noise = rng.noise.noise
+        kinds, count = None, len(self.device.devices)
+        if count:
+            kinds = (uniforms(noise, KIND, 1)[:, 0] * count).astype(np.uint32)
+        return Chip(self.chips.fabricate(noise, kinds), kinds)
 
-    def initial(
-        self, chip: tuple[Layer, ...], noise: tuple[np.ndarray, ...], options: dict[str, Any]
-    ) -> LearningEpisode:
-        """Fresh episodes on chips, with the network's weights written to them; noise as `initial_draws` says.
+    def initial(self, chip: Chip, noise: tuple[Any, ...], options: dict[str, Any]) -> LearningEpisode:
+        """Fresh episodes on chips, with the network's weights written to them.
 
         Raises:
             TaskError: the options start and target, which other tasks have.
@@ -222,37 +237,31 @@ class FewShot:
         for name in ("start", "target"):
             if options.get(name) is not None:
                 raise TaskError(f"reset option {name} is for the programming of cells; known here is chip_seed")
-        classes, drawings, *others = noise
-        kind = classes.argsort(-1)[:, : self.ways]
-        instance = drawings.argsort(-1)[..., : self.shots + self.queries]
-        return self._begin(chip, kind, instance, _given(iter(others)))
+        (now,), (classes, instances) = noise, self._shape
+        tasks = len(now.step)
+        kind = uniforms(now, CLASSES, classes).argsort(-1)[:, : self.ways]
+        instance = uniforms(now, DRAWINGS, self.ways * instances).reshape(tasks, self.ways, instances)
+        instance = instance.argsort(-1)[..., : self.shots + self.queries]
+        written = self.chips.write(chip.cells, chip.kinds, self.weights, self.start.ranges.tolist(), now)
+        seen, count = self._look(written, self._examples(kind, instance), now), (tasks, len(written))
+        zero, never = np.zeros(tasks), np.zeros(tasks, bool)
+        last = Step(zero, zero, zero, zero, np.zeros(count), np.zeros((tasks, len(OF_LAYERS), count[1])))
+        return LearningEpisode(written, kind, instance, seen, zero, never, zero, zero, last)
 
-    def _begin(self, chip: tuple[Layer, ...], kind: np.ndarray, instance: np.ndarray, draws: Draws) -> LearningEpisode:
-        layers = write(self.hardware, chip, self.weights, self.start.ranges.tolist(), draws)
-        seen, count = self._look(layers, *self._examples(kind, instance), draws), (len(kind), len(layers))
-        zero, never = np.zeros(len(kind)), np.zeros(len(kind), bool)
-        last = Step(zero, zero, zero, zero, np.zeros(count), np.zeros((count[0], len(OF_LAYERS), count[1])))
-        return LearningEpisode(layers, kind, instance, seen, zero, never, zero, zero, last)
-
-    def transition(
-        self, episode: LearningEpisode, action: np.ndarray, noise: tuple[np.ndarray, ...]
-    ) -> LearningEpisode:
-        """One step of learning, or the decision to stop; noise as `step_draws` says."""
-        return self._learn(episode, self.actions.decoded(action), _given(iter(noise)))
-
-    def _learn(self, episode: LearningEpisode, choice: Choice, draws: Draws) -> LearningEpisode:
-        support, query = self._examples(episode.kind, episode.instance)
-        goes_on = ~choice.stop
+    def transition(self, episode: LearningEpisode, action: np.ndarray, noise: tuple[Any, ...]) -> LearningEpisode:
+        """One step of learning, or the decision to stop; a chip whose episode has ended learns no more."""
+        (now,), choice = noise, self.actions.decoded(action)
+        examples = self._examples(episode.kind, episode.instance)
+        goes_on = ~(choice.stop | self.terminated(episode))
         gain = choice.gain * goes_on[:, None]
         config = replace(
             self.hardware.adaptation([column[:, None, None] for column in (self.base_rates * gain).T]),
             threshold=choice.threshold[:, None, None, None],
             loss=of_the_worst(choice.share),
         )
-        noise = draw_noise(episode.layers, len(self.targets), config, *draws)
         targets = np.broadcast_to(self.targets, (len(gain), *self.targets.shape))
-        step = adapt_step(episode.layers, support, targets, noise, config)
-        seen = self._look(step.layers, support, query, draws)
+        step = self.chips.step(episode.written, examples[:, : len(self.targets)], targets, now, config)
+        seen = self._look(step.layers, examples, now)
         pulses, energy = total(step.counters, "pulses") / self.cells, total(step.counters, "energy")
         energy = energy + total(step.counters, "read_energy") * goes_on
         counted = [np.stack([getattr(one, name) for one in step.counters], -1) for name in OF_LAYERS]
@@ -265,25 +274,31 @@ class FewShot:
             layers=np.stack(counted, 1),
         )
         return episode._replace(
-            layers=step.layers,
+            written=step.layers,
             seen=seen,
             steps=episode.steps + 1,
-            stopped=choice.stop,
+            stopped=choice.stop | episode.stopped,
             pulses=episode.pulses + pulses,
             energy=episode.energy + energy,
             last=last,
         )
 
-    def _examples(self, kind: np.ndarray, instance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features of support and queries (tasks, examples, features), classes in turn."""
-        drawn = self.features[kind[:, None], instance.swapaxes(1, 2)]
-        support, query = drawn[:, : self.shots], drawn[:, self.shots :]
-        return support.reshape(len(kind), -1, drawn.shape[-1]), query.reshape(len(kind), -1, drawn.shape[-1])
+    def _examples(self, kind: np.ndarray, instance: np.ndarray) -> np.ndarray:
+        """Features and a one (tasks, examples, features + 1) of the support, then of the queries, classes in turn."""
+        place = kind[:, None] * self._shape[1] + instance.swapaxes(1, 2)
+        drawn: np.ndarray = self._table.take(place.reshape(len(kind), -1), 0)
+        return drawn
 
-    def _look(self, layers: tuple[Layer, ...], support: np.ndarray, query: np.ndarray, draws: Draws) -> Seen:
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """(classes times instances, features + 1) float32."""
+        flat = self.features.reshape(-1, self.features.shape[-1])
+        return np.column_stack((flat, np.ones_like(flat[:, :1])))
+
+    def _look(self, written: Any, examples: np.ndarray, now: CellNoise) -> Seen:
         """A read of the support, which is what the learner sees, and one of the queries."""
-        outputs = chip_outputs(self.hardware, layers, np.concatenate((support, query), 1), draws)
-        told, asked = outputs[:, : support.shape[1]], outputs[:, support.shape[1] :]
+        outputs = self.chips.outputs(written, examples, now)
+        told, asked = np.split(outputs, [len(self.targets)], 1)
         loss, _ = cross_entropy(told[:, :, None], self.targets[:, None])
         answers = asked.argmax(-1)
         label = np.arange(self.ways)
@@ -331,24 +346,3 @@ class FewShot:
             "pulses": episode.pulses,
             "energy": episode.energy,
         }
-
-
-# -- helpers -----------------------------------------------------------------------------------------------------------
-
-
-def _given(noise: Iterator[np.ndarray]) -> Draws:
-    """Noise that has been drawn, in the order in which it is asked for."""
-    return Draws(lambda shape: next(noise), lambda shape: next(noise))
-
-
-def _recorded(record: list[Draw]) -> Draws:
-    """Nothing but zeros, and a record of what one task asks for."""
-
-    def recording(kind: Callable[..., Draw]) -> Callable[[tuple[int, ...]], np.ndarray]:
-        def zeros(shape: tuple[int, ...]) -> np.ndarray:
-            record.append(kind((), shape[1:]))
-            return np.zeros(shape)
-
-        return zeros
-
-    return Draws(recording(NormalDraw), recording(UniformDraw))

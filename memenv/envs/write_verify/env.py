@@ -130,7 +130,7 @@ class WriteVerifyEnv(TaskEnv):
         weight_pulses, weight_energy, weight_latency, weight_acceptance, weight_false_acceptance, weight_failure,
             weight_shaping: see Rewards.
         variant: the registered id whose fixed arguments are taken, such as "WriteVerifyDiscrete".
-        render_mode: "rgb_array" (needs matplotlib) or "ansi".
+        engine: "auto", "numpy" or "numba", see `TaskVectorEnv`; render_mode: "rgb_array" (needs matplotlib) or "ansi".
 
     Version history:
         v0: first version. Before the first release observations came to be in [-1, 1] with logarithmic errors and the
@@ -154,8 +154,7 @@ class WriteVerifyEnv(TaskEnv):
 class WriteVerifyVectorEnv(TaskVectorEnv):
     """`WriteVerifyEnv` natively batched: what `gym.make_vec("memenv/WriteVerify-v0")` makes; see `TaskVectorEnv`.
 
-    `engine="numba"` compiles a step, and the start of episodes, into a loop over cells each: of parametric devices and
-    lists of them, with history=1 and confirm_reads=0.
+    What is compiled: parametric devices and lists of them, with history=1 and confirm_reads=0.
     """
 
     def __init__(
@@ -164,8 +163,10 @@ class WriteVerifyVectorEnv(TaskVectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         engine: str | Engine = "auto",
+        render_mode: str | None = None,
         variant: str | None = None,
         **task: Any,
     ) -> None:
         own = WriteVerify(**arguments("WriteVerify", variant, task))
-        super().__init__(own, num_envs, autoreset_mode, max_episode_steps, engine)
+        how = autoreset_mode, max_episode_steps, engine, render_mode
+        super().__init__(own, num_envs, *how, trace_image, trace_text)

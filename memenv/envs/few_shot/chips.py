@@ -1,0 +1,328 @@
+"""Chips of environments: the programs of `memenv.learning.kernels` on the weights of many tasks, by NumPy or compiled.
+
+Each task has a key of its own, from which all its noise comes by counter:
+
+    two words = threefry(key, (step + 2^18 pair, place))
+
+with the place of a weight on the chip, of a cell at fabrication, or of a number among those of a product.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from memenv.arrays import is_zero, put, take, tree_map
+from memenv.compiler.counter_rng import Draws, Key, Noise
+from memenv.compiler.runtime import prepare
+from memenv.devices.device import State
+from memenv.devices.protocol import CellModel
+from memenv.envs.noise import CellNoise
+from memenv.few_shot.chips import Hardware
+from memenv.learning import kernels
+from memenv.learning.backprop import forward, weight_gradient
+from memenv.learning.kernels import Kept, Program, Shown, Spent
+from memenv.learning.layers import Layer, Matrix, blank_layer
+from memenv.learning.pulse_trains import Costs
+from memenv.learning.step import Step, adapt_step
+from memenv.learning.updates import Adaptation, Counters, LayerNoise, counted
+
+STEP_BITS = 18  # of the first counter
+BLOCK = 8192  # weights that NumPy takes at a time, for its intermediate results to stay in cache
+MOST_STEPS = 2**STEP_BITS - 4  # of an episode, which its chip and its start precede
+PRODUCTS = 2**13  # the first pair of lanes of products; those of cells lie below: 4 for each device of a weight
+
+
+class Written(NamedTuple):
+    """A layer on the chips of tasks, and what it shows when it is read."""
+
+    layer: Layer  # its chip and state are arrays (tasks, rows, outputs, devices), or (tasks, 1, 1, 1)
+    seen: Matrix
+
+
+@dataclass(frozen=True)
+class Chips:
+    """What is done to the chips of tasks; each thing done takes the noise (tasks,) of its step."""
+
+    hardware: Hardware
+    sizes: tuple[int, ...]  # the features, the outputs of each layer, the ways
+    compiled: bool  # else NumPy
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Rows and outputs of each layer."""
+        return [(inputs + 1, outputs) for inputs, outputs in pairwise(self.sizes)]
+
+    @property
+    def places(self) -> list[int]:
+        """The place of each layer's first weight."""
+        return [0, *accumulate(map(math.prod, self.shapes))][:-1]
+
+    def fabricate(self, noise: CellNoise, kinds: np.ndarray | None) -> tuple[CellModel, ...]:
+        """The cells of each layer; of a mixture, a task's are all of the device with the number kinds[task]."""
+        devices = 2 * self.hardware.devices_per_weight
+        return tuple(
+            self._fabricated(noise, kinds, first * devices, (rows, outputs * devices), (rows, outputs, devices))
+            for first, (rows, outputs) in zip(self.places, self.shapes, strict=True)
+        )
+
+    def _fabricated(
+        self, noise: CellNoise, kinds: np.ndarray | None, first: int, cells: tuple[int, int], shape: tuple[int, ...]
+    ) -> CellModel:
+        tasks, rest = len(noise.step), (self.hardware.device, kinds)
+        if self.compiled:
+            chip = self._launched(_fabricate, noise, first, cells, (), rest)
+        elif kinds is None:  # as a device of any class expects it: arrays (cells,)
+            flat = [np.repeat(part, math.prod(cells)) for part in (noise.key, noise.other_key, noise.step)]
+            place = np.tile(_places(first, 1, cells).ravel(), tasks)
+            chip = _fabricate(_under(flat, place), len(place), (), rest)
+        else:
+            rest = rest[0], kinds[:, None]
+            flat = [part.reshape(-1, 1) for part in noise]
+            chip = _fabricate(_under(flat, _places(first, 1, cells).reshape(1, -1)), math.prod(cells), (), rest)
+
+        def shaped(leaf: Any) -> Any:
+            if not getattr(leaf, "ndim", 0):
+                return leaf
+            return leaf.reshape(tasks, *(shape if leaf.size > tasks else (1, 1, 1)))
+
+        fabricated: CellModel = tree_map(shaped, chip)
+        return fabricated
+
+    def write(
+        self,
+        chip: Sequence[CellModel],
+        kinds: np.ndarray | None,
+        weights: Sequence[np.ndarray],
+        ranges: Sequence[float],
+        noise: CellNoise,
+    ) -> tuple[Written, ...]:
+        """Weights (rows, outputs), alike for all tasks, on fresh chips; `ranges` are what nominal devices can hold."""
+        tasks, hardware = len(noise.step), self.hardware
+        written = []
+        for cells, w, most, first in zip(chip, weights, ranges, self.places, strict=True):
+            unknown = np.broadcast_to(np.float32(0), (tasks, *w.shape, 2 * hardware.devices_per_weight))
+            layer = self._blank if kinds is None else take(self._blank, kinds)
+            differ = np.ndim(cells.x_lo) or np.ndim(cells.x_hi)  # else no cell is stuck
+            layer = layer.replace(
+                chip=_lean(cells),
+                state=State(x=unknown, age=0.0),
+                scale=layer.scale * most,
+                good=1.0 if hardware.know_stuck and differ else None,
+            )
+            wanted = np.broadcast_to(w / layer.scale, (tasks, *w.shape)).astype(np.float32)
+            rest = layer.replace(scale=1.0), hardware.write_error
+            written.append(self._shown(layer, *self._run(kernels.program, noise, first, (wanted,), rest)))
+        return tuple(written)
+
+    @functools.cached_property
+    def _blank(self) -> Layer:
+        """A layer whose weights reach to one, without its cells; of a mixture, such a layer on each of its devices."""
+        device, devices = self.hardware.device, self.hardware.devices_per_weight
+        kinds = np.arange(len(device.devices)) if device.devices else None
+        unknown = np.zeros((len(device.devices) or 1, 1, 1, 2 * devices))
+        return blank_layer(device, device, unknown, devices, 1.0, kinds).replace(device=None, chip=None)
+
+    def step(
+        self,
+        written: tuple[Written, ...],
+        x: np.ndarray,
+        targets: np.ndarray,
+        noise: CellNoise,
+        config: Adaptation,
+    ) -> Step:
+        """`adapt_step` on examples x (tasks, n, features)."""
+        products = [
+            LayerNoise(
+                forward=self.normals(noise, 3 * number + 1, (x.shape[1], outputs)),
+                backward=self.normals(noise, 3 * number + 2, (x.shape[1], rows)) if number else None,
+                rounding=(),
+                pulse=None,
+            )
+            for number, (rows, outputs) in enumerate(self.shapes)
+        ]
+        numbers = iter(range(len(written)))
+
+        def learn(layer: Written, rate: Any, inputs: Any, errors: Any, _: LayerNoise, config: Adaptation) -> Any:
+            return self.learn(next(numbers), layer, rate, inputs, errors, noise, config)
+
+        return adapt_step(written, x, targets, tuple(products), config, _seen, learn)
+
+    def outputs(self, written: Sequence[Written], x: np.ndarray, noise: CellNoise) -> np.ndarray:
+        """(tasks, n, classes) that noisy reads make of examples x (tasks, n, features)."""
+        drawn = [
+            self.normals(noise, 3 * number, (x.shape[1], outputs)) for number, (_, outputs) in enumerate(self.shapes)
+        ]
+        outputs: np.ndarray = forward([one.seen for one in written], x, drawn).outputs
+        return outputs
+
+    def learn(
+        self,
+        number: int,
+        written: Written,
+        rate: np.ndarray,
+        inputs: np.ndarray,
+        errors: np.ndarray,
+        noise: CellNoise,
+        config: Adaptation,
+    ) -> tuple[Written, Counters]:
+        """`update` of the layer of this number, as one of `adapt_step`; tasks with a rate of zero keep their cells."""
+        gradient, rows = weight_gradient(inputs, errors), np.flatnonzero(rate.ravel())
+        whole = written.layer, noise, rate, gradient, config.threshold
+        layer, now, rate, change, threshold = whole if len(rows) == len(gradient) else take(whole, rows)
+        learnt, spent = written, Spent(Costs(*np.zeros((4, len(gradient)))), np.zeros(len(gradient)))
+        if len(rows):
+            program = _teaching(replace(config, rates=(0.0,), threshold=0.0, loss=_none, reads=1))
+            moving = layer.state.x, (-rate / layer.scale).astype(np.float32) * change
+            shown, kept = self._run(program, now, self.places[number], moving, (layer.replace(scale=1.0), threshold))
+            new = self._shown(layer, shown, kept)
+            fields = new.layer.state, new.seen, tree_map(_sum, kept.spent)
+            if len(rows) < len(gradient):
+                fields = put((written.layer.state, written.seen, spent), rows, fields)
+            state, seen, spent = fields
+            learnt = Written(written.layer.replace(state=state), seen)
+        limited = spent.limited / (gradient[0].size * written.layer.shape[-1])
+        return learnt, counted(gradient, spent.costs, limited)
+
+    def normals(self, noise: CellNoise, number: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Standard normals (tasks, *shape) float32, those of the pair of lanes of a product."""
+        size, tasks = math.prod(shape), len(noise.step)
+        moved = noise._replace(step=noise.step + np.uint32((PRODUCTS + number) << STEP_BITS))
+        pair = self._run(_normal_pair, moved, 0, (), (), (1, (size + 1) // 2))
+        return np.concatenate(pair, 1).reshape(tasks, -1)[:, :size].reshape(tasks, *shape)
+
+    def _shown(self, layer: Layer, shown: Shown, kept: Kept) -> Written:
+        """What `matrix` says of layers, in single precision."""
+        x, mean, variance = shown
+        read = layer.chip.read
+        if np.ndim(variance) and all(map(is_zero, (read.noise_exponent, read.noise_log_time, read.telegraph))):
+            variance = variance[:, :1, :1]  # alike for all cells of a chip
+        reads = self.hardware.reads
+        seen = Matrix(
+            weights=(layer.scale * mean).astype(np.float32),
+            variance=None if is_zero(variance) else (layer.scale**2 / reads * variance).astype(np.float32),
+            energy=reads * _sum(kept.reading),
+        )
+        return Written(layer.replace(state=tree_map(_single, kept.state._replace(x=x))), seen)
+
+    def _run(
+        self,
+        program: Callable[..., Any],
+        noise: CellNoise,
+        first: int,
+        moving: tuple[np.ndarray, ...],
+        rest: Any,
+        shape: tuple[int, ...] = (),
+    ) -> Any:
+        """A program on arrays (tasks, rows, outputs) of weights, of which the first has a place."""
+        shape = shape or moving[-1].shape[1:]
+        if self.compiled:
+            return self._launched(program, noise, first, shape, moving, rest)
+        tasks, size = len(noise.step), math.prod(shape)
+        words, places = tuple(part.reshape(-1, 1, 1) for part in noise), _places(first, 1, shape)
+        block = max(BLOCK // size, 1)
+        parts = []
+        for begin in range(0, tasks, block):
+            some, *inputs = take((words, moving, rest), slice(begin, begin + block))
+            parts.append(program(_under(some, places), size, *inputs))
+        return tree_map(lambda *leaves: np.concatenate(leaves) if np.ndim(leaves[0]) else leaves[0], *parts)
+
+    @staticmethod
+    def _launched(
+        program: Callable[..., Any], noise: CellNoise, first: int, shape: tuple[int, ...], moving: Any, rest: Any
+    ) -> Any:
+        tasks = len(noise.step)
+        words = [part.reshape(-1, 1, 1) for part in noise]
+        call = prepare(_of_tasks(program), (tasks, *shape), (*words, _places(first, tasks, shape), moving, rest))
+        call.launch(Key(0), 1)
+        return call.result()
+
+
+def uniforms(noise: CellNoise, number: int, size: int) -> np.ndarray:
+    """Numbers (tasks, size), uniform in 0 <= u < 1, by NumPy; lanes as of `Chips.normals`."""
+    words = (part.reshape(-1, 1) for part in noise)
+    drawn: np.ndarray = _under(words, np.arange(size, dtype=np.uint32)).uniform(2 * (PRODUCTS + number))
+    return drawn
+
+
+def _seen(written: Written, reads: int) -> Matrix:
+    return written.seen
+
+
+# -- helpers -----------------------------------------------------------------------------------------------------------
+
+
+def _under(words: Iterable[Any], place: Any) -> Noise:
+    """The noise of both words of keys, a step and places."""
+    key, other_key, step = words
+    return Noise.at((key, other_key), lambda pair: (step + np.uint32(pair << STEP_BITS), place))
+
+
+def _places(first: int, tasks: int, shape: tuple[int, ...]) -> np.ndarray:
+    """(tasks, *shape) uint32, the same for each task, not to be changed."""
+    return _many_places(first, 1 << (tasks - 1).bit_length(), shape)[:tasks]
+
+
+@functools.lru_cache(maxsize=64)
+def _many_places(first: int, tasks: int, shape: tuple[int, ...]) -> np.ndarray:
+    one = np.arange(first, first + math.prod(shape), dtype=np.uint32).reshape(1, *shape)
+    return np.ascontiguousarray(np.broadcast_to(one, (tasks, *shape)))
+
+
+@functools.cache
+def _of_tasks(program: Program) -> Callable[..., Any]:
+    """The program for the engine, with the words of the noise among its inputs."""
+
+    def run(_: Any, tasks: int, key: Any, other_key: Any, step: Any, place: Any, moving: Any, rest: Any) -> Any:
+        return program(_under((key, other_key, step), place), tasks, moving, rest)
+
+    run.__name__ = program.__name__
+    return run
+
+
+def _fabricate(noise: Noise, cells: int, _: Any, rest: tuple[Any, np.ndarray | None]) -> CellModel:
+    device, kinds = rest
+    made: CellModel = (
+        device.fabricate(Draws(noise), cells) if kinds is None else device.fabricate_of(kinds, Draws(noise), cells)
+    )
+    return made
+
+
+def _normal_pair(noise: Noise, _: int, __: Any, ___: Any) -> tuple[np.ndarray, np.ndarray]:
+    return noise.normal(0), noise.normal(1)
+
+
+@functools.cache
+def _teaching(config: Adaptation) -> Program:
+    """`kernels.updating` that counts, with a threshold (tasks, 1, 1, 1) beside the layer."""
+
+    def update(noise: Noise, weights: int, moving: Any, rest: tuple[Layer, Any]) -> tuple[Shown, Kept]:
+        layer, threshold = rest
+        program: Program = kernels.updating.__wrapped__(replace(config, threshold=threshold), True)
+        return program(noise, weights, moving, layer)
+
+    return update
+
+
+def _none(outputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """In place of a loss, of which programs of cells know nothing."""
+    raise NotImplementedError
+
+
+def _sum(part: np.ndarray) -> np.ndarray:
+    """(tasks,) float64 of arrays (tasks, ...)."""
+    total: np.ndarray = part.reshape(len(part), -1).sum(-1).astype(float)
+    return total
+
+
+def _lean(chip: Any) -> Any:
+    """The chip without what has no further use."""
+    return chip.replace(driver=None, mismatch=None) if chip.record else chip
+
+
+def _single(leaf: Any) -> Any:
+    return leaf.astype(np.float32, copy=False) if isinstance(leaf, np.ndarray) else leaf
