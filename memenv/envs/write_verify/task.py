@@ -393,7 +393,8 @@ class WriteVerify:
     def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any = None) -> Any:
         """The reward with goal=True, (...) of goals (..., 1), whatever was desired; `info` does not matter."""
         del info
-        return self.weight_acceptance * self.observations.reached(achieved_goal, desired_goal) - self.weight_pulses
+        reached = self.observations.reached(achieved_goal, desired_goal)
+        return (self.weight_acceptance * reached - self.weight_pulses).astype(np.float32)  # as rewards of a step are
 
     def info(self, episode: Episode) -> dict[str, np.ndarray]:
         """What the agent does not see, each (cells,), and the mask of a menu (cells, menu)."""
