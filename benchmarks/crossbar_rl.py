@@ -19,7 +19,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,7 @@ def learned(algorithm: str, task: CrossbarProgram, seed: int, steps: int) -> Act
     """What an algorithm learned with its seed."""
     kind, policy, envs, options = ALGORITHMS[algorithm]
     adapter = CellsVecEnv if policy == "MlpPolicy" else GymVecEnv
-    env = adapter(TaskVectorEnv(task, envs, AutoresetMode.SAME_STEP, engine="auto"))
+    env = adapter(TaskVectorEnv(replace(task, reward_map=True), envs, AutoresetMode.SAME_STEP, engine="auto"))
     model = kind(policy, env, seed=seed, device="cpu", **options).learn(steps)
     if adapter is CellsVecEnv:
         return lambda seen, state, start, masks: CellsPolicy(task=task, model=model).predict(seen)

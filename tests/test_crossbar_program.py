@@ -384,6 +384,7 @@ def test_masks_leave_the_lines_and_places_that_have_open_cells():
 
 def test_rewards_sum_to_what_the_episode_achieved_and_spent():
     weights = {"weight_energy": 1e9, "weight_latency": 1e4, "weight_shaping": 0.5, "weight_waiting": 2.0}
+    weights["reward_map"] = True
     env = vector(8, "DISABLED", **arguments("cells", **weights))
     first, begin = env.reset(seed=0)
     env.action_space.seed(0)

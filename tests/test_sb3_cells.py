@@ -16,7 +16,7 @@ from stable_baselines3 import PPO, SAC
 
 from agents.sb3.cells import OPEN, PPO_OF_CELLS, SAC_OF_CELLS, CellsPolicy, CellsVecEnv, features_of
 
-TASK = {"rows": 2, "cols": 4, "tolerance": 0.1, "max_pulses": 8}
+TASK = {"reward_map": True, "rows": 2, "cols": 4, "tolerance": 0.1, "max_pulses": 8}
 
 
 def arrays(number=4, **more):

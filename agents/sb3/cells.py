@@ -1,6 +1,7 @@
 """Every cell of arrays as an environment of its own: learners of stable-baselines3 learn one policy for all cells.
 
-    env = CellsVecEnv(gym.make_vec("memenv/CrossbarProgram-v0", 4, autoreset_mode=AutoresetMode.SAME_STEP))
+    arrays = gym.make_vec("memenv/CrossbarProgram-v0", 4, autoreset_mode=AutoresetMode.SAME_STEP, reward_map=True)
+    env = CellsVecEnv(arrays)
     model = PPO("MlpPolicy", env, **PPO_OF_CELLS).learn(1_000_000)
     policy = CellsPolicy(task=CrossbarProgram(), model=model)
 
@@ -26,7 +27,7 @@ from agents.sb3.vec_env import GymVecEnv
 from memenv.envs.crossbar_program.actions import CellActions
 from memenv.envs.crossbar_program.task import CrossbarProgram
 
-MAPS = ("reading", "target", "error", "signal", "log_width", "pulses", "gradient")  # those that there are
+MAPS = ("reading", "target", "error", "signal", "log_width", "spent", "gradient")  # those that there are
 OPEN = -1  # the place among a cell's features that says whether it is open
 
 
@@ -45,7 +46,7 @@ class CellsVecEnv(GymVecEnv):
     `OpenRollouts` and `OpenReplay` leave it out. A closed cell that is disturbed begins another episode as it opens.
 
     Args:
-        env: of `memenv/CrossbarProgram-v0` with action="cells", in SAME_STEP mode.
+        env: of `memenv/CrossbarProgram-v0` with action="cells" and reward_map=True, in SAME_STEP mode.
 
     Raises:
         ValueError: another environment, or another autoreset mode.
@@ -53,9 +54,14 @@ class CellsVecEnv(GymVecEnv):
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         super().__init__(env)
-        space, actions = env.single_observation_space, getattr(getattr(env.unwrapped, "task", None), "actions", None)
-        if not isinstance(actions, CellActions) or not isinstance(space, spaces.Dict):
-            raise ValueError(f'{env}: memenv/CrossbarProgram-v0 with action="cells" is needed')
+        space, task = env.single_observation_space, getattr(env.unwrapped, "task", None)
+        actions: Any = getattr(task, "actions", None)
+        if (
+            not isinstance(actions, CellActions)
+            or not isinstance(space, spaces.Dict)
+            or not getattr(task, "reward_map", False)
+        ):
+            raise ValueError(f'{env}: memenv/CrossbarProgram-v0 with action="cells" and reward_map=True is needed')
         self._shape = (env.num_envs, *actions.shape, actions.channels)
         seen = features_of({name: np.zeros((1, *(part.shape or ()))) for name, part in space.items()})
         VecEnv.__init__(

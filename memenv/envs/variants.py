@@ -13,7 +13,7 @@ class Variant(NamedTuple):
 
     base: str  # WriteVerify, CrossbarProgram or FewShot
     max_episode_steps: int
-    reward_threshold: float  # mean return of the best tuned classical controller, by benchmarks/{returns,crossbar_rl,few_shot_agents}.py
+    reward_threshold: float  # mean return of the best classical controller: returns, crossbar_rl, few_shot_agents.py
     fixed: Mapping[str, Any] = MappingProxyType({})  # arguments that are the id's own
 
 
@@ -21,10 +21,10 @@ GOAL = {"goal": True, "weight_failure": 0.0, "weight_false_acceptance": 0.0, "we
 SQUARE = {"rows": 64, "cols": 64}
 LINES = {"action": "lines", "writing": "rows"}
 VARIANTS: dict[str, Variant] = {
-    "WriteVerify": Variant("WriteVerify", 50, 0.8),
-    "WriteVerifyDiscrete": Variant("WriteVerify", 50, 0.8, {"action": "discrete"}),
-    "WriteVerifyRewriting": Variant("WriteVerify", 200, 3.0, {"rounds": 4}),
-    "WriteVerifyGoal": Variant("WriteVerify", 50, 0.8, GOAL),
+    "WriteVerify": Variant("WriteVerify", 50, 1.41),
+    "WriteVerifyDiscrete": Variant("WriteVerify", 50, 1.37, {"action": "discrete"}),
+    "WriteVerifyRewriting": Variant("WriteVerify", 200, 4.14, {"rounds": 4}),
+    "WriteVerifyGoal": Variant("WriteVerify", 50, 0.93, GOAL),
     "CrossbarProgram": Variant("CrossbarProgram", 50, 1.07),
     "CrossbarProgram64x64": Variant("CrossbarProgram", 50, 1.08, SQUARE),
     "CrossbarProgramLines": Variant("CrossbarProgram", 400, -0.32, LINES),

@@ -21,9 +21,14 @@ REST = 0.02  # signals of a lesser magnitude are no pulse
 
 def encoded(amplitude: Maps, width: Maps, driver: Driver) -> tuple[Maps, Maps]:
     """Signal and log-width, as in actions for cells, of pulses [V, s]; 0 V is none; element-wise."""
-    strength, log_width = signals_of(amplitude, width, driver)
-    signal = REST + (1.0 - REST) * np.abs(strength)
-    return np.where(amplitude > 0, signal, np.where(amplitude < 0, -signal, 0.0)), log_width
+    signal, log_width = as_in_action(*signals_of(amplitude, width, driver))
+    return np.where(amplitude == 0, 0.0, signal), log_width
+
+
+def as_in_action(signal: Maps, log_width: Maps) -> tuple[Maps, Maps]:
+    """Signals of magnitude 0 to 1 as in actions for cells, where those below REST are no pulse, and log-widths."""
+    magnitude = REST + (1.0 - REST) * np.abs(signal)
+    return np.where(signal > 0, magnitude, -magnitude), log_width
 
 
 @dataclass(frozen=True, kw_only=True)

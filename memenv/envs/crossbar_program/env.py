@@ -57,7 +57,7 @@ class CrossbarProgramEnv(TaskEnv):
             open           cells   0 or 1 (int8): has pulses left and, with objective="cells", is not within
             signal         cells   of the cell's last pulse, as in an action for cells; 0 before the first
             log_width      cells   of the cell's last pulse; not where all pulses have one width
-            pulses         cells   share of the cell's `max_pulses` that is spent, from 0 to 1
+            spent          cells   share of the cell's `max_pulses` that is spent, from 0 to 1
             budget         (1,)    share of the episode's steps that is left, from 0 to 1
             gradient       cells   only with objective="product": the gradient of half the mean squared product error by
                                    the cell's conductance, scaled so that for independent random inputs it is the cell's
@@ -67,8 +67,8 @@ class CrossbarProgramEnv(TaskEnv):
 
     Rewards:
         The sum of named terms, each also in info as "reward/<name>": means over the cells. What a cell contributed to
-        the reward is in info["reward_map"]. With objective="product" all cells are within when the product is, and
-        their error is that of the product.
+        the reward is in info["reward_map"], with reward_map=True. With objective="product" all cells are within when
+        the product is, and their error is that of the product.
 
             name              value in a step
             pulses            -weight_pulses times the pulses of the cell
@@ -104,7 +104,8 @@ class CrossbarProgramEnv(TaskEnv):
             pulses             1     in the episode so far
             energy             J     in the episode so far
             latency            s     in the episode so far
-            reward_map               (rows, cols) what each cell contributed: the reward is the mean
+            reward_map               (rows, cols) what each cell contributed: the reward is the mean; only with
+                                     reward_map=True
             product_error      x     only with objective="product": root mean square over inputs and columns
             action_mask              (sum of nvec,) bool, only with action="lines"
             reward/<name>            the terms of the last reward, zero at the start
@@ -131,7 +132,7 @@ class CrossbarProgramEnv(TaskEnv):
             so), "none", with objective="product", reads nothing: programming by gradients of the product alone.
         inputs: of the product: so many in each step, uniform between plus and minus the read voltage (from 0 if the DAC
             has one sign), or a matrix (n, rows) [V].
-        target_range: of x.
+        target_range: of x; reward_map: whether info has one.
         weight_pulses, weight_acceptance, weight_false_acceptance, weight_failure, weight_waiting, weight_shaping,
             weight_energy, weight_latency: see Rewards.
         engine: "auto", "numpy" or "numba", see `TaskVectorEnv`.

@@ -59,7 +59,7 @@ class ArrayObservation:
 
         parts: dict[str, spaces.Space[Any]] = {name: box() for name in ("reading", "target", "error")}
         parts |= {name: spaces.MultiBinary(cells) for name in ("within", "open")}
-        parts |= {name: box() for name in ("signal", "pulses", *["log_width"][: self.widths])}
+        parts |= {name: box() for name in ("signal", "spent", *["log_width"][: self.widths])}
         parts["budget"] = box(1)
         if self.bounds is not None:
             parts |= {"gradient": box(), "product_error": box(self.shape[1], 0.0)}
@@ -99,7 +99,7 @@ class ArrayObservation:
             "within": within,
             "open": opened,
             "signal": pulse[0],
-            "pulses": scaled(spent, UNIT),
+            "spent": scaled(spent, UNIT),
             "budget": scaled(budget, UNIT),
         }
         if self.widths:
@@ -136,7 +136,7 @@ class ArrayObservation:
             open=maps("open") == 1,
             signal=maps("signal"),
             log_width=maps("log_width"),
-            pulses=unscaled(maps("pulses"), UNIT),
+            pulses=unscaled(maps("spent"), UNIT),
             budget=unscaled(shown["budget"][:, 0], UNIT),
             gradient=maps("gradient"),
             product_error=shown.get("product_error"),

@@ -9,14 +9,14 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.arrays import Array
-from memenv.bounds import LEAST_TOLERANCE, MANY, MOST_WEIGHT, is_number, is_word, real, shown, whole
+from memenv.bounds import LEAST_TOLERANCE, MANY, MOST_WEIGHT, flag, is_number, is_word, real, shown, whole
 from memenv.circuits.solver import Wires
 from memenv.crossbars.converters import Converter, CrossbarError
 from memenv.crossbars.crossbar import Crossbar, CrossbarState
 from memenv.crossbars.memory_budget import check_memory
 from memenv.crossbars.operations import Operations
 from memenv.devices.protocol import CellModel, DeviceSpec
-from memenv.envs.crossbar_program.actions import CellActions, LineActions, Maps, encoded
+from memenv.envs.crossbar_program.actions import CellActions, LineActions, Maps, as_in_action, encoded
 from memenv.envs.crossbar_program.episode import ArrayEpisode, Float, Seen
 from memenv.envs.crossbar_program.observation import ArrayObservation, ArrayView
 from memenv.envs.crossbar_program.product import ProductTest
@@ -49,6 +49,7 @@ class CrossbarProgram:
     verify: str = "pulsed"  # cells that are read after a step, or "all", or (objective="product") "none"
     inputs: Any = 16  # of the product: so many random ones in each step, or a matrix (n, rows) [V]
     target_range: tuple[float, float] = (0.1, 0.9)  # [range] in which targets are drawn
+    reward_map: bool = False  # what each cell contributes to the reward is in info
     weight_pulses: float = 0.02  # reward for a pulse on every cell: minus this
     weight_acceptance: float = 1.0  # reward when the objective is reached, in shares of the cells
     weight_false_acceptance: float = 1.0  # reward when all cells are accepted by their reads alone: minus this
@@ -68,6 +69,7 @@ class CrossbarProgram:
         words = ("pulsed", "all", "none") if self.objective == "product" else ("pulsed", "all")
         self._check("verify", is_word(self.verify, words), f"{', '.join(words)} for objective={self.objective!r}")
         check_target_range(self.target_range)
+        object.__setattr__(self, "reward_map", flag("reward_map", self.reward_map, TaskError))
         for field in fields(self):
             if field.name.startswith("weight_"):
                 object.__setattr__(
@@ -230,18 +232,22 @@ class CrossbarProgram:
     ) -> ArrayEpisode:
         """`transition` of what `CellActions.decoded` says; also on symbolic values."""
         assert isinstance(self.actions, CellActions)
-        return self._after(episode, self.actions.planned(decoded_action, *self._writable(episode)), noise)
+        operations = self.actions.planned(decoded_action, *self._writable(episode))
+        as_asked = self.array.writing == "cells" and self.actions.channels == 2
+        return self._after(episode, operations, noise, as_in_action(*decoded_action[:2]) if as_asked else None)
 
     def _writable(self, episode: ArrayEpisode) -> tuple[Crossbar, Any, Maps]:
         """The array, its chip, and the cells that may get a pulse."""
         return self.array, episode.state.chip, self._open(episode)
 
-    def _after(self, episode: ArrayEpisode, operations: Operations, noise: Sequence[Any]) -> ArrayEpisode:
-        """The episodes after these operations."""
+    def _after(
+        self, episode: ArrayEpisode, operations: Operations, noise: Sequence[Any], pulse: Any = None
+    ) -> ArrayEpisode:
+        """The episodes after these operations, whose pulse is shown as `pulse` (signal, log-width) if it is given."""
         state = self.array.write(episode.state, operations, noise[0])
         asked = None if self.verify == "all" else operations.width > 0
         state, seen = self._look(state, episode.target, asked, episode.seen.reading, noise[1:])
-        signal, log_width = encoded(operations.amplitude, operations.width, state.chip.driver)
+        signal, log_width = pulse or encoded(operations.amplitude, operations.width, state.chip.driver)
         pulsed = operations.width > 0
         following = episode._replace(
             state=state,
@@ -361,8 +367,9 @@ class CrossbarProgram:
             "pulses": state.pulses.sum((1, 2)),
             "energy": state.energy.sum((1, 2)),
             "latency": state.latency,
-            "reward_map": sum(episode.terms.values()),
         }
+        if self.reward_map:
+            info["reward_map"] = sum(episode.terms.values())
         if seen.product is not None:
             info["product_error"] = seen.product.total
         return info
