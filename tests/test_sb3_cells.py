@@ -72,7 +72,7 @@ def test_a_replay_buffer_remembers_the_steps_of_open_cells_alone():
 @pytest.mark.parametrize(
     "env, message",
     [
-        (lambda: arrays(action="lines"), 'memenv/CrossbarProgram-v0 with action="cells" is needed'),
+        (lambda: arrays(action="lines"), 'memenv/CrossbarProgram-v0 with action="cells" and reward_map=True is needed'),
         (lambda: gym.make_vec("memenv/CrossbarProgram-v0", 2), "autoreset mode is .*NEXT_STEP"),
     ],
 )
