@@ -163,7 +163,11 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         Fault("agents/training.py", "one.pulses + max_pulses * ~one.accepted", "one.pulses[one.accepted]"),
     ),
     PROTOCOL + "::test_what_reinforcement_learning_earns_is_minus_the_cost_of_tuning": (
-        Fault("agents/training.py", 'own["weight_acceptance"] = WriteVerify.weight_pulses * config.max_pulses', "pass"),
+        Fault(
+            "agents/training.py",
+            '"weight_pulses": 1.0 / config.max_pulses',
+            '"weight_pulses": WriteVerify.weight_pulses',
+        ),
     ),
     "tests/test_train.py::test_of_policies_that_judging_cannot_tell_apart_the_latest_is_kept": (
         Fault("agents/training.py", "1 + ALIKE) * least", "1 + ALIKE) * max(row['cost'] for row in self.rows)"),
@@ -272,7 +276,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     ),
     PROTOCOL + "::test_arrays_pay_for_energy_and_latency_step_by_step": (
         Fault(
-            "memenv/envs/crossbar_program/task.py", "latency=state.latency - before.latency,", "latency=state.latency,"
+            "memenv/envs/crossbar_program/task.py", '"latency": (new.latency - old.latency)', '"latency": (new.latency)'
         ),
     ),
     PROTOCOL + "::test_the_acceptance_that_training_maximises_is_that_of_noisy_reads": (

@@ -32,7 +32,7 @@ VARIANTS = {
     "product": {"objective": "product", "inputs": 5},
     "gradients": {"objective": "product", "verify": "none", "action": "lines", "writing": "columns", "cols": 3},
     "half-select": {"scheme": "V/3", "writing": "rows", "verify": "all", "device": "pcm", "weight_latency": 1e3},
-    "one cell": {"rows": 1, "cols": 1, "width": 1e-6, "weight_energy": 1e9, "weight_accuracy": 1.0},
+    "one cell": {"rows": 1, "cols": 1, "width": 1e-6, "weight_energy": 1e9},
     "mixture": {"device": ["threshold", "pcm"], "objective": "product", "inputs": [[0.1] * 4, [-0.2] * 4]},
 }
 
@@ -247,7 +247,7 @@ def test_ppo_takes_the_dictionary_and_maskable_ppo_the_masks():
 
 
 def test_each_cell_gets_its_own_pulse_as_the_device_takes_it(rng):
-    game = Game(device=load_device("threshold").replace(read=Read()))
+    game = Game(device=load_device("threshold").replace(read=Read()), target=0.9)
     shape = (3, 4, 5)
     amplitude = rng.choice([-1.0, 1.0], shape) * rng.uniform(0.9, 1.3, shape)
     width = np.exp(rng.uniform(np.log(1e-6), np.log(1e-5), shape))
@@ -262,19 +262,22 @@ def test_each_cell_gets_its_own_pulse_as_the_device_takes_it(rng):
 def test_weak_signals_are_no_pulses_and_nothing_is_read_or_paid():
     game = Game(device=QUIET.replace(read=Read(noise=0.01)))
     before = game.episode
+    assert not before.seen.within.all()
     action = np.full((3, 4, 5, 2), 0.99 * REST, np.float32)
     action[..., 0] *= np.where(np.arange(5) % 2, -1, 1)
     after = game.step(action)
     np.testing.assert_array_equal(after.state.cell.x, before.state.cell.x)
     np.testing.assert_array_equal(after.seen.reading, before.seen.reading)
-    assert not after.state.energy.any() and not after.state.latency.any() and not sum(after.gains).any()
+    assert not after.state.energy.any() and not after.state.latency.any() and not after.signal.any()
+    np.testing.assert_allclose(sum(game.task.reward(after).values()), -0.02 * (~after.seen.within).mean((1, 2)))
+    opened = game.task.observe(after)["open"].reshape(3, 4, 5)[:, 0, 0]
     action[:, 0, 0, 0] = REST
-    assert np.all(game.step(action).state.pulses.sum((1, 2)) == 1)
+    np.testing.assert_array_equal(game.step(action).state.pulses.sum((1, 2)), opened)
 
 
 @pytest.mark.parametrize("writing", ["cells", "rows", "columns"])
 def test_a_line_pulses_its_enabled_cells_alike_and_at_once_where_lines_are_written(writing):
-    game = Game(action="lines", writing=writing, width=1e-6)
+    game = Game(target=0.9, action="lines", writing=writing, width=1e-6)
     enabled = np.arange(4 if writing == "columns" else 5) % 3 != 1
     state = game.line(2, 1.0, enabled).state
     moved = game.x - 0.5
@@ -286,9 +289,9 @@ def test_a_line_pulses_its_enabled_cells_alike_and_at_once_where_lines_are_writt
 
 
 def test_cells_of_a_row_that_are_written_together_share_the_mean_pulse():
-    amplitude = np.full((4, 5), 1.0)
-    amplitude[:, 1] = 1.01
-    alone, together = Game(), Game(writing="rows")
+    amplitude = np.full((4, 5), 1.02)
+    amplitude[:, 1] = 1.03
+    alone, together = Game(target=0.9), Game(target=0.9, writing="rows")
     for game in (alone, together):
         game.pulse(amplitude)
     assert alone.x[0, 0, 1] > alone.x[0, 0, 0] + 0.01
@@ -297,11 +300,14 @@ def test_cells_of_a_row_that_are_written_together_share_the_mean_pulse():
 
 
 def test_half_select_moves_accepted_cells_which_only_reading_all_shows():
-    games = {verify: Game(scheme="V/2", verify=verify, tolerance=0.01, width=1e-5) for verify in ("pulsed", "all")}
+    target = np.full((4, 5), 0.5)
+    target[0] = 0.6
+    task = {"target": target, "scheme": "V/2", "tolerance": 0.01, "width": 1e-5}
+    games = {verify: Game(verify=verify, **task) for verify in ("pulsed", "all")}
     amplitude = np.zeros((4, 5))
     amplitude[0] = 1.5
     for verify, game in games.items():
-        assert game.episode.seen.within.all()
+        assert game.task.info(game.episode)["accepted"].tolist() == [0.75] * 3
         game.pulse(amplitude)
         info = game.task.info(game.episode)
         assert np.all(game.x[:, 1:] > 0.51)
@@ -309,7 +315,8 @@ def test_half_select_moves_accepted_cells_which_only_reading_all_shows():
         assert np.all(info["accepted"] == (0.75 if verify == "pulsed" else 0))
     reward = games["pulsed"].task.reward(games["pulsed"].episode)
     np.testing.assert_allclose(reward["false_acceptance"], -0.75)
-    np.testing.assert_allclose(reward["acceptance"], -0.25)
+    np.testing.assert_allclose(reward["acceptance"], 0)
+    np.testing.assert_allclose(games["all"].task.reward(games["all"].episode)["acceptance"], -0.75)
 
 
 # -- episodes ----------------------------------------------------------------------------------------------------------
@@ -330,9 +337,11 @@ def test_a_perfect_pulse_for_every_cell_ends_the_episode_with_all_accepted():
     assert np.all(game.task.terminated(game.episode)) and np.all(info["is_success"])
     np.testing.assert_allclose(info["true_error"], 0, atol=1e-5)
     reward = game.task.reward(game.episode)
-    np.testing.assert_allclose(
-        [reward["pulses"], reward["acceptance"], reward["false_acceptance"]], [[-0.1], [1], [0]] * np.ones(3)
-    )
+    start = np.abs(game.task.observations.scaled_error("error", 0.2 - game.episode.target)).mean()
+    expected = {"pulses": -0.02, "acceptance": 1, "false_acceptance": 0, "failure": 0, "waiting": 0, "shaping": start}
+    assert reward.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(reward[name], value, rtol=1e-9, err_msg=name)
 
 
 def test_random_starts_and_targets_fill_their_ranges():
@@ -360,7 +369,7 @@ def test_a_stuck_cell_is_closed_when_its_pulses_are_spent_and_gets_no_more():
     for _ in range(2):
         episode = game.line(1, 1.0, np.ones(5))
     assert np.all(game.task.terminated(episode)) and episode.steps[0] == 6  # the steps are spent
-    np.testing.assert_array_equal(game.task.observe(episode)["budget"], 0)
+    np.testing.assert_array_equal(game.task.observe(episode)["budget"], -1)
 
 
 def test_masks_leave_the_lines_and_places_that_have_open_cells():
@@ -374,28 +383,50 @@ def test_masks_leave_the_lines_and_places_that_have_open_cells():
 
 
 def test_rewards_sum_to_what_the_episode_achieved_and_spent():
-    env = vector(8, "DISABLED", **arguments("cells", weight_energy=1e9, weight_latency=1e4, weight_accuracy=1.0))
+    weights = {"weight_energy": 1e9, "weight_latency": 1e4, "weight_shaping": 0.5, "weight_waiting": 2.0}
+    weights["reward_map"] = True
+    env = vector(8, "DISABLED", **arguments("cells", **weights))
     first, begin = env.reset(seed=0)
     env.action_space.seed(0)
     total: dict[str, np.ndarray] = {}
+    waited = 0.0
     for _ in range(4):
         last, reward, terminated, _, info = env.step(env.action_space.sample())
         terms = {name: value for name, value in info.items() if name.startswith("reward/")}
-        np.testing.assert_allclose(reward, sum(terms.values()), rtol=1e-6)
+        np.testing.assert_allclose(reward, sum(terms.values()), rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(reward, info["reward_map"].mean((1, 2)), rtol=1e-5, atol=1e-7)
         total = {name: value + total.get(name, 0) for name, value in terms.items()}
+        waited += 1 - info["accepted"]
     assert terminated.all()
-    tolerance = env.unwrapped.task.tolerance
-    error, before = (np.abs(part["error"]).mean(1) * tolerance for part in (last, first))
+    error, before = (np.abs(part["error"]) * (1 - part["within"]) for part in (last, first))
     expected = {
         "acceptance": info["accepted"] - begin["accepted"],
         "false_acceptance": begin["false_acceptances"] - info["false_acceptances"],
-        "pulses": -0.1 * info["pulses"] / 16,
+        "pulses": -0.02 * info["pulses"] / 16,
+        "failure": -((1 - last["within"]) * (1 + error)).mean(1),
+        "waiting": -2 * waited / 4,
+        "shaping": 0.5 * before.mean(1),
         "energy": -1e9 * info["energy"],
         "latency": -1e4 * info["latency"],
-        "accuracy": before - error,
     }
+    assert total.keys() == {f"reward/{name}" for name in expected}
     for name, value in expected.items():
-        np.testing.assert_allclose(total[f"reward/{name}"], value, rtol=1e-5, atol=1e-9)
+        np.testing.assert_allclose(total[f"reward/{name}"], value, rtol=1e-5, atol=1e-9, err_msg=name)
+
+
+def test_nothing_done_is_a_failure_that_waited_all_the_time():
+    game = Game(start=0.3, target=0.8, max_pulses=4)
+    total = sum(sum(game.task.reward(game.step(np.zeros((3, 4, 5, 2)))).values()) for _ in range(4))
+    assert game.task.terminated(game.episode).all()
+    np.testing.assert_allclose(total, -2.0)  # what the error costs is what the potential gives back
+    assert not game.episode.state.pulses.any()
+
+
+def test_cells_that_are_within_get_no_pulse():
+    target = np.where(np.arange(5) == 2, 0.8, 0.3)
+    game = Game(start=0.3, target=target)
+    state = game.pulse(1.0).state
+    np.testing.assert_array_equal(state.pulses, np.broadcast_to(np.arange(5) == 2, (3, 4, 5)))
 
 
 # -- the product -------------------------------------------------------------------------------------------------------
@@ -434,7 +465,6 @@ def test_following_the_gradient_programs_the_product_without_reading_a_cell():
     assert reached.all() and np.all(first.seen.product.total > 0.2)
     assert not game.episode.state.reads.any()
     np.testing.assert_array_equal(game.episode.seen.reading, first.seen.reading)
-    np.testing.assert_allclose(game.task.reward(game.episode)["product"], 3 * game.episode.gains.product, rtol=1e-12)
 
 
 def test_a_product_takes_a_read_of_time_and_its_energy_for_each_input():
@@ -479,7 +509,7 @@ def test_a_target_matrix_and_a_chip_are_pinned_also_under_a_mask():
     matrix = np.arange(1, 7).reshape(2, 3) * 1.5e-5
     options = {"target": matrix, "start": 2.08e-5, "chip_seed": 5}
     observation, info = env.reset(seed=0, options=options)
-    np.testing.assert_allclose(observation["target"], [((matrix - 1e-6) / SIZE).ravel()] * 3, rtol=1e-5)
+    np.testing.assert_allclose(env.unwrapped.task.view(observation).target, [(matrix - 1e-6) / SIZE] * 3, rtol=1e-5)
     np.testing.assert_allclose(info["true_conductance"], 2.08e-5)
     doses = env.unwrapped._runner.episode.state.chip.set.dose
     env.reset(seed=9, options=options)
@@ -487,7 +517,7 @@ def test_a_target_matrix_and_a_chip_are_pinned_also_under_a_mask():
     mask = np.array([False, True, False])
     each = np.stack([matrix, matrix[::-1], matrix])
     later, _ = env.reset(options={"reset_mask": mask, "target": each})
-    np.testing.assert_allclose(later["target"][1], ((matrix[::-1] - 1e-6) / SIZE).ravel(), rtol=1e-5)
+    np.testing.assert_allclose(env.unwrapped.task.view(later).target[1], (matrix[::-1] - 1e-6) / SIZE, rtol=1e-5)
     np.testing.assert_array_equal(later["target"][0], observation["target"][0])
 
 
@@ -520,7 +550,7 @@ def test_pictures_show_the_episode():
         ({"max_pulses": 0}, "max_pulses is 0, allowed is a whole number >= 1"),
         ({"verify": "none"}, "verify is 'none', allowed is pulsed, all for objective='cells'"),
         ({"target_range": (0.9, 0.1)}, r"target_range is \(0.9, 0.1\), allowed is 0 <= low < high <= 1"),
-        ({"weight_product": -1.0}, "weight_product is -1.0, allowed is a number >= 0"),
+        ({"weight_shaping": -1.0}, "weight_shaping is -1.0, allowed is a number >= 0"),
         ({"width": 1.0}, "width is 1.0, allowed is None or 1e-07 to 1e-05 s"),
         ({"inputs": 0}, "inputs is 0, allowed is a whole number >= 1 and <= 1000000 or a matrix"),
         ({"inputs": np.ones((3, 4))}, r"inputs have the shape \(3, 4\), a whole number or a matrix \(n, 8\) is needed"),

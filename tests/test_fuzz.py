@@ -435,8 +435,8 @@ GOOD: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "verify": st.sampled_from(("pulsed", "all", "none")),
         "inputs": st.integers(1, 3) | st.sampled_from((np.full((2, 3), 0.1), [[0.1, 0.2]], 1e9 * np.eye(3))),
         "target_range": st.tuples(st.floats(0, 1), st.floats(0, 1)),
-        "weight_accuracy": ACCURACY,
-        "weight_product": ACCURACY,
+        "weight_shaping": ACCURACY,
+        "weight_waiting": ACCURACY,
     },
     "FewShot": {
         "device": st.sampled_from(("ideal", "threshold", ["ideal", "pcm"])),

@@ -16,6 +16,7 @@ from agents.few_shot.schedules import ConstantRate, Learnt, learn
 from memenv.devices.catalogue import load_device
 from memenv.devices.device import Device
 from memenv.envs import FewShot
+from memenv.envs.few_shot.chips import Chips
 from memenv.few_shot import bank
 from memenv.few_shot.characters import Split
 from memenv.few_shot.chips import Hardware
@@ -60,11 +61,31 @@ def doses(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     def noted(*arguments: Any) -> Any:
         chip = fabricate(*arguments)
         if np.size(chip.set.dose) > 1:  # one cell is asked what a chip takes
-            seen.append((chip.set.dose + 1j * chip.set.shift).ravel())
+            seen.append(identities(chip))
         return chip
 
     monkeypatch.setattr(Device, "fabricate", noted)
     return seen
+
+
+@pytest.fixture
+def doses_of_agents(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """As `doses`, of the layers of all chips that agents get from now on, by whichever engine."""
+    seen: list[np.ndarray] = []
+    fabricate = Chips.fabricate
+
+    def noted(*arguments: Any) -> Any:
+        layers = fabricate(*arguments)
+        seen.extend(map(identities, layers))
+        return layers
+
+    monkeypatch.setattr(Chips, "fabricate", noted)
+    return seen
+
+
+def identities(chip: Any) -> np.ndarray:
+    """A number of each cell that no other has."""
+    return (chip.set.dose + 1j * chip.set.shift).ravel()
 
 
 def noted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[tuple[tuple[Any, ...], dict[str, Any], Any]]:
@@ -199,7 +220,11 @@ def task() -> FewShot:
     return made
 
 
-def test_agents_meet_other_chips_in_each_batch_and_for_each_purpose(task: FewShot, doses: list[np.ndarray]) -> None:
+def test_agents_meet_other_chips_in_each_batch_and_for_each_purpose(
+    task: FewShot, doses_of_agents: list[np.ndarray]
+) -> None:
+    doses = doses_of_agents
+
     def met(purpose: int) -> np.ndarray:
         before = len(doses)
         learn(ConstantRate(task=task, steps=1.0), task, 9, 1, purpose, batch=3)
@@ -214,16 +239,18 @@ def test_agents_meet_other_chips_in_each_batch_and_for_each_purpose(task: FewSho
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_agents_learn_on_chips_that_do_not_judge_them(seed: int, task: FewShot, doses: list[np.ndarray]) -> None:
+def test_agents_learn_on_chips_that_do_not_judge_them(
+    seed: int, task: FewShot, doses_of_agents: list[np.ndarray]
+) -> None:
     pytest.importorskip("stable_baselines3")
     from agents.few_shot import training as few_shot_training
 
     learn(ConstantRate(task=task, steps=1.0), task, few_shot_training.ENVS, 0)
     learn(ConstantRate(task=task, steps=1.0), task, few_shot_training.ENVS, 0, TUNING)
-    judged = np.concatenate(doses)
-    before = len(doses)
+    judged = np.concatenate(doses_of_agents)
+    before = len(doses_of_agents)
     few_shot_training.ppo(task, seed).env.reset()
-    assert len(doses) > before and not np.isin(np.concatenate(doses[before:]), judged).any()
+    assert len(doses_of_agents) > before and not np.isin(np.concatenate(doses_of_agents[before:]), judged).any()
 
 
 def test_the_benchmark_tunes_agents_on_the_split_and_the_seeds_that_its_table_does_not_see(

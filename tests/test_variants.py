@@ -31,3 +31,22 @@ def test_what_an_id_fixes_is_refused_as_an_argument(name):
 def test_an_unknown_variant_is_refused_with_those_that_there_are():
     with pytest.raises(TaskError, match="variant is 'WriteVerifyMenu', allowed are None, WriteVerify, WriteVerifyDisc"):
         gym.make("memenv/WriteVerify-v0", variant="WriteVerifyMenu")
+
+
+def test_more_pulses_than_the_limit_of_the_id_are_warned_of_unless_it_is_raised():
+    env = gym.make("memenv/WriteVerify-v0", max_pulses=60)
+    envs = gym.make_vec("memenv/WriteVerify-v0", num_envs=2, max_pulses=60)
+    env.reset(seed=0, options={"start": 2e-6, "target": 5e-5})
+    for _ in range(50):  # RESETs, away from the target
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample() * 0)
+    assert truncated and not terminated
+    for shell in (env, envs):
+        with pytest.warns(UserWarning, match="truncated after 50 steps, .* allow 60: pass max_episode_steps=60"):
+            shell.reset()
+    longer = gym.make("memenv/WriteVerify-v0", max_pulses=60, max_episode_steps=60)
+    longer.reset(seed=0, options={"start": 2e-6, "target": 5e-5})
+    for _ in range(60):
+        _, _, terminated, truncated, _ = longer.step(longer.action_space.sample() * 0)
+    assert truncated and terminated
+    longer.reset()
+    gym.make_vec("memenv/WriteVerify-v0", num_envs=2, max_pulses=60, max_episode_steps=60).reset()

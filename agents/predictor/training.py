@@ -13,7 +13,7 @@ from agents.predictor.policy import FEATURES, OUTPUTS, Decision, Sight, decide, 
 from memenv.arrays import clip, is_zero, take, tree_map
 from memenv.devices.device import Device, State
 from memenv.devices.spatial import SmoothNormals
-from memenv.envs.write_verify.task import CLEARANCE
+from memenv.envs.write_verify.arguments import CLEARANCE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ class GymVecEnv(VecEnv):
             raise ValueError("reset options that differ between environments: a vector environment takes one for all")
         observation: VecEnvObs
         observation, info = self.env.reset(seed=self._seeds[0], options=options or None)
-        self.reset_infos = _rows(info, np.arange(self.num_envs))
+        self.reset_infos = _rows(info, np.arange(self.env.num_envs))
         self._reset_seeds()
         self._reset_options()
         return observation

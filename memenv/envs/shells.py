@@ -2,6 +2,7 @@
 
 import functools
 import secrets
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -101,6 +102,18 @@ def _mask_names(names: tuple[str, ...]) -> list[str]:
     return [f"_{name}" for name in names]
 
 
+def _warn_of_limit(env: Any, steps: int | None) -> None:
+    """Says that an id's own limit of so many steps cuts episodes which the task's arguments allow to be longer."""
+    registered = gym.registry.get(env.spec.id) if env.spec else None
+    longest = getattr(env.task, "max_steps", 0)
+    if registered is not None and steps == registered.max_episode_steps and steps < longest:
+        warnings.warn(
+            f"episodes are truncated after {steps} steps, the limit of {env.spec.id}; the arguments allow {longest}: "
+            f"pass max_episode_steps={longest} to gym.make or gym.make_vec",
+            stacklevel=3,
+        )
+
+
 class TaskEnv(gym.Env[Any, Any]):
     """One cell (or array) of a task as a Gymnasium environment: a batch of one.
 
@@ -133,11 +146,13 @@ class TaskEnv(gym.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """A fresh cell; see the class for `options`."""
         known, seed = _checked_options(options, self.task, 1), _checked_seed(seed)
+        if self._over is False:
+            _warn_of_limit(self, self._steps)
         super().reset(seed=_of_np_random(self, seed))
         self._seeds.sow(seed, ALONE, lambda: _entropy(self))
         self._runner.reset(self._seeds.next(ALONE), known)
         self._pictures.begin(ALONE)
-        self._over = False
+        self._over, self._steps = False, 0
         observation, _, _, info = self._look()
         return observation, info
 
@@ -147,6 +162,7 @@ class TaskEnv(gym.Env[Any, Any]):
             when = "before reset()" if self._over is None else "after the end of the episode"
             raise TaskError(f"step() {when}: call reset() first")
         self._runner.step(_checked_action(action, self.action_space)[None])
+        self._steps += 1
         observation, reward, self._over, info = self._look()
         return observation, reward, self._over, False, info
 
@@ -232,6 +248,8 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         seed = _checked_seeds(seed, self.num_envs)
         super().reset(seed=_of_np_random(self, seed if isinstance(seed, int) else None))
         self._seeds.sow(seed, rows, lambda: _entropy(self))
+        if self._runner.episode is None:
+            _warn_of_limit(self, self.max_episode_steps)
         if len(rows):
             self._begin(rows, known)
         self._done[rows] = False

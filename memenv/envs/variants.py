@@ -13,18 +13,22 @@ class Variant(NamedTuple):
 
     base: str  # WriteVerify, CrossbarProgram or FewShot
     max_episode_steps: int
-    reward_threshold: float  # mean return of the best tuned classical controller, by benchmarks/returns.py
+    reward_threshold: float  # mean return of the best classical controller: returns, crossbar_rl, few_shot_agents.py
     fixed: Mapping[str, Any] = MappingProxyType({})  # arguments that are the id's own
 
 
 GOAL = {"goal": True, "weight_failure": 0.0, "weight_false_acceptance": 0.0, "weight_shaping": 0.0}
+SQUARE = {"rows": 64, "cols": 64}
+LINES = {"action": "lines", "writing": "rows"}
 VARIANTS: dict[str, Variant] = {
-    "WriteVerify": Variant("WriteVerify", 50, 0.8),
-    "WriteVerifyDiscrete": Variant("WriteVerify", 50, 0.8, {"action": "discrete"}),
-    "WriteVerifyRewriting": Variant("WriteVerify", 200, 3.0, {"rounds": 4}),
-    "WriteVerifyGoal": Variant("WriteVerify", 50, 0.8, GOAL),
-    "CrossbarProgram": Variant("CrossbarProgram", 50, 0.8),
-    "CrossbarProgramLines": Variant("CrossbarProgram", 400, 0.5, {"action": "lines", "writing": "rows"}),
+    "WriteVerify": Variant("WriteVerify", 50, 1.41),
+    "WriteVerifyDiscrete": Variant("WriteVerify", 50, 1.37, {"action": "discrete"}),
+    "WriteVerifyRewriting": Variant("WriteVerify", 200, 4.14, {"rounds": 4}),
+    "WriteVerifyGoal": Variant("WriteVerify", 50, 0.93, GOAL),
+    "CrossbarProgram": Variant("CrossbarProgram", 50, 1.07),
+    "CrossbarProgram64x64": Variant("CrossbarProgram", 50, 1.08, SQUARE),
+    "CrossbarProgramLines": Variant("CrossbarProgram", 400, -0.32, LINES),
+    "CrossbarProgramLines64x64": Variant("CrossbarProgram", 3200, -1.18, SQUARE | LINES),
     "FewShot": Variant("FewShot", 5, 0.78),
     "FewShotMLP": Variant("FewShot", 5, 0.41, {"network": "mlp"}),
 }

@@ -16,7 +16,19 @@ from memenv.envs.pulse_actions import FAINT, PulseActions, signals_of, volts
 from memenv.envs.task import TaskError, clipped
 
 Maps = np.ndarray  # (arrays, rows, cols)
-REST = 0.1  # signals of a lesser magnitude are no pulse
+REST = 0.02  # signals of a lesser magnitude are no pulse
+
+
+def encoded(amplitude: Maps, width: Maps, driver: Driver) -> tuple[Maps, Maps]:
+    """Signal and log-width, as in actions for cells, of pulses [V, s]; 0 V is none; element-wise."""
+    signal, log_width = as_in_action(*signals_of(amplitude, width, driver))
+    return np.where(amplitude == 0, 0.0, signal), log_width
+
+
+def as_in_action(signal: Maps, log_width: Maps) -> tuple[Maps, Maps]:
+    """Signals of magnitude 0 to 1 as in actions for cells, where those below REST are no pulse, and log-widths."""
+    magnitude = REST + (1.0 - REST) * np.abs(signal)
+    return np.where(signal > 0, magnitude, -magnitude), log_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +81,8 @@ class CellActions:
 
     def encode(self, amplitude: Maps, width: Maps, driver: Driver) -> np.ndarray:
         """The actions (arrays, rows, cols, 1 or 2) nearest to pulses (arrays, rows, cols) [V, s]; 0 V is none."""
-        signal, log_width = signals_of(amplitude, width, driver)
-        signal = np.copysign(REST + (1.0 - REST) * np.abs(signal), signal) * (amplitude != 0)
-        return np.stack([signal, log_width], axis=-1).astype(np.float32)[..., : self.channels]
+        pulse = encoded(np.asarray(amplitude, float), np.asarray(width, float), driver)
+        return np.stack(pulse, -1).astype(np.float32)[..., : self.channels]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,8 @@ class CrossbarProgramEnv(TaskEnv):
         action="cells": Box(-1, 1, (rows, cols, 2), float32), with `width`, and for measured tables, (rows, cols, 1).
 
             index  component  meaning
-            0      signal     magnitude below 0.1: no pulse; else > 0 SET (raises G), < 0 RESET (lowers G), amplitude
-                              linear from the driver's least [V] at 0.1 to its largest [V] at 1
+            0      signal     magnitude below 0.02: no pulse; else > 0 SET (raises G), < 0 RESET (lowers G), amplitude
+                              linear from the driver's least [V] at 0.02 to its largest [V] at 1
             1      log-width  width [s], logarithmic from the driver's shortest at -1 to its longest at 1
 
         With writing="rows" or "columns" the pulses of a line are grouped into operations as `Crossbar.plan` says, and a
@@ -40,40 +40,50 @@ class CrossbarProgramEnv(TaskEnv):
         MaskablePPO stand in info["action_mask"] and are returned by `action_masks()`: lines, and places on them,
         without an open cell are masked.
 
-        A cell that got `max_pulses` pulses gets no more. `task.actions.encode` makes actions of volts and seconds.
-        Numbers beyond -1 to 1 are clipped; NaN, and a place outside a menu, raise `TaskError`.
+        Cells that are not open get no pulse, whatever is asked. `task.actions.encode` makes actions of volts and
+        seconds. Numbers beyond -1 to 1 are clipped; NaN, and a place outside a menu, raise `TaskError`.
 
     Observation space:
-        Dict. Maps are flat, (rows * cols,) in C order, as stable-baselines3 wants vectors; `task.view` turns
-        observations (arrays, ...) into maps (arrays, rows, cols).
+        Dict in [-1, 1]. Maps are flat, (rows * cols,) in C order, as stable-baselines3 wants vectors; `task.view` turns
+        observations (arrays, ...) into maps (arrays, rows, cols) in the units below. Errors e in tolerances are shown
+        as sign(e) ln(1 + |e|) / ln(1 + f) with f their farthest: a read at most 3 off its target in x, or what such
+        errors of all cells make of a product (`memenv.envs.scales`).
 
-            key            shape   unit        meaning, range
-            reading        cells   x           last read of the cell, -1 to 2, clipped there
-            target         cells   x           0 to 1
-            error          cells   tolerances  (reading - target) / tolerance, -3 to 3 in x, clipped there
-            within         cells               0 or 1 (int8): that is -1 to 1
-            open           cells               0 or 1 (int8): has pulses left and, with objective="cells", is not within
-            pulses         cells   1           share of the cell's `max_pulses` that is spent
-            budget         (1,)    1           share of the episode's steps that is left
-            gradient       cells   tolerances  only with objective="product": the gradient of half the mean squared
-                                               product error by the cell's conductance, scaled so that for independent
-                                               random inputs it is the cell's error in the mean
-            product_error  (cols,) tolerances  only with objective="product": root mean square error of each column's
-                                               product, scaled so that independent errors of the cells keep their size
+            key            shape   shown in [-1, 1]
+            reading        cells   last read of the cell, x from -1 to 2, clipped there
+            target         cells   x from 0 to 1
+            error          cells   (reading - target) / tolerance, logarithmic
+            within         cells   0 or 1 (int8): |error| is at most one tolerance
+            open           cells   0 or 1 (int8): has pulses left and, with objective="cells", is not within
+            signal         cells   of the cell's last pulse, as in an action for cells; 0 before the first
+            log_width      cells   of the cell's last pulse; not where all pulses have one width
+            spent          cells   share of the cell's `max_pulses` that is spent, from 0 to 1
+            budget         (1,)    share of the episode's steps that is left, from 0 to 1
+            gradient       cells   only with objective="product": the gradient of half the mean squared product error by
+                                   the cell's conductance, scaled so that for independent random inputs it is the cell's
+                                   error in the mean; in tolerances, logarithmic
+            product_error  (cols,) only with objective="product": root mean square error of each column's product,
+                                   scaled so that independent errors of the cells keep their size; likewise
 
     Rewards:
-        The sum of named terms, each also in info as "reward/<name>"; differences sum to what an episode achieved.
+        The sum of named terms, each also in info as "reward/<name>": means over the cells. What a cell contributed to
+        the reward is in info["reward_map"], with reward_map=True. With objective="product" all cells are within when
+        the product is, and their error is that of the product.
 
             name              value in a step
-            pulses            -weight_pulses times the mean number of pulses of the cells
-            acceptance        objective="cells": weight_acceptance times the growth of the share of cells within
-            false_acceptance  objective="cells": -weight_false_acceptance times the growth of the share of cells that
-                              are within by their last read and not in truth (disturbed later, read noise, IR drop)
-            product           objective="product": weight_product times the reduction of the product error [x]
-            accuracy          weight_accuracy times the reduction of the mean |reading - target| [x]; only with a weight
-            energy            -weight_energy [1/J] times energy of pulses, half-select pulses, reads and products; only
-                              with a weight
+            pulses            -weight_pulses times the pulses of the cell
+            acceptance        weight_acceptance as the cell comes within, minus that as it falls out
+            false_acceptance  objective="cells": -weight_false_acceptance as the cell comes within by its last read and
+                              not in truth (disturbed, read noise, IR drop), plus that as it ceases to be
+            failure           -weight_failure (1 + d) if the episode ends and the cell is not within
+            waiting           -weight_waiting / steps of an episode while the cell is not within
+            shaping           weight_shaping times the growth of the potential -d (Ng, Harada and Russell 1999), 0 after
+                              the end
+            energy            -weight_energy [1/J] times energy of pulses, half-select pulses, reads and products of all
+                              cells; only with a weight
             latency           -weight_latency [1/s] times duration of operations, reads and products; only with a weight
+
+        d is the magnitude of the cell's error as shown, 0 within the tolerance.
 
     Starting state:
         States uniform between each cell's own bounds, targets uniform in `target_range`, rested, all cells read once
@@ -94,6 +104,8 @@ class CrossbarProgramEnv(TaskEnv):
             pulses             1     in the episode so far
             energy             J     in the episode so far
             latency            s     in the episode so far
+            reward_map               (rows, cols) what each cell contributed: the reward is the mean; only with
+                                     reward_map=True
             product_error      x     only with objective="product": root mean square over inputs and columns
             action_mask              (sum of nvec,) bool, only with action="lines"
             reward/<name>            the terms of the last reward, zero at the start
@@ -120,15 +132,16 @@ class CrossbarProgramEnv(TaskEnv):
             so), "none", with objective="product", reads nothing: programming by gradients of the product alone.
         inputs: of the product: so many in each step, uniform between plus and minus the read voltage (from 0 if the DAC
             has one sign), or a matrix (n, rows) [V].
-        target_range: of x.
-        weight_pulses, weight_energy, weight_latency, weight_accuracy, weight_acceptance, weight_false_acceptance,
-            weight_product: see Rewards.
+        target_range: of x; reward_map: whether info has one.
+        weight_pulses, weight_acceptance, weight_false_acceptance, weight_failure, weight_waiting, weight_shaping,
+            weight_energy, weight_latency: see Rewards.
         engine: "auto", "numpy" or "numba", see `TaskVectorEnv`.
         render_mode: "rgb_array" (maps; needs matplotlib) or "ansi".
         variant: the registered id whose fixed arguments are taken, such as "CrossbarProgramLines".
 
     Version history:
-        v0: first version.
+        v0: first version. Before the first release observations came into [-1, 1] and failure, waiting and shaping into
+            the reward, in place of accuracy and product.
     """
 
     def __init__(

@@ -3,59 +3,27 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 from memenv.arrays import Array
-from memenv.bounds import LEAST_TOLERANCE, MANY, MOST_WEIGHT, is_number, is_word, real, shown, whole
+from memenv.bounds import LEAST_TOLERANCE, MANY, MOST_WEIGHT, flag, is_number, is_word, real, shown, whole
 from memenv.circuits.solver import Wires
 from memenv.crossbars.converters import Converter, CrossbarError
 from memenv.crossbars.crossbar import Crossbar, CrossbarState
 from memenv.crossbars.memory_budget import check_memory
 from memenv.crossbars.operations import Operations
 from memenv.devices.protocol import CellModel, DeviceSpec
-from memenv.envs.crossbar_program.actions import CellActions, LineActions, Maps
+from memenv.envs.crossbar_program.actions import CellActions, LineActions, Maps, as_in_action, encoded
+from memenv.envs.crossbar_program.episode import ArrayEpisode, Float, Seen
 from memenv.envs.crossbar_program.observation import ArrayObservation, ArrayView
-from memenv.envs.crossbar_program.product import ProductError, ProductTest
+from memenv.envs.crossbar_program.product import ProductTest
 from memenv.envs.pulse_actions import PulseActions
 from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw, check_target_range
 
-Float = np.ndarray  # (arrays,) float64
 OF_CROSSBAR = ("device", "rows", "cols", "scheme", "writing")
-
-
-class Seen(NamedTuple):
-    """What the last reads and products say, and what is true; (arrays, rows, cols) unless said otherwise."""
-
-    reading: Maps  # [range] last read of each cell
-    within: Maps  # bool, it lies within the tolerance
-    true: Maps  # [S] conductance
-    false: Maps  # bool, within by its read and not in truth
-    product: ProductError | None = None  # only with objective="product"
-
-
-class Gains(NamedTuple):
-    """What the last step brought and took, arrays (arrays,)."""
-
-    accuracy: Float  # [range] by which the mean magnitude of the cells' read errors fell
-    acceptance: Float  # share of the cells by which those within the tolerance grew in number
-    false_acceptance: Float  # share of the cells by which those falsely within grew in number
-    product: Float  # [range] by which the product error fell
-    pulses: Float  # for each cell in the mean
-    energy: Float  # [J]
-    latency: Float  # [s]
-
-
-class ArrayEpisode(NamedTuple):
-    """Everything about the arrays' current episodes."""
-
-    state: CrossbarState
-    target: Maps  # [range]
-    seen: Seen
-    steps: Float  # (arrays,)
-    gains: Gains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +49,15 @@ class CrossbarProgram:
     verify: str = "pulsed"  # cells that are read after a step, or "all", or (objective="product") "none"
     inputs: Any = 16  # of the product: so many random ones in each step, or a matrix (n, rows) [V]
     target_range: tuple[float, float] = (0.1, 0.9)  # [range] in which targets are drawn
-    weight_pulses: float = 0.1  # reward for a pulse on every cell: minus this
+    reward_map: bool = False  # what each cell contributes to the reward is in info
+    weight_pulses: float = 0.02  # reward for a pulse on every cell: minus this
+    weight_acceptance: float = 1.0  # reward when the objective is reached, in shares of the cells
+    weight_false_acceptance: float = 1.0  # reward when all cells are accepted by their reads alone: minus this
+    weight_failure: float = 1.0  # reward for the end of an episode before: minus this, or up to twice it
+    weight_waiting: float = 1.0  # reward for an episode in which nothing is reached, spread over its steps: minus this
+    weight_shaping: float = 1.0  # of the potential, minus the logarithmic error that is observed
     weight_energy: float = 0.0  # [1/J] reward for energy: minus this times it
     weight_latency: float = 0.0  # [1/s] reward for time: minus this times it
-    weight_accuracy: float = 0.0  # reward for read errors that fall by the range in the mean
-    weight_acceptance: float = 1.0  # reward when all cells come into the tolerance
-    weight_false_acceptance: float = 1.0  # reward when all do so by their reads alone: minus this
-    weight_product: float = 3.0  # reward for a product error that falls by the range; random starts are a third away
 
     def __post_init__(self) -> None:
         self._check_crossbar()
@@ -99,6 +69,7 @@ class CrossbarProgram:
         words = ("pulsed", "all", "none") if self.objective == "product" else ("pulsed", "all")
         self._check("verify", is_word(self.verify, words), f"{', '.join(words)} for objective={self.objective!r}")
         check_target_range(self.target_range)
+        object.__setattr__(self, "reward_map", flag("reward_map", self.reward_map, TaskError))
         for field in fields(self):
             if field.name.startswith("weight_"):
                 object.__setattr__(
@@ -181,7 +152,8 @@ class CrossbarProgram:
     def observations(self) -> ArrayObservation:
         """The layout of observations."""
         bounds = self.product_test.bounds if self.objective == "product" else None
-        return ArrayObservation(shape=self.array.shape, tolerance=self.tolerance, bounds=bounds)
+        widths = self.width is None and not self.array.device.polarity_only
+        return ArrayObservation(shape=self.array.shape, tolerance=self.tolerance, widths=widths, bounds=bounds)
 
     @property
     def observation_space(self) -> spaces.Dict:
@@ -197,7 +169,7 @@ class CrossbarProgram:
     @property
     def of_one_step(self) -> tuple[str, ...]:
         """Fields of an episode that no later step needs."""
-        return ("gains",)
+        return ("terms",)
 
     @property
     def not_compiled(self) -> str:
@@ -245,8 +217,9 @@ class CrossbarProgram:
             target = self._state_of(chip, "target", options["target"])
         fresh = self.array.fresh(chip, start, cell_noise)
         state, seen = self._look(fresh, target, None, start, verify_noise)
-        zero = fresh.latency
-        return ArrayEpisode(fresh._replace(cell=state.cell), target, seen, zero, Gains(*[zero] * len(Gains._fields)))
+        none = np.zeros_like(target)
+        terms = dict.fromkeys(self.weights, none)
+        return ArrayEpisode(fresh._replace(cell=state.cell), target, seen, none, none, fresh.latency, terms)
 
     begin = initial  # all of it is element-wise
 
@@ -259,20 +232,31 @@ class CrossbarProgram:
     ) -> ArrayEpisode:
         """`transition` of what `CellActions.decoded` says; also on symbolic values."""
         assert isinstance(self.actions, CellActions)
-        return self._after(episode, self.actions.planned(decoded_action, *self._writable(episode)), noise)
+        operations = self.actions.planned(decoded_action, *self._writable(episode))
+        as_asked = self.array.writing == "cells" and self.actions.channels == 2
+        return self._after(episode, operations, noise, as_in_action(*decoded_action[:2]) if as_asked else None)
 
     def _writable(self, episode: ArrayEpisode) -> tuple[Crossbar, Any, Maps]:
         """The array, its chip, and the cells that may get a pulse."""
-        return self.array, episode.state.chip, episode.state.pulses < self.max_pulses
+        return self.array, episode.state.chip, self._open(episode)
 
-    def _after(self, episode: ArrayEpisode, operations: Operations, noise: Sequence[Any]) -> ArrayEpisode:
-        """The episodes after these operations."""
+    def _after(
+        self, episode: ArrayEpisode, operations: Operations, noise: Sequence[Any], pulse: Any = None
+    ) -> ArrayEpisode:
+        """The episodes after these operations, whose pulse is shown as `pulse` (signal, log-width) if it is given."""
         state = self.array.write(episode.state, operations, noise[0])
         asked = None if self.verify == "all" else operations.width > 0
         state, seen = self._look(state, episode.target, asked, episode.seen.reading, noise[1:])
-        return episode._replace(
-            state=state, seen=seen, steps=episode.steps + 1, gains=self._gains(episode, state, seen)
+        signal, log_width = pulse or encoded(operations.amplitude, operations.width, state.chip.driver)
+        pulsed = operations.width > 0
+        following = episode._replace(
+            state=state,
+            seen=seen,
+            signal=np.where(pulsed, signal, episode.signal),
+            log_width=np.where(pulsed, log_width, episode.log_width),
+            steps=episode.steps + 1,
         )
+        return following._replace(terms=self._terms(episode, following))
 
     def _look(
         self, state: CrossbarState, target: Maps, asked: Maps | None, last: Maps, noise: Sequence[Any]
@@ -291,23 +275,41 @@ class CrossbarProgram:
             seen = seen._replace(product=product)
         return state, seen
 
-    def _gains(self, episode: ArrayEpisode, state: CrossbarState, seen: Seen) -> Gains:
-        """Of the step from an episode to what came after it."""
-        before, was = episode.state, episode.seen
-        nothing = np.zeros_like(episode.steps)
+    @cached_property
+    def weights(self) -> dict[str, float]:
+        """Of the reward's terms, by name."""
+        names = ["pulses", "acceptance", "failure", "waiting", "shaping"]
+        if self.objective == "cells":
+            names.insert(2, "false_acceptance")
+        names += [name for name in ("energy", "latency") if getattr(self, f"weight_{name}")]
+        return {name: getattr(self, f"weight_{name}") for name in names}
 
-        def fell(old: Maps, new: Maps) -> Any:
-            return old.mean((1, 2)) - new.mean((1, 2))
+    def _terms(self, before: ArrayEpisode, after: ArrayEpisode) -> dict[str, Maps]:
+        """The reward's terms of a step, maps (arrays, rows, cols) whose means over the cells they are."""
+        old, new, over = before.state, after.state, self.terminated(after)[..., None, None]
+        (had, was), (has, distance) = self._progress(before), self._progress(after)
+        costs = {
+            "pulses": new.pulses - old.pulses,
+            "acceptance": had * 1.0 - has * 1.0,
+            "false_acceptance": after.seen.false * 1.0 - before.seen.false * 1.0,
+            "failure": over * (1.0 + distance) * ~has,
+            "waiting": ~has * (1.0 / self.max_steps),
+            "shaping": np.where(over, 0.0, distance) - was,
+            "energy": (new.energy - old.energy) * float(self.array.rows * self.array.cols),
+            "latency": (new.latency - old.latency)[..., None, None],
+        }
+        maps = np.zeros_like(new.pulses)
+        return {name: maps - weight * costs[name] for name, weight in self.weights.items()}
 
-        return Gains(
-            accuracy=fell(np.abs(was.reading - episode.target), np.abs(seen.reading - episode.target)),
-            acceptance=-fell(was.within, seen.within),
-            false_acceptance=-fell(was.false, seen.false),
-            product=nothing if was.product is None or seen.product is None else was.product.total - seen.product.total,
-            pulses=-fell(before.pulses, state.pulses),
-            energy=(state.energy - before.energy).sum((1, 2)),
-            latency=state.latency - before.latency,
-        )
+    def _progress(self, episode: ArrayEpisode) -> tuple[Any, Any]:
+        """Whether each cell (or the product) is within the tolerance, and how far from it in [0, 1], logarithmic."""
+        seen = episode.seen
+        if seen.product is None:
+            within, error = seen.within, self.observations.scaled_error("error", seen.reading - episode.target)
+        else:
+            total = seen.product.total[..., None, None]
+            within, error = total <= self.tolerance, self.observations.scaled_error("product_error", total)
+        return within, np.where(within, 0.0, np.abs(error))
 
     def with_chip(self, episode: ArrayEpisode, chip: CellModel) -> ArrayEpisode:
         """The episodes with another chip."""
@@ -321,20 +323,7 @@ class CrossbarProgram:
 
     def reward(self, episode: ArrayEpisode) -> dict[str, Float]:
         """The named reward terms of the last step, each (arrays,); their sum is the reward."""
-        gains = episode.gains
-        terms = {"pulses": -self.weight_pulses * gains.pulses}
-        if self.objective == "product":
-            terms["product"] = self.weight_product * gains.product
-        else:
-            terms["acceptance"] = self.weight_acceptance * gains.acceptance
-            terms["false_acceptance"] = -self.weight_false_acceptance * gains.false_acceptance
-        if self.weight_accuracy:
-            terms["accuracy"] = self.weight_accuracy * gains.accuracy
-        if self.weight_energy:
-            terms["energy"] = -self.weight_energy * gains.energy
-        if self.weight_latency:
-            terms["latency"] = -self.weight_latency * gains.latency
-        return terms
+        return {name: term.mean((1, 2)) for name, term in episode.terms.items()}
 
     def observe(self, episode: ArrayEpisode) -> dict[str, np.ndarray]:
         """Observations, flat maps (arrays, rows * cols) float32 (masks int8)."""
@@ -348,6 +337,7 @@ class CrossbarProgram:
             episode.target,
             seen.within,
             self._open(episode),
+            (episode.signal, episode.log_width),
             episode.state.pulses / self.max_pulses,
             1.0 - episode.steps / self.max_steps,
             seen.product,
@@ -378,6 +368,8 @@ class CrossbarProgram:
             "energy": state.energy.sum((1, 2)),
             "latency": state.latency,
         }
+        if self.reward_map:
+            info["reward_map"] = sum(episode.terms.values())
         if seen.product is not None:
             info["product_error"] = seen.product.total
         return info

@@ -90,7 +90,7 @@ class WriteVerifyEnv(TaskEnv):
         pulses have been spent on one target (the budget in the observation is then 0). With rounds > 1 an acceptance
         before the last sets a new target at least two tolerances away from the last read, and a new budget; cell and
         last pulse stay. `gym.make` and `gym.make_vec` truncate after the id's `max_episode_steps`, the pulses that its
-        own arguments allow: with larger `max_pulses` or `rounds`, pass larger `max_episode_steps`, too.
+        own arguments allow: with larger `max_pulses` or `rounds`, pass larger `max_episode_steps`, too (else it warns).
 
     Info:
             key                unit  meaning

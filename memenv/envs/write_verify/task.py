@@ -1,6 +1,5 @@
 """The write-verify task: bring one cell of an unknown chip to a target conductance with as few pulses as possible."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,20 +9,16 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.arrays import Array, numbers, put, take
-from memenv.bounds import LEAST_TOLERANCE, MANY, MOST_WEIGHT, flag, is_number, is_row, is_word, real, shown, whole
 from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
 from memenv.devices.catalogue import Loaded
 from memenv.devices.device import Driver
 from memenv.devices.protocol import CellModel
 from memenv.envs.pulse_actions import Float, PulseActions, volts
-from memenv.envs.task import Draw, NormalDraw, Observation, TaskError, UniformDraw, check_target_range
+from memenv.envs.task import Draw, NormalDraw, Observation, TaskError, UniformDraw
+from memenv.envs.write_verify.arguments import CLEARANCE, check_together, settled
 from memenv.envs.write_verify.episode import OF_ONE_STEP, Episode
 from memenv.envs.write_verify.observation import ERROR, READS, SIGNAL, CellObservation, View, last_pulse
-
-MOST_LEVELS = 1000  # of amplitudes, and of widths, of a menu
-MOST_STEPS = 10_000  # in an observation
-CLEARANCE = 2.0  # [tolerances] a new target is at least this far from the last read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,56 +52,9 @@ class WriteVerify:
     weight_shaping: float = 1.0  # of the potential, minus the logarithmic error that is observed
 
     def __post_init__(self) -> None:
-        self._check("tolerance", is_number(self.tolerance) and self.tolerance > 0, "a number > 0")
-        for name, words in (("tolerance_unit", ("range", "S")), ("action", ("continuous", "discrete"))):
-            self._check(name, is_word(getattr(self, name), words), " or ".join(f'"{word}"' for word in words))
-        self._check("levels", is_row(self.levels, 2), "two whole numbers >= 1")
-        levels = tuple(whole("levels", number, 1, MOST_LEVELS, TaskError) for number in self.levels)
-        object.__setattr__(self, "levels", levels)
-        for name, least, most in (
-            ("max_pulses", 1, MANY),
-            ("confirm_reads", 0, MANY),
-            ("rounds", 1, MANY),
-            ("history", 1, MOST_STEPS),
-        ):
-            object.__setattr__(self, name, whole(name, getattr(self, name), least, most, TaskError))
-        for name in ("give_up", "goal", "privileged"):
-            object.__setattr__(self, name, flag(name, getattr(self, name), TaskError))
-        for name in (name for name in self.__dataclass_fields__ if name.startswith("weight_")):
-            object.__setattr__(self, name, real(name, getattr(self, name), 0, MOST_WEIGHT, TaskError))
-        self._check_goal()
-        check_target_range(self.target_range)
-        low, high = self.target_range
-        widest, finest = float(np.max(self.tolerance_x)), float(np.min(self.tolerance_x))
-        if not finest >= LEAST_TOLERANCE:
-            raise TaskError(
-                f"tolerance is {self.tolerance!r}: {finest:.3g} of the range, allowed is {LEAST_TOLERANCE:g} or more"
-            )
-        if 2 * CLEARANCE * widest >= high - low:
-            raise TaskError(
-                f"tolerance is {self.tolerance!r}: {widest:.3g} of the range leaves no room for targets "
-                f"in {low} to {high}"
-            )
-        noise = float(np.max(self.device.read.noise + 0.5 * self.device.read.telegraph))
-        if finest < noise:
-            warnings.warn(
-                f"tolerance {self.tolerance!r} ({self.tolerance_unit}) is below the read noise, {noise:.3g} of the "
-                "range: false acceptances will follow; use confirm_reads or a wider tolerance",
-                stacklevel=3,
-            )
-
-    def _check_goal(self) -> None:
-        """Refuses what a reward that follows from the goals alone does not know."""
-        unknown = {
-            **dict.fromkeys(("rounds", "history"), 1),
-            **dict.fromkeys(("confirm_reads", "give_up", "weight_false_acceptance", "weight_failure"), 0),
-            **dict.fromkeys(("weight_shaping", "weight_energy", "weight_latency"), 0),
-        }
-        for name, simple in unknown.items() if self.goal else ():
-            if getattr(self, name) != simple:
-                raise TaskError(f"{name} is {getattr(self, name)!r}, with goal=True allowed is {simple}")
-        if self.goal and np.ndim(self.tolerance_x):
-            raise TaskError('tolerance_unit is "S", with goal=True and several devices allowed is "range"')
+        for name, value in settled(self).items():
+            object.__setattr__(self, name, value)
+        check_together(self)
 
     def check_memory(self, cells: int) -> None:
         """Refuses more cells than fit into the memory that is free, before anything is allocated."""
@@ -119,10 +67,6 @@ class WriteVerify:
                 check_room(needed, f"{cells:,} cells of {self.device.name}", advice)
             except CrossbarError as error:
                 raise TaskError(str(error)) from None
-
-    def _check(self, name: str, good: bool, allowed: str) -> None:
-        if not good:
-            raise TaskError(f"{name} is {shown(getattr(self, name))}, allowed is {allowed}")
 
     # -- spaces ------------------------------------------------------------------------------------------------------
 
@@ -393,7 +337,8 @@ class WriteVerify:
     def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any = None) -> Any:
         """The reward with goal=True, (...) of goals (..., 1), whatever was desired; `info` does not matter."""
         del info
-        return self.weight_acceptance * self.observations.reached(achieved_goal, desired_goal) - self.weight_pulses
+        reached = self.observations.reached(achieved_goal, desired_goal)
+        return (self.weight_acceptance * reached - self.weight_pulses).astype(np.float32)  # as rewards of a step are
 
     def info(self, episode: Episode) -> dict[str, np.ndarray]:
         """What the agent does not see, each (cells,), and the mask of a menu (cells, menu)."""
