@@ -106,7 +106,7 @@ def _warn_of_limit(env: Any, steps: int | None) -> None:
     """Says that an id's own limit of so many steps cuts episodes which the task's arguments allow to be longer."""
     registered = gym.registry.get(env.spec.id) if env.spec else None
     longest = getattr(env.task, "max_steps", 0)
-    if registered is not None and steps == registered.max_episode_steps and steps < longest:
+    if registered is not None and steps is not None and steps == registered.max_episode_steps and steps < longest:
         warnings.warn(
             f"episodes are truncated after {steps} steps, the limit of {env.spec.id}; the arguments allow {longest}: "
             f"pass max_episode_steps={longest} to gym.make or gym.make_vec",
@@ -142,6 +142,7 @@ class TaskEnv(gym.Env[Any, Any]):
         self.observation_space, self.action_space = task.observation_space, task.action_space
         self._runner, self._seeds = runner_of(task, 1, engine, drawn=render_mode is not None), Seeds(1)
         self._over: bool | None = None  # whether the episode is, None before the first
+        self._steps = 0  # of the episode
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """A fresh cell; see the class for `options`."""
