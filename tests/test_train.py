@@ -84,10 +84,11 @@ def test_what_is_trained_loads_with_one_call_and_programs_as_it_was_judged(algo,
         np.testing.assert_array_equal(again.pulses, outcomes.pulses)
 
 
-def test_ppo_learns_to_program(tmp_path):
+@pytest.mark.parametrize("seed", range(3))
+def test_ppo_learns_to_program_whatever_the_seed(seed, tmp_path):
     task = {"device": ("alox-hfo2",), "max_pulses": 20, "tolerance": 0.05}
-    best = train(config(tmp_path, **task, steps=50_000, envs=256, seed=3))  # some seeds give up at once, for long
-    assert best["cost"] < 0.85 * rows(tmp_path)[0]["cost"]
+    best = train(config(tmp_path, **task, steps=50_000, envs=256, seed=seed))
+    assert best["cost"] < 0.4 * rows(tmp_path)[0]["cost"]
 
 
 def test_equal_seeds_train_equal_policies(ppo, tmp_path):
