@@ -141,16 +141,18 @@ def bar(name: str, cells: int) -> dict[str, float]:
 
 def draw(rows: Sequence[dict[str, Any]], bars: dict[str, dict[str, float]]) -> bytes:
     """Pulses and success against steps, a column a trainer and a line a seed, with write-verify dashed."""
-    figure = Figure(figsize=(3.4 * len(bars), 6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(4.5 * len(bars), 5.5), dpi=100, layout="constrained")
     panels = figure.subplots(2, len(bars), squeeze=False)
     for column, (name, line) in enumerate(bars.items()):
         for axes, what in zip(panels[:, column], ("pulses", "success"), strict=True):
             for seed in sorted({row["seed"] for row in rows if row["trainer"] == name}):
                 own = [row for row in rows if row["trainer"] == name and row["seed"] == seed]
-                axes.plot([row["steps"] for row in own], [row[what] for row in own], label=f"seed {seed}")
+                axes.plot([row["steps"] / 1000 for row in own], [row[what] for row in own], label=f"seed {seed:.0f}")
             axes.axhline(line[what], linestyle="--", color="black", label="ISPP, tuned")
-            axes.set(xlabel="environment steps", ylabel=what)
-        panels[0, column].set(title=name, yscale="log")
+            axes.set(xlabel="environment steps / 1000", ylabel=what)
+        panels[0, column].set(title=name, yscale="log", yticks=(3, 5, 10, 20, 50))
+        panels[0, column].yaxis.set_major_formatter("{x:g}")
+        panels[0, column].yaxis.set_minor_formatter("")
     panels[0, 0].legend(fontsize="small")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
