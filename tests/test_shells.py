@@ -360,7 +360,7 @@ def test_a_spent_budget_terminates_and_a_step_limit_truncates_in_the_single_env(
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_reward_is_the_sum_of_the_named_terms_in_info(variant):
-    env, batch = WriteVerifyEnv(**VARIANTS[variant]), vector(32, **VARIANTS[variant])
+    env, batch = WriteVerifyEnv(**VARIANTS[variant]), vector(32, max_episode_steps=150, **VARIANTS[variant])
     names = {"pulses", "acceptance", "false_acceptance", "failure", "shaping"}
     names |= {"energy", "latency"} if variant == "all rewards" else set()
     for shell in (env, batch):
