@@ -1,4 +1,4 @@
-"""The secant controller: what an engineer would write in a page. It learns each cell's amplitudes, but has no record."""
+"""The secant controller, an engineer's page of code: it adapts to each cell and needs no record of the device."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,10 +23,10 @@ class Bases(NamedTuple):
 class Secant(Controller):
     """Amplitude = base + slope x ln(dose that the step needs); the base follows the doses that were seen.
 
-    The dose s is that of an exponential approach to a bound, dx/ds = (bound - x) / (1 + room), where `room` is what lies
-    between the bound and the range. After a read the base of the last polarity falls by `gain` x slope x (ln of the dose
-    seen - ln of the dose expected of that amplitude), the other one by `share` of that. The first pulse after a start or
-    a turn of polarity aims at a dose smaller by `caution`: an overshoot costs more than an undershoot.
+    The dose s is that of an exponential approach to a bound, dx/ds = (bound - x) / (1 + room), where `room` lies
+    between the bound and the range. After a read the base of the last polarity falls by `gain` x slope x (ln of the
+    dose seen - ln of the dose expected of that amplitude), the other one by `share` of that. The first pulse after a
+    start or a turn of polarity aims at a dose smaller by `caution`: an overshoot costs more than an undershoot.
     """
 
     set_base: float = parameter(0.9, 0.2, 1.6)  # [of the driver's range] SET amplitude of dose 1, of an average cell
@@ -75,4 +75,5 @@ class Secant(Controller):
         step = np.maximum(np.where(up, goal - x, x - goal), least * self.task.tolerance_x)
         room = np.where(up, self.set_room, self.reset_room)
         way = np.maximum(room + np.where(up, 1.0 - x, x), 1.1 * step)  # reads may lie beyond the bound
-        return np.log(-(1.0 + room) * np.log1p(-step / way))
+        log_dose: Float = np.log(-(1.0 + room) * np.log1p(-step / way))
+        return log_dose
