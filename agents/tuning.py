@@ -21,7 +21,7 @@ from memenv.experiments.options import option, parse
 from memenv.experiments.runs import Run, RunOptions, begun, command_line
 
 FIRST_STEP = 0.5  # [ranges] length of the search's first steps, over all parameters together
-CELLS, FINAL_CELLS = 1024, 4096  # to judge a trial on, and to judge the best few of all on
+CELLS, FINAL_CELLS = 512, 4096  # to judge a trial on, and to judge the best few of all on
 FINALISTS = 4
 PACKAGES = ("memenv", "numpy", "cmaes")  # that decide the parameters
 
