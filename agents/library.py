@@ -7,6 +7,7 @@ from typing import Any
 
 from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.optimum import TableOptimum
+from agents.classical.secant import Secant
 from agents.classical.write_verify import (
     ISPP,
     ConstantPulse,
@@ -26,6 +27,7 @@ CONTROLLERS: dict[str, type[Any]] = {
     "ispp": ISPP,
     "ispp-shrinking": ShrinkingISPP,
     "vipi": VoltageIncrementalPI,
+    "secant": Secant,
     "nominal": NominalInverse,
     "history": HistoryInverse,
     "bayes": Bayesian,

@@ -214,9 +214,9 @@ def test_an_array_of_such_cells_is_programmed():
 
 def test_what_is_compared_are_the_controllers_that_need_no_law(tmp_path):
     task = WriteVerify(device=MINE)
-    assert known_policies(task) == ("constant", "ispp", "ispp-shrinking", "vipi")
+    assert known_policies(task) == ("constant", "ispp", "ispp-shrinking", "vipi", "secant")
     rows = compare(CompareConfig(device=(MINE,), cells=60, trials=1, out=tmp_path))
-    assert [row["device"] for row in rows] == ["drifting"] * 4
+    assert [row["device"] for row in rows] == ["drifting"] * 5
     assert all(row["success_rate"] > 0.9 for row in rows[1:])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from agents.classical.bayes import Bayesian, Oracle
+from agents.classical.secant import Secant
 from agents.classical.write_verify import (
     ISPP,
     ConstantPulse,
@@ -25,7 +26,7 @@ from memenv.devices.device import Device, Mismatch
 from memenv.devices.law import equivalent_pulses
 from memenv.envs.write_verify.task import WriteVerify
 
-FEEDBACK = (ISPP, ShrinkingISPP, VoltageIncrementalPI, NominalInverse, HistoryInverse)
+FEEDBACK = (ISPP, ShrinkingISPP, VoltageIncrementalPI, Secant, NominalInverse, HistoryInverse)
 ALL = (ConstantPulse, *FEEDBACK)
 IDEAL = WriteVerify(give_up=True, device="ideal", max_pulses=200)
 THRESHOLD = WriteVerify(give_up=True, device="threshold")
@@ -100,6 +101,40 @@ def test_vipi_climbs_faster_far_from_the_target() -> None:
     near = amplitudes(VoltageIncrementalPI(task=THRESHOLD), [0.8, 0.8, 0.8], 0.9)
     assert far[1] - far[0] > near[1] - near[0] > 0
     assert far[2] - far[1] > far[1] - far[0]  # the integral part
+
+
+def secant(**changes: Any) -> Secant:
+    """A secant of round numbers on the driver 0.5 to 1.8 V: bounds at 1.25 and -0.25."""
+    numbers = {"set_base": 0.6, "reset_base": 0.7, "set_slope": 0.1, "reset_slope": 0.2, "gain": 0.5, "share": 0.4}
+    return Secant(task=THRESHOLD, **numbers | {"set_room": 0.25, "reset_room": 0.25, "caution": 0.0} | changes)
+
+
+def test_secant_moves_both_bases_after_one_response() -> None:
+    policy = secant()
+    wanted, seen, left = (1.25 * np.log(ratio) for ratio in (1.0 / 0.5, 1.0 / 0.75, 0.75 / 0.5))  # 0.25 to 0.75, to 0.5
+    first, second = amplitudes(policy, [0.25, 0.5], 0.75)
+    assert first == pytest.approx(0.5 + 1.3 * (0.6 + 0.1 * np.log(wanted)), rel=1e-6)
+    base = 0.6 + 0.5 * 0.1 * np.log(wanted / seen)
+    assert second == pytest.approx(0.5 + 1.3 * (base + 0.1 * np.log(left)), rel=1e-5)
+    turn = amplitudes(policy, [0.25, 0.9], 0.75)[1]  # it saw more than it wanted
+    base = 0.7 + 0.4 * 0.5 * 0.1 * np.log(wanted / (1.25 * np.log(1.0 / 0.35)))
+    assert turn == pytest.approx(-(0.5 + 1.3 * (base + 0.2 * np.log(1.25 * np.log(1.15 / 1.0)))), rel=1e-5)
+
+
+def test_secant_is_cautious_at_the_start_and_after_a_turn_of_polarity_only() -> None:
+    bold, careful = (amplitudes(secant(gain=0.0, caution=c), [0.2, 0.4, 0.6, 0.55], 0.5) for c in (0.0, 0.3))
+    np.testing.assert_allclose(np.abs(bold) - np.abs(careful), 1.3 * 0.3 * np.array([0.1, 0.0, 0.2, 0.0]), atol=1e-6)
+
+
+def test_secant_sends_more_to_a_cell_that_does_not_move() -> None:
+    sent = amplitudes(secant(), [0.3, 0.3, 0.29, 0.31], 0.8)
+    assert sent[0] < sent[1] < sent[2] == pytest.approx(1.8)
+
+
+def test_secant_pays_for_later_targets_of_the_same_cell() -> None:
+    task = WriteVerify(give_up=True, device="threshold", rounds=4)
+    by_round = np.nanmean(evaluate(Secant(task=task), task, 400, 0).round_pulses, axis=0)
+    assert by_round[3] < 0.8 * by_round[0]
 
 
 def test_history_learns_the_dose_of_a_cell_from_one_response() -> None:

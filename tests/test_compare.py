@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents import comparison
+from agents import comparison, tuning
 from agents.classical.write_verify import ISPP, HistoryInverse, NominalInverse
 from agents.comparison import CompareConfig, compare, markdown_table, metrics, summary, text_table
 from agents.evaluation import EVALUATION, TUNING, Outcomes, evaluate, seeded
@@ -128,6 +128,49 @@ def test_tuning_improves_a_bad_controller() -> None:
     tuned = tune(bad, trials=30, seed=0)
     assert tuned.cost < 0.6 * cost(bad, task, 500, 0)
     assert tuned.parameters.keys() >= {"set_start", "step"} and tuned.trials == 30
+
+
+def test_a_tuning_repeats_itself_and_another_seed_searches_elsewhere() -> None:
+    met: list[float] = []
+
+    def judged(policy: ISPP, cells: int, seed: int) -> float:
+        met.append(policy.step)
+        return abs(np.log(policy.step / 0.2))
+
+    tuned = [tune(ISPP(task=WriteVerify()), 30, seed, judged).policy for seed in (1, 1, 2)]
+    assert tuned[0] == tuned[1] != tuned[2]
+    first, second, other = np.split(np.array(met), 3)
+    np.testing.assert_array_equal(first, second)
+    assert first[0] == other[0] and (first[1:] != other[1:]).mean() > 0.9
+    assert all(abs(np.log(policy.step / 0.2)) < 0.2 for policy in tuned)
+
+
+def test_parameters_stay_in_their_ranges_even_if_the_best_lie_beyond_and_the_first_were_outside() -> None:
+    met: list[float] = []
+
+    def judged(policy: ISPP, cells: int, seed: int) -> float:
+        met.append(policy.set_start)
+        return -policy.set_start
+
+    tune(ISPP(task=WriteVerify(), set_start=-1.0), 60, 0, judged)
+    assert met[0] == -1.0 and min(met[1:]) >= 0.0 and max(met) <= 1.0 and max(met) > 0.9
+
+
+def test_a_tuning_that_goes_on_repeats_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+
+    def on_cells(policy: Any, cells: int, seed: int) -> float:
+        if len(done) == 17:
+            done.append(-1)
+            raise KeyboardInterrupt
+        done.append(cells)
+        return float(abs(np.log(policy.step / 0.2)))
+
+    monkeypatch.setattr(tuning, "on_cells", on_cells)
+    words = ["tune", "--controllers", "ispp", "--trials", "30", "--out", str(tmp_path / "tuned.json")]
+    assert main(words) != 0
+    assert main([*words, "--resume"]) == 0
+    assert len(done) == 30 + tuning.FINALISTS + 1  # and the one that was interrupted
 
 
 def test_what_has_nothing_to_tune_is_left_as_it_is() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from agents.bulk.writer import mass_writer
 from agents.classical.bayes import Bayesian
+from agents.classical.secant import Secant
 from agents.classical.write_verify import ISPP, NominalInverse, VoltageIncrementalPI
 from agents.evaluation import evaluate
 from agents.library import load_policy
@@ -46,7 +47,7 @@ def test_figures_are_those_of_evaluate(name):
     assert_alike(WRITERS[name](20_000, seed=1, chunk=8192), evaluate(POLICIES[name], TASK, 4000, seed=1))
 
 
-@pytest.mark.parametrize("kind", [ISPP, VoltageIncrementalPI, NominalInverse, "specialist"])
+@pytest.mark.parametrize("kind", [ISPP, VoltageIncrementalPI, Secant, NominalInverse, "specialist"])
 def test_loops_decide_as_policies_predict(kind):
     """Step by step and cell by cell, over a change of target."""
     task, cells = dataclasses.replace(TASK, rounds=2), 1000

@@ -1,7 +1,8 @@
-"""Hand-written controllers: ramps, inverses, the Bayesian one, and the bounds that know more."""
+"""Hand-written controllers: ramps, the secant, inverses, the Bayesian one, and the bounds that know more."""
 
 from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.optimum import TableOptimum
+from agents.classical.secant import Secant
 from agents.classical.write_verify import (
     ISPP,
     ConstantPulse,
@@ -18,6 +19,7 @@ __all__ = [
     "HistoryInverse",
     "NominalInverse",
     "Oracle",
+    "Secant",
     "ShrinkingISPP",
     "TableOptimum",
     "VoltageIncrementalPI",
