@@ -22,7 +22,7 @@ from memenv.experiments.options import option, parse
 from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line
 
 FILES = ("comparison.csv", "comparison.md", "comparison.png")
-PACKAGES = ("memenv", "numpy", "scipy", "cmaes", "gymnasium")
+PACKAGES = ("memenv", "numpy", "scipy", "gymnasium")
 AGAINST = "pulses_against"  # column of the paired difference to a rival
 
 

@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cmaes import CMA
+from scipy.stats import qmc
 from tqdm import tqdm
 
-from agents.evaluation import TUNING, evaluate, mixed
+from agents.evaluation import TUNING, evaluate
 from agents.library import controller, controllers
 from memenv.bounds import MANY, MOST_SEED
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import Run, RunOptions, begun, command_line
 
-FIRST_STEP = 0.5  # [ranges] length of the search's first steps, over all parameters together
+GENERATIONS = 5  # of the cross-entropy search; the first is spread evenly over the ranges
+ELITE = 0.2  # share of a generation that shapes the next
 CELLS, FINAL_CELLS = 512, 4096  # to judge a trial on, and to judge the best few of all on
 FINALISTS = 4
-PACKAGES = ("memenv", "numpy", "cmaes")  # that decide the parameters
+PACKAGES = ("memenv", "numpy", "scipy")  # that decide the parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +62,7 @@ def kept(run: Run, name: str) -> Judge:
 
 
 def tune(policy: Any, trials: int = 100, seed: int = 0, judged: Judge = on_cells) -> Tuned:
-    """The best of `trials` parameter sets, searched by CMA-ES on common random numbers.
-
-    CMA-ES (Hansen and Ostermeier, Evolutionary Computation 9, 159 (2001), 10.1162/106365601750190398), of the package
-    cmaes, begins at the controller's own parameters.
+    """The best of `trials` parameter sets, searched by the cross-entropy method on common random numbers.
 
     Args:
         policy: a frozen dataclass, such as a controller with its `task`; fields with metadata "range" (low, high) and
@@ -84,6 +82,7 @@ def tune(policy: Any, trials: int = 100, seed: int = 0, judged: Judge = on_cells
     own = np.concatenate([np.atleast_1d(_scaled(f, getattr(policy, f.name))) for f in fields])
     sizes = [np.size(getattr(policy, f.name)) for f in fields]
     low, high = np.repeat([_scaled(f, f.metadata["range"]) for f in fields], sizes, axis=0).T
+    rng = np.random.default_rng((TUNING, seed))
 
     def build(point: np.ndarray) -> Any:
         values: dict[str, Any] = {}
@@ -95,22 +94,17 @@ def tune(policy: Any, trials: int = 100, seed: int = 0, judged: Judge = on_cells
     def judge(points: np.ndarray, cells: int) -> np.ndarray:
         return np.array([judged(build(point), cells, seed) for point in points])
 
-    begin, unit = np.clip((own - low) / (high - low), 0.0, 1.0), np.tile([0.0, 1.0], (len(own), 1))
-    search = CMA(
-        mean=begin,
-        sigma=FIRST_STEP / len(own) ** 0.5,
-        bounds=unit,
-        n_max_resampling=0,  # clip instead, which finds optima at the bounds
-        seed=mixed(TUNING, seed) % 2**32,
-    )
+    size = max((trials - 1) // GENERATIONS, 1)
     points, scores = own[None], judge(own[None], cells)
     while len(points) < trials:
-        size = min(search.population_size, trials - len(points))
-        fresh = np.array([search.ask() for _ in range(size)])
-        points = np.vstack([points, low + (high - low) * fresh])
-        scores = np.concatenate([scores, judge(points[-size:], cells)])
-        if size == search.population_size:
-            search.tell(list(zip(fresh, scores[-size:], strict=True)))
+        size = min(size, trials - len(points))
+        if len(points) == 1:
+            fresh = low + (high - low) * qmc.LatinHypercube(len(own), rng=rng).random(size)
+        else:
+            elite = points[np.argsort(scores)[: max(int(ELITE * len(points)), 2)]]
+            spread = elite.std(axis=0) + 0.02 * (high - low)
+            fresh = np.clip(elite.mean(axis=0) + spread * rng.standard_normal((size, len(own))), low, high)
+        points, scores = np.vstack([points, fresh]), np.concatenate([scores, judge(fresh, cells)])
     finalists = points[np.argsort(scores)[:FINALISTS]]
     final = judge(finalists, final_cells)
     winner = build(finalists[np.argmin(final)])

@@ -4,7 +4,7 @@
 
 Without `--agent` it trains one first, which takes minutes. Everything follows from `--seed`. Training and tuning see
 glyphs, chips and noise of the split "train", the table comes from `episodes` of the split "test": the same tasks, chips
-and noise for everyone. Controllers are tuned twice by CMA-ES: "for the reward", which is also the
+and noise for everyone. Controllers are tuned twice by the cross-entropy method: "for the reward", which is also the
 agent's, and "at its pulses", for the best accuracy with no more pulses than the agent needs. Intervals are 95 %
 bootstrap intervals over episodes, those of differences over pairs of the same episode.
 

@@ -19,7 +19,7 @@ The second table gives the costs of `feedback` as parts of those of `cells` at t
 (logarithmic) line between two tolerances; "-" where the errors of `cells` do not enclose that error, or not in every
 resample: where stuck cells rule, tolerances hardly matter to it.
 
-With `--trials` the settings of the feedback are learned first, by CMA-ES, on other chips, on smaller
+With `--trials` the settings of the feedback are learned first, by the cross-entropy method, on other chips, on smaller
 arrays with random weights and correlated inputs, so that `price` times the pulses of a cell plus the product error is
 least. Without, those of `agents.arrays.product_feedback.Feedback` are used, which were found so.
 """

@@ -336,7 +336,7 @@ def test_what_reinforcement_learning_earns_is_minus_the_cost_of_tuning() -> None
 
 def test_tuning_does_not_learn_to_give_up(small: None) -> None:
     task = WriteVerify(give_up=True, device="threshold", max_pulses=20)
-    tuned = tune(Resigned(task, effort=0.2), trials=40, seed=0)
+    tuned = tune(Resigned(task, effort=0.2), trials=12, seed=0)
     assert tuned.parameters["effort"] > 0.9
 
 

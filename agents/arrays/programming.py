@@ -35,7 +35,7 @@ MAPS = ("target", "conductance", "pulses", "energy", "accepted", "failed", "outs
 OBJECTIVES = ("cells", "product")
 FILES = ("conductances.npz", "report.json", "report.md", "maps.png")
 TILES = "tiles/tile_*.npz"
-PACKAGES = ("memenv", "numpy", "scipy", "cmaes")
+PACKAGES = ("memenv", "numpy", "scipy")
 
 
 @dataclass(frozen=True, kw_only=True)
