@@ -26,20 +26,21 @@ class Secant(Controller):
     The dose s is that of an exponential approach to a bound, dx/ds = (bound - x) / (1 + room), where `room` lies
     between the bound and the range. After a read the base of the last polarity falls by `gain` x slope x (ln of the
     dose seen - ln of the dose expected of that amplitude), the other one by `share` of that. The first pulse after a
-    start or a turn of polarity aims at a dose smaller by `caution`: an overshoot costs more than an undershoot.
+    start or a turn of polarity aims at a dose smaller by `caution`: an overshoot costs more than an undershoot. The
+    numbers that stand here are those of a longer search on `threshold`, from where every tuning begins.
     """
 
-    set_base: float = parameter(0.9, 0.2, 1.6)  # [of the driver's range] SET amplitude of dose 1, of an average cell
-    reset_base: float = parameter(0.9, 0.2, 1.6)  # [of the driver's range] RESET amplitude of dose 1
-    set_slope: float = parameter(0.1, 0.03, 0.3, log=True)  # [of the driver's range / ln] SET
-    reset_slope: float = parameter(0.1, 0.03, 0.3, log=True)  # [of the driver's range / ln] RESET
-    set_room: float = parameter(0.3, 0.02, 5.0, log=True)  # [range] from x = 1 to the bound of SET
-    reset_room: float = parameter(0.3, 0.02, 5.0, log=True)  # [range] from x = 0 to the bound of RESET
-    gain: float = parameter(0.75, 0.2, 1.3)  # [1]
-    share: float = parameter(0.4, 0.0, 1.0)  # [1] of a correction that the other polarity takes over
+    set_base: float = parameter(0.53, 0.2, 1.6)  # [of the driver's range] SET amplitude of dose 1, of an average cell
+    reset_base: float = parameter(0.59, 0.2, 1.6)  # [of the driver's range] RESET amplitude of dose 1
+    set_slope: float = parameter(0.073, 0.03, 0.3, log=True)  # [of the driver's range / ln] SET
+    reset_slope: float = parameter(0.077, 0.03, 0.3, log=True)  # [of the driver's range / ln] RESET
+    set_room: float = parameter(0.064, 0.02, 5.0, log=True)  # [range] from x = 1 to the bound of SET
+    reset_room: float = parameter(0.18, 0.02, 5.0, log=True)  # [range] from x = 0 to the bound of RESET
+    gain: float = parameter(0.85, 0.2, 1.3)  # [1]
+    share: float = parameter(0.18, 0.0, 1.0)  # [1] of a correction that the other polarity takes over
     least: float = parameter(0.5, 0.05, 4.0, log=True)  # [tolerances] a step that is seen counts as at least this
-    caution: float = parameter(0.3, 0.0, 1.2)  # [ln]
-    width_level: float = parameter(0.55, 0.0, 1.0)  # [of the driver's log range] width
+    caution: float = parameter(0.35, 0.0, 1.2)  # [ln]
+    width_level: float = parameter(0.5, 0.0, 1.0)  # [of the driver's log range] width
 
     def fresh(self, cells: int) -> Bases:
         """Average cells."""

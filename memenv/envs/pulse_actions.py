@@ -25,8 +25,8 @@ class PulseActions:
 
     discrete: bool
     levels: tuple[int, int]  # amplitudes and widths of the menu, per polarity
-    give_up: bool  # giving up is an action: the last of the menu, or a third component
-    polarity_only: bool  # the menu has one pulse for each polarity
+    give_up: bool  # giving up is an action: the last of the menu, or the last component
+    polarity_only: bool  # there is one pulse for each polarity
 
     @cached_property
     def space(self) -> spaces.Space[Any]:

@@ -13,8 +13,8 @@ UNIT = (0.0, 1.0)
 
 
 def symlog(value: Array, farthest: float) -> Array:
-    """sign(v) ln(1 + |v|) / ln(1 + farthest) of values clipped to plus and minus `farthest` > 0."""
-    magnitude = np.log1p(np.minimum(np.abs(value), farthest)) * (1.0 / math.log1p(farthest))
+    """sign(v) ln(1 + |v|) / ln(1 + farthest), clipped to -1 to 1: of values beyond plus and minus `farthest` > 0."""
+    magnitude = np.minimum(np.log1p(np.abs(value)) * (1.0 / math.log1p(farthest)), 1.0)
     return np.where(value < 0, -magnitude, magnitude)
 
 
@@ -25,9 +25,9 @@ def symlog_inverse(scaled_value: Array, farthest: float) -> Array:
 
 
 def scaled(value: Array, limits: tuple[float, float]) -> Array:
-    """Values clipped to their limits, which become -1 and 1."""
+    """The limits become -1 and 1, values beyond them these."""
     low, high = limits
-    return (clip(value, low, high) - low) * (2.0 / (high - low)) - 1.0
+    return clip((value - low) * (2.0 / (high - low)) - 1.0, -1.0, 1.0)  # at last, as single precision rounds, too
 
 
 def unscaled(scaled_value: Array, limits: tuple[float, float]) -> Array:

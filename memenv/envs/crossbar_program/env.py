@@ -92,7 +92,8 @@ class CrossbarProgramEnv(TaskEnv):
     Episode end:
         Terminated, after a step, when the objective is reached (all cells within by their last read; product error
         within the tolerance), when no cell is open, or when the steps are spent: `max_pulses`, with action="lines"
-        times the lines. Never truncated, unless `max_episode_steps` is passed to `gym.make` or `gym.make_vec`.
+        times the lines. `gym.make` and `gym.make_vec` truncate after the id's `max_episode_steps`, the steps of its own
+        arguments: with larger `max_pulses`, or by lines, pass larger `max_episode_steps`, too (else it warns).
 
     Info:
             key                unit  meaning

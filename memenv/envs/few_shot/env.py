@@ -71,8 +71,8 @@ class FewShotEnv(TaskEnv):
         error of 1 % of the range), support and queries read once: these cost nothing. The head starts at zero.
 
     Episode end:
-        Terminated when the agent stops or after `max_steps` steps. Never truncated, unless `max_episode_steps` is
-        passed to `gym.make` or `gym.make_vec`.
+        Terminated when the agent stops or after `max_steps` steps. `gym.make` and `gym.make_vec` truncate after the
+        id's `max_episode_steps`: with larger `max_steps` pass larger `max_episode_steps`, too (else it warns).
 
     Info:
             key            unit  meaning

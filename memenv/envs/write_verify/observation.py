@@ -75,11 +75,11 @@ class CellObservation:
     ) -> tuple[Any, ...]:
         """What an `Episode` holds, and its tolerance [range], as the numbers of a step, each (cells,); element-wise."""
         error, change = (self.distance(part, tolerance) for part in (reading - target, response))
-        budget = 1.0 - spent * (2.0 / self.max_pulses)
+        budget = scaled(self.max_pulses - spent, (0.0, self.max_pulses))
         parts = scaled(reading, READS), scaled(target, UNIT), error, change, signal, log_width, budget
         if self.rounds == 1:
             return parts
-        return *parts, np.maximum(rounds_left, 0.0) * (2.0 / (self.rounds - 1)) - 1.0
+        return *parts, scaled(rounds_left, (0.0, self.rounds - 1))
 
     def observed(self, parts: Sequence[np.ndarray]) -> Observation:
         """Observations of one step, from its parts (cells,)."""

@@ -322,8 +322,7 @@ class WriteVerify:
             "false_acceptance": -self.weight_false_acceptance * episode.false,
             "failure": -self.weight_failure * (failed * (1.0 + distance)),
         }
-        if self.weight_shaping:
-            terms["shaping"] = self.weight_shaping * episode.shaping
+        terms["shaping"] = self.weight_shaping * episode.shaping
         if self.weight_energy:
             terms["energy"] = -self.weight_energy * episode.step_energy
         if self.weight_latency:
