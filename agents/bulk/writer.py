@@ -187,7 +187,7 @@ class MassWriter:
         return step
 
     def view(self, episode: Episode) -> View:
-        """What a policy sees; symbolic values or arrays."""
+        """The view of a policy; symbolic values or arrays."""
         return self.task.view_of(episode)
 
     # -- what is compiled --------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ OPEN = -1  # the place among a cell's features that says whether it is open
 
 
 def features_of(observation: dict[str, np.ndarray]) -> np.ndarray:
-    """What the cells see (arrays * cells, features) float32 of observations (arrays, ...): maps, budget, open."""
+    """Observations of cells (arrays * cells, features) float32 of observations (arrays, ...): maps, budget, open."""
     cells = observation["open"].shape[1]
     maps = [observation[name] for name in MAPS if name in observation]
     parts = [*maps, np.repeat(observation["budget"], cells, axis=1), observation["open"]]

@@ -17,7 +17,7 @@ from memenv.envs.write_verify.task import WriteVerify
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How an algorithm is trained on write-verify."""
+    """The training of an algorithm on write-verify."""
 
     model: Any  # the class
     steps: int  # of the environments, all together

@@ -93,7 +93,7 @@ class GymVecEnv(VecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """What a method of single environments returns; of a native batch the rows of its batched result."""
+        """The results of a method of single environments; of a native batch the rows of its batched result."""
         core = self.env.unwrapped
         if isinstance(core, SyncVectorEnv | AsyncVectorEnv):
             return self._picked(core.call(method_name, *method_args, **method_kwargs), indices)

@@ -180,7 +180,7 @@ def _form(array: np.ndarray, shape: tuple[int, ...]) -> tuple[Any, ...]:
 
 
 def _of_crossbars(array: np.ndarray, shape: tuple[int, ...]) -> bool:
-    """Whether the array holds a number for all cells of each crossbar, in axes of the cells' own."""
+    """True for an array with a number for all cells of each crossbar, in axes of the cells' own."""
     return array.ndim >= len(shape) > 1 and array.shape != shape and array.size == shape[0]
 
 

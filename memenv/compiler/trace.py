@@ -119,7 +119,7 @@ class Symbol(NDArrayOperatorsMixin):
 
 
 def _known(inputs: Any) -> bool:
-    """Whether they are symbols, numbers or lists of them; `Cells` know themselves what is done to them."""
+    """True for symbols, numbers or lists of them; `Cells` know themselves what is done to them."""
     return all(
         isinstance(value, Symbol | float | int | type | np.generic | np.ndarray | list | tuple) for value in inputs
     )

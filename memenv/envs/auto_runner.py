@@ -48,7 +48,7 @@ class AutoRunner:
         self.runner.step(action)
 
     def look(self) -> Look:
-        """What is to be seen now."""
+        """The present view of the episodes."""
         return self.runner.look()
 
     def _hand_over(self) -> None:
@@ -65,7 +65,7 @@ class AutoRunner:
 
 
 def runner_of(task: Task, envs: int, engine: str | Engine, drawn: bool = False) -> Runner:
-    """What runs a task under this engine; if it is `drawn`, one that keeps all that pictures show.
+    """The runner of a task under this engine; if it is `drawn`, one that keeps all that pictures show.
 
     Raises:
         TaskError: an engine that does not exist, is not installed or cannot run this.

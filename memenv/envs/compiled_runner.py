@@ -1,6 +1,6 @@
 """Runs a task's episodes by the compiled engine: a loop over cells for a step, another for the start of episodes.
 
-Both are the task's own methods, run on terms and recorded (memenv/compiler): decoding, pulse, read, reward, observation
+Both are the task's own methods, run on symbolic values (memenv/compiler): decoding, pulse, read, reward, observation
 and info of a cell are computed at once, in single precision, with the noise that NumPy draws (noise.py). Crossbars are
 cells in the shape (envs, rows, cols), with some numbers for each environment.
 """
@@ -27,7 +27,7 @@ from memenv.envs.task import ElementwiseTask, TaskError
 
 
 class Seen(NamedTuple):
-    """What a shell asks of episodes; arrays (envs,) unless said otherwise."""
+    """All that a shell asks of episodes; arrays (envs,) unless said otherwise."""
 
     observation_parts: Any  # the parts of the observation, arrays (envs, ...)
     terms: dict[str, np.ndarray]  # of the reward
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Programs:
-    """What is compiled of a task; on terms or on arrays. Programs give the episodes and what is seen of them."""
+    """The programs of a task, on symbolic values or on arrays. Programs give the episodes and what is seen of them."""
 
     task: ElementwiseTask
 
@@ -132,7 +132,7 @@ class CompiledRunner:
         self.bound.launch()
 
     def look(self) -> Look:
-        """What is to be seen now."""
+        """The present view of the episodes."""
         observation_parts, terms, reward, terminated, info = self.bound.seen()
         info |= self.task.info_of_observation(observation_parts)
         info |= terms
@@ -201,7 +201,7 @@ class CompiledRunner:
 
 
 class Bound(NamedTuple):
-    """What is tied to the arrays of episodes."""
+    """All that is tied to the arrays of episodes."""
 
     words: np.ndarray  # (3, episodes) uint32, of episodes that start
     start: Call  # the loop of their start
@@ -229,7 +229,7 @@ class SeenCopies:
         self.last = self.first + len(self.terms)
 
     def __call__(self) -> Seen:
-        """What is seen now, parts of a cell's observation in one array, terms by their names in info."""
+        """The present view, parts of a cell's observation in one array, terms by their names in info."""
         parts = [part.copy() for part in self.parts]
         leaves = self.in_order([*itertools.chain(*parts)])
         return Seen(
@@ -242,7 +242,7 @@ class SeenCopies:
 
 
 def not_compiled(task: Any) -> str:
-    """What stands against compiling a task, for a message; else empty."""
+    """The obstacle to compiling a task, for a message; else empty."""
     return task.not_compiled if isinstance(task, ElementwiseTask) else type(task).__name__
 
 

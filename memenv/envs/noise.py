@@ -64,7 +64,7 @@ class CellNoise(NamedTuple):
 
     @property
     def chip(self) -> Draws:
-        """What fabricates the environments' cells."""
+        """The source of the environments' cells."""
         return Draws(Sheet(self))
 
     def next(self) -> "CellNoise":
@@ -76,7 +76,7 @@ class CellNoise(NamedTuple):
         return CellNoise(self.key, self.other_key, np.full(len(self.step), step, np.uint32))
 
     def drawn(self, draws: tuple[Draw, ...]) -> tuple[Any, ...]:
-        """What `draws` asks for: channels as arrays (envs, *layout) float64 when they are asked for, see `Sheet`."""
+        """The numbers of `draws`: channels as arrays (envs, *layout) float64 when they are asked for, see `Sheet`."""
         return Sheet(self).drawn(draws)
 
     def hashed(self, columns: "Columns") -> np.ndarray:
@@ -107,7 +107,7 @@ class Want(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """What is hashed for an environment, and where it stands."""
+    """Numbers that are hashed for an environment, and their places."""
 
     cell: np.ndarray  # (columns,)
     pair: np.ndarray  # (columns,) uint32
@@ -152,7 +152,7 @@ class Sheet:
         return self.more[want]
 
     def drawn(self, draws: tuple[Draw, ...], step: int = 0) -> tuple[Any, ...]:
-        """What `draws` asks for, so many steps on; channels are computed when they are asked for."""
+        """The numbers that `draws` asks for, so many steps on; channels are computed when they are asked for."""
         envs, found = len(self.noise.step), list[Any]()
         for draw, own, is_uniform in _lots(draws):
             if isinstance(draw, OwnDraw):
@@ -192,7 +192,7 @@ def cells_of(task: Task) -> int:
 
 
 def drawn(draws: Sequence[Draw], noise: Noise) -> tuple[Any, ...]:
-    """What `draws` asks for, of numbers (cells,) of a lane each."""
+    """The numbers that `draws` asks for, of numbers (cells,) of a lane each."""
     return tuple(
         _nested(draw.shape, Lanes(noise.normal if isinstance(draw, NormalDraw) else noise.uniform, own))
         for draw, own in zip(draws, lanes(tuple(draws)), strict=True)

@@ -32,7 +32,7 @@ class NoiseAhead:
         self._know(frozenset(), frozenset())
 
     def _know(self, starting: Wants, stepping: Wants) -> None:
-        """What starts and steps ask for; nothing hashed before holds."""
+        """Take up what starts and steps ask for; nothing hashed before holds."""
         self.starting, self.stepping = starting, stepping
         width = len(self.envs) * len(columns_of(stepping).cell)
         self.steps = min(AHEAD // width, MOST_STEPS) if width else 1  # that are hashed at once, unless less than 2
@@ -41,7 +41,7 @@ class NoiseAhead:
         self.block = None
 
     def start(self, episodes: Episodes) -> Sheet:
-        """What starts episodes."""
+        """The noise that starts episodes."""
         columns = columns_of(self.whole)
         many = AHEAD // (len(episodes.seed) * max(len(columns.cell), self.cells))
         if many < 2:
@@ -84,7 +84,7 @@ class NoiseAhead:
             self.left = self.steps - int(self.turn.max())
 
     def step(self) -> tuple[Any, ...]:
-        """What a step of all environments asks for; the same until `go_on`."""
+        """The noise of a step of all environments; the same until `go_on`."""
         if self.sheet is not None and self.sheet.more:
             self._know(self.starting, self.stepping | frozenset(self.sheet.more))
         values = self._values() if self.steps > 1 else None

@@ -1,4 +1,4 @@
-"""What environments look like: the episodes so far of the first few, and who draws them."""
+"""Pictures of environments: the episodes so far of the first few, drawn by their task's functions."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What runs a task's episodes under the Gymnasium shells: on arrays by NumPy; the others are in files of their own."""
+"""Runners of a task's episodes under the Gymnasium shells: on arrays by NumPy; the others are in files of their own."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -15,7 +15,7 @@ OPTIONS = ("chip_seed", *PER_CELL)
 
 
 class Look(NamedTuple):
-    """What a shell hands out of episodes as they are now; arrays (cells, ...), the caller's, numbers float32."""
+    """All that a shell hands out of episodes as they are now; arrays (cells, ...), the caller's, numbers float32."""
 
     observation: Observation
     reward: np.ndarray  # of the last step, 0 before the first
@@ -40,7 +40,7 @@ class Runner(Protocol):
         """One step of all cells."""
 
     def look(self) -> Look:
-        """What is to be seen now."""
+        """The present view of the episodes."""
 
 
 class NumpyRunner:
@@ -68,7 +68,7 @@ class NumpyRunner:
         self.noise.go_on()
 
     def look(self) -> Look:
-        """What is to be seen now."""
+        """The present view of the episodes."""
         terms = dict(self.task.reward(self.episode))
         return Look(
             parts(np.copy, self.task.observe(self.episode)),

@@ -46,7 +46,7 @@ def _checked_options(options: dict[str, Any] | None, task: Task, cells: int, *mo
 
 
 def _of_np_random(env: Any, seed: int | None) -> int | None:
-    """What seeds the environment's `np_random`: if nothing has yet, a seed that `reset` takes, to come back to it."""
+    """The seed of the environment's `np_random`: if nothing has yet, a seed that `reset` takes, to come back to it."""
     return secrets.randbelow(MOST_SEED + 1) if seed is None and env._np_random is None else seed
 
 

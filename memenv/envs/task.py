@@ -1,4 +1,4 @@
-"""What a task is to the two Gymnasium shells: pure batched functions and the noise they take as an argument."""
+"""A task, as the two Gymnasium shells see it: pure batched functions and the noise they take as an argument."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -154,7 +154,7 @@ class ElementwiseTask(Task, Protocol):
         """The parts of the observation."""
 
     def info_parts(self, episode: Any) -> dict[str, Any]:
-        """What of info is a number a cell (or an array)."""
+        """The part of info that is a number a cell (or an array)."""
 
     def info_of_observation(self, observation_parts: Any) -> dict[str, np.ndarray]:
         """The rest of info, which follows from the parts of the observation."""

@@ -9,7 +9,7 @@ from memenv.envs.task import TaskError
 
 
 class Variant(NamedTuple):
-    """What is registered under one id."""
+    """The registration of one id."""
 
     base: str  # WriteVerify, CrossbarProgram or FewShot
     max_episode_steps: int

@@ -79,7 +79,7 @@ class Weights:
         return Matrix(layer.scale * mean.reshape(self.axes), noise, 0.0)
 
     def read(self, reads: int) -> Matrix:
-        """What `matrix` says of layers."""
+        """The matrices of layers."""
         energy = self.reading.reshape(self.axes[0], -1).sum(-1, dtype=float)
         return self.seen(reads)._replace(energy=reads * energy)
 

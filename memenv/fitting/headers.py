@@ -53,7 +53,7 @@ class Unit(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """What a name says of its column; empty or None where it says nothing."""
+    """The meaning of a column by its name; empty or None where it says nothing."""
 
     kind: str  # of KINDS, "read voltage", or "reading": of conductance, resistance or current
     unit: Unit | None

@@ -215,7 +215,7 @@ def _apart(trains: list[Train]) -> list[str]:
 
 
 def _against(trains: list[tuple[Train, np.ndarray]]) -> bool:
-    """Whether positive pulses lower the conductance and negative ones raise it, by more than a fifth of the range."""
+    """True if positive pulses lower the conductance and negative ones raise it, by more than a fifth of the range."""
     moved = [sum(np.diff(train.conductance)[sign[1:] == way].sum() for train, sign in trains) for way in (1, -1)]
     reach = max(np.ptp(train.conductance) for train, _ in trains)
     return bool(moved[0] < -0.2 * reach and moved[1] > 0.2 * reach)

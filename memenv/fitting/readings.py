@@ -37,7 +37,7 @@ class Train(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What was read of a file."""
+    """The content of a file, as it was read."""
 
     trains: list[Train]
     understood: str

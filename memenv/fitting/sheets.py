@@ -69,7 +69,7 @@ class Sheet(NamedTuple):
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell is a number with a decimal point."""
+    """True for a number with a decimal point."""
     return NUMBER.fullmatch(text) is not None
 
 
@@ -134,7 +134,7 @@ def _text(text: str) -> tuple[list[Row], list[str], str]:
 
 
 def _is_header(text: str) -> bool:
-    """Whether a comment names columns: several of them, or one of a known kind."""
+    """True for a comment that names columns: several of them, or one of a known kind."""
     names = [name.strip() for name in re.split(r"[,;\t|]", text)]
     return all(names) and not any(map(is_number, names)) and any(meaning(name).kind for name in names)
 
@@ -146,7 +146,7 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def _number(cell: str, comma: bool) -> bool:
-    """Whether a cell is a number, with a decimal comma or with a point."""
+    """True for a number, with a decimal comma or with a point."""
     return is_number(cell.replace(",", ".")) and ("." not in cell) if comma else is_number(cell)
 
 

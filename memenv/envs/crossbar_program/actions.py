@@ -51,7 +51,7 @@ class CellActions:
         return int(self.space.shape[-1])
 
     def operations(self, action: np.ndarray, array: Crossbar, chip: CellModel, available: Maps) -> Operations:
-        """What actions (arrays, rows, cols, 1 or 2) ask of the `available` cells of a chip.
+        """The operations that actions (arrays, rows, cols, 1 or 2) ask of the `available` cells of a chip.
 
         Raises:
             TaskError: no numbers, or NaN among them.
@@ -100,7 +100,7 @@ class LineActions:
         return spaces.MultiDiscrete([self.lines, len(self.pulses.menu[0]), *[2] * self.across])
 
     def operations(self, action: np.ndarray, array: Crossbar, chip: CellModel, available: Maps) -> Operations:
-        """What actions (arrays, 2 + cells of a line) ask of the `available` cells of a chip.
+        """The operations that actions (arrays, 2 + cells of a line) ask of the `available` cells of a chip.
 
         Raises:
             TaskError: a component that is not a whole number in its range.

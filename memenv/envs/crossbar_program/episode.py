@@ -1,4 +1,4 @@
-"""What an array's episode consists of."""
+"""The episode of an array."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ Float = np.ndarray  # (arrays,) float64
 
 
 class Seen(NamedTuple):
-    """What the last reads and products say, and what is true; (arrays, rows, cols) unless said otherwise."""
+    """The last reads and products, and the truth; (arrays, rows, cols) unless said otherwise."""
 
     reading: Maps  # [range] last read of each cell
     within: Maps  # bool, it lies within the tolerance

@@ -17,7 +17,7 @@ ERRORS = ("error", "gradient", "product_error")  # on a logarithmic scale
 
 
 class ArrayView(NamedTuple):
-    """What an observation says, maps (arrays, rows, cols) float64 unless said otherwise."""
+    """An observation in physical terms, maps (arrays, rows, cols) float64 unless said otherwise."""
 
     reading: Maps  # [range]
     target: Maps  # [range]

@@ -1,4 +1,4 @@
-"""What a matrix product says about an array: its error, and which cells it comes from."""
+"""The error of an array's matrix product, and the cells that it comes from."""
 
 from dataclasses import dataclass
 from functools import cached_property

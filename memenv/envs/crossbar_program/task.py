@@ -124,7 +124,7 @@ class CrossbarProgram:
 
     @cached_property
     def actions(self) -> CellActions | LineActions:
-        """What the actions mean."""
+        """The meaning of actions."""
         array, polarity_only = self.array, self.array.device.polarity_only
         if self.action == "cells":
             return CellActions(shape=array.shape, width=self.width, polarity_only=polarity_only)
@@ -135,7 +135,7 @@ class CrossbarProgram:
 
     @cached_property
     def product_test(self) -> ProductTest:
-        """How a product is judged; used with objective="product"."""
+        """The judge of products; used with objective="product"."""
         return ProductTest(array=self.array, inputs=self.inputs)
 
     @property
@@ -302,7 +302,7 @@ class CrossbarProgram:
         return {name: maps - weight * costs[name] for name, weight in self.weights.items()}
 
     def _progress(self, episode: ArrayEpisode) -> tuple[Any, Any]:
-        """Whether each cell (or the product) is within the tolerance, and how far from it in [0, 1], logarithmic."""
+        """Cells (or products) within the tolerance, bool, and their distance from it in [0, 1], logarithmic."""
         seen = episode.seen
         if seen.product is None:
             within, error = seen.within, self.observations.scaled_error("error", seen.reading - episode.target)
@@ -344,7 +344,7 @@ class CrossbarProgram:
         )
 
     def info(self, episode: ArrayEpisode) -> dict[str, np.ndarray]:
-        """What the agent does not see, and masks of lines, arrays (arrays, ...)."""
+        """Everything that the agent does not see, and masks of lines, arrays (arrays, ...)."""
         return self.info_parts(episode) | self.info_of_observation({"open": self._open(episode)})
 
     def info_of_observation(self, observation_parts: dict[str, Maps]) -> dict[str, np.ndarray]:

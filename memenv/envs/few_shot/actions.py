@@ -1,4 +1,4 @@
-"""How a chip learns next, as an action: rates of its layers, threshold, share of the examples, and stopping."""
+"""A chip's next learning step as an action: rates of its layers, threshold, share of the examples, and stopping."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MOST_THRESHOLD = 2.0  # [pulses]
 
 
 class Choice(NamedTuple):
-    """How to learn in a step."""
+    """The settings of a learning step."""
 
     gain: np.ndarray  # (tasks, layers) factors of the base rates, 0 for no pulses
     threshold: Float  # [pulses] doses below it are not given
@@ -39,7 +39,7 @@ class LearningActions:
         return spaces.Box(-1.0, 1.0, (self.layers + 3,), np.float32)
 
     def decoded(self, action: Any) -> Choice:
-        """What actions (tasks, layers + 3) mean, clipped to -1..1.
+        """The meaning of actions (tasks, layers + 3), clipped to -1..1.
 
         Raises:
             TaskError: no numbers, or NaN among them.

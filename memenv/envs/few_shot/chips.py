@@ -46,7 +46,7 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True)
 class Chips:
-    """What is done to the chips of tasks; each thing done takes the noise (tasks,) of its step."""
+    """Everything that is done to the chips of tasks; each operation takes the noise (tasks,) of its step."""
 
     hardware: Hardware
     sizes: tuple[int, ...]  # the features, the outputs of each layer, the ways
@@ -196,7 +196,7 @@ class Chips:
         return np.concatenate(pair, 1).reshape(tasks, -1)[:, :size].reshape(tasks, *shape)
 
     def _shown(self, layer: Layer, shown: Shown, kept: Kept) -> Written:
-        """What `matrix` says of layers, in single precision."""
+        """The matrices of layers, in single precision."""
         x, mean, variance = shown
         read = layer.chip.read
         if np.ndim(variance) and all(map(is_zero, (read.noise_exponent, read.noise_log_time, read.telegraph))):

@@ -1,4 +1,4 @@
-"""What an episode of few-shot learning holds: the chip, its task, what it says, and what learning has cost."""
+"""An episode of few-shot learning: the chip, its task, what it says, and what learning has cost."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ class Chip(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a chip says to the support, and to the queries; arrays (tasks,) unless said otherwise."""
+    """A chip's answers to the support, and to the queries; arrays (tasks,) unless said otherwise."""
 
     loss: Float  # mean cross-entropy of the support
     worst: Float  # largest cross-entropy of a support example
@@ -30,7 +30,7 @@ class Seen(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What the last step did; arrays (tasks,) unless said otherwise, zero before the first."""
+    """The effects of the last step; arrays (tasks,) unless said otherwise, zero before the first."""
 
     fall: Float  # of the support's loss
     accuracy: Float  # gained on the queries

@@ -16,7 +16,7 @@ FAINTEST = 4.0  # [decades] observed gradients reach down to ten to the minus th
 
 
 class LearningView(NamedTuple):
-    """What an observation says; arrays (tasks,) float64, with `layers` (tasks, layers)."""
+    """An observation in plain units; arrays (tasks,) float64, with `layers` (tasks, layers)."""
 
     budget: Float  # [1] share of the steps that is left
     loss: Float  # [ln ways] mean cross-entropy of the support
@@ -33,7 +33,7 @@ class LearningView(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class LearningObservation:
-    """What a `LearningView` says, each number in a bounded range; see the environment's docstring."""
+    """A `LearningView`, each number in a bounded range; see the environment's docstring."""
 
     layers: int
 

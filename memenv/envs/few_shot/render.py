@@ -16,8 +16,8 @@ def learning_text(task: Any, trace: list[Any]) -> str:
         gains = task.actions.decoded(_action(task, episode)).gain[0]
         gain = " ".join(f"{factor:.3g}" for factor in gains) if step and not episode.stopped[0] else ""
         seen = episode.seen
-        told = "stop" if episode.stopped[0] else gain
-        line = f"{step:>4} {told:>14} {seen.loss[0]:>8.3f} {100 * seen.support[0]:>10.1f}"
+        word = "stop" if episode.stopped[0] else gain
+        line = f"{step:>4} {word:>14} {seen.loss[0]:>8.3f} {100 * seen.support[0]:>10.1f}"
         lines.append(line + f" {100 * seen.accuracy[0]:>10.1f} {episode.pulses[0]:>8.3f} {episode.energy[0]:>11.3g}")
     return "\n".join(lines) + "\n"
 

@@ -116,7 +116,7 @@ class FewShot:
         return replace(self, engine=self._engine(tasks * self.cells))
 
     def _engine(self, cells: int | None = None) -> str:
-        """What chips run on, of so many cells at a time (None: many); the same episodes, to single precision.
+        """The engine of chips, of so many cells at a time (None: many); the same episodes, to single precision.
 
         Raises:
             TaskError: an unknown engine, or numba where it is not installed or cannot compile the device.
@@ -171,7 +171,7 @@ class FewShot:
 
     @cached_property
     def actions(self) -> LearningActions:
-        """What actions mean."""
+        """The meaning of actions."""
         return LearningActions(layers=len(self.weights))
 
     @property
@@ -211,7 +211,7 @@ class FewShot:
 
     @cached_property
     def chips(self) -> Chips:
-        """What is done to chips."""
+        """Everything that is done to chips."""
         return Chips(
             self.hardware, (self.start.features, *(w.shape[1] for w in self.weights)), self._engine() == "numba"
         )
@@ -298,14 +298,14 @@ class FewShot:
     def _look(self, written: Any, examples: np.ndarray, now: CellNoise) -> Seen:
         """A read of the support, which is what the learner sees, and one of the queries."""
         outputs = self.chips.outputs(written, examples, now)
-        told, asked = np.split(outputs, [len(self.targets)], 1)
-        loss, _ = cross_entropy(told[:, :, None], self.targets[:, None])
+        support, asked = np.split(outputs, [len(self.targets)], 1)
+        loss, _ = cross_entropy(support[:, :, None], self.targets[:, None])
         answers = asked.argmax(-1)
         label = np.arange(self.ways)
         return Seen(
             loss=loss.mean(-1),
             worst=loss.max(-1),
-            support=(told.argmax(-1) == np.tile(label, self.shots)).mean(-1),
+            support=(support.argmax(-1) == np.tile(label, self.shots)).mean(-1),
             accuracy=(answers == np.tile(label, self.queries)).mean(-1),
             answers=answers,
         )
@@ -339,7 +339,7 @@ class FewShot:
         return self.observations.observed(view)
 
     def info(self, episode: LearningEpisode) -> dict[str, np.ndarray]:
-        """What the agent does not see, arrays (tasks,)."""
+        """Everything that the agent does not see, arrays (tasks,)."""
         return {
             "accuracy": episode.seen.accuracy,
             "support_loss": episode.seen.loss,

@@ -1,4 +1,4 @@
-"""What an episode of programming holds: the cell, its target, the last pulse and read, and what they have cost."""
+"""An episode of programming: the cell, its target, the last pulse and read, and what they have cost."""
 
 from typing import NamedTuple
 

@@ -19,7 +19,7 @@ READS = (-1.0, 2.0)  # [range] observed reads are clipped there
 
 
 class View(NamedTuple):
-    """What an observation says, in physical terms; arrays (cells,) float64."""
+    """An observation in physical terms; arrays (cells,) float64."""
 
     read: Float  # [range]
     target: Float  # [range]
@@ -73,7 +73,7 @@ class CellObservation:
         spent: Any,
         rounds_left: Any,
     ) -> tuple[Any, ...]:
-        """What an `Episode` holds, and its tolerance [range], as the numbers of a step, each (cells,); element-wise."""
+        """The numbers of a step, of an `Episode`'s fields and its tolerance [range], each (cells,); element-wise."""
         error, change = (self.distance(part, tolerance) for part in (reading - target, response))
         budget = scaled(self.max_pulses - spent, (0.0, self.max_pulses))
         parts = scaled(reading, READS), scaled(target, UNIT), error, change, signal, log_width, budget

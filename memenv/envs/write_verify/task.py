@@ -99,7 +99,7 @@ class WriteVerify:
 
     @cached_property
     def actions(self) -> PulseActions:
-        """What the actions mean."""
+        """The meaning of actions."""
         return PulseActions(
             discrete=self.action == "discrete",
             levels=self.levels,
@@ -130,12 +130,12 @@ class WriteVerify:
         return self.observations.view(observation, driver or self.device.driver)
 
     def observation_parts(self, episode: Episode) -> tuple[Float, ...]:
-        """What the newest step shows, each (cells,), in the order of the observation; element-wise."""
+        """The numbers of the newest step, each (cells,), in the order of the observation; element-wise."""
         seen = episode.reading, episode.target, self.tolerance_of(episode.chip), episode.response
         return self.observations.parts(*seen, episode.signal, episode.log_width, episode.spent, episode.rounds_left)
 
     def view_of(self, episode: Episode) -> View:
-        """What `view` makes of an observation of these episodes, but for its rounding; element-wise."""
+        """The `view` of an observation of these episodes, but for its rounding; element-wise."""
         tolerance, farthest = self.tolerance_of(episode.chip), self.observations.farthest
         return View(
             read=np.clip(episode.reading, *READS),
@@ -340,7 +340,7 @@ class WriteVerify:
         return (self.weight_acceptance * reached - self.weight_pulses).astype(np.float32)  # as rewards of a step are
 
     def info(self, episode: Episode) -> dict[str, np.ndarray]:
-        """What the agent does not see, each (cells,), and the mask of a menu (cells, menu)."""
+        """Everything that the agent does not see, each (cells,), and the mask of a menu (cells, menu)."""
         return self.info_parts(episode) | self.info_of_observation(self.observations.newest(self._flat(episode)).T)
 
     def info_of_observation(self, observation_parts: Any) -> dict[str, np.ndarray]:
