@@ -402,6 +402,16 @@ def test_info_has_the_same_keys_at_reset_and_at_step_and_keeps_its_values(task, 
             assert np.asarray(first[name]).dtype == np.asarray(second[name]).dtype
 
 
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_masks_before_a_reset_or_of_actions_without_any_are_refused(make):
+    menu, box = make("memenv/WriteVerifyDiscrete-v0"), make(ID)
+    with pytest.raises(TaskError, match=r"action_masks\(\) before reset\(\): call reset\(\) first"):
+        menu.unwrapped.action_masks()
+    box.reset()
+    with pytest.raises(TaskError, match='no masks: action="discrete", of arrays action="lines", has them'):
+        box.unwrapped.action_masks()
+
+
 def test_action_masks_are_those_in_info():
     env, batch = gym.make(ID, action="discrete"), vector(7, action="discrete")
     for shell in (env, batch):

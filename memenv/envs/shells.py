@@ -16,7 +16,7 @@ from memenv.engine import Engine
 from memenv.envs.auto_runner import runner_of
 from memenv.envs.noise import Seeds, in_turn
 from memenv.envs.pictures import MODES, Pictures
-from memenv.envs.runners import OPTIONS, PER_CELL, Look, parts
+from memenv.envs.runners import OPTIONS, PER_CELL, Look, Runner, parts
 from memenv.envs.task import Task, TaskError
 
 ALONE = np.zeros(1, int)  # index of the only environment
@@ -102,6 +102,20 @@ def _mask_names(names: tuple[str, ...]) -> list[str]:
     return [f"_{name}" for name in names]
 
 
+def _masks(runner: Runner) -> np.ndarray:
+    """The masks (cells, menu) bool of the episodes now.
+
+    Raises:
+        TaskError: there are no episodes yet, or no masks of such actions.
+    """
+    if runner.episode is None:
+        raise TaskError("action_masks() before reset(): call reset() first")
+    masks: np.ndarray | None = runner.look().info.get("action_mask")
+    if masks is None:
+        raise TaskError('these actions have no masks: action="discrete", of arrays action="lines", has them')
+    return masks
+
+
 def _warn_of_limit(env: Any, steps: int | None) -> None:
     """Says that an id's own limit of so many steps cuts episodes which the task's arguments allow to be longer."""
     registered = gym.registry.get(env.spec.id) if env.spec else None
@@ -169,7 +183,7 @@ class TaskEnv(gym.Env[Any, Any]):
 
     def action_masks(self) -> np.ndarray:
         """(menu,) bool, as sb3-contrib's MaskablePPO asks for it; of the discrete action modes."""
-        mask: np.ndarray = self._runner.look().info["action_mask"][0]
+        mask: np.ndarray = _masks(self._runner)[0]
         return mask
 
     def render(self) -> Any:
@@ -288,7 +302,7 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
 
     def action_masks(self) -> np.ndarray:
         """(cells, menu) bool, of the discrete action modes."""
-        return self._runner.look().info["action_mask"]
+        return _masks(self._runner)
 
     def _begin(self, rows: np.ndarray, options: dict[str, Any]) -> None:
         """The next episodes of the cells with the indices `rows`."""
