@@ -126,7 +126,7 @@ def test_a_batch_is_drawn_as_the_single_environments_are(mode, monkeypatch):
         frames = env.render()
         assert isinstance(frames, tuple) and len(frames) == 5
         same(frames[:2], tuple(single.render() for single in singles))
-        assert not np.any(frames[2]) and frames[2] is frames[4]
+        assert not (frames[2].any() if render_mode == "rgb_array" else frames[2]) and frames[2] is frames[4]
         assert env.metadata["render_modes"] == ["rgb_array", "ansi"] and env.render_mode == render_mode
 
 
