@@ -25,8 +25,7 @@ from memenv.envs import (
     WriteVerifyEnv,
     WriteVerifyVectorEnv,
 )
-from memenv.envs.scales import UNIT, scaled, unscaled
-from memenv.envs.write_verify.observation import READS
+from memenv.envs.scales import READS, UNIT, scaled, unscaled
 
 ID = "memenv/WriteVerify-v0"
 MODES = {mode.name: mode for mode in AutoresetMode}

@@ -9,10 +9,8 @@ from gymnasium import spaces
 
 from memenv.envs.crossbar_program.actions import Maps
 from memenv.envs.crossbar_program.product import ProductError
-from memenv.envs.scales import UNIT, scaled, symlog, symlog_inverse, unscaled
+from memenv.envs.scales import FARTHEST, READS, UNIT, scaled, symlog, symlog_inverse, unscaled
 
-FARTHEST = 3.0  # [range] observed errors are clipped there
-READS = (-1.0, 2.0)  # [range] observed reads are clipped there
 ERRORS = ("error", "gradient", "product_error")  # on a logarithmic scale
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from memenv.arrays import Array
 from memenv.bounds import LEAST_TOLERANCE, MANY, MOST_WEIGHT, flag, is_number, is_word, real, shown, whole
 from memenv.circuits.solver import Wires
 from memenv.crossbars.converters import Converter, CrossbarError
@@ -16,6 +15,7 @@ from memenv.crossbars.crossbar import Crossbar, CrossbarState
 from memenv.crossbars.memory_budget import check_memory
 from memenv.crossbars.operations import Operations
 from memenv.devices.protocol import CellModel, DeviceSpec
+from memenv.envs import scales
 from memenv.envs.crossbar_program.actions import CellActions, LineActions, Maps, as_in_action, encoded
 from memenv.envs.crossbar_program.episode import ArrayEpisode, Float, Seen
 from memenv.envs.crossbar_program.observation import ArrayObservation, ArrayView
@@ -58,6 +58,8 @@ class CrossbarProgram:
     weight_shaping: float = 1.0  # of the potential, minus the logarithmic error that is observed
     weight_energy: float = 0.0  # [1/J] reward for energy: minus this times it
     weight_latency: float = 0.0  # [1/s] reward for time: minus this times it
+
+    siemens, fraction = staticmethod(scales.siemens), staticmethod(scales.fraction)
 
     def __post_init__(self) -> None:
         self._check_crossbar()
@@ -212,9 +214,11 @@ class CrossbarProgram:
         low, high = self.target_range
         start, target = chip.x_lo + (chip.x_hi - chip.x_lo) * uniform[0], low + (high - low) * uniform[1]
         if options.get("start") is not None:
-            start = np.clip(self._state_of(chip, "start", options["start"]), chip.x_lo, chip.x_hi)
+            start = np.clip(
+                scales.given_state(self.array.device, chip, "start", options["start"]), chip.x_lo, chip.x_hi
+            )
         if options.get("target") is not None:
-            target = self._state_of(chip, "target", options["target"])
+            target = scales.given_state(self.array.device, chip, "target", options["target"])
         fresh = self.array.fresh(chip, start, cell_noise)
         state, seen = self._look(fresh, target, None, start, verify_noise)
         none = np.zeros_like(target)
@@ -374,14 +378,6 @@ class CrossbarProgram:
             info["product_error"] = seen.product.total
         return info
 
-    def siemens(self, chip: CellModel, x: Array) -> Array:
-        """Conductances [S] of states [range]."""
-        return chip.g_min + x * (chip.g_max - chip.g_min)
-
-    def fraction(self, chip: CellModel, g: Array) -> Array:
-        """States [range] of conductances [S]."""
-        return (g - chip.g_min) / (chip.g_max - chip.g_min)
-
     # -- helpers -------------------------------------------------------------------------------------------------------
 
     def _open(self, episode: ArrayEpisode) -> Maps:
@@ -393,19 +389,6 @@ class CrossbarProgram:
     def _reached(self, episode: ArrayEpisode) -> Any:
         seen = episode.seen
         return seen.within.all((1, 2)) if seen.product is None else seen.product.total <= self.tolerance
-
-    def _state_of(self, chip: CellModel, name: str, conductance: Any) -> Array:
-        """x of conductances (arrays, rows, cols) that a user gave [S], within the range of every nominal device."""
-        g = np.asarray(conductance, float)
-        low, high = np.max(self.array.device.g_min), np.min(self.array.device.g_max)
-        inside = (low <= g) & (g <= high)  # not true of NaN
-        if not inside.all():
-            row, col = np.argwhere(~inside)[0][-2:]
-            raise TaskError(
-                f"{name} is {g[~inside][0]:.4g} S in row {row}, column {col} ({np.sum(~inside)} such cells), outside "
-                f"the reachable range {low:.4g} to {high:.4g} S of {self.array.device.name}"
-            )
-        return self.fraction(chip, g)
 
 
 def _from_tree(tree: dict[str, Any]) -> Crossbar:

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.envs.few_shot.actions import Float
+from memenv.envs.scales import UNIT, scaled, unscaled
 
 FARTHEST = 10.0  # [ln ways] observed losses are clipped there
 FINEST = 0.05  # [ln ways] below it losses are observed on a linear scale, above on a logarithmic one
@@ -46,16 +47,16 @@ class LearningObservation:
         """Observations (tasks, 7 + 4 layers) float32."""
         decades = np.log10(np.maximum(view.gradient, 10.0**-FAINTEST)) / FAINTEST
         parts = view._replace(
-            budget=_of_share(view.budget),
-            loss=_of_share(_compressed(view.loss)),
+            budget=scaled(view.budget, UNIT),
+            loss=scaled(_compressed(view.loss), UNIT),
             fall=_compressed(view.fall),
-            support=_of_share(view.support),
-            worst=_of_share(_compressed(view.worst)),
-            pulses=_of_share(np.log1p(view.pulses) / np.log1p(MOST)),
-            last_pulses=_of_share(np.log1p(view.last_pulses) / np.log1p(MOST)),
+            support=scaled(view.support, UNIT),
+            worst=scaled(_compressed(view.worst), UNIT),
+            pulses=scaled(np.log1p(view.pulses) / np.log1p(MOST), UNIT),
+            last_pulses=scaled(np.log1p(view.last_pulses) / np.log1p(MOST), UNIT),
             gradient=1.0 + 2.0 * decades,
-            limited=_of_share(view.limited),
-            saturated=_of_share(view.saturated),
+            limited=scaled(view.limited, UNIT),
+            saturated=scaled(view.saturated, UNIT),
         )
         observation: np.ndarray = np.clip(np.column_stack(parts), -1.0, 1.0).astype(np.float32)
         return observation
@@ -66,28 +67,18 @@ class LearningObservation:
         budget, loss, fall, support, worst, pulses, last_pulses = seen[:, :7].T
         signal, gradient, limited, saturated = np.split(seen[:, 7:], 4, axis=1)
         return LearningView(
-            budget=_share(budget),
-            loss=_expanded(_share(loss)),
+            budget=unscaled(budget, UNIT),
+            loss=_expanded(unscaled(loss, UNIT)),
             fall=_expanded(fall),
-            support=_share(support),
-            worst=_expanded(_share(worst)),
-            pulses=np.expm1(_share(pulses) * np.log1p(MOST)),
-            last_pulses=np.expm1(_share(last_pulses) * np.log1p(MOST)),
+            support=unscaled(support, UNIT),
+            worst=_expanded(unscaled(worst, UNIT)),
+            pulses=np.expm1(unscaled(pulses, UNIT) * np.log1p(MOST)),
+            last_pulses=np.expm1(unscaled(last_pulses, UNIT) * np.log1p(MOST)),
             signal=signal,
             gradient=np.where(gradient > -1, 10.0 ** (FAINTEST * 0.5 * (gradient - 1)), 0.0),
-            limited=_share(limited),
-            saturated=_share(saturated),
+            limited=unscaled(limited, UNIT),
+            saturated=unscaled(saturated, UNIT),
         )
-
-
-def _of_share(share: np.ndarray) -> np.ndarray:
-    """0 to 1 as -1 to 1."""
-    return 2.0 * share - 1.0
-
-
-def _share(observed: np.ndarray) -> np.ndarray:
-    """The inverse of `_of_share`."""
-    return 0.5 * (observed + 1.0)
 
 
 def _compressed(loss: Any) -> Any:

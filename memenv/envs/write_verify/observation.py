@@ -10,12 +10,10 @@ from gymnasium import spaces
 
 from memenv.devices.device import Driver
 from memenv.envs.pulse_actions import Float, signals_of, volts
-from memenv.envs.scales import UNIT, scaled, symlog, symlog_inverse, unscaled
+from memenv.envs.scales import FARTHEST, READS, UNIT, scaled, symlog, symlog_inverse, unscaled
 from memenv.envs.task import Observation
 
-FARTHEST = 3.0  # [range] observed errors are clipped there
 ERROR, RESPONSE, SIGNAL = 2, 3, 4  # their places in a step
-READS = (-1.0, 2.0)  # [range] observed reads are clipped there
 
 
 class View(NamedTuple):

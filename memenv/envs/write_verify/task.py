@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from memenv.arrays import Array, numbers, put, take
+from memenv.arrays import numbers, put, take
 from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
 from memenv.devices.catalogue import Loaded
 from memenv.devices.device import Driver
 from memenv.devices.protocol import CellModel
+from memenv.envs import scales
 from memenv.envs.pulse_actions import Float, PulseActions, volts
 from memenv.envs.task import Draw, NormalDraw, Observation, TaskError, UniformDraw
 from memenv.envs.write_verify.arguments import CLEARANCE, check_together, settled
 from memenv.envs.write_verify.episode import OF_ONE_STEP, Episode
-from memenv.envs.write_verify.observation import ERROR, READS, SIGNAL, CellObservation, View, last_pulse
+from memenv.envs.write_verify.observation import ERROR, SIGNAL, CellObservation, View, last_pulse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,8 @@ class WriteVerify:
     weight_false_acceptance: float = 1.0  # reward for a false one: minus this
     weight_failure: float = 1.0  # reward for the end of an episode before the last acceptance: minus this, or twice it
     weight_shaping: float = 1.0  # of the potential, minus the logarithmic error that is observed
+
+    siemens, fraction = staticmethod(scales.siemens), staticmethod(scales.fraction)
 
     def __post_init__(self) -> None:
         for name, value in settled(self).items():
@@ -138,7 +141,7 @@ class WriteVerify:
         """The `view` of an observation of these episodes, but for its rounding; element-wise."""
         tolerance, farthest = self.tolerance_of(episode.chip), self.observations.farthest
         return View(
-            read=np.clip(episode.reading, *READS),
+            read=np.clip(episode.reading, *scales.READS),
             target=episode.target,
             error=np.clip((episode.reading - episode.target) / tolerance, -farthest, farthest),
             response=np.clip(episode.response / tolerance, -farthest, farthest),
@@ -193,12 +196,14 @@ class WriteVerify:
         zero, never = np.zeros_like(uniform[0]), np.zeros_like(uniform[0], bool)
         start = chip.x_lo + (chip.x_hi - chip.x_lo) * uniform[0]
         if options.get("start") is not None:
-            start = np.clip(zero + self._state_of(chip, "start", options["start"]), chip.x_lo, chip.x_hi)
+            start = np.clip(
+                zero + scales.given_state(self.device, chip, "start", options["start"]), chip.x_lo, chip.x_hi
+            )
         reading, cell = chip.sense(chip.fresh(start, cell_noise), read_noise)
         reading = self.fraction(chip, reading)
         target = self._draw_target(chip, reading, uniform[1])
         if options.get("target") is not None:
-            target = zero + self._state_of(chip, "target", options["target"])
+            target = zero + scales.given_state(self.device, chip, "target", options["target"])
         g = chip.conductance(cell)
         return Episode(
             chip=chip,
@@ -370,14 +375,6 @@ class WriteVerify:
         """Tolerance of each cell [range]."""
         return self.tolerance if self.tolerance_unit == "range" else self.tolerance / (chip.g_max - chip.g_min)
 
-    def siemens(self, chip: CellModel, x: Array) -> Array:
-        """Conductances (cells,) [S] of states (cells,) [range]."""
-        return chip.g_min + x * (chip.g_max - chip.g_min)
-
-    def fraction(self, chip: CellModel, g: Array) -> Array:
-        """States (cells,) [range] of conductances (cells,) [S]."""
-        return (g - chip.g_min) / (chip.g_max - chip.g_min)
-
     def last_pulse(self, episode: Episode) -> tuple[float, float]:
         """Signed amplitude [V] and width [s] of the last pulse on the first cell."""
         amplitude, width = volts(episode.signal[:1], episode.log_width[:1], take(episode.chip, slice(0, 1)).driver)
@@ -406,15 +403,3 @@ class WriteVerify:
         place = low + uniform * (high - low - (above - below))
         target: Float = np.where(place < below, place, place + (above - below))
         return target
-
-    def _state_of(self, chip: CellModel, name: str, conductance: Any) -> Array:
-        """x of conductances that a user gave [S], within the range of every nominal device."""
-        g = np.asarray(conductance, float)
-        low, high = np.max(self.device.g_min), np.min(self.device.g_max)
-        inside = (low <= g) & (g <= high)  # not true of NaN
-        if not inside.all():
-            raise TaskError(
-                f"{name} is {g[~inside].flat[0]:.4g} S, outside the reachable range {low:.4g} to {high:.4g} S "
-                f"of {self.device.name}"
-            )
-        return self.fraction(chip, g)
