@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from agents.classical.write_verify import parameter
+from agents.policy import one_or_many
 from agents.predictor.gru import Weights, forward
 from memenv.arrays import Array, clip, floor_at, namespace
 from memenv.devices.device import Device
@@ -156,6 +157,7 @@ class PulsePredictor:
         hidden = np.zeros((cells, len(self.weights.b_in))) if self.memory else None
         return Memory(hidden, np.zeros(cells))
 
+    @one_or_many
     def predict(
         self,
         observation: np.ndarray,
