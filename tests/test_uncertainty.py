@@ -22,14 +22,17 @@ from memenv import (
     WriteVerify,
     from_json,
     load_device,
+    presets,
     to_json,
 )
 from memenv.compiler.counter_rng import Key
 from memenv.devices import Uncertainty
+from memenv.devices.protocol import parametric
 from memenv.devices.spatial import SmoothNormals
 from memenv.devices.uncertainty import FARTHEST, expected_spread, of_chips, settled
 from memenv.engine import Engine
 from memenv.envs import TaskVectorEnv
+from memenv.experiments.reporting import uncertain
 from memenv.few_shot.chips import Hardware, fresh_chip
 from memenv.few_shot.compiled_chips import Chips as CompiledChips
 
@@ -40,7 +43,7 @@ KNOWN = load_device("threshold").replace(uncertainty=None)
 UNKNOWN = KNOWN.replace(uncertainty=SLOPES)
 
 
-def uncertain(device: Device = KNOWN, correlations: Any = (), **deviations: float) -> Device:
+def unsure(device: Device = KNOWN, correlations: Any = (), **deviations: float) -> Device:
     """The device with standard deviations of parameters, whose dots are written as double underscores."""
     names = tuple(name.replace("__", ".") for name in deviations)
     deviation = tuple(deviations.values())
@@ -62,11 +65,11 @@ def test_a_chip_has_one_slope_and_each_cell_a_rate_of_its_own():
 
 
 def test_chips_differ_as_the_record_says():
-    chips = chips_of(uncertain(set__slope=0.4, reset__threshold=0.1, x_shift=0.005), 4000)
+    chips = chips_of(unsure(set__slope=0.4, reset__threshold=0.1, x_shift=0.005), 4000)
     draws = {
         "slope": np.log(chips.set.slope / KNOWN.set.slope) / 0.4,
         "threshold": (chips.reset.threshold - KNOWN.reset.threshold) / 0.1,
-        "shift": (chips_of(uncertain(KNOWN.replace(mismatch=Mismatch()), x_shift=0.005), 4000).x_hi - 1) / 0.005,
+        "shift": (chips_of(unsure(KNOWN.replace(mismatch=Mismatch()), x_shift=0.005), 4000).x_hi - 1) / 0.005,
     }
     for name, draw in draws.items():
         assert np.abs(draw).max() <= FARTHEST + 1e-9, name
@@ -75,11 +78,11 @@ def test_chips_differ_as_the_record_says():
 
 def test_what_is_correlated_goes_together():
     rows = ((1.0, 0.8), (0.8, 1.0))
-    chips = chips_of(uncertain(set__slope=0.4, reset__slope=0.3, correlations=rows), 4000)
+    chips = chips_of(unsure(set__slope=0.4, reset__slope=0.3, correlations=rows), 4000)
     logs = np.log([chips.set.slope, chips.reset.slope])
     assert np.corrcoef(logs)[0, 1] == pytest.approx(0.8, abs=0.02)
     assert logs.std(axis=1) == pytest.approx([0.4, 0.3], rel=0.04)
-    one = chips_of(uncertain(set__slope=0.4, reset__slope=0.3, correlations=((1.0, 1.0), (1.0, 1.0))), 50)
+    one = chips_of(unsure(set__slope=0.4, reset__slope=0.3, correlations=((1.0, 1.0), (1.0, 1.0))), 50)
     ratio = np.log(one.set.slope / KNOWN.set.slope) / np.log(one.reset.slope / KNOWN.reset.slope)
     np.testing.assert_allclose(ratio, 0.4 / 0.3)
 
@@ -93,7 +96,7 @@ def test_mismatch_is_that_of_the_known_device():
 
 
 def test_the_reference_pulse_does_what_it_does_whatever_the_slope():
-    quiet = uncertain(load_device("hfo2-array-om").replace(uncertainty=None), set__slope=0.4, set__threshold=0.1)
+    quiet = unsure(load_device("hfo2-array-om").replace(uncertainty=None), set__slope=0.4, set__threshold=0.1)
     cells, x = 64, np.linspace(0.1, 0.9, 64)
     noise = np.random.default_rng(0).standard_normal((3, cells))
     after = []
@@ -208,7 +211,7 @@ def test_the_bayesian_prior_has_mismatch_and_uncertainty():
 
 def test_a_controller_is_told_mismatch_and_uncertainty_together():
     rows = ((1.0, 0.5, 0.0), (0.5, 1.0, 0.0), (0.0, 0.0, 1.0))
-    device = uncertain(KNOWN, rows, set__dose=0.4, reset__dose=0.4, x_shift=0.003)
+    device = unsure(KNOWN, rows, set__dose=0.4, reset__dose=0.4, x_shift=0.003)
     spread = expected_spread(device)
     cells = chips_of(device, 100_000)
     up, down = np.log(cells.set.dose), np.log(cells.reset.dose)
@@ -220,17 +223,18 @@ def test_a_controller_is_told_mismatch_and_uncertainty_together():
 
 def test_a_network_sees_an_unknown_slope_as_one_that_differs_from_cell_to_cell():
     sight = Sight(*np.random.default_rng(0).uniform(0.2, 0.8, (6, 9)))
-    unknown = features(uncertain(set__slope=0.4, reset__slope=0.4), sight)
-    told = features(KNOWN.replace(mismatch=dataclasses.replace(KNOWN.mismatch, slope=0.4)), sight)
+    device = KNOWN.replace(mismatch=Mismatch(rate=0.2))
+    unknown = features(unsure(device, set__slope=0.1, reset__slope=0.1), sight)
+    told = features(device.replace(mismatch=Mismatch(rate=0.2, slope=0.1)), sight)
     np.testing.assert_array_equal(unknown, told)
-    assert (unknown != features(KNOWN, sight)).any()
+    assert (unknown != features(device, sight)).any()
 
 
 # -- records -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_record_survives_json_and_older_ones_are_known():
-    device = uncertain(KNOWN, ((1.0, 0.3), (0.3, 1.0)), set__slope=0.4, x_shift=0.004)
+    device = unsure(KNOWN, ((1.0, 0.3), (0.3, 1.0)), set__slope=0.4, x_shift=0.004)
     assert from_json(to_json(device)) == device
     older = {name: value for name, value in json.loads(to_json(KNOWN)).items() if name != "uncertainty"}
     assert from_json(json.dumps(older)) == KNOWN
@@ -290,3 +294,36 @@ def test_a_record_that_is_no_object_is_refused():
         from_json('{"uncertainty": 3}')
     with pytest.raises(DeviceError, match="uncertainty is 3, a Uncertainty record is needed"):
         load_device(Device(set=Response(), uncertainty=3))  # type: ignore[arg-type]
+
+
+# -- presets -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_preset_that_is_known_for_one_pulse_says_so():
+    for name in presets():
+        device = parametric(load_device(name), "the test")
+        one_pulse = "knows one pulse only" in device.source
+        assert one_pulse == (device.uncertainty is not None), name
+        if one_pulse:
+            assert {"set.slope", "reset.slope"} <= set(device.uncertainty.parameters), name
+            assert {"set.slope", "set.threshold"} <= set(device.uncertainty.assumed), name
+
+
+def test_learning_by_reference_pulses_goes_the_same_way_whatever_the_slope():
+    device = parametric(load_device("hfo2-array-om"), "the test")
+    written = []
+    for one in (device, device.replace(uncertainty=None)):
+        env = TaskVectorEnv(FewShot(init="random", ways=3, queries=2, device=one, engine="numpy"), 2, engine="numpy")
+        env.reset(seed=3)
+        for _ in range(3):
+            env.step(np.zeros(env.action_space.shape, np.float32))
+        written.append(env._runner.episode.written[0].layer.state.x)
+    np.testing.assert_allclose(*written, rtol=0, atol=1e-4)
+
+
+def test_a_table_says_what_of_its_devices_is_not_known():
+    models = [load_device(name) for name in ("alox-hfo2", "threshold")] + [load_device(["fefet", "threshold"])]
+    text = uncertain(models)
+    assert text.count("standard deviations of a chip: set.slope, reset.slope ×/÷ 1.65") == 2
+    assert "alox-hfo2" in text and "fefet" in text and "threshold, standard" not in text
+    assert "assumed: set.slope" in text and uncertain([load_device("threshold")]) == ""

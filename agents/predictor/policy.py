@@ -27,6 +27,7 @@ from memenv.files import Entry, check_card, load_archive, named, parse_json, sav
 
 FEATURES = 22
 OUTPUTS = 3
+MOST_TOLD = 1.0  # [ln] of the spread of doses: of devices with more, shipped networks have met none in training
 FORMAT = "memenv pulse predictor 1"
 WHAT = "pulse predictor"
 CARD = {"format": str, "device": dict, "memory": bool, "give_up_below": float, "card": str}
@@ -75,7 +76,8 @@ def features(device: Device, sight: Sight) -> Array:
     noise = device.read.noise / tolerance
     law, spread = device.law(up), expected_spread(device)
     reach = 0.5 * (device.driver.set_max - device.driver.set_min)  # [V] from amplitudes in use to the reference one
-    volts = hypot(spread.threshold * device.set.threshold, spread.slope * reach)
+    dose = hypot(spread.threshold * device.set.threshold, spread.slope * reach) / device.set.slope
+    cells = device.mismatch.threshold * device.set.threshold / device.set.slope
     scatter = xp.sqrt((law.cycle_noise * xp.abs(t - r)) ** 2 + law.additive_noise**2 * needed + 1e-12) / tolerance
     ones = 1.0 + 0.0 * r
     columns = (
@@ -98,7 +100,7 @@ def features(device: Device, sight: Sight) -> Array:
         xp.log(scatter + 0.1) / 2.0,
         law.cycle_noise * 3.0 * ones,
         2.0 * (spread.rate + spread.asymmetry) * ones,
-        volts / device.set.slope * ones,
+        max(cells, min(dose, MOST_TOLD)) * ones,
         8.0 * (hypot(spread.x_lo, spread.x_shift) + hypot(spread.x_hi, spread.x_shift)) * ones,
         4.0 * (spread.stuck_low + spread.stuck_high + spread.stuck_anywhere + spread.collapsed) * ones,
     )

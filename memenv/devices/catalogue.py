@@ -11,7 +11,13 @@ from memenv.bounds import shown
 from memenv.devices.device import Device, Driver, Mismatch, Read, Retention
 from memenv.devices.law import Response
 from memenv.devices.mixture import Mixture
-from memenv.devices.neurosim import ASSUMED_AMPLITUDE, neurosim_a, one_pulse_driver, one_pulse_response
+from memenv.devices.neurosim import (
+    ASSUMED_AMPLITUDE,
+    neurosim_a,
+    one_pulse_driver,
+    one_pulse_response,
+    one_pulse_uncertainty,
+)
 from memenv.devices.protocol import CellModel, DeviceSpec, checked, parametric
 from memenv.devices.records import DeviceError, from_json, from_tree, validate
 from memenv.files import read_text
@@ -19,6 +25,7 @@ from memenv.files import read_text
 JERRY = (
     "Jerry et al., FeFET analog synapse, IEDM 2017, 10.1109/IEDM.2017.8268338, table of devices; labels as in NeuroSim."
 )
+PULSE = ("set.amplitude", "set.width", "reset.amplitude", "reset.width")
 GONG = "Gong, Rasch et al., IEDM 2022, 10.1109/IEDM45625.2022.10019569, as fitted in aihwkit's preset"
 
 
@@ -138,6 +145,7 @@ def _labelled(
         reset=response(labels[1], labels[1] < 0, down),
         driver=one_pulse_driver(up[0], down[0], (up[1], down[1])),
         read=Read(noise=0.002),
+        uncertainty=one_pulse_uncertainty(up[0], down[0], "read.noise"),
     )
 
 
@@ -197,6 +205,7 @@ def _array_fit(
         driver=one_pulse_driver(1.0, 1.0, (1e-6, 1e-6)),
         mismatch=Mismatch(rate=rate, asymmetry=0.01, x_lo=w_min / 2, x_hi=w_max / 2, stuck_anywhere=corrupt),
         read=Read(noise=0.005),
+        uncertainty=one_pulse_uncertainty(1.0, 1.0, *PULSE, "g_min", "g_max", "read.noise"),
     )
 
 
@@ -228,6 +237,9 @@ def pcm() -> Device:
             drift_t0=20.0,
             drift_mean=(0.0244, -0.0155, 0.049, 0.1),
             drift_spread=(-0.0059, -0.0125, 0.008, 0.045),
+        ),
+        uncertainty=one_pulse_uncertainty(
+            1.0, 1.5, *PULSE, "set.dose", "reset.dose", "set.cycle_noise", "reset.cycle_noise", "mismatch.rate"
         ),
     )
 

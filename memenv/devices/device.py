@@ -141,7 +141,8 @@ class Device:
         Bounds are kept at positive conductance and in order, as aihwkit's `enforce_consistency` keeps them.
         """
         if self.uncertainty is not None:
-            return settled(self, chip_normals(rng, len(self.uncertainty.parameters), cells)).fabricate(rng, cells)
+            known: Self = settled(self, chip_normals(rng, len(self.uncertainty.parameters), cells))
+            return known.fabricate(rng, cells)
         spread = self.mismatch
         shifting = not is_zero(spread.x_shift)
         draws = rng.standard_normal((11 + shifting, cells))

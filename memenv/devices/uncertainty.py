@@ -48,6 +48,16 @@ class Uncertainty:
         root: np.ndarray = vectors * np.sqrt(np.maximum(values, 0.0))
         return root
 
+    def described(self) -> str:
+        """What is uncertain, by how much, and what is assumed, in a line."""
+        alike: dict[str, list[str]] = {}
+        for name, deviation in zip(self.parameters, self.deviations, strict=True):
+            unit = " V" if name.endswith("threshold") else ""
+            off = f"± {deviation:.3g}{unit}" if name in ADDED else f"×/÷ {math.exp(deviation):.3g}"
+            alike.setdefault(off, []).append(name)
+        lines = [f"{', '.join(names)} {off}" for off, names in alike.items()]
+        return "; ".join([*lines, *([f"assumed: {', '.join(self.assumed)}"] if self.assumed else [])])
+
     def deviation(self, weights: Mapping[str, float]) -> float:
         """Standard deviation of a weighted sum of parameters."""
         each = np.array([weights.get(name, 0.0) for name in self.parameters]) * np.array(self.deviations)
