@@ -1,8 +1,8 @@
 """A bench: whatever pulses and reads cells; and the limits that it is driven under."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -55,22 +55,21 @@ class Limits:
         if not self.energy > 0:
             raise ValueError(f"energy is {self.energy!r} J, a limit > 0 is needed")
 
-    def check(self, driver: Driver) -> None:
-        """Refuse a driver whose pulses would exceed the limits.
+    def filled(self, driver: Driver) -> Self:
+        """The limits, with the driver's amplitude and width where none were given.
 
         Raises:
-            ValueError: it would; clipping its pulses instead would hide from the policy what it does.
+            ValueError: the driver goes beyond them; clipping would hide from the policy what it does.
         """
-        most = (
-            ("amplitude", "V", self.amplitude, max(driver.set_max, driver.reset_max)),
-            ("width", "s", self.width, driver.width_max),
-        )
-        for name, unit, limit, own in most:
-            if limit is not None and own > limit:
+        most = {"amplitude": max(driver.set_max, driver.reset_max), "width": driver.width_max}
+        for name, unit in (("amplitude", "V"), ("width", "s")):
+            limit = getattr(self, name)
+            if limit is not None and most[name] > limit:
                 raise ValueError(
-                    f"the policy's driver goes up to a pulse {name} of {own:g} {unit}, the limit is {limit:g} {unit}: "
-                    "give the task a device whose driver keeps to it"
+                    f"the policy's driver goes up to a pulse {name} of {most[name]:g} {unit}, the limit is {limit:g} "
+                    f"{unit}: give the task a device whose driver keeps to it"
                 )
+        return replace(self, **{name: own for name, own in most.items() if getattr(self, name) is None})
 
 
 def named(cells: Sequence[int] | np.ndarray) -> str:

@@ -89,10 +89,15 @@ def program(
         ValueError: limits that contradict the policy's driver, targets out of range, a record that is there already.
         BenchError: the bench failed; the message says on which cells. What is done is kept.
     """
-    out, limits, targets = Path(out), limits or Limits(), np.asarray(targets, float)
+    out, targets = Path(out), np.asarray(targets, float)
     cells = np.arange(len(targets)) if cells is None else np.asarray(cells, int)
     device = one_device(task.device, "a bench")
-    limits.check(device.driver)
+    limits = (limits or Limits()).filled(device.driver)
+    first = 1 + task.confirm_reads
+    if first > (limits.reads or first) or first * device.read_energy(device.g_max) > limits.energy:
+        raise ValueError(
+            f"reads is {limits.reads}, energy {limits.energy:g} J: too little for the first reads of a cell"
+        )
     if targets.ndim != 1 or cells.shape != targets.shape or len(set(cells.tolist())) < len(cells) or not len(cells):
         raise ValueError(
             f"{targets.shape} targets for {cells.shape} cells: one for each cell is needed, each cell once"

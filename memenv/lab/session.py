@@ -33,7 +33,10 @@ class Session:
         log: Log,
         past: Mapping[int, Sequence[Row]],
     ) -> None:
-        """`cells` (n,) int are their numbers on the bench, `targets` (n,) [S], `past` the rows of an earlier record."""
+        """`cells` (n,) int are their numbers on the bench, `targets` (n,) [S], `past` the rows of an earlier record.
+
+        `limits` are those that `Limits.filled` gives.
+        """
         self.bench, self.device, self.cells, self.targets = bench, device, cells, targets
         self.limits, self.log = limits, log
         self.past = [past.get(int(cell), ()) for cell in cells]
@@ -55,11 +58,11 @@ class Session:
 
     def pulse(self, rows: Rows, amplitude: np.ndarray, width: np.ndarray) -> None:
         """One pulse on each cell; what the record holds is only compared with it."""
-        over = np.abs(amplitude) > (self.limits.amplitude or np.inf) * (1 + SAME)
-        over |= width > (self.limits.width or np.inf) * (1 + SAME)
-        if over.any() or not (np.isfinite(amplitude) & np.isfinite(width)).all():
+        volts, seconds = cast(tuple[float, float], (self.limits.amplitude, self.limits.width))
+        within = (np.abs(amplitude) <= volts * (1 + SAME)) & (width <= seconds * (1 + SAME))
+        if not within.all():
             raise BenchError(
-                f"a pulse beyond the limits was asked of {named(self.cells[rows[over]])}: nothing is given"
+                f"a pulse beyond the limits was asked of {named(self.cells[rows[~within]])}: none is given"
             )
         self.amplitude[rows], self.width[rows] = amplitude, width
         new = np.array([self._new(row) for row in rows], bool)
