@@ -10,7 +10,7 @@ from memenv.devices.protocol import DeviceSpec
 class SimulatedBench:
     """Cells of a chip of any `CellModel`; `latency` [s] passes at every call, in which all of them relax and drift."""
 
-    def __init__(self, device: DeviceSpec, cells: int, seed: int = 0, latency: float = 0.0) -> None:
+    def __init__(self, device: DeviceSpec, cells: int, seed: int | tuple[int, ...] = 0, latency: float = 0.0) -> None:
         """A chip of so many cells, each somewhere in its own range."""
         self.rng, self.latency = np.random.default_rng(seed), latency
         self.chip = load_device(device).fabricate(self.rng, cells)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from memenv.arrays import Array
+from memenv.arrays import Array, take
 from memenv.devices.device import Driver, State
 from memenv.devices.physics.model import Physics, travelled
 
@@ -80,20 +80,15 @@ class JartVcm(Physics):
         """N rises (SET) or falls (RESET), on a logarithmic scale."""
         self.check(amplitude, width)
         volts, seconds, g = np.abs(amplitude), self.acting(width, noise, count), self.conductance(state)
-        n = np.clip((1.0 / g - self._series()) ** -1 * self._disc(1.0), self.least, self.most)
+        n = np.clip(self._disc(1.0) / (1.0 / g - self._series()), self.least, self.most)
         out, up = n + 0.0 * volts, np.asarray(amplitude) > 0
         for where, setting in ((up, True), (~up, False)):
             rows = np.flatnonzero(where)
             if len(rows):
-                cell = self._rows(rows)
+                cell = take(self, rows)
                 end = np.log((cell.most if setting else cell.least) + 0.0 * n[rows])
                 out[rows] = np.exp(travelled(np.log(n[rows]), end, cell._rate(volts[rows], setting), seconds[rows]))
-        return self.written(state, self._conductance(out))
-
-    def _rows(self, rows: np.ndarray) -> Self:
-        """Some of the cells."""
-        own = {name: getattr(self, name) for name in ("radius", "disc", "least", "most")}
-        return dataclasses.replace(self, **{name: v[rows] if np.ndim(v) else v for name, v in own.items()})
+        return self.written(state, self._conductance(out), amplitude, width * count)
 
     def _area(self) -> Array:
         return np.pi * (self.radius * 1e-9) ** 2

@@ -70,10 +70,14 @@ class Physics(ABC):
                 f"{driver.set_max:g} V (SET), {driver.reset_max:g} V (RESET), {driver.width_max:g} s"
             )
 
-    def written(self, state: State, conductance: Array) -> State:
-        """The state after a pulse that left `conductance` (cells,) [S]."""
+    def written(self, state: State, conductance: Array, amplitude: Array, seconds: Array) -> State:
+        """The state after a pulse of `amplitude` [V] for `seconds` that left `conductance` [S], each (cells,)."""
         x = (conductance - self.g_min) / (self.g_max - self.g_min)
-        return state._replace(x=np.minimum(np.maximum(x, self.x_lo), self.x_hi), age=0.0 * state.age)
+        pulsed = (amplitude != 0) & (seconds > 0)
+        return state._replace(
+            x=np.where(pulsed, np.minimum(np.maximum(x, self.x_lo), self.x_hi), state.x),
+            age=np.where(pulsed, 0.0 * state.age, state.age + seconds),
+        )
 
     # Reads, rest and energy are those of every device: one text.
     fresh = cast(Callable[..., State], Device.fresh)
@@ -102,11 +106,9 @@ def travelled(
     bend = np.where(np.abs(bend) < 1e-9, 1e-9, bend)
     first = np.abs(way) * step * slow[:-1]  # [s] of an interval, at the pace of its first place
     took = np.vstack([0.0 * first[:1], np.cumsum(first * np.expm1(bend) / bend, axis=0)])
-    at = np.minimum((took[1:] <= seconds).sum(axis=0), places - 2)[None]
-    bend, first, before, after = (np.take_along_axis(part, row, 0)[0] for part, row in (
-        (bend, at), (first, at), (took, at), (took, at + 1)
-    ))  # fmt: skip
-    left = np.minimum(seconds, after) - before
+    last, cells = np.minimum((took[1:] <= seconds).sum(axis=0), places - 2), np.arange(len(start))
+    bend, first = bend[last, cells], first[last, cells]
+    left = np.minimum(seconds, took[last + 1, cells]) - took[last, cells]
     part = np.log1p(bend * left / np.maximum(first, 1e-300)) / bend
-    moved: np.ndarray = start + way * step * (at[0] + np.minimum(np.maximum(part, 0.0), 1.0))
+    moved: np.ndarray = start + way * step * (last + np.minimum(np.maximum(part, 0.0), 1.0))
     return moved

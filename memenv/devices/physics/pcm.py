@@ -80,11 +80,11 @@ class PcmWithMemory(Physics):
         g = 1e6 * (self.g_min + cell.x * (self.g_max - self.g_min))
         step = dose * self._moment(self.mean, g, cell.sets)
         step = step + np.sqrt(dose) * np.maximum(self._moment(self.deviation, g, cell.sets), 0.0) * noise[0]
-        up, touched = np.asarray(amplitude) > 0, dose > 0
-        g = np.where(touched, np.where(up, g + step, self.amorphous), g)
-        after = cast(Remembering, self.written(state, 1e-6 * g))
-        sets = np.where(up, cell.sets + dose, np.where(touched, 0.0, cell.sets))
-        return cast(State, after._replace(sets=sets, relaxation=np.where(touched, noise[1], cell.relaxation)))
+        up, pulsed = np.asarray(amplitude) > 0, (np.asarray(amplitude) != 0) & (dose > 0)
+        written = self.written(state, 1e-6 * np.where(up, g + step, self.amorphous), amplitude, width * count)
+        sets = np.where(pulsed, np.where(up, cell.sets + dose, 0.0), cell.sets)
+        relaxation = np.where(pulsed, noise[1], cell.relaxation)
+        return cast(State, cast(Remembering, written)._replace(sets=sets, relaxation=relaxation))
 
     def _moment(self, numbers: tuple[float, float, float], g: Array, sets: Array) -> Array:
         slope, constant, early = numbers

@@ -48,4 +48,4 @@ class SelfAccelerating(Physics):
         for k in range(int(np.max(steps))):
             moved = self.rate * amplitude * (1.0 - g) * (g - self.rest_point) + self.diffusion * noise[k % MOST]
             g = np.where(k < steps, np.clip(g + moved, self.rest_point, 1.0), g)
-        return self.written(state, self.g_max * g)
+        return self.written(state, self.g_max * g, amplitude, width * count)

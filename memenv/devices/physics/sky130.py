@@ -57,4 +57,4 @@ class Sky130(Physics):
 
         end = np.where(volts > 0, self.longest, self.shortest)
         length = travelled(length, end, rate, self.acting(width, noise, count))
-        return self.written(state, full * np.exp(-(self.thickness - length) / decay))
+        return self.written(state, full * np.exp(-(self.thickness - length) / decay), volts, width * count)

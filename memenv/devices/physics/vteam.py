@@ -43,4 +43,4 @@ class Vteam(Physics):
         r_on, r_off = 1.0 / self.g_max, 1.0 / self.g_min
         w = (1.0 / (self.g_min + state.x * (self.g_max - self.g_min)) - r_on) / (r_off - r_on)
         w = np.minimum(np.maximum(w + rate / self.d * self.acting(width, noise, count), 0.0), 1.0)
-        return self.written(state, 1.0 / (r_on + w * (r_off - r_on)))
+        return self.written(state, 1.0 / (r_on + w * (r_off - r_on)), amplitude, width * count)
