@@ -15,7 +15,7 @@ from memenv.devices.physics.pcm import PcmWithMemory
 from memenv.devices.physics.self_accelerating import SelfAccelerating
 from memenv.devices.physics.sky130 import Sky130
 from memenv.devices.physics.vteam import Vteam
-from memenv.envs import WriteVerifyVectorEnv
+from memenv.envs import CrossbarProgramEnv, WriteVerifyVectorEnv
 
 FILAMENTS = ("physics/sky130", "physics/jart")
 
@@ -53,6 +53,9 @@ def test_a_name_makes_environments_and_policies_without_a_law_program_its_cells(
     env = gym.make_vec("memenv/WriteVerify-v0", num_envs=3, device=name, engine="numpy")
     env.reset(seed=0)
     assert env.step(env.action_space.sample())[0].shape == (3, 7)
+    array = CrossbarProgramEnv(device=name, rows=3, cols=2)
+    array.reset(seed=0)
+    assert np.isfinite(array.step(array.action_space.sample())[1])
     task = WriteVerify(device=name, give_up=True, tolerance=0.04)
     assert "history" not in known_policies(task)
     result = evaluate(load_policy("secant", task), task, 40, 0)

@@ -82,9 +82,8 @@ class JartVcm(Physics):
         volts, seconds, g = np.abs(amplitude), self.acting(width, noise, count), self.conductance(state)
         n = np.clip(self._disc(1.0) / (1.0 / g - self._series()), self.least, self.most)
         out, up = n + 0.0 * volts, np.asarray(amplitude) > 0
-        for where, setting in ((up, True), (~up, False)):
-            rows = np.flatnonzero(where)
-            if len(rows):
+        for rows, setting in ((up, True), (~up, False)):
+            if rows.any():
                 cell = take(self, rows)
                 end = np.log((cell.most if setting else cell.least) + 0.0 * n[rows])
                 out[rows] = np.exp(travelled(np.log(n[rows]), end, cell._rate(volts[rows], setting), seconds[rows]))

@@ -95,20 +95,26 @@ class Physics(ABC):
 def travelled(
     start: Array, end: Array, rate: Callable[[np.ndarray], np.ndarray], seconds: Array, places: int = 33
 ) -> np.ndarray:
-    """(cells,) states that have moved from `start` towards `end` for `seconds`, at `rate` (places, cells) >= 0.
+    """States (cells,) that have moved from `start` towards `end` for `seconds`, at `rate` (places, cells) >= 0.
 
     dx/dt = f(x) does not depend on time, so t = integral of dx / f(x): summed between places with ln(1 / f) linear in
     between, which is exact for exponentials, and inverted. Neither runaway nor self-limitation needs small steps.
     """
     way, step = end - start, 1.0 / (places - 1)
-    slow = 1.0 / np.maximum(rate(start + way * np.linspace(0.0, 1.0, places)[:, None]), SLOWEST)
+    along = np.linspace(0.0, 1.0, places).reshape(-1, *(1,) * np.ndim(start))
+    slow = 1.0 / np.maximum(rate(start + way * along), SLOWEST)
     bend = np.log(slow[1:] / slow[:-1])
     bend = np.where(np.abs(bend) < 1e-9, 1e-9, bend)
     first = np.abs(way) * step * slow[:-1]  # [s] of an interval, at the pace of its first place
-    took = np.vstack([0.0 * first[:1], np.cumsum(first * np.expm1(bend) / bend, axis=0)])
-    last, cells = np.minimum((took[1:] <= seconds).sum(axis=0), places - 2), np.arange(len(start))
-    bend, first = bend[last, cells], first[last, cells]
-    left = np.minimum(seconds, took[last + 1, cells]) - took[last, cells]
+    took = np.concatenate([0.0 * first[:1], np.cumsum(first * np.expm1(bend) / bend, axis=0)])
+    last = np.minimum((took[1:] <= seconds).sum(axis=0), places - 2)
+
+    def of(parts: np.ndarray, place: np.ndarray) -> np.ndarray:
+        chosen: np.ndarray = np.take_along_axis(parts, place[None], axis=0)[0]
+        return chosen
+
+    bend, first = of(bend, last), of(first, last)
+    left = np.minimum(seconds, of(took, last + 1)) - of(took, last)
     part = np.log1p(bend * left / np.maximum(first, 1e-300)) / bend
     moved: np.ndarray = start + way * step * (last + np.minimum(np.maximum(part, 0.0), 1.0))
     return moved

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from memenv.arrays import Array
-from memenv.devices.device import Driver, State
+from memenv.devices.device import Driver, Read, State
 from memenv.devices.physics.model import Physics, travelled
 
 KELVIN = 8.617333262e-5  # [eV/K]
@@ -22,11 +22,13 @@ class Sky130(Physics):
     name: str = "physics/sky130"
     source: str = (
         "SkyWater's open ReRAM model (sky130_fd_pr_reram, Apache-2.0): equations and numbers, with the temperature in "
-        "balance. Driver, read noise 0.4 %, spread 20 % and cycle noise 10 % are assumptions."
+        "balance. Driver, read noise (0.4 % at g_max, growing with the root of the conductance), spread 20 % and cycle "
+        "noise 10 % are assumptions."
     )
     g_min: Array = 2.98e-7  # of T = 3.3 nm at 0.1 V
     g_max: Array = 1.0019e-4  # of T = 4.9 nm
     driver: Driver = Driver(set_min=0.8, set_max=2.2, reset_min=0.8, reset_max=2.0, width_min=1e-8, width_max=1e-6)
+    read: Read = Read(noise=0.004, noise_exponent=0.5)
     thickness: float = 5.0  # [nm] Tox
     critical: float = 4.7249  # [nm] Tc
     shortest: float = 3.3  # [nm]
