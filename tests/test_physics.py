@@ -1,5 +1,7 @@
 """Devices with equations of their own: published values, memory, noise inside the pulse, bounds."""
 
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from scipy.stats import binomtest, kstest
 
 from agents.evaluation import evaluate
 from agents.library import known_policies, load_policy
-from memenv import DeviceError, WriteVerify, load_device
+from memenv import DeviceError, WriteVerify, load_device, read_pulses
 from memenv.devices.catalogue import physics_models, presets
 from memenv.devices.physics.jart import JartVcm
 from memenv.devices.physics.model import travelled
@@ -210,3 +212,16 @@ def test_one_pulse_on_the_self_accelerating_device_hits_as_often_as_published(rn
     error = np.abs(1e4 * siemens(device, state) - target) / target
     for within, share in ((0.5, 0.981), (0.1, 0.821), (0.05, 0.667)):
         assert binomtest(int((error <= within).sum()), cells, share).pvalue > 1e-3
+
+
+def test_the_benchmark_measures_four_cells_in_24_trains_at_four_amplitudes_and_three_widths(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    from physics_transfer import measure
+
+    for grid, amplitudes in ((True, 4), (False, 1)):
+        measure("physics/vteam", grid, 0, tmp_path / "pulses.csv")
+        data = read_pulses(tmp_path / "pulses.csv")
+        assert len(data.devices) == 4 and data.conductance.shape == (25, 4 * 24)
+        for sign in (1, -1):
+            assert len(np.unique(data.amplitude[data.of(sign)])) == amplitudes
+            assert len(np.unique(data.width[data.of(sign)])) == 3

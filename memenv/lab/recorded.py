@@ -22,9 +22,10 @@ class RecordedBench:
         self.before, self.after = data.conductance[after, train], data.conductance[after + 1, train]
         self.amplitude, self.width = data.amplitude[after + 1, train], data.width[after + 1, train]
         self.device, self.neighbours, self.rng = data.device[train], neighbours, np.random.default_rng(seed)
-        self.of = np.arange(cells) % len(data.devices)
+        known = np.unique(self.device)
+        self.of = known[np.arange(cells) % len(known)]
         self.g = np.array([self.rng.choice(self.before[self.device == device]) for device in self.of])
-        spans = np.ptp(data.conductance[np.isfinite(data.conductance)]), *self._spans()
+        spans = np.ptp(self.before), np.ptp(np.abs(self.amplitude)), np.ptp(np.log(self.width))
         self.scale = np.array([span or 1.0 for span in spans])
 
     @property
@@ -43,9 +44,8 @@ class RecordedBench:
         """
         for cell, volts, seconds in zip(cells.tolist(), amplitude.tolist(), width.tolist(), strict=True):
             alike = np.flatnonzero((self.device == self.of[cell]) & (np.sign(self.amplitude) == np.sign(volts)))
-            away = np.stack([self.before - self.g[cell], self.amplitude - volts, np.log(self.width / seconds)])[
-                :, alike
-            ]
+            away = np.stack([self.before - self.g[cell], self.amplitude - volts, np.log(self.width / seconds)])
+            away = away[:, alike]
             if not len(alike) or (away[1:].min(axis=1) > 1e-9).any() or (away[1:].max(axis=1) < -1e-9).any():
                 raise BenchError(f"cell {cell}: pulses of {volts:g} V, {seconds:g} s lie outside what was measured")
             near = np.argsort(((away / self.scale[:, None]) ** 2).sum(axis=0))[: self.neighbours]
@@ -59,7 +59,3 @@ class RecordedBench:
 
     def off(self) -> None:
         """Records have no voltage."""
-
-    def _spans(self) -> tuple[float, float]:
-        """Spans of the amplitudes' magnitudes [V] and of the widths' logarithms."""
-        return float(np.ptp(np.abs(self.amplitude))), float(np.ptp(np.log(self.width)))
