@@ -23,8 +23,9 @@ import numpy as np
 
 from agents.library import load_policy
 from agents.tuning import tune
-from memenv import WriteVerify, fit, from_json, load_device, read_pulses, to_json
+from memenv import DeviceError, WriteVerify, fit, from_json, load_device, read_pulses, to_json
 from memenv.devices.catalogue import physics_models
+from memenv.devices.records import validate
 from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import columns, csv_text, figure, markdown, ratio_interval, shown
 from memenv.experiments.runs import RunOptions, begun, command_line
@@ -73,7 +74,15 @@ def fitted(device: str, grid: bool, seed: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         measure(device, grid, seed, Path(folder) / "pulses.csv")
         record = fit(read_pulses(Path(folder) / "pulses.csv"), name=f"{device.removeprefix('physics/')}-fitted").device
-    return to_json(record.replace(driver=load_device(device).driver))
+    return to_json(validate(record.replace(driver=load_device(device).driver)))
+
+
+def record_of(device: str, grid: bool, seed: int) -> dict[str, str]:
+    """The record, or the reason why there is none."""
+    try:
+        return {"record": fitted(device, grid, seed)}
+    except DeviceError as error:
+        return {"refused": str(error)}
 
 
 def drive(policy: Any, task: WriteVerify, bench: SimulatedBench, seed: int) -> dict[str, np.ndarray]:
@@ -105,9 +114,13 @@ def main(arguments: Sequence[str]) -> None:
     command = command_line(shlex.join(["python", "benchmarks/physics_transfer.py"]), arguments)
     rows: list[dict[str, Any]] = []
     with begun(config.out / "run.json", config, command=command, packages=("numpy", "scipy"), files=FILES) as run:
-        records = {}
+        records, refused = {}, list[str]()
         for device, data in ((device, data) for device in config.device for data in config.data):
-            text = run.once((device, data, "record"), lambda d=device, g=data == "grid": fitted(d, g, config.seed))
+            found = run.once((device, data, "record"), lambda d=device, g=data == "grid": record_of(d, g, config.seed))
+            if "refused" in found:
+                refused.append(f"{device}, {data}: no record, {found['refused']}")
+                continue
+            text = found["record"]
             records[f"{device.removeprefix('physics/')}-{data}.json"] = text
             task = WriteVerify(device=from_json(text), tolerance=config.tolerance, give_up=True)
             for name in config.controllers:
@@ -128,7 +141,7 @@ def main(arguments: Sequence[str]) -> None:
                 rows.append(row)
                 print(*_line(row), sep="  ", file=sys.stderr, flush=True)
         head = ["device", "data", "controller", "record", "physics", "gap", "success %", "false %"]
-        table = markdown(head, [_line(row) for row in rows])
+        table = "\n".join([markdown(head, [_line(row) for row in rows]), *refused])
         run.write({"transfer.csv": csv_text(rows), "transfer.md": table, **records}, complete=True)
     print(table)
 

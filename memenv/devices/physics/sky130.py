@@ -27,7 +27,7 @@ class Sky130(Physics):
     )
     g_min: Array = 2.98e-7  # of T = 3.3 nm at 0.1 V
     g_max: Array = 1.0019e-4  # of T = 4.9 nm
-    driver: Driver = Driver(set_min=0.8, set_max=2.2, reset_min=0.8, reset_max=2.0, width_min=1e-8, width_max=1e-6)
+    driver: Driver = Driver(set_min=0.8, set_max=1.8, reset_min=0.8, reset_max=2.0, width_min=1e-8, width_max=1e-6)
     read: Read = Read(noise=0.004, noise_exponent=0.5)
     thickness: float = 5.0  # [nm] Tox
     critical: float = 4.7249  # [nm] Tc
