@@ -29,6 +29,7 @@ from memenv.crossbars.memory_budget import FEW, check_room
 from memenv.crossbars.schemes import SCHEMES
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
+from memenv.experiments.reporting import uncertain
 from memenv.experiments.runs import RECORD, RunOptions, begun, check_picture, command_line
 
 MAPS = ("target", "conductance", "pulses", "energy", "accepted", "failed", "outside", "openings")
@@ -111,7 +112,7 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
             contents = (
                 _arrays(programmer, results),
                 json.dumps(record | {"report": found}, indent=2) + "\n",
-                page(found, record["config"], command),
+                page(found, record["config"], command) + uncertain([programmer.crossbar.device]),
                 maps(programmer, results),
             )
             run.write(dict(zip(FILES, contents, strict=True)), parameters=parameters, complete=True)

@@ -269,7 +269,7 @@ class _ParticleController(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Bayesian(_ParticleController):
-    """Particles drawn from the record's own mismatch; the posterior of a cell follows from its reads and pulses."""
+    """Particles drawn from the record's mismatch and uncertainty; reads and pulses make the posterior of a cell."""
 
     particles: int = 768
     bank: int = 8  # prior cells drawn for each particle
@@ -286,7 +286,7 @@ class Bayesian(_ParticleController):
     def _prior(self) -> Device | Bounds:
         """The bank of cells."""
         cells = self.bank * self.particles
-        return _known(self.task.device.fabricate(np.random.default_rng((self.seed, cells)), cells), cells)
+        return _known(self.task.fabricate(np.random.default_rng((self.seed, cells)), cells), cells)
 
     @cached_property
     def _positive(self) -> Any:

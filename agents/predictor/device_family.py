@@ -10,7 +10,7 @@ from memenv.devices.device import Device, Mismatch, Read
 from memenv.devices.law import Response
 from memenv.devices.protocol import parametric
 
-HELD_OUT = ("fefet", "pcm", "epiram")  # never seen by the generalist: its test
+HELD_OUT = ("fefet", "pcm", "epiram", "hfo2-neurram")  # never seen by the generalist: its test
 QUIET = 0.25  # share of devices without mismatch and without more noise than their preset has
 
 

@@ -27,6 +27,7 @@ from memenv.devices.catalogue import Loaded
 from memenv.devices.device import State
 from memenv.devices.protocol import CellModel, parametric
 from memenv.devices.spatial import SmoothNormals
+from memenv.devices.uncertainty import of_chips
 
 WRITING = ("cells", "rows", "columns")
 LEAST_VARIANCE = 1e-30  # [A^2] keeps the derivative of its root finite where all inputs are zero
@@ -140,13 +141,15 @@ class Crossbar:
     def fabricate(self, rng: Any, arrays: tuple[int, ...] = ()) -> CellModel:
         """A chip of arrays (*arrays, rows, cols) of the device: mismatch, stuck and collapsed cells.
 
-        With `correlation` > 0 the parameters are spatially correlated; which cells are stuck stays independent.
+        What is uncertain of the device is drawn for each array, a chip of its own. With `correlation` > 0 mismatch is
+        spatially correlated; which cells are stuck stays independent.
 
         Raises:
             CrossbarError: the arrays would not fit into the memory that is free; the message says how much they need.
         """
         shape, count = (*arrays, *self.shape), math.prod(arrays)
         check_memory(self.device, math.prod(shape), self.write_channels)
+        rng = of_chips(rng, count)
         draws: Any = SmoothNormals(rng, count, *self.shape, self.reach, self.correlation) if self.correlation else rng
         return shaped(self.device.fabricate(draws, count * self.rows * self.cols), shape)
 
