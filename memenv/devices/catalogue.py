@@ -1,11 +1,12 @@
 """Devices by name, each with the source of its numbers, and the one function that takes a name, a file or a record."""
 
+import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 from memenv.bounds import shown
 from memenv.devices.device import Device, Driver, Mismatch, Read, Retention
@@ -100,14 +101,22 @@ def _from_text(text: str) -> CellModel:
             raise DeviceError(f"{text}: {error}") from None
     if text in PRESETS:
         return PRESETS[text]()
+    if text in PHYSICS:
+        return cast(CellModel, getattr(importlib.import_module(PHYSICS[text][0]), PHYSICS[text][1])())
     raise DeviceError(
-        f"unknown device {text!r}; presets: {', '.join(PRESETS)}; or give a path to a .json record or a .npz table"
+        f"unknown device {text!r}; presets: {', '.join((*PRESETS, *PHYSICS))}; or give a path to a .json record or a "
+        ".npz table"
     )
 
 
 def presets() -> tuple[str, ...]:
     """The names of the presets."""
     return tuple(PRESETS)
+
+
+def physics_models() -> tuple[str, ...]:
+    """The names of the devices with equations of their own, on which nothing that is shipped was trained."""
+    return tuple(PHYSICS)
 
 
 # -- building blocks ---------------------------------------------------------------------------------------------------
@@ -386,4 +395,15 @@ PRESETS: dict[str, Callable[[], Device]] = {
     "taox-sandia": _fitted("taox-sandia"),
     "crosssim-sandia": _fitted("crosssim-sandia"),
     "threshold": threshold,
+}
+
+PHYSICS = {  # module and class, loaded when they are asked for
+    f"physics/{name}": (f"memenv.devices.physics.{module}", kind)
+    for name, module, kind in (
+        ("vteam", "vteam", "Vteam"),
+        ("sky130", "sky130", "Sky130"),
+        ("jart", "jart", "JartVcm"),
+        ("pcm", "pcm", "PcmWithMemory"),
+        ("self-accelerating", "self_accelerating", "SelfAccelerating"),
+    )
 }
