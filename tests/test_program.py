@@ -167,6 +167,8 @@ def test_options_reach_the_array(weights: Path, tmp_path: Path, more: list[str])
     assert main(words(weights, tmp_path / "out", *more)) == 0
     found = arrays(tmp_path / "out")
     assert np.corrcoef(found["realised"].ravel(), found["weights"].ravel())[0, 1] > 0.95
+    said = "half-selected ones see their full share" in (tmp_path / "out" / "report.md").read_text()
+    assert said == ("--wires" in more)
     if "--span" in more:
         assert found["low"] == pytest.approx(2e-6 + 0.2 * 9.8e-5)
     if "reference" in more:
