@@ -28,7 +28,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from agents.arrays.noise import ArrayNoise
-from agents.arrays.writing import PASSES, Aim, Written, write_array
+from agents.arrays.writing import PASSES, Aim, Written, ends, write_array
 from agents.classical.write_verify import parameter
 from agents.policy import Policy
 from memenv.arrays import put, take
@@ -91,6 +91,8 @@ def rows_of(inputs: np.ndarray, ridge: float) -> Rows:
 
 def _passed(moment: np.ndarray, ridge: float) -> np.ndarray:
     """(rows, rows) what later rows make of an error of 1 in a row."""
+    if ridge == NOTHING:
+        return np.zeros(moment.shape)
     upper = np.linalg.cholesky(np.linalg.inv(moment + ridge * np.eye(len(moment)))).T
     return np.triu(upper / np.diag(upper)[:, None], 1)
 
@@ -196,10 +198,8 @@ def refitted(
         moment: (rows, rows) [mean input squared].
         feedback: the ridge, and the tolerance by which the price goes.
     """
-    held, pairs = encoding.decode(written.reading), encoding.kind == "pairs"
-    minus = (
-        np.arange(written.reading.shape[1]) % 2 == 1 if pairs else np.arange(written.reading.shape[1]) == held.shape[1]
-    )
+    held, pairs, columns = encoding.decode(written.reading), encoding.kind == "pairs", np.arange(written.low.shape[1])
+    minus = columns % 2 == 1 if pairs else columns == columns[-1]
     least, most = (
         encoding.decode(np.where(minus, far if pairs else written.reading, near))
         for near, far in ((written.low, written.high), (written.high, written.low))
@@ -267,8 +267,10 @@ class _Sweep(NamedTuple):
                     passes=written.passes + earlier.passes[here],
                 )
             else:
-                reach = np.full(line.shape, written.low.min()), np.full(line.shape, written.high.max())
-                written = written._replace(asked=aim(weights[here])(reach).targets)
+                written = written._replace(asked=aim(weights[here])(ends(line, task)).targets)
+            if rows.passed[number].any():  # one more read: the last one was chosen for being inside
+                again, read = self.look(line, written.state)
+                written = written._replace(state=read, reading=0.5 * (written.reading + again))
             error = encoding.decode(written.reading) - wanted
             aims[number + 1 :] += rows.passed[number, number + 1 :, None] * error
             parts[int(row)] = written._replace(tolerance=np.full(line.shape, tolerance))

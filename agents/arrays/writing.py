@@ -68,6 +68,13 @@ def fresh_array(crossbar: Crossbar, noise: ArrayNoise) -> CrossbarState:
     return crossbar.fresh(chip, x, noise.cycle.standard_normal((2, *crossbar.shape)))
 
 
+def ends(crossbar: Crossbar, task: WriteVerify) -> tuple[np.ndarray, np.ndarray]:
+    """Least and largest conductance (rows, cols) [S] of nominal cells."""
+    device = crossbar.device
+    low, high = (task.siemens(device, x + np.zeros(crossbar.shape)) for x in (device.x_lo, device.x_hi))
+    return low, high
+
+
 def write_array(
     crossbar: Crossbar,
     task: WriteVerify,
@@ -104,7 +111,7 @@ def write_array(
     run = _Run(crossbar, task, policy, chip, noise, not disturbing, on_step or (lambda _: None))
     knowledge = _Knowledge(policy.begin(chip, crossbar.rows * crossbar.cols), np.zeros(shape, bool))
     failed, taken = np.zeros(shape, bool), np.zeros(shape, int)
-    low, high = reach or (task.siemens(device, x + np.zeros(shape)) for x in (device.x_lo, device.x_hi))
+    low, high = reach or ends(crossbar, task)
     tolerance = task.siemens(device, task.tolerance_of(device)) - device.g_min
     reading, state = run.look(state)
     asked = aim((low, high)).targets
