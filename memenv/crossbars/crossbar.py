@@ -187,8 +187,9 @@ class Crossbar:
         Every cell gets its own pulse first, then the half-select pulses of all operations elsewhere, SETs before
         RESETs, then it rests while the others are written. For one operation this is exact. For several it differs from
         one after another in the order alone, which the law of a polarity does not see (doses add): what is neglected is
-        of second order in the doses that disturb. Wires lower the amplitude at the cells that are written, by what the
-        step's first conductances draw; what others see is not lowered.
+        of first order in the doses that disturb, some of which in truth come before the cell's own pulse of the other
+        polarity. Wires lower the amplitude at the cells that are written, by what the step's first conductances draw;
+        what others see is not lowered.
 
         Args:
             state: of the arrays.
@@ -232,7 +233,9 @@ class Crossbar:
         """One read of each cell [S], (..., rows, cols), NaN where not `enabled`, and the state after it.
 
         The cells of a line are read at once where lines are written at once. Converter and noise are those of the
-        device's `read`; wires lower what is read by what they take of the cells' voltage and current.
+        device's `read`; wires lower what is read by what they take of the cells' voltage and current. Without
+        transistors a read drives a whole line, whose other cells take their energy too: the row of a cell that is read
+        alone.
 
         Args:
             state: of the arrays.
@@ -260,10 +263,18 @@ class Crossbar:
         return reading, state._replace(
             cell=chip.rest(cell, floor_at(latency[..., None, None] - duration, 0.0)),
             reads=state.reads + counted,
-            energy=state.energy + counted * chip.read_energy(g),
+            energy=state.energy + (self._driven(counted) if self._bias.half else counted) * chip.read_energy(g),
             latency=state.latency + latency,
             sequential=state.sequential + sequential,
         )
+
+    def _driven(self, counted: Array) -> Array:
+        """Reads (..., rows or 1, 1 or cols) in which each cell's line is driven, where cells `counted` are read."""
+        if self.writing == "cells":
+            return counted.sum(-1)[..., None]
+        columns = self.writing == "columns"
+        lines = namespace(counted).amax(counted, -2 if columns else -1)
+        return lines[..., None, :] if columns else lines[..., None]
 
     # -- products ----------------------------------------------------------------------------------------------------
 
