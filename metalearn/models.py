@@ -140,17 +140,19 @@ class Network(nn.Module):
 
     def initialisation(self, card: str = "{}", head_only: bool = False) -> Initialisation:
         """The network as it is deployed."""
-        rates = self.log_rates.detach().double().exp().numpy()
-        if not len(rates):
-            rates = np.zeros((1, rates.shape[1]))
+        rates, ranges = (part.detach().double().exp().numpy() for part in (self.log_rates, self.log_ranges))
+        gain = 0.0 if self.log_means is None else self.log_means.exp().item()
+        if not len(rates):  # the outer loss's temperature is that of what may learn later
+            rates, temperature = np.zeros((1, rates.shape[1])), self.log_gain.exp().item()
+            gain, ranges[-1] = gain * temperature, ranges[-1] * temperature
         return Initialisation(
             blocks=self.front.deployed(),
             pooled=isinstance(self.front, Encoder) and self.front.pooled,
             hidden=tuple(w.detach().numpy().copy() for w in self.hidden),
             rates=np.where(np.arange(rates.shape[1]) < rates.shape[1] - 1, 0.0, rates) if head_only else rates,
-            ranges=self.log_ranges.detach().double().exp().numpy(),
+            ranges=ranges,
             head="zeros" if self.log_means is None else "written",
-            gain=0.0 if self.log_means is None else self.log_means.exp().item(),
+            gain=gain,
             card=card,
         )
 

@@ -1,8 +1,8 @@
 """Writing weights by pulses that count: read the devices of a weight, pulse them by what is missing, read them again.
 
 The circuits are those of learning: the reference pulse, weaker or stronger, and what the nominal device makes of it
-where it stands. How far a device departs from that is learned from its own reads (a secant); one that does not answer is
-left alone, and its partners do its part.
+where it stands. How far a device departs from that is learned from its own reads (a secant); one that does not answer
+is left alone, and its partners do its part.
 """
 
 from typing import Any, NamedTuple
