@@ -12,9 +12,9 @@ from memenv.devices.law import dose_to_reach, pulse_worth
 from memenv.learning.layers import Layer, over_devices, share
 from memenv.learning.updates import LEAST_STEP
 
-PASSES = 12  # pulses to each device, at most
+PASSES = 16  # pulses to each device, at most
 SECANT = 0.7  # share of a surprise, on the scale of logarithms, that is learned from it
-MOST_SURPRISE, MOST_FACTOR = 10.0, 100.0  # of an answer to a pulse; of all, with which a device is left alone
+MOST_SURPRISE, MOST_FACTOR = 3.0, 30.0  # of an answer to a pulse; of all, with which a device is left alone
 LEAST_COUNT, MOST_COUNT = 1e-4, 10.0  # [reference pulses] of one pulse
 NEAREST = 0.02  # [range] to a bound that is aimed at
 COARSE = 1.5  # [of what is missing] a device whose weakest pulse is expected to do more is left alone
