@@ -25,7 +25,7 @@ from memenv.few_shot.chips import Hardware
 from memenv.few_shot.initialisations import load_initialisation
 from metalearn.datasets import load
 from metalearn.evaluation import DAY, evaluate
-from metalearn.few_shot import COUNTERS, with_head
+from metalearn.few_shot import COSTS, COUNTERS, costs_of, with_head
 
 COMMAND = shlex.join(["benchmarks/few_shot_heads.py", *sys.argv[1:]])
 HEADS = {"digital": "proto", "written": "proto", "learning": "learning", "rates": "rates", "aware": "aware"}
@@ -60,8 +60,8 @@ def judged(config: HeadsConfig, images: np.ndarray, device: str, devices: str, h
     init = with_head(init, head if HEADS[head] in ("proto", "learning") else "zeros")
     numbers = tuple(map(int, devices.split("-")))
     hardware = Hardware(device=load_device(device), devices_per_weight=numbers, tolerance=config.tolerance)
-    numbers_of = {"episodes": config.episodes, "seed": config.seed, "delays": (0.0, DAY), "once": once}
-    outcomes = evaluate(init, hardware, init.front(images), **numbers_of)
+    how: dict[str, Any] = {"episodes": config.episodes, "seed": config.seed, "delays": (0.0, DAY), "once": once}
+    outcomes = evaluate(init, hardware, init.front(images), **how)
     row: Row = {"device": device, "devices_per_weight": devices, "head": head}
     for name, shares in zip(("accuracy", "after_a_day"), outcomes.later, strict=True):
         row[name], row[f"{name}_half_width"] = mean_and_half_width(shares)
@@ -79,14 +79,9 @@ def table_of(rows: list[Row]) -> str:
             mean, half = mean_and_half_width(row["episodes"] - written["episodes"])
             difference = f"{100 * mean:+.2f} ± {100 * half:.2f}"
         accuracy = [f"{100 * row[k]:.2f} ± {100 * row[f'{k}_half_width']:.2f}" for k in ("accuracy", "after_a_day")]
-        energies = [1e9 * (row[f"{k}energy"] + row[f"{k}read_energy"]) for k in ("", "initial_")]
-        counts = [row[k] for k in ("pulses", "reads", "initial_pulses", "initial_reads")]
-        costs = [f"{counts[0]:,.0f}", f"{counts[1]:.3g}", f"{energies[0]:.3g}"]
-        costs += [f"{counts[2]:,.0f}", f"{counts[3]:.3g}", f"{energies[1]:.3g}"]
-        lines.append([row["device"], row["devices_per_weight"], row["head"], *accuracy, difference, *costs])
-    spent = ["pulses", "reads", "energy [nJ]"]
-    head = ["device", "devices", "head", "accuracy [%]", "after a day [%]", "on top of written", *spent]
-    return markdown([*head, *(f"initial {name}" for name in spent)], lines)
+        lines.append([row["device"], row["devices_per_weight"], row["head"], *accuracy, difference, *costs_of(row)])
+    head = ["device", "devices", "head", "accuracy [%]", "after a day [%]", "on top of written"]
+    return markdown([*head, *COSTS], lines)
 
 
 def main() -> None:

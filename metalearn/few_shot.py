@@ -37,16 +37,7 @@ FLOAT = "float"  # in place of a device: numbers instead of cells
 TUNING = 200  # training characters to tune on
 EACH = ("pulses", "energy", "reads", "read_energy")
 COUNTERS = (*EACH, *(f"initial_{name}" for name in EACH))  # of a task; of putting the initialisation on the chip
-COSTS = [
-    "pulses",
-    "energy [nJ]",
-    "reads",
-    "their energy [nJ]",
-    "initial pulses",
-    "energy [nJ]",
-    "reads",
-    "their energy [nJ]",
-]
+COSTS = [f"{when}{what}" for when in ("", "initial ") for what in ("pulses", "reads", "energy [nJ]")]
 FILES = ("fewshot.csv", "fewshot.md", "steps.png", "episode.png")
 VARIED = "robustness.png"
 PACKAGES = ("memenv", "numpy")
@@ -289,14 +280,18 @@ def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         if row["non_ideality"]:
             continue
         shares = [f"{100 * row[f'accuracy_{delay}']:.2f} ± {100 * row[f'half_width_{delay}']:.2f}" for delay in delays]
-        lines.append([row["init"], row["device"], *shares, *(_cost(row[counter], counter) for counter in COUNTERS)])
+        lines.append([row["init"], row["device"], *shares, *costs_of(row)])
     return head, lines
 
 
-def _cost(number: float, counter: str) -> str:
-    """A cost of the table, whose energies are in nJ."""
-    shown = f"{1e9 * number:.3g}" if "energy" in counter else f"{number:.4g}" if number >= 1e6 else f"{number:,.0f}"
-    return shown if number else "–"
+def costs_of(row: Row) -> list[str]:
+    """The cells of COSTS; energies are those of pulses and of reads together."""
+    cells = []
+    for when in ("", "initial_"):
+        pulses, energy, reads, read_energy = (row[f"{when}{name}"] for name in EACH)
+        given = f"{pulses:,.0f}", f"{reads:.3g}", f"{1e9 * (energy + read_energy):.3g}"
+        cells += given if reads or pulses else ["–"] * len(given)
+    return cells
 
 
 def text_table(rows: Sequence[Row]) -> str:
