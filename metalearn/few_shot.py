@@ -286,7 +286,7 @@ def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def costs_of(row: Row) -> list[str]:
     """The cells of COSTS; energies are those of pulses and of reads together."""
-    cells = []
+    cells: list[str] = []
     for when in ("", "initial_"):
         pulses, energy, reads, read_energy = (row[f"{when}{name}"] for name in EACH)
         given = f"{pulses:,.0f}", f"{reads:.3g}", f"{1e9 * (energy + read_energy):.3g}"

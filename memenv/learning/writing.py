@@ -13,7 +13,7 @@ from memenv.learning.layers import Layer, over_devices, share
 from memenv.learning.updates import LEAST_STEP
 
 PASSES = 16  # pulses to each device, at most
-SECANT = 0.7  # share of a surprise, on the scale of logarithms, that is learned from it
+SECANT = 0.4  # share of a surprise, on the scale of logarithms, that is learned from it
 MOST_SURPRISE, MOST_FACTOR = 3.0, 30.0  # of an answer to a pulse; of all, with which a device is left alone
 LEAST_COUNT, MOST_COUNT = 1e-4, 10.0  # [reference pulses] of one pulse
 NEAREST = 0.02  # [range] to a bound that is aimed at

@@ -74,7 +74,7 @@ class FewShot:
         for one in fields(self):
             if one.name.startswith("weight_"):
                 object.__setattr__(self, one.name, real(one.name, getattr(self, one.name), 0, MOST_WEIGHT, TaskError))
-        self._check("init", self.start.rates.any(), "one with rates to learn by: pretrain it with --inner-steps")
+        self._check("init", bool(self.start.rates.any()), "one with rates to learn by: pretrain it with --inner-steps")
         self._engine()
         classes, instances = self._shape
         self._check("ways", self.ways <= classes, f"at most the {classes} classes that there are")
