@@ -15,7 +15,7 @@ from memenv.learning.updates import LEAST_STEP
 PASSES = 16  # pulses to each device, at most
 SECANT = 0.4  # share of a surprise, on the scale of logarithms, that is learned from it
 MOST_SURPRISE, MOST_FACTOR = 3.0, 30.0  # of an answer to a pulse; of all, with which a device is left alone
-LEAST_COUNT, MOST_COUNT = 1e-4, 10.0  # [reference pulses] of one pulse
+LEAST_COUNT, MOST_COUNT = 1e-4, 10.0  # [reference pulses] of one pulse, or of a train
 NEAREST = 0.02  # [range] to a bound that is aimed at
 COARSE = 1.5  # [of what is missing] a device whose weakest pulse is expected to do more is left alone
 
@@ -68,23 +68,25 @@ def pulse_and_verify(
     each = layer.fan_out(missing)
     up = each > 0
     factor = _learned(layer, tried, reading, up)
-    least = LEAST_COUNT if layer.device.record else 1.0
+    one = layer.device.record is not None  # pulse of another amplitude or width; else a train of reference pulses
+    least = LEAST_COUNT if one else 1.0
     able = (factor < MOST_FACTOR) & (factor * _count(layer, reading, COARSE * each, up) >= least)
     carriers = xp.where(able, opened[..., None] + 0.0 * each, 0.0 * each)
     if layer.good is not None:
         carriers = carriers * layer.good
     nominal = _count(layer, reading, each * share(carriers, each), up)
-    count = clip(factor * nominal, least, MOST_COUNT if layer.device.record else 1.0)
+    count = clip(factor * nominal, least, MOST_COUNT)
+    pulses = 1.0 if one else xp.floor(count + 0.5)
     amplitude, width = _pulse(layer, up, count)
-    state = chip.pulse(before, xp.where(carriers > 0, amplitude, 0.0 * amplitude), width, noise)
-    first, last = (chip.g_min + one.x * (chip.g_max - chip.g_min) for one in (before, state))
+    state = chip.pulse(before, xp.where(carriers > 0, amplitude, 0.0 * amplitude), width, noise, pulses)
+    first, last = (chip.g_min + cells.x * (chip.g_max - chip.g_min) for cells in (before, state))
     worth = carriers * count / factor
     return (
         layer.replace(state=state, residual=0.0),
         Tried(reading, xp.where(up, worth, -worth), factor, opened),
         Spent(
-            pulses=over_devices(carriers),
-            energy=over_devices(carriers * chip.pulse_energy(first, last, amplitude, width)),
+            pulses=over_devices(carriers * pulses),
+            energy=over_devices(carriers * chip.pulse_energy(first, last, amplitude, width * pulses)),
             reads=tried.open * each.shape[-1],
             read_energy=tried.open * over_devices(chip.read_energy(chip.conductance(before))),
         ),
