@@ -116,7 +116,7 @@ class Initialisation:
         return unit(signal.mean((1, 2)) if self.pooled else np.moveaxis(signal, 3, 1).reshape(len(images), -1))
 
     def save(self, path: Path) -> None:
-        """Write as .npz, whole or not at all."""
+        """Write as .npz, whole or not at all; a head in digital as one that is written."""
         arrays: dict[str, Any] = {
             f"block{k}_{name}": part
             for k, block in enumerate(self.blocks)
