@@ -15,6 +15,8 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_co
 exclude_patterns = ["extension"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
+nb_execution_mode = "cache"  # of what has not changed the outputs are kept
+nb_execution_cache_path = str(HERE / "reference" / "cache")
 nb_execution_raise_on_error = True  # a page that does not run stops the build ...
 nb_execution_timeout = 120  # [s] ... and one that does not end
 nb_execution_show_tb = True
@@ -22,7 +24,7 @@ nb_execution_show_tb = True
 default_role = "code"  # docstrings quote names with single backticks
 smartquotes = False  # quotes in docstrings are Python's
 napoleon_numpy_docstring = False
-autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_default_options = {"member-order": "bysource"}
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 

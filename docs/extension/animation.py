@@ -19,8 +19,8 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from crossbar_rl import at_random, ispp_of_lines
 from few_shot_agents import CONTROLLERS as SCHEDULES
 
-SEED, STEPS = 6, 400  # of the episode; at most, of very long ones
-FRAMES, PAUSE, LAST = 10, 600, 3000  # at most; [ms] of a picture and of the last one
+SEED, STEPS = 6, 200  # of the episode; at most, of very long ones
+FRAMES, PAUSE, LAST = 8, 800, 3000  # at most; [ms] of a picture and of the last one
 COLOURS, LARGEST = (64, 32, 16, 8, 4), 300_000  # as many as fit into so many bytes
 CELLS, LINES = ("ispp", "specialist"), ("random", "ramp of lines")
 PLAYERS = {"FewShot": ("constant", "agent"), "FewShotMLP": ("rates of the initialisation", "schedule")}
@@ -54,13 +54,15 @@ def film(name: str, row: dict[str, Any], file: Path) -> str:
     variant = VARIANTS[name]
     plain = {key: value for key, value in variant.fixed.items() if key != "goal"}  # policies see what all see
     split = {"split": "test"} if variant.base == "FewShot" else {}
-    steps = variant.max_episode_steps
-    env = gym.make(f"memenv/{variant.base}-v0", render_mode="rgb_array", max_episode_steps=steps, **plain, **split)
+    own = {"render_mode": "rgb_array", "max_episode_steps": variant.max_episode_steps}
+    env = gym.make(f"memenv/{variant.base}-v0", **own, **plain, **split)
     policy, many = player(row, env.unwrapped.task), variant.base == "CrossbarProgram"
-    length, _ = _played(env, policy, ())
-    wanted = np.unique(np.linspace(0, length, min(FRAMES, length + 1)).round().astype(int))
-    length, info = _played(env, policy, wanted, frames := [])
-    env.close()
+    info = _played(env, policy)
+    pictures = env.unwrapped._pictures  # draws the episode up to any step, so that it is played once
+    (trace,) = pictures.traces
+    length = len(trace) - 1
+    steps = np.unique(np.linspace(0, length, min(FRAMES, length + 1)).round().astype(int))
+    frames = [pictures.draw(pictures.task, trace[: step + 1]) for step in steps]
     for colours in COLOURS:
         first, *rest = [Image.fromarray(frame).quantize(colours) for frame in frames]
         first.save(file, save_all=True, append_images=rest, duration=[PAUSE] * len(rest) + [LAST], loop=0)
@@ -95,16 +97,14 @@ def player(row: dict[str, Any], task: Any) -> Any:
     return lambda seen, state, start, masks: policy.predict(seen, state, start)
 
 
-def _played(env: Any, act: Any, wanted: Any, frames: list[Any] | None = None) -> tuple[int, dict[str, Any]]:
-    """Steps and last info of the episode, whose pictures after the `wanted` steps go into `frames`."""
-    (seen, info), state, start, done, step = env.reset(seed=SEED), None, np.ones(1, bool), False, 0
-    while True:
-        if frames is not None and step in wanted:
-            frames.append(env.render())
-        if done or step == STEPS:
-            return step, info
+def _played(env: Any, act: Any) -> dict[str, Any]:
+    """Play an episode, or so much of it as `STEPS` allow; its last info."""
+    (seen, info), state = env.reset(seed=SEED), None
+    for step in range(STEPS):
         batch = {key: part[None] for key, part in seen.items()} if isinstance(seen, dict) else seen[None]
         masks = None if info.get("action_mask") is None else info["action_mask"][None]
-        action, state = act(batch, state, start, masks)
+        action, state = act(batch, state, np.full(1, step == 0), masks)
         seen, _, terminated, truncated, info = env.step(action[0])
-        start, done, step = np.zeros(1, bool), terminated or truncated, step + 1
+        if terminated or truncated:
+            break
+    return info

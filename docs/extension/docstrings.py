@@ -66,6 +66,9 @@ def _table(block: str) -> str:
 
 def prepare(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Make reStructuredText of a docstring, with the fields of a record from the comments beside them."""
+    if what == "data":  # the docstring is that of its class
+        lines.clear()
+        return
     if inspect.isclass(thing) and issubclass(thing, TaskEnv | TaskVectorEnv) and "Action space:" in lines:
         lines[:] = [lines[0], "", "The manual is the page of the environment."]
         return

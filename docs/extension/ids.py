@@ -77,9 +77,11 @@ def _code(own: str) -> str:
 import gymnasium as gym
 import memenv  # registers the environments
 
-env = gym.make("{own}")  # envs = gym.make_vec("{own}", num_envs=1024) is a native batch
+env = gym.make("{own}")
 observation, info = env.reset(seed=0)
 observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+
+envs = gym.make_vec("{own}", num_envs=64)  # a native batch
 ```
 """
 
