@@ -6,7 +6,6 @@ import importlib
 import json
 import re
 import shlex
-import sys
 import tomllib
 from pathlib import Path
 
@@ -133,18 +132,12 @@ def test_every_id_has_scores_made_by_a_command():
         assert {"return", "pulses", "energy"} < set(row)
 
 
-@pytest.fixture
-def extension(monkeypatch):
-    """The modules of the site's extension."""
-    monkeypatch.setattr(sys, "path", [str(ROOT / "docs"), *sys.path])
-    return importlib.import_module("extension.docstrings")
-
-
-@pytest.mark.skipif(importlib.util.find_spec("sphinx") is None, reason="Sphinx is not installed: memenv[docs]")
 @pytest.mark.parametrize("name", ["WriteVerify", "CrossbarProgram", "FewShot"])
-def test_tables_of_a_manual_keep_every_row(name, extension):
-    manual = extension.sections(getattr(memenv.envs, f"{name}Env").__doc__)
-    rewards = extension.markdown(manual["Rewards"])
-    assert "| name | value in a step |" in rewards and "| pulses |" in rewards
-    infos = extension.markdown(manual["Info"])
-    assert infos.count("\n| reward/") == 1 and "| key | unit | meaning |" in infos
+def test_tables_of_a_manual_keep_every_row(name, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs/extension")
+    docstrings = importlib.import_module("docstrings")
+    manual = docstrings.sections(getattr(memenv.envs, f"{name}Env").__doc__)
+    rewards, infos = docstrings.markdown(manual["Rewards"]), docstrings.markdown(manual["Info"])
+    assert "| name | value in a step |\n| --- | --- |\n" in rewards and "\n| pulses | -weight_pulses " in rewards
+    assert infos.startswith("| key | unit | meaning |\n| --- | --- | --- |\n")
+    assert infos.count("\n| reward/\\<name> |") == 1 and "\n|  |" not in infos

@@ -6,7 +6,12 @@ Pages are made of registrations, records, docstrings and `docs/scores.json`; pic
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from sphinx.util import logging
+
 from extension import commands, devices, docstrings, faces, ids, mathematics
+
+LOG = logging.getLogger(__name__)
 
 
 def write_pages(app: Any) -> None:
@@ -20,9 +25,17 @@ def write_pages(app: Any) -> None:
             (folder / f"{name}.md").write_text(text, encoding="utf-8")
 
 
+def want_words(app: Any, doctree: Any) -> None:
+    """Warn of a picture without an alternative text, which ends a build with -W."""
+    for picture in doctree.findall(nodes.image):
+        if not picture.get("alt"):
+            LOG.warning("a picture without an alternative text: %s", picture["uri"], location=picture)
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("builder-inited", write_pages)
+    app.connect("doctree-read", want_words)
     app.connect("autodoc-process-docstring", docstrings.prepare, priority=400)  # before Napoleon's
     app.connect("autodoc-skip-member", docstrings.skip)
     app.add_html_math_renderer("mathml", (mathematics.inline, None), (mathematics.block, None))

@@ -72,6 +72,8 @@ def prepare(app: Any, what: str, name: str, thing: Any, options: Any, lines: lis
     if inspect.isclass(thing) and issubclass(thing, TaskEnv | TaskVectorEnv) and "Action space:" in lines:
         lines[:] = [lines[0], "", "The manual is the page of the environment."]
         return
+    if what == "property":  # Napoleon would take what stands before a colon for its type
+        lines[:] = [line.replace(": ", " – ") for line in lines]
     text, before, literal = [], "", False
     for line in lines:
         indent, last = (len(each) - len(each.lstrip()) for each in (line, before))

@@ -39,10 +39,10 @@ def run(arguments: Sequence[str]) -> None:
     if config.action == "list":
         print(table())
         return
-    if config.action not in ("show", "plot") and config.device is None:
-        config = replace(config, action="show", device=config.action)
     if config.action not in ("show", "plot"):
-        raise DeviceError(f"devices {shown(config.action)}: list, show or plot is needed")
+        if config.device is not None:
+            raise DeviceError(f"the action is {shown(config.action)}, allowed are list, show and plot")
+        config = replace(config, action="show", device=config.action)
     if config.device is None:
         raise DeviceError(f"devices {config.action} needs a device: one of {', '.join(presets())}, or a path")
     device = parametric(load_device(config.device), f"devices {config.action}")
