@@ -29,7 +29,10 @@ AGAINST = "pulses_against"  # column of the paired difference to a rival
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig(RunOptions):
-    """Compare controllers and policies at programming: every one on the same cells, starts and targets."""
+    """Compare controllers and policies at programming: every one on the same cells, starts and targets.
+
+    Example: memenv compare --device pcm --controllers ispp,secant --out pcm-compared
+    """
 
     device: tuple[str | CellModel, ...] = option(
         ("threshold", "enode-sandia"), help="names, .json records or .npz tables"

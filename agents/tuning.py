@@ -119,7 +119,10 @@ def _scaled(f: Any, value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TuneConfig(RunOptions):
-    """Tune classical controllers for a device and print their parameters, on chips that no evaluation sees."""
+    """Tune classical controllers for a device and print their parameters, on chips that no evaluation sees.
+
+    Example: memenv tune --device pcm --controllers ispp,secant --trials 60
+    """
 
     device: str = option("threshold", help="a name, a .json record or a .npz table")
     tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")

@@ -1,6 +1,7 @@
 """Options of chips that learn, alike for pretraining on them and for judging what was pretrained."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from memenv.bounds import MANY
 from memenv.devices.protocol import CellModel
@@ -12,6 +13,8 @@ from memenv.learning.updates import ASSUMED
 @dataclass(frozen=True, kw_only=True)
 class ChipOptions(Options):
     """The fields of `Hardware`, but for the device, and what runs it."""
+
+    group: ClassVar[str] = "the chip"
 
     devices_per_weight: tuple[int, ...] = option(
         (1,),

@@ -52,7 +52,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class FewshotConfig(ChipOptions, RunOptions):
-    """Learn from a few examples of new characters on fresh chips, and classify others; nothing is trained."""
+    """Learn from a few examples of new characters on fresh chips, and classify others; nothing is trained.
+
+    Example: memenv fewshot --device pcm --episodes 200 --out pcm-fewshot
+    """
 
     init: tuple[str, ...] = option((), positional=True, help="shipped names or .npz files [those for the data]")
     device: tuple[str, ...] = option((FLOAT, "alox-hfo2"), help="names, .json records or .npz tables; float: no chip")

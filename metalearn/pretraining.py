@@ -54,7 +54,10 @@ ROW = {name: Entry((), (*FLOATS, *WHOLE)) for name in COLUMNS}
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(ChipOptions, RunOptions):
-    """Pretrain a network such that a few examples teach it new classes: ideally, or learning by pulses on chips."""
+    """Pretrain a network such that a few examples teach it new classes: ideally, or learning by pulses on chips.
+
+    Example: memenv pretrain --data glyphs --steps 100 --out my-init
+    """
 
     data: str = option("omniglot", help="characters to learn from", choices=SOURCES)
     split: str = option("random", help="of Omniglot's characters", choices=SPLITS)
