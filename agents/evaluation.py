@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.policy import Policy
+from agents.policy import Policy, handed_over
 from memenv.arrays import take
 from memenv.devices.protocol import CellModel
 from memenv.envs.noise import CellNoise, Episodes, cells_of
@@ -28,6 +28,7 @@ class Outcomes(NamedTuple):
     returns: np.ndarray  # sum of the task's rewards
     round_pulses: np.ndarray  # (cells, rounds) pulses for each target, NaN where it was not accepted
     error_by_pulse: np.ndarray  # (max_pulses + 1,) [range] median |true error| after so many pulses, one round only
+    handed_over: np.ndarray  # bool: the policy handed the cell over to another
     examples: tuple[
         tuple[np.ndarray, np.ndarray, float], ...
     ]  # reads [S], signed amplitudes [V], target [S] of some cells
@@ -79,7 +80,7 @@ def evaluate(
     state = policy.begin(chip, cells)
     size = chip.g_max - chip.g_min + np.zeros(cells)
     pulses, energy, latency, error, returns = (np.zeros(cells) for _ in range(5))
-    accepted = np.zeros(cells, bool)
+    accepted, handed = np.zeros(cells, bool), np.zeros(cells, bool)
     false_acceptances = np.zeros(cells)
     round_pulses = np.full((cells, task.rounds), np.nan)
     error_by_pulse = np.zeros(task.max_pulses + 1)
@@ -94,6 +95,7 @@ def evaluate(
     for step in range(1, task.max_steps + 2):
         observation: Any = task.observe(episode)
         action, state = policy.predict(observation, state, start, True)
+        handed[rows] = handed_over(state)
         noise = noise.next()
         spent, left = episode.spent, episode.rounds_left
         episode = task.transition(episode, action, noise.drawn(task.step_draws))
@@ -143,5 +145,6 @@ def evaluate(
         returns=returns,
         round_pulses=round_pulses,
         error_by_pulse=error_by_pulse,
+        handed_over=handed,
         examples=tuple((np.array(reads), np.array(amplitudes), target) for reads, amplitudes, target in traces),
     )

@@ -42,6 +42,11 @@ def controllers() -> tuple[str, ...]:
     return tuple(CONTROLLERS)
 
 
+def classical() -> tuple[str, ...]:
+    """Those of them that find out about a cell as it is programmed: all but the oracle."""
+    return controllers()[:-1]
+
+
 def controller(name: str, task: WriteVerify) -> Policy:
     """The controller of a name, with its default parameters, for a task.
 
@@ -70,7 +75,7 @@ def known_policies(task: WriteVerify) -> tuple[str, ...]:
         return tuple(name for name in controllers() if not CONTROLLERS[name].needs_law)
     learned = [name for name in ("specialist", GENERALIST) if _file(name, task) is not None]
     bounds = (controllers()[-1], *((OPTIMUM,) if device.polarity_only else ()))
-    return (*controllers()[:-1], *learned, *bounds)
+    return (*classical(), *learned, *bounds)
 
 
 def load_policy(name: str | Path, task: WriteVerify) -> Policy:

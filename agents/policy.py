@@ -4,6 +4,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from memenv.arrays import field_names
+
 SB3_FORMAT = "memenv stable-baselines3 policy 3"  # of files of theirs, told from others before torch is imported
 
 
@@ -33,3 +35,8 @@ class Policy(Protocol):
             episode_start: (cells,) bool, where the observation is the first of an episode.
             deterministic: whether a stochastic policy takes its most likely action.
         """
+
+
+def handed_over(state: Any) -> Any:
+    """Cells (cells,) bool that a policy has handed over to another, by its state; False of policies that never do."""
+    return state.handed if "handed" in (field_names(type(state)) or ()) else False

@@ -51,6 +51,7 @@ def outcomes(pulses: list[float], accepted: list[bool], false: list[float], erro
         returns=wins - 0.02 * np.array(pulses),
         round_pulses=np.where(wins, pulses, np.nan)[:, None],
         error_by_pulse=np.zeros(51),
+        handed_over=np.zeros_like(wins),
         examples=(),
     )
 

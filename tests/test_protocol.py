@@ -401,6 +401,7 @@ def made(rng: np.random.Generator, cells: int) -> tuple[Outcomes, dict[str, floa
         returns=accepted - 0.02 * pulses,
         round_pulses=np.where(accepted, pulses, np.nan)[:, None],
         error_by_pulse=np.zeros(51),
+        handed_over=np.zeros_like(accepted),
         examples=(),
     )
     truth = {
