@@ -112,6 +112,8 @@ def load_policy(name: str | Path, task: WriteVerify) -> Policy:
         return load_sb3(path, task)
     predictor = load_pulse_predictor(path, task)
     one = not task.device.polarity_only and not task.device.devices
+    if one and (outside := predictor.domain.outside(task)):
+        warnings.warn(f"{text}: {outside}, so that it hands every cell over to secant", stacklevel=2)
     if text == GENERALIST and one:
         return predictor.on(task, parametric(task.device, f"the {GENERALIST}"))
     if one and task.device.name != predictor.device.name:

@@ -4,8 +4,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from memenv.arrays import field_names
-
 SB3_FORMAT = "memenv stable-baselines3 policy 3"  # of files of theirs, told from others before torch is imported
 
 
@@ -39,4 +37,4 @@ class Policy(Protocol):
 
 def handed_over(state: Any) -> Any:
     """Cells (cells,) bool that a policy has handed over to another, by its state; False of policies that never do."""
-    return state.handed if "handed" in (field_names(type(state)) or ()) else False
+    return getattr(state, "handed", False)

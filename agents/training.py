@@ -20,8 +20,9 @@ from tqdm import tqdm
 from agents.evaluation import TRAINING, TUNING, Outcomes, evaluate
 from agents.policy import Policy
 from agents.predictor import training as pulse_training
-from agents.predictor.device_family import MISTAKEN, TOLERANCES, family
+from agents.predictor.device_family import MISTAKEN, TOLERANCES, WIDE_ALARM, family
 from agents.predictor.gru import Weights
+from agents.predictor.handover import Domain
 from agents.predictor.policy import PulsePredictor, load_pulse_predictor
 from agents.sb3.files import head_of, resume_model, save_model
 from agents.sb3.policy import RECIPES, SB3Policy, make_model, recipe
@@ -342,12 +343,16 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run:
         )
         judge.resume(done, before.save)
 
+    low, high = settings.tolerance
+    domain = Domain(alarm=WIDE_ALARM) if wide else Domain(tolerance=(0.5 * low, 2.0 * high))
+
     def on_step(iteration: int, report: dict[str, float], weights: Weights) -> None:
         steps = done + iteration + 1
         judge.bar.update()
         if not judge.due(steps) and steps < config.steps:
             return
-        policy = PulsePredictor(weights=weights, device=_record(tasks[0]), task=tasks[0], memory=not config.memoryless)
+        own = {"device": _record(tasks[0]), "task": tasks[0], "memory": not config.memoryless}
+        policy = PulsePredictor(weights=weights, domain=domain, **own)
 
         def save(path: Path) -> None:
             figures = {name: float(f"{value:.5g}") for name, value in judge.curve.rows[-1].items() if name != "seconds"}

@@ -12,6 +12,7 @@ import numpy as np
 
 from agents.classical.write_verify import Controller
 from agents.predictor.gru_columns import ColumnNetwork
+from agents.predictor.handover import Watch
 from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor, features
 from memenv.arrays import Array, tree_map
 from memenv.envs.write_verify.observation import View
@@ -78,7 +79,7 @@ class CompiledController:
 
 @dataclass(frozen=True, eq=False)
 class CompiledPredictor:
-    """A pulse predictor; it remembers the last read."""
+    """A pulse predictor; it remembers the last read, and what its watch knows."""
 
     crowded = 0.75
     channels = (FEATURES, OUTPUTS)
@@ -95,21 +96,25 @@ class CompiledPredictor:
         """For many cells."""
         return ColumnNetwork.of(self.policy.weights)
 
-    def initial_memory(self, view: View) -> np.ndarray:
-        """The read."""
-        return np.array(view.read, np.float32)
+    def initial_memory(self, view: View) -> tuple[np.ndarray, Watch | None]:
+        """The read, and the watch over unknown cells."""
+        memory = view.read, self.policy.unknown(view)
+        return tree_map(lambda leaf: leaf.astype(np.float32), memory)
 
-    def inputs(self, view: View, memory: Array) -> tuple[Array, ...]:
+    def inputs(self, view: View, memory: tuple[Array, Watch | None]) -> tuple[Array, ...]:
         """The features of the sight."""
-        return tuple(features(self.policy.device, self.policy.sight(view, memory)))
+        return tuple(features(self.policy.device, self.policy.sight(view, memory[0])))
 
     def forward(self, inputs: np.ndarray, hidden: np.ndarray, outputs: np.ndarray, first: bool) -> None:
         """The layers."""
         self.network.forward(inputs, hidden if self.policy.memory else None, outputs, first)
 
-    def decide(self, view: View, memory: Array, outputs: tuple[Array, ...]) -> tuple[Decision, Array]:
-        """The pulse of the network's outputs."""
-        return self.policy.act(self.policy.sight(view, memory), Columns(outputs)), view.read
+    def decide(
+        self, view: View, memory: tuple[Array, Watch | None], outputs: tuple[Array, ...]
+    ) -> tuple[Decision, tuple[Array, Watch | None]]:
+        """The pulse of the network's outputs, or of who took over."""
+        decision, watch = self.policy.decide(view, *memory, Columns(outputs))
+        return decision, (view.read, watch)
 
 
 class Columns(tuple[Any, ...]):
