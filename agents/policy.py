@@ -1,5 +1,7 @@
 """The one interface of whoever decides: classical controllers, learned policies and oracles alike."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,7 +30,7 @@ class Policy(Protocol):
         """Actions (cells, ...) and the next state.
 
         Args:
-            observation: (cells, features).
+            observation: (cells, features), or (features,) of a single environment, whose action has no leading axis.
             state: of the last call, or of `begin`; rows can be selected as cells finish.
             episode_start: (cells,) bool, where the observation is the first of an episode.
             deterministic: whether a stochastic policy takes its most likely action.
@@ -38,3 +40,29 @@ class Policy(Protocol):
 def handed_over(state: Any) -> Any:
     """Cells (cells,) bool that a policy has handed over to another, by its state; False of policies that never do."""
     return getattr(state, "handed", False)
+
+
+def one_or_many(predict: Callable[..., Any]) -> Callable[..., Any]:
+    """The `predict` of batches for an observation of a single environment, too, as stable-baselines3's takes it.
+
+    States keep their leading axis; of an observation that is a dictionary `budget` (1,) tells one from many.
+    """
+
+    @wraps(predict)
+    def either(
+        self: Any, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[np.ndarray, Any]:
+        told = observation["budget"] if isinstance(observation, dict) else observation
+        if np.ndim(told) > 1:
+            answer: tuple[np.ndarray, Any] = predict(self, observation, state, episode_start, deterministic)
+            return answer
+        many = (
+            {name: np.asarray(part)[None] for name, part in observation.items()}
+            if isinstance(observation, dict)
+            else np.asarray(observation)[None]
+        )
+        start = None if episode_start is None else np.atleast_1d(episode_start)
+        action, state = predict(self, many, state, start, deterministic)
+        return action[0], state
+
+    return either

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from agents.library import load_policy
-from agents.policy import Policy
+from agents.policy import Policy, one_or_many
 from memenv.arrays import put, take
 from memenv.envs.crossbar_program.actions import CellActions
 from memenv.envs.crossbar_program.task import CrossbarProgram
@@ -52,6 +52,7 @@ class EachCell:
         cell = WriteVerify(device=device, tolerance=task.tolerance, max_pulses=most, give_up=True)
         return cls(task=task, policy=load_policy(name, cell), cell=cell)
 
+    @one_or_many
     def predict(
         self,
         observation: dict[str, np.ndarray],

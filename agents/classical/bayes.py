@@ -30,6 +30,7 @@ from agents.classical.write_verify import (
     pulse_for,
     width_at,
 )
+from agents.policy import one_or_many
 from memenv.arrays import Array, put, take, tree_map
 from memenv.devices.device import Device
 from memenv.devices.law import Law, dose_to_reach, equivalent_pulses, move
@@ -81,6 +82,7 @@ class _ParticleController(ABC):
     def _first(self, belief: Belief, view: View) -> Belief:
         """The belief after the first read."""
 
+    @one_or_many
     def predict(
         self,
         observation: np.ndarray,

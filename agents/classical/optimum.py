@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agents.classical.write_verify import driven
+from agents.policy import one_or_many
 from memenv.devices.measured import TableDevice
 from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
@@ -66,6 +67,7 @@ class TableOptimum:
             raise ValueError("the optimum needs the chip: start it with begin(chip, cells) and hand its state on")
         return Cells(_measured(chip).which)
 
+    @one_or_many
     def predict(
         self,
         observation: np.ndarray,

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from agents.policy import one_or_many
 from memenv.arrays import tree_map
 from memenv.devices.device import Device, Driver
 from memenv.devices.law import Law, dose_to_reach, equivalent_pulses, move, pulse_worth
@@ -95,6 +96,7 @@ class Controller(ABC):
         nothing = np.zeros(cells)
         return Memory(nothing, nothing, nothing, nothing, None if self.task.device.polarity_only else self.fresh(cells))
 
+    @one_or_many
     def predict(
         self,
         observation: np.ndarray,

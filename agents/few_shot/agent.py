@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from agents.policy import one_or_many
 from memenv.envs.few_shot.observation import LearningObservation
 from memenv.envs.few_shot.task import FewShot
 from memenv.files import WHOLE, Entry, load_archive, named, parse_json, save_archive
@@ -35,6 +36,7 @@ class FewShotAgent:
     def begin(self, chip: Any, cells: int) -> None:
         """Nothing is carried from step to step."""
 
+    @one_or_many
     def predict(
         self,
         observation: np.ndarray,

@@ -11,7 +11,7 @@ import numpy as np
 
 from agents.classical.write_verify import parameter
 from agents.evaluation import EVALUATION, noise_of
-from agents.policy import Policy
+from agents.policy import Policy, one_or_many
 from memenv.arrays import put, take
 from memenv.envs.few_shot.actions import MOST_THRESHOLD, SPAN
 from memenv.envs.few_shot.observation import LearningView
@@ -32,6 +32,7 @@ class Controller:
     def begin(self, chip: Any, cells: int) -> None:
         """Nothing is carried from step to step."""
 
+    @one_or_many
     def predict(
         self,
         observation: np.ndarray,

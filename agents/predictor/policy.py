@@ -15,6 +15,7 @@ import numpy as np
 
 from agents.classical.secant import Secant
 from agents.classical.write_verify import choose, parameter
+from agents.policy import one_or_many
 from agents.predictor import handover
 from agents.predictor.gru import Weights, forward
 from memenv.arrays import Array, clip, floor_at, namespace
@@ -168,6 +169,7 @@ class PulsePredictor:
         nothing = np.zeros(cells)
         return Memory(hidden, nothing, self.unknown(View(*[nothing] * len(View._fields))))
 
+    @one_or_many
     def predict(
         self,
         observation: np.ndarray,

@@ -23,6 +23,7 @@ from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvObs, VecEnvStepReturn
 
+from agents.policy import one_or_many
 from agents.sb3.vec_env import GymVecEnv
 from memenv.envs.crossbar_program.actions import CellActions
 from memenv.envs.crossbar_program.task import CrossbarProgram
@@ -144,6 +145,7 @@ class CellsPolicy:
     task: CrossbarProgram
     model: BaseAlgorithm
 
+    @one_or_many
     def predict(
         self,
         observation: dict[str, np.ndarray],

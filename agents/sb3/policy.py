@@ -9,6 +9,7 @@ from sb3_contrib import TQC, MaskablePPO, RecurrentPPO
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.utils import LinearSchedule
 
+from agents.policy import one_or_many
 from memenv.arrays import tree_map
 from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.observation import SIGNAL
@@ -133,6 +134,7 @@ class SB3Policy:
     def begin(self, chip: CellModel | None, cells: int) -> None:
         """Nothing is carried before the first observation."""
 
+    @one_or_many
     def predict(
         self,
         observation: np.ndarray,

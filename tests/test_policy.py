@@ -1,0 +1,55 @@
+"""Policies answer a single environment as they answer a batch."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import memenv  # noqa: F401  (its ids)
+from agents.arrays.each_cell import EachCell
+from agents.few_shot.schedules import ConstantRate
+from agents.library import known_policies, load_policy
+from memenv.envs.few_shot.task import FewShot
+from memenv.envs.write_verify.task import WriteVerify
+
+TASK = WriteVerify(give_up=True, device="threshold")
+
+
+def batch_of_one(observation: Any) -> Any:
+    """An observation as the batch of one that it is."""
+    if isinstance(observation, dict):
+        return {name: part[None] for name, part in observation.items()}
+    return observation[None]
+
+
+def agree(policy: Any, env: gym.Env[Any, Any], steps: int) -> None:
+    """Single actions fit the environment's space and are those of a batch of one, step after step."""
+    observation, _ = env.reset(seed=3)
+    single = many = None
+    for step in range(steps):
+        start = np.array([step == 0])
+        action, single = policy.predict(observation, single, start, True)
+        batch, many = policy.predict(batch_of_one(observation), many, start, True)
+        assert env.action_space.contains(action)
+        np.testing.assert_array_equal(action, batch[0])
+        observation, _, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
+            return
+
+
+@pytest.mark.parametrize("name", [name for name in known_policies(TASK) if name != "oracle"])
+def test_a_policy_takes_the_observation_of_a_single_environment(name: str) -> None:
+    agree(load_policy(name, TASK), gym.make("memenv/WriteVerify-v0", give_up=True, device="threshold", engine="numpy"), 5)
+
+
+def test_a_policy_of_arrays_takes_the_observation_of_a_single_environment() -> None:
+    env = gym.make("memenv/CrossbarProgram-v0", engine="numpy")
+    agree(EachCell.of("ispp", env.unwrapped.task), env, 5)  # type: ignore[attr-defined]
+
+
+def test_a_schedule_takes_the_observation_of_a_single_environment() -> None:
+    env = gym.make("memenv/FewShotMLP-v0", engine="numpy")
+    task = env.unwrapped.task  # type: ignore[attr-defined]
+    assert isinstance(task, FewShot)
+    agree(ConstantRate(task=task), env, 2)
