@@ -70,7 +70,7 @@ def standby(task: WriteVerify, device: Device) -> Secant:
         here, goal = (part.ravel() for part in np.meshgrid(x, x))
         ahead = (goal > here) == up
         here, goal = here[ahead & (goal != here)], goal[ahead & (goal != here)]
-        log_count = np.log(dose_to_reach(law, here, goal, device.x_lo, device.x_hi, up) / law.dose)
+        log_count = np.log(dose_to_reach(law, here, goal, device.x_lo, device.x_hi, up) / law.dose + 1e-9)
         rooms = np.geomspace(0.02, 5.0, 40)
         step, way = np.abs(goal - here), (1.0 - here if up else here)
         offsets = [
@@ -92,7 +92,7 @@ def standby(task: WriteVerify, device: Device) -> Secant:
 def _width_level(law: Law, high: float, log_count: float, device: Device) -> float:
     """The shortest width, of the driver's log range, at which the driver's amplitude is worth e^log_count pulses."""
     driver = device.driver
-    width = np.exp(log_count) * law.unit / np.expm1((high - law.onset) / law.slope)
+    width = np.exp(log_count) * law.unit / np.expm1(max((high - law.onset) / law.slope, 1e-3))
     return float(np.clip(np.log(width / driver.width_min) / np.log(driver.width_max / driver.width_min), 0.0, 1.0))
 
 
