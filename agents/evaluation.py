@@ -19,6 +19,7 @@ class Outcomes(NamedTuple):
     """One episode on each cell; arrays (cells,) unless said otherwise."""
 
     pulses: np.ndarray
+    reads: np.ndarray  # the first, before any pulse, among them
     accepted: np.ndarray  # bool: every target of the episode
     acceptances: np.ndarray  # targets accepted
     false_acceptances: np.ndarray  # of those, out of tolerance in truth
@@ -80,6 +81,7 @@ def evaluate(
     state = policy.begin(chip, cells)
     size = chip.g_max - chip.g_min + np.zeros(cells)
     pulses, energy, latency, error, returns = (np.zeros(cells) for _ in range(5))
+    reads = episode.step_reads.copy()
     accepted, handed = np.zeros(cells, bool), np.zeros(cells, bool)
     false_acceptances = np.zeros(cells)
     round_pulses = np.full((cells, task.rounds), np.nan)
@@ -100,6 +102,7 @@ def evaluate(
         spent, left = episode.spent, episode.rounds_left
         episode = task.transition(episode, action, noise.drawn(task.step_draws))
         returns[rows] += sum(task.reward(episode).values())
+        reads[rows] += episode.step_reads
         start = np.zeros(len(rows), bool)
         here = np.flatnonzero(episode.accepted)
         round_pulses[rows[here], task.rounds - 1 - left[here].astype(int)] = spent[here] + 1
@@ -136,6 +139,7 @@ def evaluate(
         error_by_pulse[step + 1 :] = error_by_pulse[min(step, task.max_pulses)]
     return Outcomes(
         pulses=pulses,
+        reads=reads,
         accepted=accepted,
         acceptances=np.isfinite(round_pulses).sum(axis=1),
         false_acceptances=false_acceptances,

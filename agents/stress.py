@@ -17,8 +17,9 @@ from tqdm import tqdm
 from agents.comparison import PACKAGES, metrics
 from agents.evaluation import Outcomes, evaluate
 from agents.library import classical, known_policies, load_policy
-from agents.tuning import kept, tune
-from memenv.bounds import MANY, MOST, MOST_SEED
+from agents.tuned import tuned
+from agents.tuning import FEW_TRIALS, PRICE_OF_TIME, TRIALS
+from memenv.bounds import MANY, MOST, MOST_SEED, MOST_WEIGHT
 from memenv.devices.device import Device
 from memenv.devices.law import Response
 from memenv.devices.protocol import CellModel, parametric
@@ -112,7 +113,14 @@ class StressConfig(RunOptions):
     cells: int = option(1000, bounds=(1, MOST), help="fresh cells of each truth for each controller")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, starts, targets and noise")
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
-    trials: int = option(60, bounds=(1, MANY), help="parameter sets that each controller's tuning tries; 1 = no tuning")
+    trials: int | None = option(
+        None,
+        bounds=(1, MANY),
+        help="parameter sets that each controller's tuning tries, 1 = no tuning [shipped parameters where there are "
+        f"any, else {TRIALS}, {FEW_TRIALS} where loops are not compiled]",
+    )
+    weight_energy: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="price of energy in tuning [1/J]")
+    weight_latency: float = option(PRICE_OF_TIME, bounds=(0.0, MOST_WEIGHT), help="price of time in tuning [1/s]")
     out: Path = option(Path("stress"), help="folder of stress.csv, .md, .png, run.json, journal")
 
 
@@ -131,7 +139,8 @@ def stress(config: StressConfig, command: str = "") -> list[dict[str, Any]]:
         ValueError: an unknown device, controller or truth, a folder that holds another run, nothing to resume.
     """
     check_picture()
-    task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses, give_up=True)
+    own = ("device", "tolerance", "max_pulses", "weight_energy", "weight_latency")
+    task = WriteVerify(**{name: getattr(config, name) for name in own}, give_up=True)
     parametric(task.device, "memenv stress")
     task.check_memory(config.cells)
     cases = [case(task, text) for text in config.truths]
@@ -164,13 +173,12 @@ def stress(config: StressConfig, command: str = "") -> list[dict[str, Any]]:
 
 def judge(one: Case, name: str, policy: Any, config: StressConfig, run: Run) -> dict[str, Any]:
     """Outcomes and figures of a policy that is told the record, after tuning on it; kept by the run."""
-    key = f"{name} at {one.told.tolerance:g}"
 
-    def tuned() -> dict[str, Any]:
-        return tune(policy, config.trials, config.seed, kept(run, key)).parameters
+    def parameters() -> dict[str, Any]:
+        return tuned(policy, config.trials, config.seed).parameters
 
     def work() -> dict[str, Any]:
-        ready = with_parameters(policy, run.once((key, "parameters"), tuned))
+        ready = with_parameters(policy, run.once((name, one.told.tolerance, "parameters"), parameters))
         outcomes = evaluate(ready, one.true, config.cells, config.seed)
         return {"outcomes": outcomes._asdict(), "figures": metrics(outcomes, config.seed)}
 

@@ -18,7 +18,7 @@ from memenv.envs.variants import VARIANTS
 from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
 
-CLASSICAL = ("constant", "ispp", "ispp-shrinking", "vipi", "nominal", "history", "bayes")
+CLASSICAL = ("constant", "ispp", "ispp-shrinking", "vipi", "secant", "nominal", "history", "bayes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class ReturnsConfig:
     """Returns of controllers by id."""
 
     cells: int = option(4000, help="on which a controller is judged")
-    trials: int = option(100, help="of tuning")
+    trials: int | None = option(None, help="of tuning [2000 where loops are compiled, else 200]")
     seed: int = option(0, help="of tuning and cells")
 
 

@@ -152,7 +152,7 @@ class PulsePredictor:
     `device` is the nominal device through which it sees: that of its training, or, for a generalist, any other.
     """
 
-    tuning_effort: ClassVar[float] = 0.6  # share of the trials and cells that tuning spends on it: one parameter
+    tuning_effort: ClassVar[float] = 0.15  # share of the trials and cells that tuning spends on it: one parameter
 
     weights: Weights
     device: Device
