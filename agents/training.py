@@ -351,7 +351,7 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run:
         judge.bar.update()
         if not judge.due(steps) and steps < config.steps:
             return
-        own = {"device": _record(tasks[0]), "task": tasks[0], "memory": not config.memoryless}
+        own: dict[str, Any] = {"device": _record(tasks[0]), "task": tasks[0], "memory": not config.memoryless}
         policy = PulsePredictor(weights=weights, domain=domain, **own)
 
         def save(path: Path) -> None:

@@ -119,8 +119,8 @@ class CompiledPredictor:
 
     def initial_memory(self, view: View, parameters: Sequence[np.ndarray]) -> tuple[np.ndarray, Watch | None]:
         """The read, and the watch over unknown cells."""
-        memory = view.read, self.policy.unknown(view)
-        return tree_map(lambda leaf: leaf.astype(np.float32), memory)
+        watch: Watch | None = tree_map(lambda leaf: leaf.astype(np.float32), self.policy.unknown(view))
+        return view.read.astype(np.float32), watch
 
     def inputs(self, view: View, memory: tuple[Array, Watch | None]) -> tuple[Array, ...]:
         """The features of the sight."""

@@ -41,9 +41,10 @@ from memenv.envs.write_verify.task import WriteVerify
 Cloud = np.ndarray  # (cells, particles or samples) float64
 CHUNK = 32  # cells decided at once: their arrays stay in the cache
 SAMPLES = 256  # outcomes that stand for posterior and noise when candidates are compared
-BROAD = 0.1  # share of the prior that allows for a wrong record, with standard deviations of ...
+BROAD = 0.3  # share of the particles that allow for a wrong record, with standard deviations of ...
 SLOPES, SHIFTS, DOSES = 0.7, 1.5, 0.5  # ... slopes [ln], thresholds [slopes] and doses [ln]
-OUTLIERS = 1e-3  # share of reads that the model explains badly: their tail tells bad particles from worse
+TRUST = 0.4  # weight of such a particle
+OUTLIERS = 1e-2  # share of reads that the model explains badly: their tail tells bad particles from worse
 
 
 class Bounds(NamedTuple):
@@ -305,7 +306,8 @@ class Bayesian(_ParticleController):
         index = _systematic(likely / likely.sum(axis=1, keepdims=True), self.particles)
         cell = take(bank, index % len(bank.x_lo))
         variance = np.minimum(np.square(noise), np.square(cell.x_hi - cell.x_lo) / 12)
-        return Belief(cell, np.zeros(index.shape), np.clip(read, cell.x_lo, cell.x_hi), variance)
+        doubted = index % len(bank.x_lo) >= (1 - BROAD) * len(bank.x_lo)
+        return Belief(cell, np.log(TRUST) * doubted, np.clip(read, cell.x_lo, cell.x_hi), variance)
 
     def _refreshed(self, belief: Belief, view: View) -> Belief:
         """Resamples the cells with less than half their particles left, and spreads the copies.

@@ -66,7 +66,7 @@ def standby(task: WriteVerify, device: Device) -> Secant:
     needed = []
     for name, up in (("set", True), ("reset", False)):
         law = device.law(up)
-        low, high = amplitude_range(up, driver)
+        low, high = (driver.set_min, driver.set_max) if up else (driver.reset_min, driver.reset_max)
         here, goal = (part.ravel() for part in np.meshgrid(x, x))
         ahead = (goal > here) == up
         here, goal = here[ahead & (goal != here)], goal[ahead & (goal != here)]
@@ -99,8 +99,8 @@ def _width_level(law: Law, high: float, log_count: float, device: Device) -> flo
 def unknown(secant: Secant, device: Device, view: View, handed: bool) -> Watch:
     """The watch over cells at the first observation; `handed` from the first pulse or not."""
     zero = 0.0 * view.read
-    doubts = [zero + _spread(device, up) for up in (True, False)]
-    return Watch(zero, zero, *doubts, zero, zero + handed, secant.unknown(view))
+    up, down = (zero + _spread(device, way) for way in (True, False))
+    return Watch(zero, zero, up, down, zero, zero + handed, secant.unknown(view))
 
 
 def _spread(device: Device, up: bool) -> float:

@@ -296,7 +296,7 @@ def _domain(card: dict[str, Any]) -> handover.Domain:
     """
     usual = handover.Domain()
     kinds = {name: type(value) for name, value in asdict(usual).items()}
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in card.items()}
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in card.items()}
     check_card(asdict(usual) | given, kinds)
     for name, value in given.items():
         if isinstance(value, tuple) and not (len(value) == 2 and all(is_number(number) for number in value)):
