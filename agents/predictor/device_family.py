@@ -16,7 +16,7 @@ QUIET = 0.25  # share of devices without mismatch and without more noise than th
 TOLERANCES = (0.001, 0.06)  # [range] of targets in the family
 MISTAKEN = 0.6  # share of cells whose record is wrong in ...
 OFTEN = 0.35  # ... each of the ways of `mistaken`, with this probability
-WIDE_ALARM = 60.0  # sum of surprises at which a policy so trained hands a cell over: it knows wrong records
+WIDE_ALARM = 150.0  # sum of surprises at which a policy so trained hands a cell over: it knows wrong records
 
 
 def family(held_out: tuple[str, ...] = HELD_OUT) -> Callable[[np.random.Generator], Device]:

@@ -22,7 +22,7 @@ from memenv.envs.write_verify.task import WriteVerify
 
 ERROR = 0.15  # [ln] of the law, besides noise, mismatch and reads
 EXPECTED, MOST = 3.0, 25.0  # squared surprises [variances] up to which there is no alarm, and that count at most
-DOUBTFUL = 2.0  # sum of what is above, from which a policy may not give a cell up, nor keep it when ...
+DOUBTFUL = 0.2  # share of the alarm from which a policy may not give a cell up, nor keep it when ...
 LATE = 0.5  # ... no more than this share of the pulses for its target is left
 FAR = 1e9  # [range] as if nothing had been tried
 PATIENCE = 4.0  # idle pulses after which the secant controller gives up: it has looked on before
@@ -159,7 +159,7 @@ def decided(secant: Secant, alarm: float, watch: Watch, view: View, own: Pulse) 
     longer = slope * np.log(np.maximum(view.width, 1e-15) / width) * (view.amplitude != 0)
     alike = view._replace(amplitude=view.amplitude + np.where(up, longer, -longer), width=width * (view.amplitude != 0))
     pulse, known = secant.act(alike, watch.secant)
-    failing = (watch.alarm > DOUBTFUL) & (own[2] | (view.budget <= LATE))
+    failing = (watch.alarm > DOUBTFUL * alarm) & (own[2] | (view.budget <= LATE))
     handed = (watch.handed > 0) | failing | (watch.alarm > alarm)
     chosen = (
         np.where(handed, pulse[0], own[0]),
