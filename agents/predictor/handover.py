@@ -13,7 +13,7 @@ import numpy as np
 
 from agents.classical.secant import Secant
 from agents.classical.write_verify import width_at
-from memenv.arrays import Array
+from memenv.arrays import Array, clip
 from memenv.devices.device import Device
 from memenv.devices.law import Law, dose_to_reach, equivalent_pulses, move
 from memenv.envs.pulse_actions import amplitude_range
@@ -131,9 +131,11 @@ def looked(device: Device, watch: Watch, view: View, previous: Array, tolerance:
     innovation = gain * np.log(seen / expected)
     forecast = move(law, previous, low, high, up, law.dose * count * np.exp(excess))
     step = np.maximum(np.abs(forecast - previous), np.abs(view.read - previous))
-    room = np.maximum(np.where(up, device.x_hi - previous, previous - device.x_lo), 0.0) + law.margin
-    bound = np.where(up, spread.x_hi, spread.x_lo) * np.minimum(step / np.maximum(room, 1e-6), 1.0)
-    variance = step**2 * (doubt + unsure) + blur**2 + bound**2
+    bound, own = np.where(up, device.x_hi, device.x_lo), np.where(up, spread.x_hi, spread.x_lo)
+    room = np.maximum(sign * (bound - previous), 0.0) + law.margin
+    drawn = own * np.minimum(step / np.maximum(room, 1e-6), 1.0)  # [range] by the pole that the bound moves
+    ended = clip(sign * (forecast - bound) + 2.0 * own, 0.0, step)  # [range] where the cell's bound may come first
+    variance = step**2 * (doubt + unsure) + blur**2 + drawn**2 + ended**2
     surprise = np.minimum((view.read - forecast) ** 2 / variance, MOST)
     alarm = np.maximum(watch.alarm + (surprise - EXPECTED) * pulsed, 0.0)
     return watch._replace(
