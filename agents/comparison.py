@@ -18,6 +18,7 @@ from agents.library import known_policies, load_policy
 from agents.tuned import tuned
 from agents.tuning import FEW_TRIALS, PRICE_OF_TIME, TRIALS, tune
 from memenv.bounds import MANY, MOST, MOST_SEED, MOST_WEIGHT
+from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
@@ -68,6 +69,7 @@ def run(arguments: Sequence[str]) -> None:
     config = parse(CompareConfig, arguments, "memenv compare")
     rows = compare(config, command_line("memenv compare", arguments))
     print(text_table(rows, config.against))
+    print(reporting.uncertain(map(load_device, config.device)))
     print(f"in {config.out}: {', '.join(FILES)}, {RECORD}")
 
 
@@ -206,7 +208,8 @@ def rows_of(judged: Sequence[Judged], config: CompareConfig) -> list[Row]:
 def _write(run: Run, judged: list[Judged], config: CompareConfig, command: str, complete: bool) -> None:
     """Table, picture and record of what is finished."""
     rows = rows_of(judged, config)
-    contents = (reporting.csv_text(rows), markdown_table(rows, command, config.against), picture(judged))
+    table = markdown_table(rows, command, config.against) + reporting.uncertain(one.task.device for one in judged)
+    contents = (reporting.csv_text(rows), table, picture(judged))
     run.write(dict(zip(FILES, contents, strict=True)), runs=[one.run for one in judged], complete=complete)
 
 

@@ -94,7 +94,7 @@ def case(task: WriteVerify, text: str) -> Case:
         raise ValueError(f"truth is {text!r}; {known}")
     form, change = WAYS[way]
     try:
-        truth = validate(change(parametric(task.device, "memenv stress"), number))
+        truth = validate(change(parametric(task.device, "memenv stress").replace(uncertainty=None), number))
     except ValueError as error:
         raise ValueError(f"truth {text} is no device of the law: {error}") from None
     return Case(form.format(way, number), task, replace(task, device=truth))

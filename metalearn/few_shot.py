@@ -14,7 +14,7 @@ from memenv.bounds import MOST, MOST_SEED
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
 from memenv.experiments.options import option, parse
-from memenv.experiments.reporting import aligned, csv_text, markdown, mean_and_half_width
+from memenv.experiments.reporting import aligned, csv_text, markdown, mean_and_half_width, uncertain
 from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line
 from memenv.few_shot.characters import Split
 from memenv.few_shot.chips import Hardware
@@ -69,6 +69,7 @@ def run(arguments: Sequence[str]) -> None:
     config = parse(FewshotConfig, arguments, "memenv fewshot")
     rows = fewshot(config, command_line("memenv fewshot", arguments))
     print(text_table(rows))
+    print(uncertain(load_device(name) for name in config.device if name != FLOAT))
     print(f"in {config.out}: {', '.join(FILES)}, {RECORD}")
 
 
@@ -105,6 +106,7 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
         if device != FLOAT
     ]
     rows: list[Row] = []
+    notes = uncertain(varied)
     views = {name: View.of(init, characters) for name, init in inits.items()}
     tuned: dict[tuple[str, str], Initialisation] = {}
     place = config.out / RECORD
@@ -125,14 +127,14 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
             outcomes = evaluate(tuned[name, device], chip, view.test, episodes=config.episodes, **options)
             rows.append(_row(config, name, device, what, amount, outcomes))
             if not run.again:
-                run.write(_tables(rows, command))
+                run.write(_tables(rows, command, notes))
         if not run.again:
             first, device = next(iter(inits)), config.device[-1]
             chip = hardware(config, devices[device])
             title, view = f"{first} on {device}", views[first]
             drawn = _pictures(config, rows, tuned[first, device], chip, characters, view, title)
             cards = {name: json.loads(init.card) for name, init in inits.items()}
-            run.write(_tables(rows, command) | drawn, cards=cards, complete=True)
+            run.write(_tables(rows, command, notes) | drawn, cards=cards, complete=True)
     return rows
 
 
@@ -196,8 +198,8 @@ def _tuned(
 # -- what is written ---------------------------------------------------------------------------------------------------
 
 
-def _tables(rows: Sequence[Row], command: str) -> dict[str, str | bytes]:
-    return {"fewshot.csv": csv_text(rows), "fewshot.md": markdown_table(rows, command)}
+def _tables(rows: Sequence[Row], command: str, notes: str) -> dict[str, str | bytes]:
+    return {"fewshot.csv": csv_text(rows), "fewshot.md": markdown_table(rows, command) + notes}
 
 
 def _pictures(

@@ -128,17 +128,15 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         Fault(
             "benchmarks/product_feedback.py", "default_rng((TUNING, seed, number))", "default_rng((0, seed, number))"
         ),
-        Fault(
-            "benchmarks/product_feedback.py", "feedback, (TUNING, seed, number, 1))", "feedback, (0, seed, number, 1))"
-        ),
+        Fault("benchmarks/product_feedback.py", '"anywhere", (TUNING, seed, ', '"anywhere", (0, seed, '),
     ),
     PROTOCOL + "::test_the_products_of_a_benchmark_are_judged_on_inputs_that_feedback_is_not_given": (
         Fault(
             "benchmarks/product_feedback.py",
-            '"passed on": lambda: with_feedback(work.known, uniform),',
-            '"passed on": lambda: with_feedback(work.held, uniform),',
+            "work.known, noise, feedback=",
+            "work.held, noise, feedback=",
         ),
-        Fault("benchmarks/product_feedback.py", "off = work.held @", "off = work.known @"),
+        Fault("benchmarks/product_feedback.py", "work.held @ true", "work.known @ true"),
     ),
     PROTOCOL + "::test_a_cell_stays_the_same_as_long_as_it_is_programmed": (
         Fault(

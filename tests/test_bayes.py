@@ -12,6 +12,7 @@ from agents.classical.write_verify import ISPP, HistoryInverse
 from agents.evaluation import evaluate
 from memenv.devices.catalogue import load_device
 from memenv.devices.device import Mismatch
+from memenv.devices.protocol import parametric
 from memenv.envs.noise import Episodes, cells_of
 from memenv.envs.write_verify.task import WriteVerify
 
@@ -85,7 +86,8 @@ def test_what_no_particle_explains_does_not_end_in_nan() -> None:
 
 
 def test_with_nothing_to_learn_the_bayesian_is_the_oracle() -> None:
-    task = WriteVerify(give_up=True, device="alox-hfo2")
+    device = parametric(load_device("alox-hfo2"), "the test")
+    task = WriteVerify(give_up=True, device=device.replace(uncertainty=None))
     seen = [evaluate(controller(task=task), task, 100, 1).pulses for controller in (Bayesian, Oracle)]
     np.testing.assert_array_equal(*seen)
 

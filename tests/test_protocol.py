@@ -221,7 +221,7 @@ def test_benchmarks_tune_on_seeds_that_their_figures_do_not_see(monkeypatch: pyt
 
     def programmed(method: str, *more: Any) -> dict[str, float]:
         met.append(more[-1][0])
-        return dict.fromkeys(("error", *product_feedback.COSTS), 1.0)
+        return dict.fromkeys((*product_feedback.ERRORS, *product_feedback.COSTS), 1.0)
 
     monkeypatch.setattr(array_programming, "evaluate", evaluated)
     monkeypatch.setattr(one_pulse, "shoot", shot)
@@ -259,7 +259,7 @@ def test_the_products_of_a_benchmark_are_judged_on_inputs_that_feedback_is_not_g
     assert not np.isin(work.known, work.held).any()
     larger = work._replace(held=2.0 * work.held)  # the error is a part of the products
     found = [
-        product_feedback.program("passed on", one, "threshold", "history", product_feedback.Feedback(), (0,))["error"]
+        product_feedback.program("product", one, "threshold", "history", product_feedback.Feedback(), "erased", (0,))
         for one in (work, larger)
     ]
     assert all(inputs is work.known for inputs in given) and found[0] == pytest.approx(found[1])

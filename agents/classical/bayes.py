@@ -272,7 +272,7 @@ class _ParticleController(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Bayesian(_ParticleController):
-    """Particles drawn from the record's own mismatch; the posterior of a cell follows from its reads and pulses."""
+    """Particles drawn from the record's mismatch and uncertainty; reads and pulses make the posterior of a cell."""
 
     particles: int = 768
     bank: int = 8  # prior cells drawn for each particle
@@ -290,7 +290,7 @@ class Bayesian(_ParticleController):
         """The bank of cells, the last `BROAD` of them of devices for which the record is wrong."""
         cells = self.bank * self.particles
         rng = np.random.default_rng((self.seed, cells))
-        known = _known(self.task.device.fabricate(rng, cells), cells)
+        known = _known(self.task.fabricate(rng, cells), cells)
         return known if isinstance(known, Bounds) else _broadened(known, np.arange(cells) >= (1 - BROAD) * cells, rng)
 
     @cached_property

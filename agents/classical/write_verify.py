@@ -17,6 +17,7 @@ from memenv.arrays import tree_map
 from memenv.devices.device import Device, Driver
 from memenv.devices.law import Law, dose_to_reach, equivalent_pulses, move, pulse_worth
 from memenv.devices.protocol import CellModel, one_device, parametric
+from memenv.devices.uncertainty import expected_spread
 from memenv.envs.pulse_actions import amplitude_range
 from memenv.envs.write_verify.observation import View
 from memenv.envs.write_verify.task import WriteVerify
@@ -324,9 +325,9 @@ class HistoryInverse(Controller):
 
     The excess of a cell's log dose over the nominal one is filtered (Kalman, one number a polarity): a response far
     above the noise counts fully, one in the noise hardly, and no response at all says that the cell is weaker than
-    believed, not by how much. The device's mismatch says how much to expect, how much of it is a shift of the
-    threshold, and what one polarity tells about the other. As long as a polarity is badly known its pulses are weaker,
-    by `caution` standard deviations of the log dose, since an overshoot costs more than an undershoot.
+    believed, not by how much. The device's mismatch and uncertainty say how much to expect, how much of it is a shift
+    of the threshold, and what one polarity tells about the other. As long as a polarity is badly known its pulses are
+    weaker, by `caution` standard deviations of the log dose, since an overshoot costs more than an undershoot.
     """
 
     needs_law = True
@@ -357,7 +358,7 @@ class HistoryInverse(Controller):
     def _shares(self, up: bool) -> tuple[Any, Any, Any]:
         """Variance [ln^2] of a polarity's log dose from cell to cell: common to both, its own, by the threshold."""
         device = nominal(self)
-        spread, response = device.mismatch, device.set if up else device.reset
+        spread, response = expected_spread(device), device.set if up else device.reset
         threshold = spread.threshold * response.threshold / response.slope
         slope = spread.slope * (response.amplitude - response.threshold) / response.slope
         own = spread.asymmetry**2 + slope**2

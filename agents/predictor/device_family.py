@@ -11,7 +11,7 @@ from memenv.devices.device import Device, Mismatch, Read
 from memenv.devices.law import GAMMAS, Response
 from memenv.devices.protocol import parametric
 
-HELD_OUT = ("fefet", "pcm", "epiram")  # never seen by the generalist: its test
+HELD_OUT = ("fefet", "pcm", "epiram", "hfo2-neurram")  # never seen by the generalist: its test
 QUIET = 0.25  # share of devices without mismatch and without more noise than their preset has
 TOLERANCES = (0.001, 0.06)  # [range] of targets in the family
 MISTAKEN = 0.6  # share of cells whose record is wrong in ...

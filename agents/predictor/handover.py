@@ -16,6 +16,7 @@ from agents.classical.write_verify import width_at
 from memenv.arrays import Array, clip
 from memenv.devices.device import Device
 from memenv.devices.law import Law, dose_to_reach, equivalent_pulses, move
+from memenv.devices.uncertainty import expected_spread
 from memenv.envs.pulse_actions import amplitude_range
 from memenv.envs.write_verify.observation import View
 from memenv.envs.write_verify.task import WriteVerify
@@ -84,7 +85,7 @@ def standby(task: WriteVerify, device: Device) -> Secant:
     for name, (law, low, high, offset, _) in zip(("set", "reset"), needed, strict=True):
         volts = law.onset + law.slope * (offset + np.log(law.unit / width))
         settings[f"{name}_base"] = (volts - low) / (high - low)
-    spread = device.mismatch
+    spread = expected_spread(device)
     known = np.hypot(spread.rate, spread.threshold * device.set.threshold / device.set.slope)
     return Secant(task=task, patience=PATIENCE, caution=min(0.35, 0.35 * known), width_level=level, **settings)
 
@@ -105,7 +106,7 @@ def unknown(secant: Secant, device: Device, view: View, handed: bool) -> Watch:
 
 def _spread(device: Device, up: bool) -> float:
     """Variance [ln^2] of the log dose of a polarity from cell to cell."""
-    spread, one = device.mismatch, device.set if up else device.reset
+    spread, one = expected_spread(device), device.set if up else device.reset
     volts = np.hypot(spread.threshold * one.threshold, spread.slope * (one.amplitude - one.threshold)) / one.slope
     return float(spread.rate**2 + spread.asymmetry**2 + volts**2 + ERROR**2)
 
@@ -113,7 +114,7 @@ def _spread(device: Device, up: bool) -> float:
 def looked(device: Device, watch: Watch, view: View, previous: Array, tolerance: float) -> Watch:
     """The watch after the last pulse and its read."""
     up, pulsed = view.amplitude > 0, view.amplitude != 0
-    law, spread, sign = device.law(up), device.mismatch, np.where(up, 1.0, -1.0)
+    law, spread, sign = device.law(up), expected_spread(device), np.where(up, 1.0, -1.0)
     excess = np.where(up, watch.excess_set, watch.excess_reset)
     doubt = np.where(up, watch.doubt_set, watch.doubt_reset)
     spare = 0.5 * tolerance + 2.0 * device.read.noise

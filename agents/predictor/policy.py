@@ -8,6 +8,7 @@ NumPy; `agents.predictor.training` trains it by gradients through the differenti
 
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from math import hypot
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,12 +25,14 @@ from memenv.devices.device import Device
 from memenv.devices.law import dose_to_reach, equivalent_pulses, move, pulse_worth
 from memenv.devices.protocol import CellModel
 from memenv.devices.records import from_tree, to_json
+from memenv.devices.uncertainty import expected_spread
 from memenv.envs.write_verify.observation import View
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.files import Entry, check_card, load_archive, named, parse_json, save_archive
 
 FEATURES = 22
 OUTPUTS = 3
+MOST_TOLD = 1.0  # [ln] of the spread of doses: of devices with more, shipped networks have met none in training
 FORMAT = "memenv pulse predictor 1"
 WHAT = "pulse predictor"
 CARD = {"format": str, "device": dict, "memory": bool, "give_up_below": float, "domain": dict, "card": str}
@@ -76,7 +79,10 @@ def features(device: Device, sight: Sight) -> Array:
     shown = dose_to_reach(last, sight.previous, r, device.x_lo, device.x_hi, last_up) / last.dose
     response = clip(xp.log((shown + 1e-3) / (count + 1e-3)), -4.0, 4.0)
     noise = device.read.noise / tolerance
-    law, spread = device.law(up), device.mismatch
+    law, spread = device.law(up), expected_spread(device)
+    reach = 0.5 * (device.driver.set_max - device.driver.set_min)  # [V] from amplitudes in use to the reference one
+    dose = hypot(spread.threshold * device.set.threshold, spread.slope * reach) / device.set.slope
+    cells = device.mismatch.threshold * device.set.threshold / device.set.slope
     scatter = xp.sqrt((law.cycle_noise * xp.abs(t - r)) ** 2 + law.additive_noise**2 * needed + 1e-12) / tolerance
     ones = 1.0 + 0.0 * r
     columns = (
@@ -99,8 +105,8 @@ def features(device: Device, sight: Sight) -> Array:
         xp.log(scatter + 0.1) / 2.0,
         law.cycle_noise * 3.0 * ones,
         2.0 * (spread.rate + spread.asymmetry) * ones,
-        spread.threshold * device.set.threshold / device.set.slope * ones,
-        8.0 * (spread.x_lo + spread.x_hi) * ones,
+        max(cells, min(dose, MOST_TOLD)) * ones,
+        8.0 * (hypot(spread.x_lo, spread.x_shift) + hypot(spread.x_hi, spread.x_shift)) * ones,
         4.0 * (spread.stuck_low + spread.stuck_high + spread.stuck_anywhere + spread.collapsed) * ones,
     )
     return xp.stack(columns, -1)

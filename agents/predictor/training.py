@@ -14,6 +14,7 @@ from agents.predictor.policy import FEATURES, OUTPUTS, Decision, Sight, decide, 
 from memenv.arrays import clip, is_zero, take, tree_map
 from memenv.devices.device import Device, State
 from memenv.devices.spatial import SmoothNormals
+from memenv.devices.uncertainty import of_chips
 from memenv.envs.write_verify.arguments import CLEARANCE
 
 
@@ -90,7 +91,7 @@ def rollout(
 ) -> tuple[Any, dict[str, float]]:
     """Loss of one batch of streams on a device, and mean pulses for first and later targets, failures counted."""
     streams, none = config.streams, torch.zeros(config.streams)
-    normals: Any = rng
+    normals: Any = of_chips(rng, streams)
     if config.correlation:
         normals = SmoothNormals(rng, streams, 1, config.visits, config.reach, config.correlation)
     made = device.fabricate(normals, streams * config.visits)

@@ -14,6 +14,7 @@ import numpy as np
 from memenv.arrays import Array
 from memenv.compiler.counter_rng import parts
 from memenv.devices.protocol import CellModel
+from memenv.devices.uncertainty import of_chips
 from memenv.learning.backprop import forward
 from memenv.learning.step import Adaptation, Counters, Layer, fabricate_layer, matrix, program
 
@@ -75,7 +76,7 @@ def fresh_chip(
             know_stuck=hardware.know_stuck,
             kinds=kinds,
         )
-        for part, pair in zip(parts(rng, len(sizes) - 1), pairwise(sizes), strict=True)
+        for part, pair in zip(parts(of_chips(rng, tasks), len(sizes) - 1), pairwise(sizes), strict=True)
     )
 
 

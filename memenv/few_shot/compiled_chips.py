@@ -4,6 +4,7 @@ The same text as `memenv.learning.step` on arrays, but in single precision and w
 Arrays are NumPy's; or torch's, if what runs the programs of `memenv.learning.kernels` takes tensors.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from memenv.arrays import Array, is_zero, tree_map
-from memenv.compiler.counter_rng import Key
+from memenv.compiler.counter_rng import Key, Noise, Words
 from memenv.compiler.runtime import run
 from memenv.engine import Engine, EngineError, load_engine
 from memenv.few_shot.chips import Draws, Hardware
@@ -97,15 +98,19 @@ class Chips:
             raise EngineError(f"chips with {what} are not compiled")
         self.hardware, self.runner, self.engine = hardware, runner, Engine("numba", threads)
         self.keys = (Key(seed, step) for step in count())
+        self.chip_keys = (Key(seed, step) for step in count(2**63))
 
     def written(self, weights: Sequence[Array], ranges: Sequence[Array]) -> tuple[Weights, ...]:
         """Weights (tasks, rows, outputs) on fresh chips; `ranges` are the magnitudes that nominal devices can hold."""
-        return tuple(map(self._written, weights, ranges))
+        tasks = np.arange(len(weights[0]), dtype=np.uint32)
+        chips = Noise(next(self.chip_keys).words()[:, None], tasks).words(0)  # what a chip's layers have in common
+        return tuple(self._written(*layer, chips) for layer in zip(weights, ranges, strict=True))
 
-    def _written(self, weights: Array, most: Array) -> Weights:
+    def _written(self, weights: Array, most: Array, chips: Words) -> Weights:
         hardware, device, axes = self.hardware, self.hardware.device, tuple(weights.shape)
         shape = int(np.prod(axes)), 2 * hardware.devices_per_weight
-        cells = self.engine.fabricate(device, next(self.keys), shape[0] * shape[1])
+        first, second = (np.repeat(word, math.prod(shape) // axes[0]) for word in chips)
+        cells = self.engine.fabricate(device, next(self.keys), shape[0] * shape[1], (first, second))
         chip = tree_map(lambda leaf: leaf.reshape(shape) if isinstance(leaf, np.ndarray) else leaf, cells)
         unknown = np.broadcast_to(np.float32(0), shape)  # never read
         layer = blank_layer(device, chip, unknown, hardware.devices_per_weight)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memenv.arrays import is_zero, put, take, tree_map
-from memenv.compiler.counter_rng import Draws, Key, Noise
+from memenv.compiler.counter_rng import NO_CELL, Draws, Key, Noise
 from memenv.compiler.runtime import prepare
 from memenv.devices.device import State
 from memenv.devices.protocol import CellModel
@@ -259,7 +259,11 @@ def _seen(written: Written, reads: int) -> Matrix:
 def _under(words: Iterable[Any], place: Any) -> Noise:
     """The noise of both words of keys, a step and places."""
     key, other_key, step = words
-    return Noise.at((key, other_key), lambda pair: (step + np.uint32(pair << STEP_BITS), place))
+
+    def at(where: Any) -> Callable[[int], tuple[Any, Any]]:
+        return lambda pair: (step + np.uint32(pair << STEP_BITS), where)
+
+    return Noise.at((key, other_key), at(place), chip=Noise.at((key, other_key), at(place | NO_CELL)))
 
 
 def _places(first: int, tasks: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -14,6 +14,7 @@ from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
 from memenv.devices.catalogue import Loaded
 from memenv.devices.device import Driver
 from memenv.devices.protocol import CellModel
+from memenv.devices.uncertainty import of_chips
 from memenv.envs import scales
 from memenv.envs.pulse_actions import Float, PulseActions, volts
 from memenv.envs.task import Draw, NormalDraw, Observation, TaskError, UniformDraw
@@ -177,7 +178,7 @@ class WriteVerify:
 
     def fabricate(self, rng: Any, cells: int) -> CellModel:
         """A chip: one unknown cell for each environment."""
-        return self.device.fabricate(rng, cells)
+        return self.device.fabricate(of_chips(rng, cells), cells)
 
     def initial(self, chip: CellModel, noise: tuple[np.ndarray, ...], options: dict[str, Any]) -> Episode:
         """Fresh episodes on a chip; start uniform in the cell's own range, target uniform in `target_range`.
