@@ -42,7 +42,7 @@ def controllers() -> tuple[str, ...]:
     return tuple(CONTROLLERS)
 
 
-def classical() -> tuple[str, ...]:
+def fair_controllers() -> tuple[str, ...]:
     """Those of them that find out about a cell as it is programmed: all but the oracle."""
     return controllers()[:-1]
 
@@ -75,7 +75,7 @@ def known_policies(task: WriteVerify) -> tuple[str, ...]:
         return tuple(name for name in controllers() if not CONTROLLERS[name].needs_law)
     learned = [name for name in ("specialist", GENERALIST) if _file(name, task) is not None]
     bounds = (controllers()[-1], *((OPTIMUM,) if device.polarity_only else ()))
-    return (*classical(), *learned, *bounds)
+    return (*fair_controllers(), *learned, *bounds)
 
 
 def load_policy(name: str | Path, task: WriteVerify) -> Policy:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from agents.comparison import PACKAGES, metrics
 from agents.evaluation import Outcomes, evaluate
-from agents.library import classical, known_policies, load_policy
+from agents.library import fair_controllers, known_policies, load_policy
 from agents.tuned import tuned
 from agents.tuning import FEW_TRIALS, PRICE_OF_TIME, TRIALS
 from memenv.bounds import MANY, MOST, MOST_SEED, MOST_WEIGHT
@@ -127,12 +127,12 @@ class StressConfig(RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """The subcommand."""
     config = parse(StressConfig, arguments, "memenv stress")
-    rows = stress(config, command_line("memenv stress", arguments))
+    rows = under_stress(config, command_line("memenv stress", arguments))
     print(f"{NOTE}\n\n{reporting.aligned(*table(rows))}")
     print(f"in {config.out}: {', '.join(FILES)}, {RECORD}")
 
 
-def stress(config: StressConfig, command: str = "") -> list[dict[str, Any]]:
+def under_stress(config: StressConfig, command: str = "") -> list[dict[str, Any]]:
     """Run the comparison and write its files into `config.out`; the rows of the table.
 
     Raises:
@@ -201,7 +201,7 @@ def rows_of(truth: str, judged: dict[str, dict[str, Any]], config: StressConfig)
     costs = {
         name: np.mean(one.pulses + config.max_pulses * ~one.accepted)
         for name, one in outcomes.items()
-        if name in classical()
+        if name in fair_controllers()
     }
     best = min(costs, key=lambda name: costs[name]) if costs else None
     rows = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agents import stress as command
-from agents.stress import BEST, MATCHED, USUAL, StressConfig, case, stress
+from agents.stress import BEST, MATCHED, USUAL, StressConfig, case, under_stress
 from memenv.__main__ import main
 from memenv.devices.device import Device
 from memenv.envs.write_verify.task import WriteVerify
@@ -95,14 +95,14 @@ def test_controllers_are_told_the_record_and_tuned_on_it_once(tmp_path: Path, mo
 
     monkeypatch.setattr(command, "tuned", watched_tune)
     monkeypatch.setattr(command, "evaluate", watched_evaluate)
-    stress(config(tmp_path))
+    under_stress(config(tmp_path))
     assert {task.device.record for task in tuned} == {TASK.device.record} and len(tuned) == 4  # of two tolerances
     assert [told.device.record for told, _ in judged] == [TASK.device.record] * 6
     assert [true.device.record == TASK.device.record for _, true in judged] == [True, True, False, False, True, True]
 
 
 def test_the_ratio_is_to_the_classical_controller_of_the_least_cost_and_policies_do_not_count(tmp_path: Path) -> None:
-    rows = stress(config(tmp_path, controllers=("ispp", "secant", "specialist", "oracle")))
+    rows = under_stress(config(tmp_path, controllers=("ispp", "secant", "specialist", "oracle")))
     for truth in {row["truth"] for row in rows}:
         own = {row["controller"]: row for row in rows if row["truth"] == truth}
         assert {row["best"] for row in own.values()} == {"secant"}
@@ -111,7 +111,7 @@ def test_the_ratio_is_to_the_classical_controller_of_the_least_cost_and_policies
 
 
 def test_a_resumed_run_is_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = stress(config(tmp_path / "whole"))
+    whole = under_stress(config(tmp_path / "whole"))
     done, evaluate = [], command.evaluate
 
     def stopped(*arguments: Any) -> Any:
@@ -122,10 +122,10 @@ def test_a_resumed_run_is_a_whole_one(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(command, "evaluate", stopped)
     with pytest.raises(KeyboardInterrupt):
-        stress(config(tmp_path / "cut"))
+        under_stress(config(tmp_path / "cut"))
     assert (tmp_path / "cut" / "stress.csv").read_text().count("\n") == 4
     monkeypatch.setattr(command, "evaluate", evaluate)
-    resumed = stress(config(tmp_path / "cut", resume=True))
+    resumed = under_stress(config(tmp_path / "cut", resume=True))
     assert resumed == whole
     assert (tmp_path / "cut" / "stress.csv").read_bytes() == (tmp_path / "whole" / "stress.csv").read_bytes()
     assert np.isfinite([row["pulses_mean"] for row in whole]).all()

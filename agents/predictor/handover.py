@@ -23,8 +23,9 @@ from memenv.envs.write_verify.task import WriteVerify
 
 ERROR = 0.15  # [ln] of the law, besides noise, mismatch and reads
 EXPECTED, MOST = 3.0, 25.0  # squared surprises [variances] up to which there is no alarm, and that count at most
-DOUBTFUL = 0.2  # share of the alarm from which a policy may not give a cell up, nor keep it when ...
-LATE = 0.5  # ... no more than this share of the pulses for its target is left
+DOUBTFUL = 0.2  # share of the alarm from which a policy may not give a cell up
+LATE = 0.5  # share of the pulses for its target that is left when it loses a cell that is doubtful, or not ...
+NEAR = 3.0  # ... so near to the target [tolerance and noise] that noise may be all that keeps it out
 FAR = 1e9  # [range] as if nothing had been tried
 PATIENCE = 4.0  # idle pulses after which the secant controller gives up: it has looked on before
 
@@ -151,7 +152,7 @@ def looked(device: Device, watch: Watch, view: View, previous: Array, tolerance:
 Pulse = tuple[Array, Array, Array]  # signed amplitude [V], width [s], giving up
 
 
-def decided(secant: Secant, alarm: float, watch: Watch, view: View, own: Pulse) -> tuple[Pulse, Watch]:
+def decided(device: Device, secant: Secant, alarm: float, watch: Watch, view: View, own: Pulse) -> tuple[Pulse, Watch]:
     """The pulse of a policy, or of the secant controller where the cell is handed over, and the watch after it.
 
     The controller sees each pulse as one of its own width, worth as much by its slope.
@@ -162,7 +163,11 @@ def decided(secant: Secant, alarm: float, watch: Watch, view: View, own: Pulse) 
     longer = slope * np.log(np.maximum(view.width, 1e-15) / width) * (view.amplitude != 0)
     alike = view._replace(amplitude=view.amplitude + np.where(up, longer, -longer), width=width * (view.amplitude != 0))
     pulse, known = secant.act(alike, watch.secant)
-    failing = (watch.alarm > DOUBTFUL * alarm) & (own[2] | (view.budget <= LATE))
+    doubtful = watch.alarm > DOUBTFUL * alarm
+    noise = 2.0 * device.read.noise + max(device.set.additive_noise, device.reset.additive_noise)
+    near = NEAR * (secant.task.tolerance_x + noise)
+    late = (view.budget <= LATE) & (doubtful | (np.abs(view.read - view.target) > near))
+    failing = late | (doubtful & own[2])
     handed = (watch.handed > 0) | failing | (watch.alarm > alarm)
     chosen = (
         np.where(handed, pulse[0], own[0]),

@@ -216,7 +216,7 @@ class PulsePredictor:
         if self.standby is None or watch is None:
             return own, None
         watch = handover.looked(self.device, watch, view, previous, self.task.tolerance_x)
-        return handover.decided(self.standby, self.domain.alarm, watch, view, own)
+        return handover.decided(self.device, self.standby, self.domain.alarm, watch, view, own)
 
     def unknown(self, view: View) -> handover.Watch | None:
         """The watch over cells at the first observation."""
