@@ -42,6 +42,11 @@ def controllers() -> tuple[str, ...]:
     return tuple(CONTROLLERS)
 
 
+def fair_controllers() -> tuple[str, ...]:
+    """Those of them that find out about a cell as it is programmed: all but the oracle."""
+    return controllers()[:-1]
+
+
 def controller(name: str, task: WriteVerify) -> Policy:
     """The controller of a name, with its default parameters, for a task.
 
@@ -70,7 +75,7 @@ def known_policies(task: WriteVerify) -> tuple[str, ...]:
         return tuple(name for name in controllers() if not CONTROLLERS[name].needs_law)
     learned = [name for name in ("specialist", GENERALIST) if _file(name, task) is not None]
     bounds = (controllers()[-1], *((OPTIMUM,) if device.polarity_only else ()))
-    return (*controllers()[:-1], *learned, *bounds)
+    return (*fair_controllers(), *learned, *bounds)
 
 
 def load_policy(name: str | Path, task: WriteVerify) -> Policy:
@@ -107,6 +112,8 @@ def load_policy(name: str | Path, task: WriteVerify) -> Policy:
         return load_sb3(path, task)
     predictor = load_pulse_predictor(path, task)
     one = not task.device.polarity_only and not task.device.devices
+    if one and (outside := predictor.domain.outside(task)):
+        warnings.warn(f"{text}: {outside}, so that it hands every cell over to secant", stacklevel=2)
     if text == GENERALIST and one:
         return predictor.on(task, parametric(task.device, f"the {GENERALIST}"))
     if one and task.device.name != predictor.device.name:

@@ -17,7 +17,7 @@ The second table gives the costs of `product` as parts of those of the opponents
 included, which lies on the (logarithmic) line between two tolerances; "-" where the errors of an opponent do not
 enclose that error, or not in every resample: where stuck cells rule, tolerances hardly matter to it.
 
-With `--trials` the settings of the feedback are learned first, by the cross-entropy method, on other chips, on smaller
+With `--trials` the settings of the feedback are learned first, on other chips, on smaller
 arrays with random weights and correlated inputs, so that `price` times the pulses of a cell plus the product error is
 least. Without, those of `agents.arrays.product_feedback.Feedback` are used, which were found so.
 """
@@ -39,7 +39,7 @@ from agents.arrays.writing import for_weights, fresh_array, write_array
 from agents.comparison import Row
 from agents.evaluation import EVALUATION, TUNING
 from agents.library import load_policy
-from agents.tuning import tune
+from agents.tuning import one_by_one, tune
 from memenv.crossbars.crossbar import Crossbar
 from memenv.crossbars.encoding import Encoding
 from memenv.envs.write_verify.task import WriteVerify
@@ -158,7 +158,7 @@ def learned(device: str, config: ProductFeedbackConfig) -> Feedback:
             total += found["error"] + config.price * found["pulses"]
         return total / arrays
 
-    return tune(Feedback(), config.trials, config.seed, judged).policy if config.trials > 1 else Feedback()
+    return tune(Feedback(), config.trials, config.seed, one_by_one(judged)).policy if config.trials > 1 else Feedback()
 
 
 Found = dict[tuple[str, str, str], dict[str, np.ndarray]]  # device, workload, method: (tolerances, chips) each

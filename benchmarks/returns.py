@@ -45,7 +45,7 @@ class ReturnsConfig:
     ids: tuple[str, ...] = option(tuple(f"memenv/{name}-v0" for name in VARIANTS), help="that are judged")
     cells: int = option(4000, help="on which a controller is judged, of arrays together")
     episodes: int = option(1000, help="of few-shot learning")
-    trials: int = option(100, help="of tuning")
+    trials: int | None = option(None, help="of tuning [2000 where loops are compiled, else 200]")
     seed: int = option(0, help="of tuning and cells")
     out: Path | None = option(None, help="write the scores here (.json)")
 
@@ -123,7 +123,8 @@ def main(arguments: Sequence[str]) -> None:
             continue
         make, judge = KINDS[variant.base]
         task = make(**{key: value for key, value in variant.fixed.items() if key != "goal"})  # seen by all alike
-        words = (f"--{key} {getattr(config, key)}" for key in ("cells", "episodes", "trials", "seed", "out"))
+        given = {key: getattr(config, key) for key in ("cells", "episodes", "trials", "seed", "out")}
+        words = (f"--{key} {value}" for key, value in given.items() if value is not None)
         facts = {"id": own, "memenv": memenv.__version__}
         facts["command"] = " ".join((f"python benchmarks/returns.py --ids {own}", *words))
         rows = [facts | one for one in judge(task, config)]

@@ -221,6 +221,7 @@ class WriteVerify:
             latency=zero,
             step_energy=zero,
             step_latency=zero,
+            step_reads=zero + 1.0,
             potential=self._potential(chip, reading, target),
             shaping=zero,
             true_conductance=g,
@@ -257,6 +258,7 @@ class WriteVerify:
         verify = chip.read_energy(after)
         step_energy = chip.pulse_energy(episode.true_conductance, after, amplitude, width) + verify * pulsed
         step_latency = width + chip.read.duration * pulsed
+        step_reads = 1.0 * pulsed
         reading = self.fraction(chip, seen)
         accepted = (np.abs(reading - episode.target) <= tolerance) & pulsed
         for confirm in noise[1][1:]:
@@ -266,6 +268,7 @@ class WriteVerify:
             reading[rows] = self.fraction(take(chip, rows), again)
             step_energy[rows] += verify[rows]
             step_latency[rows] += take(chip, rows).read.duration
+            step_reads[rows] += 1.0
             accepted = accepted & (np.abs(reading - episode.target) <= tolerance)
         if self.give_up:
             reading = np.where(gave_up, episode.reading, reading)
@@ -297,6 +300,7 @@ class WriteVerify:
             latency=episode.latency + step_latency,
             step_energy=step_energy,
             step_latency=step_latency,
+            step_reads=step_reads,
             potential=potential,
             shaping=potential - episode.potential,
             true_conductance=true,
