@@ -1,0 +1,127 @@
+"""The bounds of devices in trains of pulses: where trains come to rest, and how much that differs between devices."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from memenv.devices.records import DeviceError
+from memenv.fitting.checks import siemens
+from memenv.fitting.pulse_data import PulseData
+
+RAMP = 0.9  # of the range: where every train of a device sweeps so much, the trains have bounds of their own
+LONG = 12  # pulses of one polarity in a row, of which the last third tells whether they have come to rest
+REST = 0.05  # of the range: the most that trains at rest still move over that third
+
+
+class Bounds(NamedTuple):
+    """Bounds of trains and devices; the first axis of `end` is low, high."""
+
+    low: np.ndarray  # (trains,) [S]
+    high: np.ndarray  # (trains,) [S]
+    end: np.ndarray  # (2, devices) [S] those of the devices
+    error: np.ndarray  # (2, devices) [S] standard errors, NaN where trains do not come to rest
+    nominal: tuple[float, float]  # [S]
+
+    @property
+    def determined(self) -> np.ndarray:
+        """(2,) whether trains of all devices come to rest at that bound."""
+        return np.isfinite(self.error).all(axis=1)
+
+
+def find_bounds(data: PulseData, g_min: float | None, g_max: float | None) -> Bounds:
+    """The bounds as given, else where each device's trains come to rest, else the extreme reads of all devices.
+
+    Where all trains of a device are ramps through the whole range, each has its own: the turning points of ramps wander
+    over the life of a device, and the steps follow them.
+
+    Raises:
+        DeviceError: ranges of devices that do not overlap, bounds that are no range, or that the reads leave.
+    """
+    lows, highs = np.nanmin(data.conductance, axis=0), np.nanmax(data.conductance, axis=0)
+    devices = range(len(data.devices))
+    end = np.array([[lows[data.device == own].min(), highs[data.device == own].max()] for own in devices]).T
+    _check_overlap(data, end)
+    error = np.full(end.shape, np.nan)
+    for own in devices:
+        of = data.device == own
+        ramps = of.sum() > 2 and not np.any(highs[of] - lows[of] < RAMP * np.ptp(end[:, own]))
+        for side in (0, 1):
+            if rest := _rest(data, own, side, float(np.ptp(end[:, own]))):
+                end[side, own], error[side, own] = rest
+        if ramps:
+            end[:, own] = lows[of].mean(), highs[of].mean()
+        else:
+            lows[of], highs[of] = end[:, own]
+    for side, extreme, bounds in ((0, np.min, lows), (1, np.max, highs)):  # nobody knows where these would rest
+        moving = np.isnan(error[side])
+        if len(data.devices) > 1 and moving.any():
+            end[side, moving] = extreme(end[side])
+            bounds[moving[data.device]] = extreme(end[side])
+    low, high = (end[0].mean() if g_min is None else g_min), (end[1].mean() if g_max is None else g_max)
+    if not 0 < low < high:
+        raise DeviceError(f"g_min is {low:g} S and g_max {high:g} S: 0 < g_min < g_max is needed")
+    for name, given, beyond in (("g_min", g_min, low - lows.min()), ("g_max", g_max, highs.max() - high)):
+        if given is not None and beyond > 0.2 * (high - low):
+            raise DeviceError(f"{name} is {given:g} S, but reads go {beyond:.3g} S beyond it")
+    for side, given, bounds in ((0, g_min, lows), (1, g_max, highs)):
+        if given is not None:
+            bounds[:], end[side], error[side] = given, given, np.nan
+    return Bounds(lows, highs, end, error, (float(low), float(high)))
+
+
+def spread_of_bounds(bounds: Bounds, size: float) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviations (2,) of the devices' bounds and their 95 % intervals (2, 2) [range of `size` S].
+
+    What the errors of the bounds explain is taken off (DerSimonian and Laird, 10.1016/0197-2456(86)90046-2). Bounds
+    that shift together are no spread of the range, and the record draws its two bounds apart: both are scaled to
+    the spread of the ranges' sizes. NaN where trains do not come to rest.
+    """
+    end, error = bounds.end / size, bounds.error / size
+    free = end.shape[1] - 1
+    seen, explained = end.var(axis=1, ddof=1), (error**2).mean(axis=1)
+    within = np.maximum(seen - explained, 0.0)
+    apart = float(np.ptp(end, axis=0).var(ddof=1) - explained.sum())
+    scale = min(max(apart, 0.0) / within.sum(), 1.0) if np.isfinite(apart) and within.sum() > 0 else 1.0
+    limits = free * seen[:, None] / stats.chi2.ppf([0.975, 0.025], free) - explained[:, None]
+    return np.sqrt(scale * within), np.sqrt(scale * np.maximum(limits, 0.0))
+
+
+def _check_overlap(data: PulseData, end: np.ndarray) -> None:
+    """Ranges of devices (2, devices) [S] that have something in common."""
+    lowest, highest = int(end[1].argmin()), int(end[0].argmax())
+    if end[0, highest] > end[1, lowest]:
+        spans = [" to ".join(siemens(*end[:, own])) for own in (lowest, highest)]
+        raise DeviceError(
+            f"the ranges of devices {data.devices[lowest]} ({spans[0]}) and {data.devices[highest]} ({spans[1]}) do "
+            "not overlap: fit them apart, or check the units"
+        )
+
+
+def _stretches(data: PulseData, own: int, sign: int) -> Iterator[np.ndarray]:
+    """Reads [S] after pulses of one sign in a row, of the device's trains."""
+    for train in np.flatnonzero(data.device == own):
+        of = np.concatenate([[0], data.of(sign)[:, train].astype(int), [0]])
+        edges = np.flatnonzero(np.diff(of))
+        for first, last in zip(edges[::2], edges[1::2], strict=True):
+            if last - first >= LONG:
+                yield data.conductance[first:last, train]
+
+
+def _rest(data: PulseData, own: int, side: int, size: float) -> tuple[float, float] | None:
+    """Where a device's trains come to rest at one end, and the standard error of that [S]; None: they do not."""
+    parts = [reads[-(len(reads) // 3) :] for reads in _stretches(data, own, 2 * side - 1)]
+    if not parts:
+        return None
+    drift = np.array([part[len(part) // 2 :].mean() - part[: len(part) // 2].mean() for part in parts])
+    noise = float(np.sqrt(np.mean(np.concatenate([np.diff(part) ** 2 for part in parts])) / 2))
+    count = sum(map(len, parts))
+    unsure = max(2 * noise / np.sqrt(count), float(drift.std() / np.sqrt(len(drift))))
+    if abs(drift.mean()) + 2 * unsure > REST * size:
+        return None
+    level = [float(part[len(part) // 2 :].mean()) for part in parts]
+    if noise > abs(drift.mean()):
+        return float(np.mean(level)), max(unsure, float(np.std(level) / np.sqrt(len(level))))
+    extreme = (np.min, np.max)[side]
+    return float(extreme([extreme(part) for part in parts])), abs(float(drift.mean())) + unsure
