@@ -113,7 +113,8 @@ def test_varied_amplitudes_return_threshold_and_slope_within_three_standard_erro
     assert {"set.threshold", "set.slope", "reset.threshold", "reset.slope"} <= set(away)
     assert max(map(abs, away.values())) < 3, away
     assert (found.device.driver.set_min, found.device.driver.reset_max) == (0.6, 1.0)
-    assert "assumption" not in found.device.source
+    assert "threshold (half of it)" not in found.device.source
+    assert not {"set.threshold", "set.slope"} & set(found.estimate.undetermined)
 
 
 def at_reference_of(fitted: Device, truth: Device) -> Device:

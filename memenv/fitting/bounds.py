@@ -1,6 +1,5 @@
 """The bounds of devices in trains of pulses: where trains come to rest, and how much that differs between devices."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +10,8 @@ from memenv.fitting.checks import siemens
 from memenv.fitting.pulse_data import PulseData
 
 RAMP = 0.9  # of the range: where every train of a device sweeps so much, the trains have bounds of their own
-LONG = 12  # pulses of one polarity in a row, of which the last third tells whether they have come to rest
-REST = 0.05  # of the range: the most that trains at rest still move over that third
+NEAR = 6.0  # noises from the extreme read, within which reads at the bound lie
+STILL = 8  # reads there, at least, of which later ones lie within a standard deviation of the earlier ones
 
 
 class Bounds(NamedTuple):
@@ -48,17 +47,18 @@ def find_bounds(data: PulseData, g_min: float | None, g_max: float | None) -> Bo
         of = data.device == own
         ramps = of.sum() > 2 and not np.any(highs[of] - lows[of] < RAMP * np.ptp(end[:, own]))
         for side in (0, 1):
-            if rest := _rest(data, own, side, float(np.ptp(end[:, own]))):
+            if rest := _rest(data, own, side):
                 end[side, own], error[side, own] = rest
         if ramps:
             end[:, own] = lows[of].mean(), highs[of].mean()
         else:
             lows[of], highs[of] = end[:, own]
-    for side, extreme, bounds in ((0, np.min, lows), (1, np.max, highs)):  # nobody knows where these would rest
-        moving = np.isnan(error[side])
+    for side, bounds in ((0, lows), (1, highs)):  # nobody knows where those that move on would rest
+        moving, outward = np.isnan(error[side]), 2 * side - 1
         if len(data.devices) > 1 and moving.any():
-            end[side, moving] = extreme(end[side])
-            bounds[moving[data.device]] = extreme(end[side])
+            least = (end[side] * outward).max() if moving.all() else (end[side, ~moving] * outward).min()
+            end[side, moving] = outward * np.maximum(end[side, moving] * outward, least)
+            bounds[moving[data.device]] = end[side, data.device[moving[data.device]]]
     low, high = (end[0].mean() if g_min is None else g_min), (end[1].mean() if g_max is None else g_max)
     if not 0 < low < high:
         raise DeviceError(f"g_min is {low:g} S and g_max {high:g} S: 0 < g_min < g_max is needed")
@@ -99,29 +99,37 @@ def _check_overlap(data: PulseData, end: np.ndarray) -> None:
         )
 
 
-def _stretches(data: PulseData, own: int, sign: int) -> Iterator[np.ndarray]:
+def _stretches(data: PulseData, own: int, sign: int) -> list[np.ndarray]:
     """Reads [S] after pulses of one sign in a row, of the device's trains."""
+    out = []
     for train in np.flatnonzero(data.device == own):
         of = np.concatenate([[0], data.of(sign)[:, train].astype(int), [0]])
         edges = np.flatnonzero(np.diff(of))
-        for first, last in zip(edges[::2], edges[1::2], strict=True):
-            if last - first >= LONG:
-                yield data.conductance[first:last, train]
+        out += [data.conductance[first:last, train] for first, last in zip(edges[::2], edges[1::2], strict=True)]
+    return [reads for reads in out if len(reads) >= STILL]
 
 
-def _rest(data: PulseData, own: int, side: int, size: float) -> tuple[float, float] | None:
-    """Where a device's trains come to rest at one end, and the standard error of that [S]; None: they do not."""
-    parts = [reads[-(len(reads) // 3) :] for reads in _stretches(data, own, 2 * side - 1)]
-    if not parts:
+def _rest(data: PulseData, own: int, side: int) -> tuple[float, float] | None:
+    """Where trains of a device come to rest at one end, and the standard error of that [S]; None: they do not."""
+    sign = 2 * side - 1
+    stretches = _stretches(data, own, sign)
+    if not stretches:
         return None
-    drift = np.array([part[len(part) // 2 :].mean() - part[: len(part) // 2].mean() for part in parts])
-    noise = float(np.sqrt(np.mean(np.concatenate([np.diff(part) ** 2 for part in parts])) / 2))
-    count = sum(map(len, parts))
-    unsure = max(2 * noise / np.sqrt(count), float(drift.std() / np.sqrt(len(drift))))
-    if abs(drift.mean()) + 2 * unsure > REST * size:
+    noise = 1.4826 * float(np.median(np.abs(np.concatenate([np.diff(reads, 2) for reads in stretches])))) / 6**0.5
+    extreme = max(float((sign * reads).max()) for reads in stretches)
+    tails, drifts = list[np.ndarray](), list[float]()
+    for reads in stretches:
+        near = sign * reads >= extreme - NEAR * noise
+        tail = reads[int(near.argmax()) :] if near.any() else reads[:0]
+        if len(tail) < STILL:
+            continue
+        drifts.append(sign * (tail[len(tail) // 2 :].mean() - tail[: len(tail) // 2].mean()))
+        tails.append(tail)
+    if not tails:
         return None
-    level = [float(part[len(part) // 2 :].mean()) for part in parts]
-    if noise > abs(drift.mean()):
-        return float(np.mean(level)), max(unsure, float(np.std(level) / np.sqrt(len(level))))
-    extreme = (np.min, np.max)[side]
-    return float(extreme([extreme(part) for part in parts])), abs(float(drift.mean())) + unsure
+    still = np.concatenate(tails)
+    spread = float(np.sqrt(np.mean([tail.var() for tail in tails])))  # in each
+    drift = float(np.average(drifts, weights=[len(tail) for tail in tails]))
+    if abs(drift) + 2 * spread / np.sqrt(len(still)) > spread and spread > 0:  # trains that move on drift by three
+        return None
+    return float(still.mean()), float(still.std() / np.sqrt(len(still)))

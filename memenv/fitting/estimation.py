@@ -46,7 +46,7 @@ VAGUE = 3.0  # standard deviation of the prior of the others, the noises
 UNDETERMINED = 0.75  # standard error of a coordinate, above which data are said not to determine the parameter ...
 KNOWN_SMALL = {"gamma": 0.3, "margin": 0.03}  # ... unless the error of its value is below this
 LARGEST = {"cycle_noise": 1.5, "additive_noise": 0.3, "noise": 0.3, "wander": 0.3}  # prior on a noise, as variance
-FAINT = {"cycle_noise": 0.02, "additive_noise": 1e-4, "noise": 1e-4, "wander": 1e-4}  # noises below are as good as none
+FAINT = {"cycle_noise": 2e-3, "additive_noise": 2e-5, "noise": 2e-5, "wander": 1e-4}  # noises below are as good as none
 NOISES = tuple(FAINT)
 PLAIN = ("threshold", "x_lo", "x_hi")  # parameters whose errors are not those of a logarithm
 LEVEL = 1.96  # standard errors that hold 95 %
@@ -149,18 +149,24 @@ class Single(NamedTuple):
 def predict(device: Device, steps: Single, up: bool) -> np.ndarray:
     """State (..., steps) [range] after the noise-free step of a polarity; pulses in a row are one flow."""
     law = reachable(device.law(np.array(up)), steps.x_lo, steps.x_hi)
-    n = np.cumsum(equivalent_pulses(law, np.nan_to_num(np.abs(steps.amplitude)), steps.width), axis=-1)
+    amplitude, width = (np.nan_to_num(np.abs(pulses)) for pulses in (steps.amplitude, steps.width))
+    n = np.cumsum(equivalent_pulses(law, amplitude, width), axis=-1)
     n = np.concatenate([0 * n[..., :1], n], axis=-1)
     s = law.dose * steps.rate * (n[..., steps.last + 1] - n[..., steps.first])
     return np.asarray(move(law, steps.before, steps.x_lo, steps.x_hi, np.array(up), s))
 
 
 def fit_mean(
-    base: Device, polarity: str, steps: Single, free: tuple[str, ...], shapes: tuple[Shape, ...] = SHAPES
+    base: Device,
+    polarity: str,
+    steps: Single,
+    free: tuple[str, ...],
+    shapes: tuple[Shape, ...] = SHAPES,
+    close: float = CLOSE,
 ) -> list[Response]:
     """Responses of one polarity with the least squares of its steps, one for each shape that may be the right one.
 
-    The best comes first: that with the least Bayesian information criterion; the others are within `CLOSE` of it.
+    The best comes first: that with the least Bayesian information criterion; the others are within `close` of it.
     """
     pulses = float(np.mean(steps.last - steps.first + 1))
     size = np.abs(steps.after - steps.before).mean() / pulses
@@ -184,7 +190,7 @@ def fit_mean(
         criterion = count * math.log(max(cost, 1e-30)) + len(names) * math.log(count)
         found.append((criterion, getattr(device, polarity)))
     found.sort(key=lambda pair: pair[0])
-    return [response for criterion, response in found if criterion < found[0][0] + CLOSE]
+    return [response for criterion, response in found if criterion < found[0][0] + close]
 
 
 def _least_squares(coordinates: Coordinates, steps: Single, polarity: str) -> tuple[float, Device]:
@@ -324,21 +330,25 @@ class _Likelihood:
 
     def data(self, point: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Value, gradient and information of the trains alone."""
-        value, gradient, fisher = 0.0, np.zeros(len(point)), np.zeros((len(point), len(point)))
+        return self.scores(point)[:3]
+
+    def scores(self, point: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+        """The same, and the squares of the steps' own gradients, which sum up to the information if noise is normal."""
+        value, gradient, fisher, squares = 0.0, np.zeros(len(point)), *np.zeros((2, len(point), len(point)))
         for of, moving in self.groups:
             trains = self.trains.select(of)
-            v, total, dv, ds = self._slopes(point, trains, moving)
-            value += 0.5 * float((v**2 / total + np.log(total)).sum())
-            slope = (dv * v + 0.5 * ds * (1 - v**2 / total)) / total  # (parameters, steps, trains)
-            root, half = dv / np.sqrt(total), ds / (math.sqrt(2) * total)
+            v, width, dv, ds = self._slopes(point, trains, moving)
+            value += 0.5 * float((v**2 / width + np.log(width)).sum())
+            slope = (dv * v + 0.5 * ds * (1 - v**2 / width)) / width  # (parameters, steps, trains)
+            root, half = dv / np.sqrt(width), ds / (math.sqrt(2) * width)
             for own in np.unique(trains.device):
                 offsets = self.free + own + self.devices * np.arange(len(dv) - len(moving))
                 index, mine = np.append(moving, offsets), trains.device == own
                 gradient[index] += slope[:, :, mine].sum(axis=(1, 2))
-                for part in (root, half):
+                for part, total in ((root, fisher), (half, fisher), (slope, squares)):
                     flat = part[:, :, mine].reshape(len(index), -1)
-                    fisher[np.ix_(index, index)] += flat @ flat.T
-        return value, gradient, fisher
+                    total[np.ix_(index, index)] += flat @ flat.T
+        return value, gradient, fisher, squares
 
     def _slopes(self, point: np.ndarray, trains: Trains, moving: np.ndarray) -> tuple[np.ndarray, ...]:
         """Innovations and variances (steps, trains), and their derivatives (parameters, steps, trains).
@@ -438,19 +448,22 @@ def _known(likelihood: _Likelihood, point: np.ndarray) -> Estimate:
     noises = np.array([leaf in NOISES for leaf in leaves])
     point = point.copy()
     point[:free] = np.maximum(point[:free], likelihood.coordinates.faint())
-    fisher = likelihood.data(point)[2]
-    fisher[free:, free:] += np.kron(likelihood.own, np.eye((len(point) - free) // 2))
-    if len(point) > free:  # what the offsets leave
-        cross = fisher[free:, :free]
-        fisher = fisher[:free, :free] - cross.T @ np.linalg.solve(fisher[free:, free:], cross)
+    _, _, fisher, squares = likelihood.scores(point)
+    hold = linalg.block_diag(
+        np.diag(np.where(noises, 0.0, likelihood.hold)), np.kron(likelihood.own, np.eye((len(point) - free) // 2))
+    )
     value = np.array(values(likelihood.coordinates.device(point[:free]), names))
     forth = likelihood.coordinates.jacobian(point[:free])
     scale = np.array([1.0 if leaf in PLAIN else 1 / own for leaf, own in zip(leaves, value, strict=True)])
     forth *= np.where(noises, 2 * value, scale)[:, None]
-    back = np.linalg.inv(forth)
-    hold = np.diag([LARGEST[leaf] ** -4 if leaf in NOISES else 0.0 for leaf in leaves])
-    prior = np.diag(np.where(noises, 0.0, likelihood.hold))
-    covariance = np.linalg.inv(back.T @ (fisher + prior) @ back + hold)
+    back = linalg.block_diag(np.linalg.inv(forth), np.eye(len(point) - free))
+    hold = back.T @ hold @ back
+    hold[range(free), range(free)] += [LARGEST[leaf] ** -4 if leaf in NOISES else 0.0 for leaf in leaves]
+    covariance = np.linalg.inv(back.T @ fisher @ back + hold)
+    robust = covariance @ (back.T @ squares @ back + hold) @ covariance  # noise with heavy tails tells less
+    covariance, back = covariance[:free, :free], back[:free, :free]
+    wider = np.sqrt(np.maximum(np.diag(robust)[:free] / np.diag(covariance), 1.0))
+    covariance = wider[:, None] * covariance * wider
     errors = np.sqrt(np.diag(covariance))
     coordinate = np.sqrt(np.diag(back @ covariance @ back.T))
     correlation = covariance / np.outer(errors, errors)

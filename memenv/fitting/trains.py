@@ -15,11 +15,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from memenv.devices.device import Device, Driver, Mismatch, Read
 from memenv.devices.law import Response
 from memenv.devices.measured import TableDevice
-from memenv.devices.neurosim import ASSUMED_AMPLITUDE, label, one_pulse_driver, one_pulse_response
+from memenv.devices.neurosim import label, one_pulse_driver, one_pulse_response
 from memenv.devices.records import DeviceError, validate
 from memenv.fitting.bounds import Bounds, find_bounds, spread_of_bounds
 from memenv.fitting.checks import POLARITIES, Row, Steps, largest_misfit, misfits, rows, siemens
 from memenv.fitting.estimation import (
+    CLOSE,
     LEVEL,
     Estimate,
     Likeliest,
@@ -173,7 +174,10 @@ def _fit_pulses(data: PulseData, g_min: float | None, g_max: float | None) -> Fi
     remarks += _jumps(likeliest, trains)
     mismatch, known_mismatch = _mismatch(likeliest, bounds, base.g_max - base.g_min)
     estimate = likeliest.known.select(tuple(name for name in likeliest.names if name not in WANDER))
+    mute = [f"{polarity}.{leaf}" for polarity in POLARITIES for leaf in ("threshold", "slope") if not free[polarity]]
+    mute += [name for side, name in enumerate(("x_lo", "x_hi")) if not bounds.determined[side]]
     estimate = estimate.joined(known_mismatch)
+    estimate = dataclasses.replace(estimate, undetermined=(*mute, *estimate.undetermined))
     said = [_undetermined(estimate), *_assumed(data, likeliest, bounds, (g_min, g_max))]
     device = likeliest.device
     device = device.replace(
@@ -296,7 +300,7 @@ def _provenance(data: PulseData) -> str:
         text += " The data do not tell the amplitude: 1 V is assumed."
     if not data.width_known:
         text += " The data do not tell the width: 1 us is assumed."
-    return text if _free(data, 1) and _free(data, -1) else f"{text} {ASSUMED_AMPLITUDE}"
+    return text
 
 
 def _free(data: PulseData, sign: int) -> tuple[str, ...]:
@@ -373,7 +377,9 @@ def _start(
         steps = steps._replace(rate=rate[own])
         ahead = steps.x_hi - steps.before if sign > 0 else steps.before - steps.x_lo
         far = ahead > 3 * read  # closer to the bound, steps tell more of the read noise than of the law
-        responses = fit_mean(base, polarity, steps.select(far) if far.sum() > FEWEST else steps, free)
+        shaping = steps.select(far) if far.sum() > FEWEST else steps
+        close = CLOSE if len(rate) == 1 else np.inf  # doses of their own bend the steps of devices together
+        responses = fit_mean(base, polarity, shaping, free, close=close)
         device = base.replace(**{polarity: responses[0]})
         walked, due = (
             np.bincount(own, weights=end - steps.before) for end in (steps.after, predict(device, steps, sign > 0))
