@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -182,9 +183,8 @@ def main() -> None:
     command = "python benchmarks/synthetic_labs.py " + shlex.join(sys.argv[1:])
     warnings.simplefilter("error")
     with begun(config.out / RECORD, config, command=command, files=("synthetic_labs.*",)) as run:
-        labs = [
-            run.once([seed], lambda seed=seed: judged(seed)) for seed in range(config.seed, config.seed + config.labs)
-        ]
+        seeds = range(config.seed, config.seed + config.labs)
+        labs = [run.once([seed], partial(judged, seed)) for seed in seeds]
         text = table(labs, config.seed)
         run.write({"synthetic_labs.csv": csv_text(labs), "synthetic_labs.md": f"    {command}\n\n{text}"})
         print(text)

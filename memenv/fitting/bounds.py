@@ -53,12 +53,11 @@ def find_bounds(data: PulseData, g_min: float | None, g_max: float | None) -> Bo
             end[:, own] = lows[of].mean(), highs[of].mean()
         else:
             lows[of], highs[of] = end[:, own]
-    for side, bounds in ((0, lows), (1, highs)):  # nobody knows where those that move on would rest
-        moving, outward = np.isnan(error[side]), 2 * side - 1
-        if len(data.devices) > 1 and moving.any():
-            least = (end[side] * outward).max() if moving.all() else (end[side, ~moving] * outward).min()
-            end[side, moving] = outward * np.maximum(end[side, moving] * outward, least)
-            bounds[moving[data.device]] = end[side, data.device[moving[data.device]]]
+    for side, bounds in ((0, lows), (1, highs)):
+        if len(data.devices) > 1:
+            shared = _shared(end[side], error[side], 2 * side - 1)
+            bounds += (shared - end[side])[data.device]
+            end[side] = shared
     low, high = (end[0].mean() if g_min is None else g_min), (end[1].mean() if g_max is None else g_max)
     if not 0 < low < high:
         raise DeviceError(f"g_min is {low:g} S and g_max {high:g} S: 0 < g_min < g_max is needed")
@@ -86,6 +85,21 @@ def spread_of_bounds(bounds: Bounds, size: float) -> tuple[np.ndarray, np.ndarra
     scale = min(max(apart, 0.0) / within.sum(), 1.0) if np.isfinite(apart) and within.sum() > 0 else 1.0
     limits = free * seen[:, None] / stats.chi2.ppf([0.975, 0.025], free) - explained[:, None]
     return np.sqrt(scale * within), np.sqrt(scale * np.maximum(limits, 0.0))
+
+
+def _shared(end: np.ndarray, error: np.ndarray, outward: int) -> np.ndarray:
+    """(devices,) [S] bounds: one for all where those at rest differ by no more than their errors explain.
+
+    Nobody knows where a device that moves on would rest: no closer than it came, nor than the others.
+    """
+    moving = np.isnan(error)
+    if moving.all():
+        return np.full(end.shape, outward * (outward * end).max())
+    rest, weight = end[~moving], error[~moving] ** -2.0
+    mean = float(np.average(rest, weights=weight))
+    if len(rest) > 1 and float(weight @ (rest - mean) ** 2) < stats.chi2.ppf(0.99, len(rest) - 1):
+        return np.full(end.shape, mean)
+    return np.where(moving, outward * np.maximum(outward * end, (outward * rest).min()), end)
 
 
 def _check_overlap(data: PulseData, end: np.ndarray) -> None:
@@ -127,9 +141,9 @@ def _rest(data: PulseData, own: int, side: int) -> tuple[float, float] | None:
         tails.append(tail)
     if not tails:
         return None
-    still = np.concatenate(tails)
+    still = np.concatenate([tail[len(tail) // 2 :] for tail in tails])
     spread = float(np.sqrt(np.mean([tail.var() for tail in tails])))  # in each
     drift = float(np.average(drifts, weights=[len(tail) for tail in tails]))
     if abs(drift) + 2 * spread / np.sqrt(len(still)) > spread and spread > 0:  # trains that move on drift by three
         return None
-    return float(still.mean()), float(still.std() / np.sqrt(len(still)))
+    return float(still.mean()), float(2 * spread / np.sqrt(len(still))) + 1e-6 * extreme * sign

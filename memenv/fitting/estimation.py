@@ -250,7 +250,7 @@ class Estimate:
     def select(self, names: tuple[str, ...]) -> "Estimate":
         """That of some parameters."""
         index = [self.names.index(name) for name in names]
-        errors, intervals = (tuple(column[k] for k in index) for column in (self.errors, self.intervals))
+        errors, intervals = tuple(self.errors[k] for k in index), tuple(self.intervals[k] for k in index)
         left = tuple(name for name in self.undetermined if name in names or name not in self.names)
         return Estimate(names, errors, intervals, self.correlation[np.ix_(index, index)], left)
 
@@ -449,9 +449,8 @@ def _known(likelihood: _Likelihood, point: np.ndarray) -> Estimate:
     point = point.copy()
     point[:free] = np.maximum(point[:free], likelihood.coordinates.faint())
     _, _, fisher, squares = likelihood.scores(point)
-    hold = linalg.block_diag(
-        np.diag(np.where(noises, 0.0, likelihood.hold)), np.kron(likelihood.own, np.eye((len(point) - free) // 2))
-    )
+    own = np.kron(likelihood.own, np.eye((len(point) - free) // 2))
+    hold = linalg.block_diag(np.diag(np.where(noises, 0.0, likelihood.hold)), own)
     value = np.array(values(likelihood.coordinates.device(point[:free]), names))
     forth = likelihood.coordinates.jacobian(point[:free])
     scale = np.array([1.0 if leaf in PLAIN else 1 / own for leaf, own in zip(leaves, value, strict=True)])
@@ -469,11 +468,10 @@ def _known(likelihood: _Likelihood, point: np.ndarray) -> Estimate:
     correlation = covariance / np.outer(errors, errors)
     low, high = -LEVEL * errors, LEVEL * errors
     plain = np.array([leaf in PLAIN for leaf in leaves])
-    ends = [
-        np.where(plain, value + end, value * np.exp(np.clip(np.where(noises, 0, end), -40, 40))) for end in (low, high)
-    ]
-    squares = [np.sqrt(np.maximum(value**2 + end, 0.0)) for end in (low, high)]
-    intervals = np.column_stack([np.where(noises, *pair) for pair in zip(squares, ends, strict=True)])
+    factors = [np.exp(np.clip(np.where(noises, 0.0, end), -40.0, 40.0)) for end in (low, high)]
+    ends = [np.where(plain, value + end, value * factor) for end, factor in zip((low, high), factors, strict=True)]
+    roots = [np.sqrt(np.maximum(value**2 + end, 0.0)) for end in (low, high)]
+    intervals = np.column_stack([np.where(noises, *pair) for pair in zip(roots, ends, strict=True)])
     small = np.array([KNOWN_SMALL.get(leaf, 0.0) for leaf in leaves])
     largest = np.array([LARGEST.get(leaf, np.inf) for leaf in leaves])
     undetermined = ~noises & (coordinate > UNDETERMINED) & (errors * value > small)

@@ -332,7 +332,7 @@ def _estimate(base: Device, trains: Trains, free: dict[str, tuple[str, ...]], de
         names += _names(polarity, best, free[polarity])
     likeliest, trains = _likeliest(base, (*names, "read.noise", *slow), trains, devices)
     if slow and likeliest.known.interval("read.wander")[0] == 0:
-        still = dataclasses.replace(likeliest.device.read, wander=0.0)
+        still = Read(voltage=base.read.voltage, noise=likeliest.device.read.noise)
         likeliest, trains = _likeliest(likeliest.device.replace(read=still), (*names, "read.noise"), trains, devices)
     return likeliest, trains
 
