@@ -170,7 +170,8 @@ def test_slow_wander_is_told_from_read_noise_and_the_trend_of_whole_trains_is_ke
 def test_steps_that_are_larger_early_in_a_train_are_noticed() -> None:
     rng, shape = np.random.default_rng(0), (30, 20)
     amplitude = np.vstack([np.zeros(20), np.ones(shape)])
-    still = Trains(np.zeros((31, 20)), amplitude, amplitude, np.zeros(20, int), *np.zeros((2, 20)), amplitude > 1)
+    ends = np.zeros(20), np.ones(20)
+    still = Trains(np.zeros((31, 20)), amplitude, amplitude, np.zeros(20, int), *ends, amplitude > 1)
     error = 0.01 * rng.standard_normal(shape)
     seen = Filtered(np.zeros(shape), np.full(shape, 0.02), error, np.full(shape, 1e-4))
     assert memories("set", still, seen) == []

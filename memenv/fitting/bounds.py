@@ -146,4 +146,4 @@ def _rest(data: PulseData, own: int, side: int) -> tuple[float, float] | None:
     drift = float(np.average(drifts, weights=[len(tail) for tail in tails]))
     if abs(drift) + 2 * spread / np.sqrt(len(still)) > spread and spread > 0:  # trains that move on drift by three
         return None
-    return float(still.mean()), float(2 * spread / np.sqrt(len(still))) + 1e-6 * extreme * sign
+    return float(still.mean()), float(2 * spread / np.sqrt(len(still))) + 1e-6 * abs(extreme)
