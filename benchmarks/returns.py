@@ -26,7 +26,7 @@ from agents.evaluation import evaluate
 from agents.few_shot import learn, shipped_agent
 from agents.few_shot.schedules import own_schedule
 from agents.library import load_policy
-from agents.tuning import tune
+from agents.tuning import one_by_one, tune
 from memenv import CrossbarProgram, FewShot, WriteVerify
 from memenv.envs.variants import VARIANTS
 from memenv.experiments import reporting
@@ -94,7 +94,7 @@ def networks(task: FewShot, config: ReturnsConfig) -> Iterator[Row]:
     """Those of few-shot learning: schedules tuned for the reward, the initialisation's own, the agent where it fits."""
     players: dict[str, tuple[Any, dict[str, Any]]] = {"rates of the initialisation": (own_schedule(task), {})}
     for name, make in SCHEDULES.items():
-        tuned = tune(make(task, gain=1.0, threshold=0.0), config.trials, config.seed, judged=by_reward)
+        tuned = tune(make(task, gain=1.0, threshold=0.0), config.trials, config.seed, judged=one_by_one(by_reward))
         players[name] = tuned.policy, tuned.parameters
     if task.network == "conv":
         players["agent"] = shipped_agent(task), {}

@@ -110,7 +110,7 @@ class Chips:
         tasks = np.arange(len(weights[0]), dtype=np.uint32)
         chips = Noise(next(self.chip_keys).words()[:, None], tasks).words(0)  # what a chip's layers have in common
         each = zip(weights, ranges, devices, strict=True)
-        parts = [self.rewritten(self._blank(w.shape, *how, chips), w) for w, *how in each]
+        parts = [self.rewritten(self._blank(w.shape, most, number, chips), w) for w, most, number in each]
         return tuple(layer for layer, _ in parts), summed(spent for _, spent in parts)
 
     def _blank(self, axes: Any, most: Array, devices: int, chips: Words) -> Weights:
