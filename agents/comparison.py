@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from agents.evaluation import Outcomes, evaluate
 from agents.library import known_policies, load_policy
-from agents.tuned import tuned
+from agents.tuned import shipped_or_tuned
 from agents.tuning import FEW_TRIALS, PRICE_OF_TIME, TRIALS, tune
 from memenv.bounds import MANY, MOST, MOST_SEED, MOST_WEIGHT
 from memenv.devices.protocol import CellModel
@@ -133,7 +133,7 @@ class Judged(NamedTuple):
 
 def judge(task: WriteVerify, name: str, policy: Any, config: CompareConfig) -> dict[str, Any]:
     """A policy with the parameters that are shipped for it, or tuned, its outcomes, and its figures."""
-    search = tune if config.retune else tuned
+    search = tune if config.retune else shipped_or_tuned
     found = search(policy, config.trials, config.seed)
     began = time.perf_counter()
     outcomes = evaluate(found.policy, task, config.cells, config.seed, examples=min(3, config.cells))

@@ -70,7 +70,7 @@ def shipped(policy: Any) -> Tuned | None:
     return None
 
 
-def tuned(policy: Any, trials: int | None = None, seed: int = 0, judged: Judge | None = None) -> Tuned:
+def shipped_or_tuned(policy: Any, trials: int | None = None, seed: int = 0, judged: Judge | None = None) -> Tuned:
     """The shipped parameters if there are any and no number of `trials` is given, else those of a search.
 
     Arguments and errors are those of `agents.tuning.tune`.

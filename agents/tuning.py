@@ -215,8 +215,11 @@ def run(arguments: Sequence[str]) -> None:
     config = parse(TuneConfig, arguments, "memenv tune")
     own = ("device", "tolerance", "max_pulses", "weight_energy", "weight_latency")
     task = WriteVerify(**{name: getattr(config, name) for name in own}, give_up=True)
-    names = config.controllers or controllers()
-    chosen = [(name, controller(name, task)) for name in names]
+    chosen = [(name, controller(name, task)) for name in config.controllers or controllers()]
+    if not config.controllers:
+        chosen = [(name, policy) for name, policy in chosen if tunable(policy)]
+    elif fixed := [name for name, policy in chosen if not tunable(policy)]:
+        raise ValueError(f"controllers are {', '.join(config.controllers)}: {fixed[0]} has no parameters to tune")
     if config.out is None:
         if config.resume:
             raise ValueError("--resume needs --out, the file of the run to resume")
