@@ -1,5 +1,6 @@
 """`memenv compare`: every controller on the same chips, starts and targets; table, picture and files with intervals."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -135,6 +136,9 @@ def judge(task: WriteVerify, name: str, policy: Any, config: CompareConfig) -> d
     """A policy with the parameters that are shipped for it, or tuned, its outcomes, and its figures."""
     search = tune if config.retune else shipped_or_tuned
     found = search(policy, config.trials, config.seed)
+    if found.trials and not (found.pulses or config.retune or config.trials):
+        text = f"{name} on {task.device.name}: tuned, since no parameters are shipped for this record and task"
+        tqdm.write(text, file=sys.stderr)
     began = time.perf_counter()
     outcomes = evaluate(found.policy, task, config.cells, config.seed, examples=min(3, config.cells))
     seconds = time.perf_counter() - began

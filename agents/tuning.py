@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from math import isqrt
@@ -21,8 +21,9 @@ from tqdm import tqdm
 from agents.bulk.writer import MassWriter, mass_writer
 from agents.classical.write_verify import Controller
 from agents.evaluation import TUNING, evaluate, mixed
-from agents.library import controller, controllers
+from agents.library import CONTROLLERS, controller, controllers
 from memenv.bounds import MANY, MOST_SEED, MOST_WEIGHT, whole
+from memenv.compiler import Unsupported
 from memenv.engine import load_engine
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
@@ -76,19 +77,20 @@ def one_by_one(cost: Callable[[Any, int, int], float]) -> Judge:
 def on_cells(policies: Sequence[Any], cells: int, seed: int) -> np.ndarray:
     """Mean of `costs` in the task of policies that differ in parameters alone: all in one loop, if loops are there."""
     policy = policies[0]
-    if not compiled(policy):
-        return one_by_one(lambda one, cells, seed: cost(one, one.task, cells, seed))(policies, cells, seed)
-    values = {f.name: np.array([getattr(one, f.name) for one in policies]) for f in tunable(policy)}
-    write = _writer(dataclasses.replace(policy, **{f.name: f.default for f in tunable(policy)}))
-    written = write(cells, mixed(TUNING, seed), variants=values, workers=1)
-    mean: np.ndarray = costs(policy.task, written).reshape(cells, len(policies)).mean(axis=0)
-    return mean
+    if compiled(policy):
+        values = {f.name: np.array([getattr(one, f.name) for one in policies]) for f in tunable(policy)}
+        write = _writer(dataclasses.replace(policy, **{f.name: f.default for f in tunable(policy)}))
+        with suppress(Unsupported):  # numbers of the device that single precision does not hold
+            written = write(cells, mixed(TUNING, seed), variants=values, workers=1)
+            mean: np.ndarray = costs(policy.task, written).reshape(cells, len(policies)).mean(axis=0)
+            return mean
+    return one_by_one(lambda one, cells, seed: cost(one, one.task, cells, seed))(policies, cells, seed)
 
 
 def compiled(policy: Any) -> bool:
-    """True where trials of the policy run in compiled loops."""
-    own = isinstance(policy, Controller) and policy.task.action == "continuous" and not policy.task.not_compiled
-    return own and load_engine().name == "numba"
+    """True where trials of the policy run in compiled loops: it is one of ours, all of which remember numbers only."""
+    own = isinstance(policy, Controller) and type(policy) in CONTROLLERS.values()
+    return own and policy.task.action == "continuous" and not policy.task.not_compiled and load_engine().name == "numba"
 
 
 @functools.lru_cache(maxsize=4)
