@@ -23,7 +23,7 @@ from agents.classical.write_verify import Controller
 from agents.evaluation import TUNING, evaluate, mixed
 from agents.library import CONTROLLERS, controller, controllers
 from memenv.bounds import MANY, MOST_SEED, MOST_WEIGHT, whole
-from memenv.compiler import Unsupported
+from memenv.compiler.runtime import Unsupported
 from memenv.engine import load_engine
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
