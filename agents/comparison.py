@@ -17,7 +17,7 @@ from tqdm import tqdm
 from agents.evaluation import Outcomes, evaluate
 from agents.library import known_policies, load_policy
 from agents.tuned import shipped_or_tuned
-from agents.tuning import FEW_TRIALS, PRICE_OF_TIME, TRIALS, tune
+from agents.tuning import FEW_TRIALS, TRIALS, priced, tune
 from memenv.bounds import MANY, MOST, MOST_SEED, MOST_WEIGHT
 from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
@@ -52,8 +52,8 @@ class CompareConfig(RunOptions):
     )
     retune: bool = option(False, help="tune also where parameters are shipped")
     weight_energy: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="price of energy, as of memenv train [1/J]")
-    weight_latency: float = option(
-        PRICE_OF_TIME, bounds=(0.0, MOST_WEIGHT), help="price of time, as of memenv train [1/s]: 100 us cost a pulse"
+    weight_latency: float | None = option(
+        None, bounds=(0.0, MOST_WEIGHT), help="price of time, as of memenv train [1/s] [0.01 of a pulse a medium width]"
     )
     jobs: int = option(1, bounds=(1, MANY), help="controllers at a time, each in a process; the table is the same")
     against: str | None = option(None, help="one of them, from which the others' pulses are subtracted cell by cell")
@@ -79,9 +79,9 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
         ValueError: an unknown device, controller or rival, a folder that holds another run, nothing to resume.
     """
     check_picture()
-    shared = ("tolerance", "max_pulses", "rounds", "confirm_reads", "weight_energy", "weight_latency")
-    own = {name: getattr(config, name) for name in shared}
-    tasks = [WriteVerify(device=device, give_up=True, **own) for device in config.device]
+    shared = ("tolerance", "max_pulses", "rounds", "confirm_reads", "weight_energy")
+    own: dict[str, Any] = {name: getattr(config, name) for name in shared}
+    tasks = [priced(WriteVerify(device=device, give_up=True, **own), config.weight_latency) for device in config.device]
     for task in tasks:
         task.check_memory(config.cells)
     work = [

@@ -35,7 +35,7 @@ STAGES = ((0.5, 1), (0.8, 4), (1.0, 8))  # shares of the search that end with so
 FINALISTS = 8
 SMALLEST = 4  # generation
 SPREAD = 0.3  # [of the ranges] standard deviation of the first generation
-PRICE_OF_TIME = 200.0  # [1/s] weight of the latency in what commands tune for: 100 us are worth a pulse
+MEDIUM = 0.01  # [pulses] usual price of a pulse's time, if it has the medium width of the driver
 PACKAGES = ("memenv", "numpy", "scipy", "cmaes")  # that decide the parameters
 
 
@@ -59,6 +59,18 @@ def costs(task: WriteVerify, outcomes: Any) -> np.ndarray:
     priced = task.weight_latency * outcomes.latency + task.weight_energy * outcomes.energy
     paid: np.ndarray = outcomes.pulses + task.max_pulses * ~outcomes.accepted + priced / WriteVerify.weight_pulses
     return paid
+
+
+def priced(task: WriteVerify, weight_latency: float | None) -> WriteVerify:
+    """The task with this price of time [1/s]; None is the usual one, at which long pulses break ties only.
+
+    It depends on the device, since some take nanoseconds and others milliseconds.
+    """
+    if weight_latency is None:
+        drivers = [device.driver for device in task.device.devices or (task.device,)]
+        medium = np.exp(np.mean(np.log([(driver.width_min, driver.width_max) for driver in drivers])))
+        weight_latency = float(f"{MEDIUM * WriteVerify.weight_pulses / medium:.3g}")
+    return dataclasses.replace(task, weight_latency=weight_latency)
 
 
 def cost(policy: Any, task: WriteVerify, cells: int, seed: int) -> float:
@@ -206,8 +218,8 @@ class TuneConfig(RunOptions):
     seed: int = option(0, bounds=(0, MOST_SEED), help="of the tuning chips and the search")
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
     weight_energy: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="price of energy, as of memenv train [1/J]")
-    weight_latency: float = option(
-        PRICE_OF_TIME, bounds=(0.0, MOST_WEIGHT), help="price of time, as of memenv train [1/s]: 100 us cost a pulse"
+    weight_latency: float | None = option(
+        None, bounds=(0.0, MOST_WEIGHT), help="price of time, as of memenv train [1/s] [0.01 of a pulse a medium width]"
     )
     out: Path | None = option(None, help="write the parameters to this JSON file as well, which --resume needs")
 
@@ -215,8 +227,8 @@ class TuneConfig(RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """The subcommand."""
     config = parse(TuneConfig, arguments, "memenv tune")
-    own = ("device", "tolerance", "max_pulses", "weight_energy", "weight_latency")
-    task = WriteVerify(**{name: getattr(config, name) for name in own}, give_up=True)
+    own = {name: getattr(config, name) for name in ("device", "tolerance", "max_pulses", "weight_energy")}
+    task = priced(WriteVerify(**own, give_up=True), config.weight_latency)
     chosen = [(name, controller(name, task)) for name in config.controllers or controllers()]
     if not config.controllers:
         chosen = [(name, policy) for name, policy in chosen if tunable(policy)]

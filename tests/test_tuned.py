@@ -12,17 +12,17 @@ from agents.classical.write_verify import ISPP
 from agents.comparison import CompareConfig, compare, text_table
 from agents.library import known_policies, load_policy
 from agents.tuned import Card, cards, folder, identity, shipped, shipped_or_tuned
-from agents.tuning import PRICE_OF_TIME, Tuned, cost, tunable, tune
+from agents.tuning import Tuned, cost, priced, tunable, tune
 from memenv import WriteVerify, load_device
 from memenv.__main__ import main
 
-TASK = WriteVerify(device="threshold", give_up=True, weight_latency=PRICE_OF_TIME)
+TASK = priced(WriteVerify(device="threshold", give_up=True), None)
 POLICY = ISPP(task=TASK)
 
 
 @pytest.mark.parametrize("device", CompareConfig.device)
 def test_the_first_command_finds_all_its_parameters_shipped(device: str) -> None:
-    task = replace(TASK, device=load_device(device))
+    task = priced(replace(TASK, device=load_device(device)), None)
     policies = {name: load_policy(name, task) for name in known_policies(task)}
     missing = [name for name, policy in policies.items() if tunable(policy) and not shipped(policy)]
     assert not missing  # a record or a policy has changed: python benchmarks/tuned_parameters.py
@@ -114,6 +114,14 @@ def test_no_trials_and_negative_prices_are_refused(
     assert main([command, *words, "--out", str(tmp_path / "out")]) == 2
     name, value = words[0][2:].replace("-", "_"), float(words[1])
     assert f"{name} is {value:g}" in capsys.readouterr().err.replace(".0", "") and not list(tmp_path.iterdir())
+
+
+def test_time_costs_a_hundredth_of_a_pulse_for_a_pulse_of_medium_width_on_every_device() -> None:
+    for device in ("threshold", "alox-hfo2", "pcm"):
+        task = priced(WriteVerify(device=device), None)
+        medium = np.sqrt(task.device.driver.width_min * task.device.driver.width_max)
+        assert task.weight_latency * medium == pytest.approx(0.01 * task.weight_pulses, rel=1e-2)
+    assert priced(TASK, 7.0).weight_latency == 7.0
 
 
 def test_a_search_of_no_trials_is_refused() -> None:
