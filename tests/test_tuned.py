@@ -11,7 +11,7 @@ from agents import tuned as module
 from agents.classical.write_verify import ISPP
 from agents.comparison import CompareConfig, compare, text_table
 from agents.library import known_policies, load_policy
-from agents.tuned import Card, cards, folder, identity, shipped, shipped_or_tuned
+from agents.tuned import Card, as_shipped, cards, folder, identity, shipped_or_tuned
 from agents.tuning import Tuned, cost, priced, tunable, tune
 from memenv import WriteVerify, load_device
 from memenv.__main__ import main
@@ -24,7 +24,7 @@ POLICY = ISPP(task=TASK)
 def test_the_first_command_finds_all_its_parameters_shipped(device: str) -> None:
     task = priced(replace(TASK, device=load_device(device)), None)
     policies = {name: load_policy(name, task) for name in known_policies(task)}
-    missing = [name for name, policy in policies.items() if tunable(policy) and not shipped(policy)]
+    missing = [name for name, policy in policies.items() if tunable(policy) and not as_shipped(policy)]
     assert not missing  # a record or a policy has changed: python benchmarks/tuned_parameters.py
 
 
@@ -39,7 +39,7 @@ def test_parameters_are_of_the_controller_and_inside_its_ranges() -> None:
 
 
 def test_what_is_shipped_is_better_than_what_stands_in_the_code() -> None:
-    found = shipped(POLICY)
+    found = as_shipped(POLICY)
     assert found is not None and found.policy.task is TASK
     assert cost(found.policy, TASK, 2000, 1) < 0.95 * cost(POLICY, TASK, 2000, 1)
 
@@ -55,7 +55,7 @@ def test_what_is_shipped_is_better_than_what_stands_in_the_code() -> None:
     ],
 )
 def test_another_task_or_record_has_no_shipped_parameters(change: dict) -> None:
-    assert shipped(POLICY) and not shipped(ISPP(task=replace(TASK, **change)))
+    assert as_shipped(POLICY) and not as_shipped(ISPP(task=replace(TASK, **change)))
 
 
 def test_remarks_and_parameters_do_not_make_another_task() -> None:
@@ -78,7 +78,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "folder", lambda: tmp_path)
     cards.cache_clear()
     with pytest.raises(ValueError, match=r"threshold\.json.*'another'"):
-        shipped(POLICY)
+        as_shipped(POLICY)
     cards.cache_clear()
 
 
