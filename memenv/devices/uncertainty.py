@@ -103,12 +103,10 @@ def expected_spread(device: Any) -> Any:
         """The root of the sum of squares, of several kinds of deviation their mean square."""
         return math.hypot(own, math.sqrt(sum(unknown.deviation(one) ** 2 for one in weights) / len(weights)))
 
-    def each(name: str, scale: float = 1.0) -> tuple[dict[str, float], dict[str, float]]:
-        return {f"set.{name}": scale}, {f"reset.{name}": scale}
+    def each(name: str, up: float = 1.0, down: float = 1.0) -> tuple[dict[str, float], dict[str, float]]:
+        return {f"set.{name}": 1 / up}, {f"reset.{name}": 1 / down}
 
-    thresholds = [
-        {f"{way}.threshold": 1 / max(getattr(device, way).threshold, 1e-9)} for way in ("set", "reset")
-    ]  # as parts of them
+    thresholds = (max(way.threshold, 1e-9) for way in (device.set, device.reset))
     return dataclasses.replace(
         spread,
         rate=both(spread.rate, {"set.dose": 0.5, "reset.dose": 0.5}),
@@ -116,7 +114,7 @@ def expected_spread(device: Any) -> Any:
         gamma=both(spread.gamma, *each("gamma")),
         slope=both(spread.slope, *each("slope")),
         cycle_noise=both(spread.cycle_noise, *each("cycle_noise")),
-        threshold=both(spread.threshold, *thresholds),
+        threshold=both(spread.threshold, *each("threshold", *thresholds)),
         x_lo=both(spread.x_lo, {"x_lo": 1.0}),
         x_hi=both(spread.x_hi, {"x_hi": 1.0}),
         x_shift=both(spread.x_shift, {"x_shift": 1.0}),
