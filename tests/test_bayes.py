@@ -10,6 +10,7 @@ from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.cost_to_go import CostToGo
 from agents.classical.write_verify import ISPP, HistoryInverse
 from agents.evaluation import evaluate
+from agents.stress import case
 from memenv.devices.catalogue import load_device
 from memenv.devices.device import Mismatch
 from memenv.devices.protocol import parametric
@@ -88,8 +89,17 @@ def test_what_no_particle_explains_does_not_end_in_nan() -> None:
 def test_with_nothing_to_learn_the_bayesian_is_the_oracle() -> None:
     device = parametric(load_device("alox-hfo2"), "the test")
     task = WriteVerify(give_up=True, device=device.replace(uncertainty=None))
-    seen = [evaluate(controller(task=task), task, 100, 1).pulses for controller in (Bayesian, Oracle)]
+    seen = [evaluate(one, task, 100, 1).pulses for one in (Bayesian(task=task, wrong=0.0), Oracle(task=task))]
     np.testing.assert_array_equal(*seen)
+
+
+def test_a_wrong_record_costs_less_where_the_prior_allows_for_it() -> None:
+    one = case(THRESHOLD, "slope=0.5")
+    trusting, open_minded = (
+        evaluate(Bayesian(task=one.told, wrong=share), one.true, 120, 0) for share in (0.0, Bayesian.wrong)
+    )
+    assert open_minded.pulses.mean() < 0.7 * trusting.pulses.mean()
+    assert open_minded.accepted.mean() > trusting.accepted.mean() + 0.05
 
 
 def test_what_was_learnt_pays_for_later_targets() -> None:
