@@ -342,6 +342,7 @@ class Bayesian(_ParticleController):
             return np.exp(value) if positive else value
 
         cell = tree_map(spread, cell, self._positive)
+        cell = cell.replace(set=_lawful(cell.set), reset=_lawful(cell.reset))
         mean = np.clip(few.mean, cell.x_lo, cell.x_hi)
         return put(belief, rows, few._replace(particles=cell, log_weight=0.0 * mean, mean=mean))
 
@@ -369,6 +370,11 @@ def _known(chip: CellModel, cells: int) -> Device | Bounds:
     """All that can be known of a chip, with bounds (cells,), also where all cells share them."""
     bounds = Bounds(chip.x_lo + np.zeros(cells), chip.x_hi + np.zeros(cells))
     return bounds if chip.record is None else chip.record.replace(**bounds._asdict())
+
+
+def _lawful(one: Any) -> Any:
+    """A response whose threshold lies below its reference amplitude, from which spreading could take it."""
+    return replace(one, threshold=np.minimum(one.threshold, 0.9 * one.amplitude))
 
 
 def _broadened(bank: Device, wrong: np.ndarray, rng: np.random.Generator) -> Device:
