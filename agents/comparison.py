@@ -1,5 +1,6 @@
 """`memenv compare`: every controller on the same chips, starts and targets; table, picture and files with intervals."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,8 +16,8 @@ from tqdm import tqdm
 
 from agents.evaluation import Outcomes, evaluate
 from agents.library import known_policies, load_policy
-from agents.tuned import tuned
-from agents.tuning import FEW_TRIALS, PRICE_OF_TIME, TRIALS, tune
+from agents.tuned import shipped_or_tuned
+from agents.tuning import FEW_TRIALS, TRIALS, priced, tune
 from memenv.bounds import MANY, MOST, MOST_SEED, MOST_WEIGHT
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
@@ -32,7 +33,10 @@ AGAINST = "pulses_against"  # column of the paired difference to a rival
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig(RunOptions):
-    """Compare controllers and policies at programming: every one on the same cells, starts and targets."""
+    """Compare controllers and policies at programming: every one on the same cells, starts and targets.
+
+    Example: memenv compare --device pcm --controllers ispp,secant --out pcm-compared
+    """
 
     device: tuple[str | CellModel, ...] = option(
         ("threshold", "enode-sandia"), help="names, .json records or .npz tables"
@@ -52,8 +56,8 @@ class CompareConfig(RunOptions):
     )
     retune: bool = option(False, help="tune also where parameters are shipped")
     weight_energy: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="price of energy, as of memenv train [1/J]")
-    weight_latency: float = option(
-        PRICE_OF_TIME, bounds=(0.0, MOST_WEIGHT), help="price of time, as of memenv train [1/s]: 100 us cost a pulse"
+    weight_latency: float | None = option(
+        None, bounds=(0.0, MOST_WEIGHT), help="price of time, as of memenv train [1/s] [0.01 of a pulse a medium width]"
     )
     jobs: int = option(1, bounds=(1, MANY), help="controllers at a time, each in a process; the table is the same")
     against: str | None = option(None, help="one of them, from which the others' pulses are subtracted cell by cell")
@@ -80,9 +84,9 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
         ValueError: an unknown device, controller or rival, a folder that holds another run, nothing to resume.
     """
     check_picture()
-    shared = ("tolerance", "max_pulses", "rounds", "confirm_reads", "weight_energy", "weight_latency")
-    own = {name: getattr(config, name) for name in shared}
-    tasks = [WriteVerify(device=device, give_up=True, **own) for device in config.device]
+    shared = ("tolerance", "max_pulses", "rounds", "confirm_reads", "weight_energy")
+    own: dict[str, Any] = {name: getattr(config, name) for name in shared}
+    tasks = [priced(WriteVerify(device=device, give_up=True, **own), config.weight_latency) for device in config.device]
     for task in tasks:
         task.check_memory(config.cells)
     work = [
@@ -135,8 +139,11 @@ class Judged(NamedTuple):
 
 def judge(task: WriteVerify, name: str, policy: Any, config: CompareConfig) -> dict[str, Any]:
     """A policy with the parameters that are shipped for it, or tuned, its outcomes, and its figures."""
-    search = tune if config.retune else tuned
+    search = tune if config.retune else shipped_or_tuned
     found = search(policy, config.trials, config.seed)
+    if found.trials and not (found.pulses or config.retune or config.trials):
+        text = f"{name} on {task.device.name}: tuned, since no parameters are shipped for this record and task"
+        tqdm.write(text, file=sys.stderr)
     began = time.perf_counter()
     outcomes = evaluate(found.policy, task, config.cells, config.seed, examples=min(3, config.cells))
     seconds = time.perf_counter() - began

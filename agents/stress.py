@@ -17,8 +17,8 @@ from tqdm import tqdm
 from agents.comparison import PACKAGES, metrics
 from agents.evaluation import Outcomes, evaluate
 from agents.library import fair_controllers, known_policies, load_policy
-from agents.tuned import tuned
-from agents.tuning import FEW_TRIALS, PRICE_OF_TIME, TRIALS
+from agents.tuned import shipped_or_tuned
+from agents.tuning import FEW_TRIALS, TRIALS, priced
 from memenv.bounds import MANY, MOST, MOST_SEED, MOST_WEIGHT
 from memenv.devices.device import Device
 from memenv.devices.law import Response
@@ -120,7 +120,9 @@ class StressConfig(RunOptions):
         f"any, else {TRIALS}, {FEW_TRIALS} where loops are not compiled]",
     )
     weight_energy: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="price of energy in tuning [1/J]")
-    weight_latency: float = option(PRICE_OF_TIME, bounds=(0.0, MOST_WEIGHT), help="price of time in tuning [1/s]")
+    weight_latency: float | None = option(
+        None, bounds=(0.0, MOST_WEIGHT), help="price of time in tuning [1/s] [0.01 of a pulse a medium width]"
+    )
     out: Path = option(Path("stress"), help="folder of stress.csv, .md, .png, run.json, journal")
 
 
@@ -139,8 +141,9 @@ def under_stress(config: StressConfig, command: str = "") -> list[dict[str, Any]
         ValueError: an unknown device, controller or truth, a folder that holds another run, nothing to resume.
     """
     check_picture()
-    own = ("device", "tolerance", "max_pulses", "weight_energy", "weight_latency")
+    own = ("device", "tolerance", "max_pulses", "weight_energy")
     task = WriteVerify(**{name: getattr(config, name) for name in own}, give_up=True)
+    task = priced(task, config.weight_latency)
     parametric(task.device, "memenv stress")
     task.check_memory(config.cells)
     cases = [case(task, text) for text in config.truths]
@@ -175,7 +178,7 @@ def judge(one: Case, name: str, policy: Any, config: StressConfig, run: Run) -> 
     """Outcomes and figures of a policy that is told the record, after tuning on it; kept by the run."""
 
     def parameters() -> dict[str, Any]:
-        return tuned(policy, config.trials, config.seed).parameters
+        return shipped_or_tuned(policy, config.trials, config.seed).parameters
 
     def work() -> dict[str, Any]:
         ready = with_parameters(policy, run.once((name, one.told.tolerance, "parameters"), parameters))

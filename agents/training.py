@@ -51,7 +51,10 @@ PACKAGES = ("memenv", "gymnasium", "numpy", "torch", "stable-baselines3", "sb3-c
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(RunOptions):
-    """Train a policy for a device; agents.load_policy(path, task) loads the policy.npz that it saves."""
+    """Train a policy for a device; agents.load_policy(path, task) loads the policy.npz that it saves.
+
+    Example: memenv train --device threshold --algo ppo --steps 100000 --out ppo
+    """
 
     device: tuple[str | CellModel, ...] = option(
         ("threshold",), help="names, .json records or .npz tables; several are mixed; family (pulse)"

@@ -59,7 +59,7 @@ def identity(policy: Any) -> str:
     return hashlib.sha256(json.dumps(_essence(policy), sort_keys=True).encode()).hexdigest()
 
 
-def shipped(policy: Any) -> Tuned | None:
+def as_shipped(policy: Any) -> Tuned | None:
     """The policy with the parameters that are shipped for it, None without."""
     own = identity(policy)
     for card in cards(policy.task.device.name):
@@ -70,12 +70,12 @@ def shipped(policy: Any) -> Tuned | None:
     return None
 
 
-def tuned(policy: Any, trials: int | None = None, seed: int = 0, judged: Judge | None = None) -> Tuned:
+def shipped_or_tuned(policy: Any, trials: int | None = None, seed: int = 0, judged: Judge | None = None) -> Tuned:
     """The shipped parameters if there are any and no number of `trials` is given, else those of a search.
 
     Arguments and errors are those of `agents.tuning.tune`.
     """
-    return (shipped(policy) if trials is None else None) or tune(policy, trials, seed, judged)
+    return (as_shipped(policy) if trials is None else None) or tune(policy, trials, seed, judged)
 
 
 def _essence(value: Any) -> Any:

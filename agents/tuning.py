@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from math import isqrt
@@ -21,8 +21,9 @@ from tqdm import tqdm
 from agents.bulk.writer import MassWriter, mass_writer
 from agents.classical.write_verify import Controller
 from agents.evaluation import TUNING, evaluate, mixed
-from agents.library import controller, controllers
+from agents.library import CONTROLLERS, controller, controllers
 from memenv.bounds import MANY, MOST_SEED, MOST_WEIGHT, whole
+from memenv.compiler.runtime import Unsupported
 from memenv.engine import load_engine
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
@@ -34,7 +35,7 @@ STAGES = ((0.5, 1), (0.8, 4), (1.0, 8))  # shares of the search that end with so
 FINALISTS = 8
 SMALLEST = 4  # generation
 SPREAD = 0.3  # [of the ranges] standard deviation of the first generation
-PRICE_OF_TIME = 200.0  # [1/s] weight of the latency in what commands tune for: 100 us are worth a pulse
+MEDIUM = 0.01  # [pulses] usual price of a pulse's time, if it has the medium width of the driver
 PACKAGES = ("memenv", "numpy", "scipy", "cmaes")  # that decide the parameters
 
 
@@ -60,6 +61,18 @@ def costs(task: WriteVerify, outcomes: Any) -> np.ndarray:
     return paid
 
 
+def priced(task: WriteVerify, weight_latency: float | None) -> WriteVerify:
+    """The task with this price of time [1/s]; None is the usual one, at which long pulses break ties only.
+
+    It depends on the device, since some take nanoseconds and others milliseconds.
+    """
+    if weight_latency is None:
+        drivers = [device.driver for device in task.device.devices or (task.device,)]
+        medium = np.exp(np.mean(np.log([(driver.width_min, driver.width_max) for driver in drivers])))
+        weight_latency = float(f"{MEDIUM * WriteVerify.weight_pulses / medium:.3g}")
+    return dataclasses.replace(task, weight_latency=weight_latency)
+
+
 def cost(policy: Any, task: WriteVerify, cells: int, seed: int) -> float:
     """Mean of `costs` over tuning cells."""
     return float(np.mean(costs(task, evaluate(policy, task, cells, seed, purpose=TUNING))))
@@ -76,19 +89,20 @@ def one_by_one(cost: Callable[[Any, int, int], float]) -> Judge:
 def on_cells(policies: Sequence[Any], cells: int, seed: int) -> np.ndarray:
     """Mean of `costs` in the task of policies that differ in parameters alone: all in one loop, if loops are there."""
     policy = policies[0]
-    if not compiled(policy):
-        return one_by_one(lambda one, cells, seed: cost(one, one.task, cells, seed))(policies, cells, seed)
-    values = {f.name: np.array([getattr(one, f.name) for one in policies]) for f in tunable(policy)}
-    write = _writer(dataclasses.replace(policy, **{f.name: f.default for f in tunable(policy)}))
-    written = write(cells, mixed(TUNING, seed), variants=values, workers=1)
-    mean: np.ndarray = costs(policy.task, written).reshape(cells, len(policies)).mean(axis=0)
-    return mean
+    if compiled(policy):
+        values = {f.name: np.array([getattr(one, f.name) for one in policies]) for f in tunable(policy)}
+        write = _writer(dataclasses.replace(policy, **{f.name: f.default for f in tunable(policy)}))
+        with suppress(Unsupported):  # numbers of the device that single precision does not hold
+            written = write(cells, mixed(TUNING, seed), variants=values, workers=1)
+            mean: np.ndarray = costs(policy.task, written).reshape(cells, len(policies)).mean(axis=0)
+            return mean
+    return one_by_one(lambda one, cells, seed: cost(one, one.task, cells, seed))(policies, cells, seed)
 
 
 def compiled(policy: Any) -> bool:
-    """True where trials of the policy run in compiled loops."""
-    own = isinstance(policy, Controller) and policy.task.action == "continuous" and not policy.task.not_compiled
-    return own and load_engine().name == "numba"
+    """True where trials of the policy run in compiled loops: it is one of ours, all of which remember numbers only."""
+    own = isinstance(policy, Controller) and type(policy) in CONTROLLERS.values()
+    return own and policy.task.action == "continuous" and not policy.task.not_compiled and load_engine().name == "numba"
 
 
 @functools.lru_cache(maxsize=4)
@@ -195,7 +209,10 @@ def _scaled(f: Any, value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TuneConfig(RunOptions):
-    """Tune classical controllers for a device and print their parameters, on chips that no evaluation sees."""
+    """Tune classical controllers for a device and print their parameters, on chips that no evaluation sees.
+
+    Example: memenv tune --device pcm --controllers ispp,secant --trials 60
+    """
 
     device: str = option("threshold", help="a name, a .json record or a .npz table")
     tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
@@ -204,8 +221,8 @@ class TuneConfig(RunOptions):
     seed: int = option(0, bounds=(0, MOST_SEED), help="of the tuning chips and the search")
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
     weight_energy: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="price of energy, as of memenv train [1/J]")
-    weight_latency: float = option(
-        PRICE_OF_TIME, bounds=(0.0, MOST_WEIGHT), help="price of time, as of memenv train [1/s]: 100 us cost a pulse"
+    weight_latency: float | None = option(
+        None, bounds=(0.0, MOST_WEIGHT), help="price of time, as of memenv train [1/s] [0.01 of a pulse a medium width]"
     )
     out: Path | None = option(None, help="write the parameters to this JSON file as well, which --resume needs")
 
@@ -213,10 +230,13 @@ class TuneConfig(RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """The subcommand."""
     config = parse(TuneConfig, arguments, "memenv tune")
-    own = ("device", "tolerance", "max_pulses", "weight_energy", "weight_latency")
-    task = WriteVerify(**{name: getattr(config, name) for name in own}, give_up=True)
-    names = config.controllers or controllers()
-    chosen = [(name, controller(name, task)) for name in names]
+    own = {name: getattr(config, name) for name in ("device", "tolerance", "max_pulses", "weight_energy")}
+    task = priced(WriteVerify(**own, give_up=True), config.weight_latency)
+    chosen = [(name, controller(name, task)) for name in config.controllers or controllers()]
+    if not config.controllers:
+        chosen = [(name, policy) for name, policy in chosen if tunable(policy)]
+    elif fixed := [name for name, policy in chosen if not tunable(policy)]:
+        raise ValueError(f"controllers are {', '.join(config.controllers)}: {fixed[0]} has no parameters to tune")
     if config.out is None:
         if config.resume:
             raise ValueError("--resume needs --out, the file of the run to resume")

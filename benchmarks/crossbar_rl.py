@@ -79,12 +79,13 @@ class CrossbarConfig:
     out: Path = option(Path("crossbar_rl"), help="folder of results.csv")
 
 
-def judged(task: CrossbarProgram, act: Act, arrays: int) -> dict[str, float]:
-    """Means over the first episodes of so many arrays."""
+def judged(task: CrossbarProgram, act: Act, arrays: int) -> dict[str, np.ndarray]:
+    """What came of the first episodes of so many arrays, (arrays,) each."""
     envs = TaskVectorEnv(task, arrays, engine="auto")
     (seen, info), state, start = envs.reset(seed=JUDGED), None, np.ones(arrays, bool)
     going, total = np.ones(arrays, bool), np.zeros(arrays)
-    ends = {name: np.zeros(arrays) for name in ("is_success", "accepted", "pulses", "false_acceptances", "true_error")}
+    names = ("is_success", "accepted", "pulses", "energy", "false_acceptances", "true_error")
+    ends = {name: np.zeros(arrays) for name in names}
     while going.any():
         action, state = act(seen, state, start, info.get("action_mask"))
         seen, reward, start, _, info = envs.step(action)
@@ -93,7 +94,7 @@ def judged(task: CrossbarProgram, act: Act, arrays: int) -> dict[str, float]:
             values[going] = info[name][going]
         going &= ~start
     ends["pulses"] /= task.array.rows * task.array.cols
-    return {"return": float(total.mean()), **{name: float(values.mean()) for name, values in ends.items()}}
+    return {"return": total, **ends}
 
 
 def at_random(task: CrossbarProgram) -> Act:
@@ -180,7 +181,8 @@ def main(arguments: Sequence[str]) -> None:
             task, begin = CrossbarProgram(**TASKS[case]), time.perf_counter()
             act = make(task)
             seconds = time.perf_counter() - begin
-            figures = judged(task, act, config.arrays) | {"seconds": seconds}
+            means = {key: values.mean() for key, values in judged(task, act, config.arrays).items() if key != "energy"}
+            figures = means | {"seconds": seconds}
             known = own | {key: f"{value:.4f}" for key, value in figures.items()}
             rows.append(known)
             write_whole(file, csv_text(rows))

@@ -5,17 +5,19 @@
 Of each device a laboratory's data are simulated: 4 cells, 24 trains of 25 pulses each, SET and RESET in turn, at 4
 amplitudes x 3 widths ("grid"), or at the middle amplitude alone ("one"). `memenv fit` makes a record of them, with
 the driver of the physics. Controllers are tuned on the record (bayes and the generalist are taken as they are) and
-drive simulated benches (`memenv.lab`) of the record and of the physics: the same targets, in 0.1 to 0.9 of the
-record's range. Pulses are those of all cells for each accepted one, with 95 % bootstrap intervals over cells; the gap
-is their ratio.
+drive simulated benches (`memenv.lab`) of the record, at its estimates, and of the physics: the same targets, in 0.1 to
+0.9 of the record's range. Pulses are those of all cells for each accepted one, with 95 % bootstrap intervals over
+cells; the gap is their ratio.
 """
 
+import itertools
 import shlex
 import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from memenv.devices.catalogue import physics_models
 from memenv.devices.records import validate
 from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import columns, csv_text, figure, markdown, ratio_interval, shown
-from memenv.experiments.runs import RunOptions, begun, command_line
+from memenv.experiments.runs import Run, RunOptions, begun, command_line
 from memenv.lab import SimulatedBench, program
 
 MEASURED, TRAINS, PULSES = 4, 24, 25  # cells, trains of each, pulses of each
@@ -107,39 +109,44 @@ def figures(found: dict[str, np.ndarray], seed: int) -> dict[str, float]:
     }
 
 
+def compared(run: Run, config: TransferConfig, key: tuple[str, str, str], text: str) -> dict[str, Any]:
+    """The row of a device, its data and a controller, by the record that was fitted."""
+    device, _, name = key
+    record = from_json(text)
+    task = WriteVerify(device=record, tolerance=config.tolerance, give_up=True)
+
+    @cache
+    def policy() -> Any:
+        own = load_policy(name, task)
+        return own if name in UNTUNED else tune(own, config.trials, config.seed).policy
+
+    row: dict[str, Any] = dict(zip(("device", "data", "controller"), key, strict=True))
+    for place, spec in (("record", record.replace(uncertainty=None)), ("physics", device)):
+
+        def work(spec: Any = spec) -> dict[str, np.ndarray]:
+            return drive(policy(), task, SimulatedBench(spec, config.cells, (config.seed, 4)), config.seed)
+
+        found = figures(run.once((*key, place), work), config.seed)
+        row |= {f"{place}_{column}": value for column, value in found.items()}
+    return row | {"gap": row["physics_per_accepted"] / row["record_per_accepted"]}
+
+
 def main(arguments: Sequence[str]) -> None:
     """Measure, fit, tune, drive, print."""
     config = parse(TransferConfig, arguments, "physics_transfer.py")
     warnings.filterwarnings("ignore", message="tolerance .* is below the read noise")
     command = command_line(shlex.join(["python", "benchmarks/physics_transfer.py"]), arguments)
-    rows: list[dict[str, Any]] = []
     with begun(config.out / "run.json", config, command=command, packages=("numpy", "scipy"), files=FILES) as run:
-        records, refused = {}, list[str]()
-        for device, data in ((device, data) for device in config.device for data in config.data):
+        rows, records, refused = list[dict[str, Any]](), dict[str, str](), list[str]()
+        for device, data in itertools.product(config.device, config.data):
             found = run.once((device, data, "record"), lambda d=device, g=data == "grid": record_of(d, g, config.seed))
             if "refused" in found:
                 refused.append(f"{device}, {data}: no record, {found['refused']}")
                 continue
-            text = found["record"]
-            records[f"{device.removeprefix('physics/')}-{data}.json"] = text
-            task = WriteVerify(device=from_json(text), tolerance=config.tolerance, give_up=True)
+            records[f"{device.removeprefix('physics/')}-{data}.json"] = found["record"]
             for name in config.controllers:
-                policy = None
-                row = {"device": device, "data": data, "controller": name}
-                for place, spec in (("record", task.device), ("physics", device)):
-
-                    def work(name: str = name, task: WriteVerify = task, spec: Any = spec) -> dict[str, np.ndarray]:
-                        nonlocal policy
-                        if policy is None:
-                            policy = load_policy(name, task)
-                            policy = policy if name in UNTUNED else tune(policy, config.trials, config.seed).policy
-                        return drive(policy, task, SimulatedBench(spec, config.cells, (config.seed, 4)), config.seed)
-
-                    found = figures(run.once((device, data, name, place), work), config.seed)
-                    row |= {f"{place}_{key}": value for key, value in found.items()}
-                row["gap"] = row["physics_per_accepted"] / row["record_per_accepted"]
-                rows.append(row)
-                print(*_line(row), sep="  ", file=sys.stderr, flush=True)
+                rows.append(compared(run, config, (device, data, name), found["record"]))
+                print(*_line(rows[-1]), sep="  ", file=sys.stderr, flush=True)
         head = ["device", "data", "controller", "record", "physics", "gap", "success %", "false %"]
         table = "\n".join([markdown(head, [_line(row) for row in rows]), *refused])
         run.write({"transfer.csv": csv_text(rows), "transfer.md": table, **records}, complete=True)

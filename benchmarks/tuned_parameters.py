@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from agents.bulk.writer import mass_writer
 from agents.evaluation import TUNING, evaluate, mixed
-from agents.library import OPTIMUM, known_policies, load_policy
+from agents.library import known_policies, load_policy
 from agents.tuned import FORMAT, Card, cards, folder, identity
-from agents.tuning import PRICE_OF_TIME, compiled, costs, tune
+from agents.tuning import compiled, costs, priced, tunable, tune
 from memenv import WriteVerify
 from memenv.devices.catalogue import presets
 from memenv.experiments.options import option, parse
@@ -49,13 +49,12 @@ def main(arguments: Sequence[str]) -> None:
     command = command_line("python benchmarks/tuned_parameters.py", arguments)
     for device in config.device or presets():
         for tolerance in config.tolerance:
-            task = WriteVerify(device=device, tolerance=tolerance, give_up=True, weight_latency=PRICE_OF_TIME)
+            task = priced(WriteVerify(device=device, tolerance=tolerance, give_up=True), None)
             for name in config.controllers or known_policies(task):
-                if name != OPTIMUM:
-                    policy = load_policy(name, task)
-                    there = {card.identity for card in cards(device)}
-                    if config.retune or identity(policy) not in there:
-                        ship(made(name, policy, config.seeds), device, command)
+                policy = load_policy(name, task)
+                there = {card.identity for card in cards(device)}
+                if tunable(policy) and (config.retune or identity(policy) not in there):
+                    ship(made(name, policy, config.seeds), device, command)
 
 
 def made(name: str, policy: Any, seeds: int) -> Card:

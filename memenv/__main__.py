@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from memenv import __version__
+
 TRACEBACK = "MEMENV_TRACEBACK"  # set, errors are shown with where they came from
 COMMANDS = {
     "compare": ("agents.comparison", "compare controllers and policies on a device: table, picture, files"),
@@ -53,13 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Whatever a file or a number raises ends in one line; with the environment variable MEMENV_TRACEBACK it is shown.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        print(f"memenv {__version__}")
+        return 0
     if not words or words[0] in ("-h", "--help") or words[0] not in COMMANDS:
         known = bool(words) and words[0] in ("-h", "--help")
         if words and not known:
             print(f"memenv: unknown command {words[0]!r}", file=sys.stderr)
         lines = [f"  {name:<13} {text}" for name, (_, text) in COMMANDS.items()]
         print(
-            "usage: memenv COMMAND [options]; memenv COMMAND --help\n\n" + "\n".join(lines),
+            "usage: memenv COMMAND [options]; memenv COMMAND --help; memenv --version\n\n" + "\n".join(lines),
             file=sys.stdout if known else sys.stderr,
         )
         return 0 if known else 2

@@ -1,11 +1,12 @@
 """Options of chips that learn, alike for pretraining on them and for judging what was pretrained."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from memenv.bounds import MANY
 from memenv.devices.protocol import CellModel
 from memenv.experiments.options import Options, option
-from memenv.few_shot.chips import Hardware
+from memenv.few_shot.chips import MOST_DEVICES, Hardware
 from memenv.learning.updates import ASSUMED
 
 
@@ -13,7 +14,13 @@ from memenv.learning.updates import ASSUMED
 class ChipOptions(Options):
     """The fields of `Hardware`, but for the device, and what runs it."""
 
-    devices_per_weight: int = option(1, bounds=(1, 1000), help="plus devices of a weight, and as many minus devices")
+    group: ClassVar[str] = "the chip"
+
+    devices_per_weight: tuple[int, ...] = option(
+        (1,),
+        bounds=(1, MOST_DEVICES),
+        help="plus devices of a weight, and as many minus devices; or those of each layer",
+    )
     pulsed: str = option("both", help="which devices learn", choices=("both", "set", "reset", "plus"))
     max_pulses: int = option(10, bounds=(1, MANY), help="at most per device and step")
     reads: int = option(4, bounds=(1, MANY), help="averaged in each product")

@@ -89,7 +89,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         Fault("metalearn/evaluation.py", "purpose=TUNING, **options", "**options"),
     ),
     FEW_SHOT + "::test_every_batch_of_compiled_chips_has_chips_of_its_own": (
-        Fault("metalearn/evaluation.py", "Chips(hardware, int(chip_rng.integers(2**62)))", "Chips(hardware, 0)"),
+        Fault("metalearn/learners.py", "Chips(hardware, int(chip.integers(2**62)))", "Chips(hardware, 0)"),
     ),
     FEW_SHOT + "::test_pretraining_is_judged_on_characters_chips_and_noise_that_do_not_train_it": (
         Fault("metalearn/pretraining.py", '"purpose": TUNING}', '"purpose": 0}'),
@@ -317,20 +317,20 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     FEW_SHOT + "::test_an_answer_does_not_depend_on_what_else_is_asked": (
         Fault(
             "metalearn/evaluation.py",
-            "ideal_outputs(step.layers, drawn.query_x)",
-            "ideal_outputs(step.layers, drawn.query_x - drawn.query_x.mean(1, keepdims=True))",
+            "begun.outputs(learner, layers, drawn.query_x)",
+            "begun.outputs(learner, layers, drawn.query_x - drawn.query_x.mean(1, keepdims=True))",
         ),
         Fault(
             "metalearn/evaluation.py",
-            "_share(outputs(layers, drawn.query_x, draws)",
-            "_share(outputs(layers, drawn.query_x / drawn.query_x.std(1, keepdims=True), draws)",
+            "begun.outputs(learner, layers, drawn.query_x)",
+            "begun.outputs(learner, layers, drawn.query_x / drawn.query_x.std(1, keepdims=True))",
         ),
     ),
     FEW_SHOT + "::test_delays_count_from_the_last_step": (
         Fault(
             "metalearn/evaluation.py",
-            "[share(rested(layers, seconds)) for seconds in delays]",
-            "[share(layers := rested(layers, seconds)) for seconds in delays]",
+            "[share(learner.rested(layers, seconds)) for seconds in delays]",
+            "[share(layers := learner.rested(layers, seconds)) for seconds in delays]",
         ),
     ),
     "tests/test_metalearn_train.py::test_an_interrupted_run_resumes_to_where_an_uninterrupted_one_ends": (

@@ -8,6 +8,7 @@ import pytest
 
 from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.cost_to_go import CostToGo
+from agents.classical.revealed import Revealed
 from agents.classical.write_verify import ISPP, HistoryInverse
 from agents.evaluation import evaluate
 from agents.stress import case
@@ -89,8 +90,33 @@ def test_what_no_particle_explains_does_not_end_in_nan() -> None:
 def test_with_nothing_to_learn_the_bayesian_is_the_oracle() -> None:
     device = parametric(load_device("alox-hfo2"), "the test")
     task = WriteVerify(give_up=True, device=device.replace(uncertainty=None))
-    seen = [evaluate(one, task, 100, 1).pulses for one in (Bayesian(task=task, wrong=0.0), Oracle(task=task))]
-    np.testing.assert_array_equal(*seen)
+    knowing = Bayesian(task=task, wrong=0.0), Oracle(task=task), Revealed(task=task)
+    seen = [evaluate(one, task, 100, 1).pulses for one in knowing]
+    np.testing.assert_array_equal(seen[0], seen[1])
+    np.testing.assert_array_equal(seen[2], seen[1])
+
+
+def test_a_first_pulse_that_tells_all_is_worth_less_than_knowing_and_more_than_finding_out() -> None:
+    oracle, revealed, bayes = (mean_pulses(kind(task=THRESHOLD), 400) for kind in (Oracle, Revealed, Bayesian))
+    assert oracle + 0.5 < revealed < bayes - 0.2
+
+
+def test_the_first_pulse_is_chosen_without_a_look_at_the_cell() -> None:
+    task, cells = THRESHOLD, 20
+    one, other = (task.fabricate(np.random.default_rng(seed), cells) for seed in (0, 1))
+    seen = task.observations.show(
+        np.full(cells, 0.3),
+        np.full(cells, 0.6),
+        task.tolerance,
+        0 * np.ones(cells),
+        (np.zeros(cells), 1e-6),
+        0.0,
+        task.device.driver,
+    )
+    policy = Revealed(task=task)
+    first = [policy.predict(seen, policy.begin(chip, cells))[0] for chip in (one, other)]
+    np.testing.assert_array_equal(*first)
+    np.testing.assert_array_equal(first[0], Bayesian(task=task, wrong=0.0).predict(seen)[0])
 
 
 def test_a_wrong_record_costs_less_where_the_prior_allows_for_it() -> None:

@@ -78,10 +78,17 @@ def test_without_a_known_command_the_usage_is_printed(arguments, code, capsys):
     assert ("unknown command 'frobnicate'" in error) == (arguments == ["frobnicate"])
 
 
-@pytest.mark.parametrize("arguments", [["paint", "ideal"], ["show", "ideal", "--jason"]])
-def test_options_that_do_not_exist_exit_2(arguments, capsys):
+def test_a_device_alone_is_shown_and_another_word_before_it_refused(capsys):
+    assert main(["devices", "pcm"]) == 0
+    alone = capsys.readouterr().out
+    assert main(["devices", "show", "pcm"]) == 0 and capsys.readouterr().out == alone
+    assert main(["devices", "paint", "ideal"]) == 2
+    assert "the action is 'paint', allowed are list, show and plot" in capsys.readouterr().err
+
+
+def test_options_that_do_not_exist_exit_2(capsys):
     with pytest.raises(SystemExit) as exit_of:
-        main(["devices", *arguments])
+        main(["devices", "show", "ideal", "--jason"])
     assert exit_of.value.code == 2
     assert "see memenv devices --help" in capsys.readouterr().err
 

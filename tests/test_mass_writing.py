@@ -75,10 +75,22 @@ def test_loops_decide_as_policies_predict(kind):
     assert (episode.rounds_left < 1).mean() > 0.1
 
 
-def test_workers_do_not_change_the_result():
-    one, two = (WRITERS["specialist"](10_000, seed=3, chunk=2048, workers=workers) for workers in (1, 3))
-    for name, part in arrays(one).items():
-        np.testing.assert_array_equal(part, getattr(two, name))
+@pytest.mark.parametrize(("name", "chunks"), [("specialist", (2048, 2048)), ("ispp", (2048, 999))])
+def test_neither_workers_nor_chunks_change_the_result(name, chunks):
+    one, two = (
+        WRITERS[name](10_000, seed=3, chunk=chunk, workers=number) for chunk, number in zip(chunks, (1, 3), strict=True)
+    )
+    for key, part in arrays(one).items():
+        np.testing.assert_array_equal(part, getattr(two, key))
+
+
+def test_variants_program_the_same_cells_as_each_of_them_alone():
+    starts = np.array([0.2, 0.35, 0.5])
+    both = mass_writer(ISPP(task=TASK), ["set_start"])(1000, seed=3, variants={"set_start": starts}, chunk=512)
+    for variant, start in enumerate(starts):
+        alone = mass_writer(ISPP(task=TASK, set_start=start))(1000, seed=3)
+        np.testing.assert_array_equal(both.pulses.reshape(1000, 3)[:, variant], alone.pulses)
+        np.testing.assert_allclose(both.energy.reshape(1000, 3)[:, variant], alone.energy, rtol=1e-5)
 
 
 def test_more_workers_than_any_processor_has_threads_are_refused():

@@ -108,7 +108,7 @@ def test_training_tuning_and_evaluation_never_see_each_others_cells(
     pytest.importorskip("stable_baselines3")
     from agents import training
 
-    monkeypatch.setattr(comparison, "tuned", watch.named("tuning", comparison.tuned))
+    monkeypatch.setattr(comparison, "shipped_or_tuned", watch.named("tuning", comparison.shipped_or_tuned))
     monkeypatch.setattr(comparison, "evaluate", watch.named("evaluation", comparison.evaluate))
     monkeypatch.setattr(training, "evaluate", watch.named("judging", training.evaluate))
     names = {"device": ("threshold",), "max_pulses": 4}
@@ -396,7 +396,7 @@ def test_a_comparison_judges_the_policy_that_was_tuned_in_the_task_that_was_aske
         return Tuned(policy=replace(policy, step=0.2), cost=0.0, trials=trials)
 
     monkeypatch.setattr(comparison, "evaluate", judged)
-    monkeypatch.setattr(comparison, "tuned", tuned)
+    monkeypatch.setattr(comparison, "shipped_or_tuned", tuned)
     options = {"tolerance": 0.05, "max_pulses": 6, "rounds": 2, "confirm_reads": 1, "cells": 10, "seed": 4, "trials": 9}
     compare(CompareConfig(device=("threshold",), controllers=("ispp",), out=tmp_path, **options))
     ((policy, task, cells, seed),) = met

@@ -186,7 +186,7 @@ def test_chips_of_a_generator_have_their_slope_in_all_layers():
 @compiled
 def test_compiled_chips_have_their_slope_in_all_layers():
     chips = CompiledChips(Hardware(device=UNKNOWN), 0)
-    written = chips.written([np.zeros((4, 7, 5)), np.zeros((4, 6, 3))], [1.0, 1.0])
+    written, _ = chips.written([np.zeros((4, 7, 5)), np.zeros((4, 6, 3))], [1.0, 1.0])
     own = [np.unique(weights.layer.chip.set.slope.reshape(4, -1), axis=1) for weights in written]
     assert own[0].shape == (4, 1) and len(np.unique(own[0])) == 4
     np.testing.assert_array_equal(*own)

@@ -176,27 +176,28 @@ def write_product(
         return sweep.descended(state, weights, moment)
     written = sweep.through(state, weights)
     if method == "refit" or (method == "product" and written.failed.any()):
-        aims = refitted(weights, written, encoding, moment, feedback)
+        shrunk = (moment + rows.ridge * np.eye(len(moment))) / (1 + rows.ridge)
+        aims = refitted(weights, written, encoding, shrunk, feedback.tolerance)
         off, left = (part - weights for part in (encoding.decode(written.reading), aims))
-        if (off * (moment @ off)).sum() > WINS**2 * (left * (moment @ left)).sum():
+        if (off * (shrunk @ off)).sum() > WINS**2 * (left * (shrunk @ left)).sum():
             written = sweep.through(written.state, aims, written)
     return written
 
 
 def refitted(
-    weights: np.ndarray, written: Written, encoding: Encoding, moment: np.ndarray, feedback: Feedback
+    weights: np.ndarray, written: Written, encoding: Encoding, moment: np.ndarray, tolerance: float
 ) -> np.ndarray:
     """Weights (rows, outputs) near those that the cells hold, whose products are best, as far as cells reach.
 
-    The least of trace(E^T H E) + ridge |move|^2, found row by row, where only weights move that would at a price for
-    their |move|: others are hardly worth a pulse.
+    The least of trace(E^T H E), found row by row, where only weights move that would at a price for their |move|:
+    others are hardly worth a pulse.
 
     Args:
         weights: (rows, outputs) that are wanted.
         written: the array.
         encoding: of the weights.
-        moment: (rows, rows) [mean input squared].
-        feedback: the ridge, and the tolerance by which the price goes.
+        moment: (rows, rows) H, shrunk [mean input squared].
+        tolerance: [range] by which the price goes.
     """
     held, pairs, columns = encoding.decode(written.reading), encoding.kind == "pairs", np.arange(written.low.shape[1])
     minus = columns % 2 == 1 if pairs else columns == columns[-1]
@@ -206,11 +207,11 @@ def refitted(
     )
     least, most = np.minimum(least - held, 0.0), np.maximum(most - held, 0.0)
     slope, moved = moment @ (held - weights), 0.0 * held
-    price = WORTH * feedback.tolerance * encoding.scale * (encoding.high - encoding.low)
+    price = WORTH * tolerance * encoding.scale * (encoding.high - encoding.low)
     for cost in (price, 0.0):  # first for what is worth a move, then for how far
         for _ in range(DESCENTS):
-            for row, own in enumerate(np.diag(moment) + feedback.ridge):
-                best = moved[row] - (slope[row] + feedback.ridge * moved[row]) / own
+            for row, own in enumerate(np.diag(moment)):
+                best = moved[row] - slope[row] / own
                 best = np.sign(best) * np.maximum(np.abs(best) - cost / own, 0.0)
                 step = np.clip(best, least[row], most[row]) - moved[row]
                 moved[row] += step

@@ -42,7 +42,10 @@ PACKAGES = ("memenv", "numpy", "scipy")
 
 @dataclass(frozen=True, kw_only=True)
 class ProgramConfig(RunOptions):
-    """Program a matrix of weights into crossbars, as many as it takes."""
+    """Program a matrix of weights into crossbars, as many as it takes.
+
+    Example: memenv program --weights W.npy --device threshold --controller secant --out programmed
+    """
 
     weights: Path = option(help="(inputs, outputs): an .npy file, or a .pt file with a tensor or a state dict")
     key: str | None = option(None, help="which entry of the state dict [its only matrix]")

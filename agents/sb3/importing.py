@@ -16,7 +16,10 @@ from memenv.files import named
 
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig(OutputOptions):
-    """Make plain arrays of a model that stable-baselines3 trained on WriteVerify and saved as a .zip."""
+    """Make plain arrays of a model that stable-baselines3 trained on WriteVerify and saved as a .zip.
+
+    Example: memenv import-policy model.zip --trust --out model.npz
+    """
 
     file: Path = option(positional=True, help="the .zip; to open it can run any code that its maker put there")
     trust: bool = option(False, help="I trust whoever made that file; without it nothing is opened")

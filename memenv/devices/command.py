@@ -1,12 +1,13 @@
 """`memenv devices`: list the presets, show one as a table or as JSON, plot its response, noise, mismatch and drift."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from memenv.bounds import shown
 from memenv.devices.catalogue import load_device, physics_models, presets
 from memenv.devices.device import Device
 from memenv.devices.law import Response, equivalent_pulses, move
@@ -22,9 +23,12 @@ from memenv.files import write_whole
 
 @dataclass(frozen=True, kw_only=True)
 class DevicesConfig(OutputOptions):
-    """List the presets; `show NAME` prints one, `plot NAME` draws it."""
+    """List the presets; `show NAME` (or NAME alone) prints one, `plot NAME` draws it.
 
-    action: str = option("list", help="list, show or plot", positional=True, choices=("list", "show", "plot"))
+    Example: memenv devices plot pcm --out pcm.png
+    """
+
+    action: str = option("list", help="list, show or plot, or a device to show", positional=True)
     device: str | None = option(None, help="a preset's name or a path to a record", positional=True)
     json: bool = option(False, help="show: print the record as JSON")
     out: Path | None = option(None, help="plot: the picture's file [NAME.png]")
@@ -36,6 +40,10 @@ def run(arguments: Sequence[str]) -> None:
     if config.action == "list":
         print(table())
         return
+    if config.action not in ("show", "plot"):
+        if config.device is not None:
+            raise DeviceError(f"the action is {shown(config.action)}, allowed are list, show and plot")
+        config = replace(config, action="show", device=config.action)
     if config.device is None:
         raise DeviceError(f"devices {config.action} needs a device: one of {', '.join(presets())}, or a path")
     device = parametric(load_device(config.device), f"devices {config.action}")

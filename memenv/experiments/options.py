@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import inspect
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ class Options:
     Raises:
         ValueError: another number.
     """
+
+    group: typing.ClassVar[str] = "options"  # of fields that others inherit, in their help
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
@@ -46,16 +49,23 @@ class Parser(argparse.ArgumentParser):
 def parse(kind: type, arguments: Sequence[str], program: str) -> Any:
     """The configuration of type `kind` from command-line arguments; argparse ends the program on unusable ones.
 
-    bool fields become flags, tuples take comma-separated values or several words, None means left out.
+    bool fields become flags, tuples take comma-separated values or several words, None means left out. Help shows
+    fields that `kind` inherits in the group of the class that has them, and the docstring's second paragraph last.
     """
-    parser = Parser(prog=program, description=kind.__doc__, allow_abbrev=False)
+    description, _, example = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")
+    told: dict[str, Any] = {"prog": program, "description": description, "epilog": example}
+    parser = Parser(**told, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     hints = typing.get_type_hints(kind)
+    groups: dict[type, Any] = {kind: parser}
     for f in dataclasses.fields(kind):
         hint, name = hints[f.name], f.name.replace("_", "-")
         needed = f.default is dataclasses.MISSING
         text = f.metadata["help"] + ("" if needed or f.default in (None, False, ()) else f" [{_shown(f.default)}]")
+        owner = next(base for base in kind.__mro__ if f.name in vars(base).get("__annotations__", {}))
+        if owner not in groups:
+            groups[owner] = parser.add_argument_group(getattr(owner, "group", None))
         if hint is bool:
-            parser.add_argument(f"--{name}", action="store_true", help=text, dest=f.name)
+            groups[owner].add_argument(f"--{name}", action="store_true", help=text, dest=f.name)
             continue
         several = typing.get_origin(hint) is tuple
         item = _item(hint)
@@ -72,10 +82,10 @@ def parse(kind: type, arguments: Sequence[str], program: str) -> Any:
         if "choices" in f.metadata:
             settings["choices"] = f.metadata["choices"]
         if f.metadata["positional"]:
-            parser.add_argument(f.name, metavar=f.name.upper(), **settings)
+            groups[owner].add_argument(f.name, metavar=f.name.upper(), **settings)
         else:
             names = [f"--{name}", *([f"-{f.metadata['short']}"] if "short" in f.metadata else [])]
-            parser.add_argument(*names, dest=f.name, required=needed, **settings)
+            groups[owner].add_argument(*names, dest=f.name, required=needed, **settings)
     values = vars(parser.parse_args(arguments))
     for name, value in values.items():
         if isinstance(value, list):

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +36,8 @@ UNNAMED = ("out", "resume", "overwrite", "jobs")  # options that no result depen
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(Options):
     """The common options of commands that write files."""
+
+    group: ClassVar[str] = "an earlier result"
 
     overwrite: bool = option(False, help="replace an earlier result that stands in the way")
 

@@ -17,7 +17,10 @@ from memenv.fitting.trains import fit, read_pulses
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig(OutputOptions):
-    """Fit a device record to pulse trains (text, .xlsx) or to measured dG tables (.npz)."""
+    """Fit a device record to pulse trains (text, .xlsx) or to measured dG tables (.npz).
+
+    Example: memenv fit pulses.csv -o mine.json --plot fit.png
+    """
 
     data: tuple[Path, ...] = option(help="files of trains, or one .npz of tables", positional=True)
     out: Path = option(Path("device.json"), help="the record's file", short="o")
