@@ -11,6 +11,7 @@ from agents.classical.cost_to_go import CostToGo
 from agents.classical.revealed import Revealed
 from agents.classical.write_verify import ISPP, HistoryInverse
 from agents.evaluation import evaluate
+from agents.stress import case
 from memenv.devices.catalogue import load_device
 from memenv.devices.device import Mismatch
 from memenv.devices.protocol import parametric
@@ -89,7 +90,8 @@ def test_what_no_particle_explains_does_not_end_in_nan() -> None:
 def test_with_nothing_to_learn_the_bayesian_is_the_oracle() -> None:
     device = parametric(load_device("alox-hfo2"), "the test")
     task = WriteVerify(give_up=True, device=device.replace(uncertainty=None))
-    seen = [evaluate(controller(task=task), task, 100, 1).pulses for controller in (Bayesian, Oracle, Revealed)]
+    knowing = Bayesian(task=task, wrong=0.0), Oracle(task=task), Revealed(task=task)
+    seen = [evaluate(one, task, 100, 1).pulses for one in knowing]
     np.testing.assert_array_equal(seen[0], seen[1])
     np.testing.assert_array_equal(seen[2], seen[1])
 
@@ -114,7 +116,16 @@ def test_the_first_pulse_is_chosen_without_a_look_at_the_cell() -> None:
     policy = Revealed(task=task)
     first = [policy.predict(seen, policy.begin(chip, cells))[0] for chip in (one, other)]
     np.testing.assert_array_equal(*first)
-    np.testing.assert_array_equal(first[0], Bayesian(task=task).predict(seen)[0])
+    np.testing.assert_array_equal(first[0], Bayesian(task=task, wrong=0.0).predict(seen)[0])
+
+
+def test_a_wrong_record_costs_less_where_the_prior_allows_for_it() -> None:
+    one = case(THRESHOLD, "slope=0.5")
+    trusting, open_minded = (
+        evaluate(Bayesian(task=one.told, wrong=share), one.true, 120, 0) for share in (0.0, Bayesian.wrong)
+    )
+    assert open_minded.pulses.mean() < 0.7 * trusting.pulses.mean()
+    assert open_minded.accepted.mean() > trusting.accepted.mean() + 0.05
 
 
 def test_what_was_learnt_pays_for_later_targets() -> None:

@@ -41,9 +41,12 @@ from memenv.envs.write_verify.task import WriteVerify
 Cloud = np.ndarray  # (cells, particles or samples) float64
 CHUNK = 32  # cells decided at once: their arrays stay in the cache
 SAMPLES = 256  # outcomes that stand for posterior and noise when candidates are compared
-BROAD = 0.3  # share of the particles that allow for a wrong record, with standard deviations of ...
-SLOPES, SHIFTS, DOSES = 0.7, 1.5, 0.5  # ... slopes [ln], thresholds [slopes] and doses [ln]
-TRUST = 0.4  # weight of such a particle
+SLOPES, SHIFTS, DOSES = (
+    0.7,
+    1.5,
+    0.5,
+)  # standard deviations of wrong records: slopes [ln], thresholds [slopes], doses [ln]
+TRUST = 0.4  # weight of a particle that allows for one
 OUTLIERS = 1e-2  # share of reads that the model explains badly: their tail tells bad particles from worse
 
 
@@ -276,6 +279,7 @@ class Bayesian(_ParticleController):
 
     particles: int = 768
     bank: int = 8  # prior cells drawn for each particle
+    wrong: float = 0.3  # share of the particles that allow for a wrong record
     jitter: float = 0.1  # [1] spread of resampled particles, as a part of that of the posterior
     seed: int = 0  # of the prior's draws
 
@@ -287,11 +291,13 @@ class Bayesian(_ParticleController):
 
     @cached_property
     def _prior(self) -> Device | Bounds:
-        """The bank of cells, the last `BROAD` of them of devices for which the record is wrong."""
+        """The bank of cells, the last of them of devices for which the record is wrong."""
         cells = self.bank * self.particles
         rng = np.random.default_rng((self.seed, cells))
         known = _known(self.task.fabricate(rng, cells), cells)
-        return known if isinstance(known, Bounds) else _broadened(known, np.arange(cells) >= (1 - BROAD) * cells, rng)
+        if isinstance(known, Bounds) or not self.wrong:
+            return known
+        return _broadened(known, np.arange(cells) >= (1 - self.wrong) * cells, rng)
 
     @cached_property
     def _positive(self) -> Any:
@@ -306,7 +312,7 @@ class Bayesian(_ParticleController):
         index = _systematic(likely / likely.sum(axis=1, keepdims=True), self.particles)
         cell = take(bank, index % len(bank.x_lo))
         variance = np.minimum(np.square(noise), np.square(cell.x_hi - cell.x_lo) / 12)
-        doubted = index % len(bank.x_lo) >= (1 - BROAD) * len(bank.x_lo)
+        doubted = index % len(bank.x_lo) >= (1 - self.wrong) * len(bank.x_lo)
         return Belief(cell, np.log(TRUST) * doubted, np.clip(read, cell.x_lo, cell.x_hi), variance)
 
     def _refreshed(self, belief: Belief, view: View) -> Belief:
@@ -336,6 +342,7 @@ class Bayesian(_ParticleController):
             return np.exp(value) if positive else value
 
         cell = tree_map(spread, cell, self._positive)
+        cell = cell.replace(set=_lawful(cell.set), reset=_lawful(cell.reset))
         mean = np.clip(few.mean, cell.x_lo, cell.x_hi)
         return put(belief, rows, few._replace(particles=cell, log_weight=0.0 * mean, mean=mean))
 
@@ -363,6 +370,11 @@ def _known(chip: CellModel, cells: int) -> Device | Bounds:
     """All that can be known of a chip, with bounds (cells,), also where all cells share them."""
     bounds = Bounds(chip.x_lo + np.zeros(cells), chip.x_hi + np.zeros(cells))
     return bounds if chip.record is None else chip.record.replace(**bounds._asdict())
+
+
+def _lawful(one: Any) -> Any:
+    """A response whose threshold lies below its reference amplitude, from which spreading could take it."""
+    return replace(one, threshold=np.minimum(one.threshold, 0.9 * one.amplitude))
 
 
 def _broadened(bank: Device, wrong: np.ndarray, rng: np.random.Generator) -> Device:

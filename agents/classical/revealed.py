@@ -27,7 +27,7 @@ class Revealed:
 
     @cached_property
     def _before(self) -> Bayesian:
-        return Bayesian(task=self.task)
+        return Bayesian(task=self.task, wrong=0.0)
 
     @cached_property
     def _after(self) -> Oracle:
