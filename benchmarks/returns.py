@@ -69,7 +69,7 @@ def cells(task: WriteVerify, config: ReturnsConfig) -> Iterator[Row]:
 def arrays(task: CrossbarProgram, config: ReturnsConfig) -> Iterator[Row]:
     """Those of arrays: policies of single cells, tuned on these, or, by lines, a ramp and chance."""
     size = task.array.rows * task.array.cols
-    count = max(config.cells // size, 8)
+    count = max(config.cells // size, 4)
     players: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {}
     if task.action == "lines":
         players = {"ramp of lines": lambda: (ispp_of_lines(task), {}), "random": lambda: (at_random(task), {})}
