@@ -3,8 +3,11 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +16,10 @@ from tqdm import tqdm
 
 from agents.evaluation import Outcomes, evaluate
 from agents.library import known_policies, load_policy
-from agents.tuning import kept, tune
-from memenv.bounds import MANY, MOST, MOST_SEED
+from agents.tuned import shipped_or_tuned
+from agents.tuning import FEW_TRIALS, TRIALS, priced, tune
+from memenv.bounds import MANY, MOST, MOST_SEED, MOST_WEIGHT
+from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
@@ -22,7 +27,7 @@ from memenv.experiments.options import option, parse
 from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line
 
 FILES = ("comparison.csv", "comparison.md", "comparison.png")
-PACKAGES = ("memenv", "numpy", "scipy", "gymnasium")
+PACKAGES = ("memenv", "numpy", "scipy", "gymnasium", "cmaes")
 AGAINST = "pulses_against"  # column of the paired difference to a rival
 
 
@@ -43,7 +48,18 @@ class CompareConfig(RunOptions):
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
     rounds: int = option(1, bounds=(1, MANY), help="targets written one after another to the same cell")
     confirm_reads: int = option(0, bounds=(0, MANY), help="further reads that must be inside before a cell is accepted")
-    trials: int = option(60, bounds=(1, MANY), help="parameter sets that each controller's tuning tries; 1 = no tuning")
+    trials: int | None = option(
+        None,
+        bounds=(1, MANY),
+        help="parameter sets that each controller's tuning tries, 1 = no tuning [shipped parameters where there are "
+        f"any, else {TRIALS}, {FEW_TRIALS} where loops are not compiled]",
+    )
+    retune: bool = option(False, help="tune also where parameters are shipped")
+    weight_energy: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="price of energy, as of memenv train [1/J]")
+    weight_latency: float | None = option(
+        None, bounds=(0.0, MOST_WEIGHT), help="price of time, as of memenv train [1/s] [0.01 of a pulse a medium width]"
+    )
+    jobs: int = option(1, bounds=(1, MANY), help="controllers at a time, each in a process; the table is the same")
     against: str | None = option(None, help="one of them, from which the others' pulses are subtracted cell by cell")
     out: Path = option(Path("comparison"), help="folder of comparison.csv, .md, .png, run.json, journal")
 
@@ -57,6 +73,7 @@ def run(arguments: Sequence[str]) -> None:
     config = parse(CompareConfig, arguments, "memenv compare")
     rows = compare(config, command_line("memenv compare", arguments))
     print(text_table(rows, config.against))
+    print(reporting.uncertain(map(load_device, config.device)))
     print(f"in {config.out}: {', '.join(FILES)}, {RECORD}")
 
 
@@ -67,17 +84,9 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
         ValueError: an unknown device, controller or rival, a folder that holds another run, nothing to resume.
     """
     check_picture()
-    tasks = [
-        WriteVerify(
-            device=device,
-            tolerance=config.tolerance,
-            max_pulses=config.max_pulses,
-            rounds=config.rounds,
-            confirm_reads=config.confirm_reads,
-            give_up=True,
-        )
-        for device in config.device
-    ]
+    shared = ("tolerance", "max_pulses", "rounds", "confirm_reads", "weight_energy")
+    own: dict[str, Any] = {name: getattr(config, name) for name in shared}
+    tasks = [priced(WriteVerify(device=device, give_up=True, **own), config.weight_latency) for device in config.device]
     for task in tasks:
         task.check_memory(config.cells)
     work = [
@@ -87,17 +96,35 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
         if config.against not in (names := [name for other, name, _ in work if other is task]):
             raise ValueError(f"against is {config.against!r}: on {task.device.name} allowed is {', '.join(names)}")
     judged: list[Judged] = []
-    shared: dict[str, Any] = {"packages": PACKAGES, "files": FILES, "continuable": ("against",)}
-    with begun(config.out / RECORD, config, command=command, **shared) as run:
+    place = config.out / RECORD
+    fixed: dict[str, Any] = {"packages": PACKAGES, "files": FILES, "continuable": ("against",)}
+    with begun(place, config, command=command, **fixed) as run:
+        pieces = {(number, name, task.device.name): (task, name, own) for number, (task, name, own) in enumerate(work)}
+        todo = {key: partial(judge, *piece, config) for key, piece in pieces.items() if not run.has(key)}
         try:
-            with tqdm(work, unit="controller", disable=None, file=sys.stderr) as bar:
-                for number, (task, name, policy) in enumerate(bar):
+            with _processes(config.jobs) as pool:
+                ahead = {key: pool.submit(work).result for key, work in todo.items()} if pool else todo
+                for key, (task, name, _) in (bar := tqdm(pieces.items(), unit="controller", disable=None)):
                     bar.set_description(f"{name} on {task.device.name}")
-                    judged.append(judge(task, name, policy, config, run, number))
+                    judged.append(judged_of(task, name, run.once(key, ahead.get(key, dict)), config))
         finally:
             if judged and not run.again:
                 _write(run, judged, config, command, complete=len(judged) == len(work))
     return rows_of(judged, config)
+
+
+@contextmanager
+def _processes(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
+    """So many processes that wait for work, None for one: all is done here then."""
+    if jobs == 1:
+        yield None
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 class Judged(NamedTuple):
@@ -110,28 +137,33 @@ class Judged(NamedTuple):
     run: dict[str, Any]
 
 
-def judge(task: WriteVerify, name: str, policy: Any, config: CompareConfig, run: Run, number: int) -> Judged:
-    """Tune a policy, evaluate it and put its figures together, unless that is the run's piece `number` and finished."""
-    device = task.device.name
+def judge(task: WriteVerify, name: str, policy: Any, config: CompareConfig) -> dict[str, Any]:
+    """A policy with the parameters that are shipped for it, or tuned, its outcomes, and its figures."""
+    search = tune if config.retune else shipped_or_tuned
+    found = search(policy, config.trials, config.seed)
+    if found.trials and not (found.pulses or config.retune or config.trials):
+        text = f"{name} on {task.device.name}: tuned, since no parameters are shipped for this record and task"
+        tqdm.write(text, file=sys.stderr)
+    began = time.perf_counter()
+    outcomes = evaluate(found.policy, task, config.cells, config.seed, examples=min(3, config.cells))
+    seconds = time.perf_counter() - began
+    spread = {"pulses_over_tunings": float(np.std(found.pulses, ddof=1))} if len(found.pulses) > 1 else {}
+    made = {
+        "controller": name,
+        "device": task.device.name,
+        "parameters": found.parameters,
+        "trials": found.trials,
+        "tunings": len(found.pulses) or min(found.trials, 1),
+        "seconds": seconds,
+        "seconds_per_pulse": seconds / max(float(outcomes.pulses.sum()), 1.0),
+    }
+    return {"outcomes": outcomes._asdict(), "figures": metrics(outcomes, config.seed) | spread, "run": made}
 
-    def work() -> dict[str, Any]:
-        tuned = tune(policy, config.trials, config.seed, kept(run, f"{number}: {name} on {device}"))
-        began = time.perf_counter()
-        outcomes = evaluate(tuned.policy, task, config.cells, config.seed, examples=min(3, config.cells))
-        seconds = time.perf_counter() - began
-        made = {
-            "controller": name,
-            "device": device,
-            "parameters": tuned.parameters,
-            "trials": tuned.trials,
-            "seconds": seconds,
-            "seconds_per_pulse": seconds / max(float(outcomes.pulses.sum()), 1.0),
-        }
-        return {"outcomes": outcomes._asdict(), "figures": metrics(outcomes, config.seed), "run": made}
 
-    found = run.once((number, name, device), work)
-    row = Row(controller=name, device=device, tolerance=config.tolerance, cells=config.cells, **found["figures"])
-    return Judged(task, name, Outcomes(**found["outcomes"]), row, found["run"])
+def judged_of(task: WriteVerify, name: str, found: dict[str, Any], config: CompareConfig) -> Judged:
+    """One controller, of what was measured."""
+    key = {"controller": name, "device": task.device.name, "tolerance": config.tolerance, "cells": config.cells}
+    return Judged(task, name, Outcomes(**found["outcomes"]), Row(key | found["figures"]), found["run"])
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------
@@ -151,6 +183,7 @@ def summary(outcomes: Outcomes, rows: np.ndarray | slice = slice(None)) -> dict[
             },
             "success_rate": accepted.mean(axis=-1),
             "false_acceptance_rate": outcomes.false_acceptances[rows].sum(axis=-1) / wins,
+            "reads_mean": outcomes.reads[rows].mean(axis=-1),
             "error_rms": np.sqrt((outcomes.error[rows] ** 2 * accepted).sum(axis=-1) / accepted.sum(axis=-1)),
             "energy_mean": outcomes.energy[rows].mean(axis=-1),
             "latency_mean": outcomes.latency[rows].mean(axis=-1),
@@ -182,21 +215,28 @@ def rows_of(judged: Sequence[Judged], config: CompareConfig) -> list[Row]:
 def _write(run: Run, judged: list[Judged], config: CompareConfig, command: str, complete: bool) -> None:
     """Table, picture and record of what is finished."""
     rows = rows_of(judged, config)
-    contents = (reporting.csv_text(rows), markdown_table(rows, command, config.against), picture(judged))
+    table = markdown_table(rows, command, config.against) + reporting.uncertain(one.task.device for one in judged)
+    contents = (reporting.csv_text(rows), table, picture(judged))
     run.write(dict(zip(FILES, contents, strict=True)), runs=[one.run for one in judged], complete=complete)
 
 
+MEANING = (
+    "Brackets: 95 % bootstrap interval over cells. Tunings: standard deviation of the pulses over the searches of "
+    "which the best is shown; – where there was one search, or none."
+)
 HEADLINES = ("pulses_mean", "pulses_per_accepted")  # whose intervals are printed
 SHOWN = (
     ("pulses_mean", "pulses", "{:.2f}", 1.0),
     ("pulses_per_accepted", "per accepted", "{:.2f}", 1.0),
+    ("pulses_over_tunings", "tunings", "± {:.2f}", 1.0),
+    ("reads_mean", "reads", "{:.2f}", 1.0),
     ("pulses_p95", "p95", "{:.0f}", 1.0),
     ("pulses_p99", "p99", "{:.0f}", 1.0),
     ("success_rate", "success %", "{:.1f}", 100.0),
     ("false_acceptance_rate", "false %", "{:.2f}", 100.0),
     ("error_rms", "error %", "{:.2f}", 100.0),
     ("energy_mean", "energy pJ", "{:.3g}", 1e12),
-    ("latency_mean", "latency us", "{:.3g}", 1e6),
+    ("latency_mean", "time us", "{:.3g}", 1e6),
     ("return_mean", "return", "{:.3f}", 1.0),
 )
 
@@ -205,8 +245,10 @@ def _line(row: Row, against: str | None) -> list[str]:
     """A row's figures; the headline ones with their interval."""
     line = [row["controller"]]
     for name, _, form, scale in SHOWN:
-        whole = reporting.figure(row, name, scale)
-        line.append(reporting.shown(whole, form) if name in HEADLINES else form.format(whole[0]))
+        if name in HEADLINES:
+            line.append(reporting.shown(reporting.figure(row, name, scale), form))
+        else:
+            line.append(form.format(scale * row[name]) if name in row else "–")
     if against:
         line.append(reporting.shown(reporting.figure(row, AGAINST), "{:+.2f}") if AGAINST in row else "–")
     return line
@@ -230,7 +272,7 @@ def markdown_table(rows: list[Row], command: str, against: str | None = None) ->
     """The table as Markdown, under the command that made it."""
     note = f" Pulses against those of {against}: paired, on the same cells." if against else ""
     tables = [f"\n**{title}**\n\n{reporting.markdown(head, lines)}" for title, head, lines in _grouped(rows, against)]
-    return f"`{command}`\n\nBrackets: 95 % bootstrap interval over cells.{note}\n" + "".join(tables)
+    return f"`{command}`\n\n{MEANING}{note}\n" + "".join(tables)
 
 
 def picture(judged: list[Judged]) -> bytes:

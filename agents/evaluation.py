@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.policy import Policy
+from agents.policy import Policy, handed_over
 from memenv.arrays import take
 from memenv.devices.protocol import CellModel
 from memenv.envs.noise import CellNoise, Episodes, cells_of
@@ -19,6 +19,7 @@ class Outcomes(NamedTuple):
     """One episode on each cell; arrays (cells,) unless said otherwise."""
 
     pulses: np.ndarray
+    reads: np.ndarray  # the first, before any pulse, among them
     accepted: np.ndarray  # bool: every target of the episode
     acceptances: np.ndarray  # targets accepted
     false_acceptances: np.ndarray  # of those, out of tolerance in truth
@@ -28,6 +29,7 @@ class Outcomes(NamedTuple):
     returns: np.ndarray  # sum of the task's rewards
     round_pulses: np.ndarray  # (cells, rounds) pulses for each target, NaN where it was not accepted
     error_by_pulse: np.ndarray  # (max_pulses + 1,) [range] median |true error| after so many pulses, one round only
+    handed_over: np.ndarray  # bool: the policy handed the cell over to another
     examples: tuple[
         tuple[np.ndarray, np.ndarray, float], ...
     ]  # reads [S], signed amplitudes [V], target [S] of some cells
@@ -79,7 +81,8 @@ def evaluate(
     state = policy.begin(chip, cells)
     size = chip.g_max - chip.g_min + np.zeros(cells)
     pulses, energy, latency, error, returns = (np.zeros(cells) for _ in range(5))
-    accepted = np.zeros(cells, bool)
+    reads = episode.step_reads.copy()
+    accepted, handed = np.zeros(cells, bool), np.zeros(cells, bool)
     false_acceptances = np.zeros(cells)
     round_pulses = np.full((cells, task.rounds), np.nan)
     error_by_pulse = np.zeros(task.max_pulses + 1)
@@ -94,10 +97,12 @@ def evaluate(
     for step in range(1, task.max_steps + 2):
         observation: Any = task.observe(episode)
         action, state = policy.predict(observation, state, start, True)
+        handed[rows] = handed_over(state)
         noise = noise.next()
         spent, left = episode.spent, episode.rounds_left
         episode = task.transition(episode, action, noise.drawn(task.step_draws))
         returns[rows] += sum(task.reward(episode).values())
+        reads[rows] += episode.step_reads
         start = np.zeros(len(rows), bool)
         here = np.flatnonzero(episode.accepted)
         round_pulses[rows[here], task.rounds - 1 - left[here].astype(int)] = spent[here] + 1
@@ -134,6 +139,7 @@ def evaluate(
         error_by_pulse[step + 1 :] = error_by_pulse[min(step, task.max_pulses)]
     return Outcomes(
         pulses=pulses,
+        reads=reads,
         accepted=accepted,
         acceptances=np.isfinite(round_pulses).sum(axis=1),
         false_acceptances=false_acceptances,
@@ -143,5 +149,6 @@ def evaluate(
         returns=returns,
         round_pulses=round_pulses,
         error_by_pulse=error_by_pulse,
+        handed_over=handed,
         examples=tuple((np.array(reads), np.array(amplitudes), target) for reads, amplitudes, target in traces),
     )

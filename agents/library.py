@@ -7,6 +7,7 @@ from typing import Any
 
 from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.optimum import TableOptimum
+from agents.classical.revealed import Revealed
 from agents.classical.secant import Secant
 from agents.classical.write_verify import (
     ISPP,
@@ -31,15 +32,22 @@ CONTROLLERS: dict[str, type[Any]] = {
     "nominal": NominalInverse,
     "history": HistoryInverse,
     "bayes": Bayesian,
+    "revealed": Revealed,
     "oracle": Oracle,
 }
+BOUNDS = ("revealed", "oracle")  # those that know the cell
 GENERALIST = "generalist"
 OPTIMUM = "optimum"
 
 
 def controllers() -> tuple[str, ...]:
-    """The names of the hand-written controllers, the oracle last."""
+    """The names of the hand-written controllers, the bounds last."""
     return tuple(CONTROLLERS)
+
+
+def fair_controllers() -> tuple[str, ...]:
+    """Those of them that find out about a cell as it is programmed: all but the bounds."""
+    return tuple(name for name in controllers() if name not in BOUNDS)
 
 
 def controller(name: str, task: WriteVerify) -> Policy:
@@ -69,8 +77,8 @@ def known_policies(task: WriteVerify) -> tuple[str, ...]:
     if device.record is None and not (device.polarity_only or device.devices):  # a class of the user's own
         return tuple(name for name in controllers() if not CONTROLLERS[name].needs_law)
     learned = [name for name in ("specialist", GENERALIST) if _file(name, task) is not None]
-    bounds = (controllers()[-1], *((OPTIMUM,) if device.polarity_only else ()))
-    return (*controllers()[:-1], *learned, *bounds)
+    bounds = (*BOUNDS, *((OPTIMUM,) if device.polarity_only else ()))
+    return (*fair_controllers(), *learned, *bounds)
 
 
 def load_policy(name: str | Path, task: WriteVerify) -> Policy:
@@ -107,6 +115,8 @@ def load_policy(name: str | Path, task: WriteVerify) -> Policy:
         return load_sb3(path, task)
     predictor = load_pulse_predictor(path, task)
     one = not task.device.polarity_only and not task.device.devices
+    if one and (outside := predictor.domain.outside(task)):
+        warnings.warn(f"{text}: {outside}, so that it hands every cell over to secant", stacklevel=2)
     if text == GENERALIST and one:
         return predictor.on(task, parametric(task.device, f"the {GENERALIST}"))
     if one and task.device.name != predictor.device.name:

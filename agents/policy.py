@@ -37,6 +37,11 @@ class Policy(Protocol):
         """
 
 
+def handed_over(state: Any) -> Any:
+    """Cells (cells,) bool that a policy has handed over to another, by its state; False of policies that never do."""
+    return getattr(state, "handed", False)
+
+
 def one_or_many(predict: Callable[..., Any]) -> Callable[..., Any]:
     """The `predict` of batches for an observation of a single environment, too, as stable-baselines3's takes it.
 

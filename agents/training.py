@@ -20,8 +20,9 @@ from tqdm import tqdm
 from agents.evaluation import TRAINING, TUNING, Outcomes, evaluate
 from agents.policy import Policy
 from agents.predictor import training as pulse_training
-from agents.predictor.device_family import family
+from agents.predictor.device_family import MISTAKEN, TOLERANCES, WIDE_ALARM, family
 from agents.predictor.gru import Weights
+from agents.predictor.handover import Domain
 from agents.predictor.policy import PulsePredictor, load_pulse_predictor
 from agents.sb3.files import head_of, resume_model, save_model
 from agents.sb3.policy import RECIPES, SB3Policy, make_model, recipe
@@ -41,6 +42,7 @@ PULSE = "pulse"
 FAMILY = "family"  # in place of devices: the generalist's, drawn anew in each gradient step ...
 JUDGED = ("threshold", "alox-hfo2", "hfo2-array-om")  # ... and judged on these of it
 EVALUATION_SEED = 0  # of the chips on which progress is judged: the same in every run
+FINE = 0.3  # factor on the learning rate where training begins with weights that are good already
 ALIKE = 0.01  # costs that differ by less are taken for equal
 CONTINUABLE = ("steps", "threads", "evaluations")  # options that a resumed run may change
 FILES = ("policy.*", "checkpoint.*", "eval.csv", "events.out.tfevents.*")
@@ -74,6 +76,9 @@ class TrainConfig(RunOptions):
     weight_energy: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="reward for energy: minus this [1/J]")
     weight_latency: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="reward for time: minus this [1/s]")
     hidden: int = option(0, bounds=(0, 4096), help="pulse: units of the network [64]; 32 programs twice as fast")
+    init: Path | None = option(
+        None, help="pulse: a policy.npz, or a shipped policy's file, whose weights it begins with"
+    )
     memoryless: bool = option(False, help="pulse: without memory, for the one pulse after the first read")
     evaluations: int = option(40, bounds=(1, MANY), help="how often the policy is judged and a checkpoint written")
     evaluation_cells: int = option(2000, bounds=(1, MOST), help="cells on which it is judged, always the same")
@@ -122,6 +127,8 @@ def _completed(config: TrainConfig) -> TrainConfig:
     check_threads(config.threads)
     if config.correlation and (config.algo != PULSE or config.rounds < 2):
         raise ValueError(f"correlation is {config.correlation}: it needs --algo {PULSE} and --rounds of at least 2")
+    if config.init and config.algo != PULSE:
+        raise ValueError(f"init is {config.init}: it needs --algo {PULSE}")
     if config.algo == PULSE:
         defaults = pulse_training.PulseTrainingConfig
         steps, envs, history = defaults.iterations, defaults.streams, 1
@@ -303,16 +310,23 @@ def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, 
 
 def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run: Run) -> None:
     """Gradients through the device, by `agents.predictor.training`."""
-    init, done, head = None, 0, {"command": run.record["command"], "seed": config.seed}
-    defaults = pulse_training.PulseTrainingConfig
+    begun_with = load_pulse_predictor(config.init, tasks[0]) if config.init else None
+    init, done, head = (
+        begun_with.weights if begun_with else None,
+        0,
+        {"command": run.record["command"], "seed": config.seed},
+    )
+    defaults, wide = pulse_training.PulseTrainingConfig, config.device == (FAMILY,)
     settings = pulse_training.PulseTrainingConfig(
         streams=config.envs,
         seed=config.seed,
         iterations=config.steps,
-        hidden=config.hidden or defaults.hidden,
+        learning_rate=(FINE if init else 1.0) * defaults.learning_rate,
+        hidden=len(init.b_in) if init else config.hidden or defaults.hidden,
         memory=not config.memoryless,
         steps=1 if config.memoryless else max(defaults.steps, 3 * config.rounds),
-        tolerance=(config.tolerance * 0.35, config.tolerance * 1.5),
+        tolerance=TOLERANCES if wide else (config.tolerance * 0.35, config.tolerance * 1.5),
+        mistaken=MISTAKEN if wide else 0.0,
         visits=config.rounds if config.correlation else defaults.visits,
         stay=0.5 if config.correlation else defaults.stay,
         correlation=config.correlation,
@@ -332,12 +346,16 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run:
         )
         judge.resume(done, before.save)
 
+    low, high = settings.tolerance
+    domain = Domain(alarm=WIDE_ALARM) if wide else Domain(tolerance=(0.5 * low, 2.0 * high))
+
     def on_step(iteration: int, report: dict[str, float], weights: Weights) -> None:
         steps = done + iteration + 1
         judge.bar.update()
         if not judge.due(steps) and steps < config.steps:
             return
-        policy = PulsePredictor(weights=weights, device=_record(tasks[0]), task=tasks[0], memory=not config.memoryless)
+        own: dict[str, Any] = {"device": _record(tasks[0]), "task": tasks[0], "memory": not config.memoryless}
+        policy = PulsePredictor(weights=weights, domain=domain, **own)
 
         def save(path: Path) -> None:
             figures = {name: float(f"{value:.5g}") for name, value in judge.curve.rows[-1].items() if name != "seconds"}
@@ -348,7 +366,7 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run:
         judge(steps, [(task, policy.on(task, _record(task))) for task in tasks], save)
 
     if done < config.steps:
-        devices = family() if config.device == (FAMILY,) else [_record(task) for task in tasks]
+        devices = family() if wide else [_record(task) for task in tasks]
         pulse_training.train(devices, settings, on_step, init)
 
 

@@ -26,7 +26,7 @@ from agents.arrays.report import figures
 from agents.arrays.tiles import Programmer, TileResult
 from agents.comparison import Row
 from agents.evaluation import TUNING, evaluate
-from agents.tuning import Judge, on_cells, tune
+from agents.tuning import Judge, on_cells, one_by_one, tune
 from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import Interval, columns, csv_text, figure, interval, markdown, mean_interval, shown
 from memenv.files import write_whole
@@ -75,7 +75,7 @@ def in_seconds(policy: Any, cells: int, seed: int) -> float:
     return float(np.mean(outcomes.latency + usual * task.max_pulses * ~outcomes.accepted))
 
 
-JUDGES: dict[str, Judge] = {"pulses": on_cells, "latency": in_seconds}
+JUDGES: dict[str, Judge] = {"pulses": on_cells, "latency": one_by_one(in_seconds)}
 
 
 def digits_layer(size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@
 
 Without `--agent` it trains one first, which takes minutes. Everything follows from `--seed`. Training and tuning see
 glyphs, chips and noise of the split "train", the table comes from `episodes` of the split "test": the same tasks, chips
-and noise for everyone. Controllers are tuned twice by the cross-entropy method: "for the reward", which is also the
+and noise for everyone. Controllers are tuned twice: "for the reward", which is also the
 agent's, and "at its pulses", for the best accuracy with no more pulses than the agent needs. Intervals are 95 %
 bootstrap intervals over episodes, those of differences over pairs of the same episode.
 
@@ -39,7 +39,7 @@ from agents.few_shot.schedules import (
     learn,
     own_schedule,
 )
-from agents.tuning import tune
+from agents.tuning import one_by_one, tune
 from memenv.envs.few_shot.task import DEVICES, FewShot
 from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import markdown, mean_interval, paired_interval, shown
@@ -88,7 +88,7 @@ def main() -> None:
     for aim, cost in (("for the reward", by_reward), ("at its pulses", by_accuracy(pulses))):
         best: dict[str, float] = {"gain": 1.0, "threshold": 0.0}  # to begin with, and then as of the best constant rate
         for name, make in tqdm(CONTROLLERS.items(), desc=aim, disable=None, file=sys.stderr):
-            tuned = tune(make(training, **best), config.trials, config.seed, judged=cost)
+            tuned = tune(make(training, **best), config.trials, config.seed, judged=one_by_one(cost))
             policies[f"{name}, {aim}"] = tuned.policy
             best = {key: getattr(tuned.policy, key) for key in best} if name == "constant" else best
             values = {key: np.round(value, 3).tolist() for key, value in tuned.parameters.items()}

@@ -11,6 +11,10 @@ badcrossbar, another exact solver, takes part if it is installed.
 Second table: random arrays of 4 x 4 to 256 x 256 cells (sides uniform in the logarithm), segments of 0.1 to 10 ohm,
 each array's cells between two random bounds in 1 kohm to 10 Mohm, terminals of 0 to 1 kohm; the first `compared` of
 them also by the exact solver.
+
+Third table: what wires leave of a third of the amplitude in the V/3 scheme, while the cell that is farthest from both
+terminals is written; cells of 10 kohm to 1 Mohm, uniform in conductance, 5 ohm a segment. `Crossbar.write` lowers the
+amplitude of the written cell and takes the bias of all others to be whole.
 """
 
 import shlex
@@ -127,12 +131,27 @@ def convergence(config: IRDropConfig) -> str:
     return markdown(head, lines)
 
 
+def half_selected(config: IRDropConfig) -> str:
+    """The third table."""
+    lines = []
+    for size in config.sizes:
+        g = np.random.default_rng(config.seed).uniform(1e-6, 1e-4, (size, size))
+        row_volts, col_volts = np.full(size, 1 / 3), np.full(size, 2 / 3)
+        row_volts[0], col_volts[-1] = 1.0, 0.0
+        seen = 3 * fast(g, Wires(row_segment=5.0, col_segment=5.0), row_volts, col_volts).drop
+        beside, rest = np.concatenate([seen[0, :-1], seen[1:, -1]]), -seen[1:, :-1]
+        spans = (f"{part.min():.2f} to {part.max():.2f}" for part in (beside, rest))
+        lines.append([str(size), f"{seen[0, -1] / 3:.2f}", *spans])
+    return markdown(["size", "written cell, of V", "on its lines, of V/3", "elsewhere, of V/3"], lines)
+
+
 def main() -> None:
     """Measure and print."""
     config = parse(IRDropConfig, sys.argv[1:], "ir_drop.py")
     print(f"`{shlex.join(['python', 'benchmarks/ir_drop.py', *sys.argv[1:]])}`\n")
     print(timings(config))
     print(convergence(config))
+    print(half_selected(config))
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ import numpy as np
 
 import memenv
 from agents.evaluation import TRAINING, mixed
-from agents.library import controllers, load_policy
+from agents.library import BOUNDS, controllers, load_policy
 from agents.tuning import tune
 from memenv.experiments.options import Options, option, parse
 
 ID = "memenv/WriteVerify-v0"
-CONTROLLERS = controllers()[:-1]  # the last one knows the cell
+CONTROLLERS = tuple(name for name in controllers() if name not in BOUNDS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from agents.evaluation import evaluate
 from agents.few_shot import learn, shipped_agent
 from agents.few_shot.schedules import own_schedule
 from agents.library import load_policy
-from agents.tuning import Tuned, on_cells, tune
+from agents.tuning import Tuned, one_by_one, tune
 from memenv import CrossbarProgram, FewShot, WriteVerify
 from memenv.envs.variants import VARIANTS
 from memenv.experiments import reporting
@@ -45,16 +45,16 @@ class ReturnsConfig:
     ids: tuple[str, ...] = option(tuple(f"memenv/{name}-v0" for name in VARIANTS), help="that are judged")
     cells: int = option(4000, help="on which a controller is judged, of arrays together")
     episodes: int = option(1000, help="of few-shot learning")
-    trials: int = option(100, help="of tuning; 1 = no tuning")
+    trials: int | None = option(None, help="of tuning, 1 = no tuning [2000 where loops are compiled, else 200]")
     seed: int = option(0, help="of tuning and cells")
     out: Path | None = option(None, help="write the scores here (.json)")
 
 
-def tuned_by(config: ReturnsConfig, policy: Any, judge: Any = on_cells) -> Tuned:
-    """The policy after as much tuning as is asked for."""
+def tuned_by(config: ReturnsConfig, policy: Any, **how: Any) -> Tuned:
+    """The policy after as much tuning as is asked for; `how` as of `tune`."""
     if config.trials == 1:
         return Tuned(policy=policy, cost=float("nan"), trials=0)
-    return tune(policy, config.trials, config.seed, judge)
+    return tune(policy, config.trials, config.seed, **how)
 
 
 def row(name: str, parameters: dict[str, Any], judged: str, **figures: np.ndarray) -> Row:
@@ -101,7 +101,7 @@ def networks(task: FewShot, config: ReturnsConfig) -> Iterator[Row]:
     """Those of few-shot learning: schedules tuned for the reward, the initialisation's own, the agent where it fits."""
     players: dict[str, tuple[Any, dict[str, Any]]] = {"rates of the initialisation": (own_schedule(task), {})}
     for name, make in SCHEDULES.items():
-        tuned = tuned_by(config, make(task, gain=1.0, threshold=0.0), by_reward)
+        tuned = tuned_by(config, make(task, gain=1.0, threshold=0.0), judged=one_by_one(by_reward))
         players[name] = tuned.policy, tuned.parameters
     if task.network == "conv":
         players["agent"] = shipped_agent(task), {}
@@ -130,7 +130,8 @@ def main(arguments: Sequence[str]) -> None:
             continue
         make, judge = KINDS[variant.base]
         task = make(**{key: value for key, value in variant.fixed.items() if key != "goal"})  # seen by all alike
-        words = (f"--{key} {getattr(config, key)}" for key in ("cells", "episodes", "trials", "seed", "out"))
+        given = {key: getattr(config, key) for key in ("cells", "episodes", "trials", "seed", "out")}
+        words = (f"--{key} {value}" for key, value in given.items() if value is not None)
         facts = {"id": own, "memenv": memenv.__version__}
         facts["command"] = " ".join((f"python benchmarks/returns.py --ids {own}", *words))
         rows = [facts | one for one in judge(task, config)]

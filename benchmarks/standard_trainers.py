@@ -56,7 +56,7 @@ TRAINERS = {
     "ppo": Trainer(model=PPO, steps=200_000, settings={"n_steps": 256, "batch_size": 256, "learning_rate": 1e-3}),
     "ppo-defaults": Trainer(model=PPO, steps=1_000_000),
     "sac": Trainer(model=SAC, steps=50_000, settings={"gradient_steps": -1}),
-    "dqn": Trainer(model=DQN, steps=300_000, id="memenv/WriteVerifyDiscrete-v0"),
+    "dqn": Trainer(model=DQN, steps=300_000, id="memenv/WriteVerifyDiscrete-v0", settings={"gradient_steps": -1}),
     "maskable-ppo-om": Trainer(
         model=MaskablePPO,
         steps=1_000_000,

@@ -16,6 +16,7 @@ from memenv import __version__
 TRACEBACK = "MEMENV_TRACEBACK"  # set, errors are shown with where they came from
 COMMANDS = {
     "compare": ("agents.comparison", "compare controllers and policies on a device: table, picture, files"),
+    "stress": ("agents.stress", "compare them on cells for which the device's record is wrong"),
     "train": ("agents.training", "train a policy for a device"),
     "import-policy": ("agents.sb3.importing", "make arrays of a stable-baselines3 .zip that you trust"),
     "program": ("agents.arrays.programming", "program a matrix of weights into crossbars"),

@@ -57,10 +57,15 @@ class Engine:
         """Refuses threads that no processor has, with an `EngineError`."""
         check_threads(self.threads)
 
-    def fabricate(self, device: CellModel, key: Key, cells: int) -> CellModel:
-        """A chip of `cells` cells of a nominal device."""
+    def fabricate(
+        self, device: CellModel, key: Key, cells: int, chips: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> CellModel:
+        """A chip of `cells` cells of a nominal device.
+
+        Where they are of several chips, `chips` is the key of each cell's, two words (cells,) uint32.
+        """
         if not (device.not_compiled or device.devices):
-            return self._run(_fabricate, key, cells, (device,), filled=False)
+            return self._run(_fabricate, key, cells, (device, chips), filled=False)
         chip = device.fabricate(np.random.default_rng(tuple(key)), cells)  # mixtures and tables draw from lists
         return chip if chip.not_compiled else tree_map(_single, chip)
 
@@ -177,7 +182,9 @@ def load_engine(name: str = "auto", *, cells: int | None = None, threads: int = 
 # -- programs: what is run, on arrays or on symbolic values -----------------------------------------------------------
 
 
-def _fabricate(noise: Noise, cells: int, device: CellModel) -> CellModel:
+def _fabricate(noise: Noise, cells: int, device: CellModel, chips: Any) -> CellModel:
+    if chips is not None:
+        noise = Noise.at(noise.key, noise.place, Noise.under(chips, np.uint32(0)))
     return device.fabricate(Draws(noise), cells)
 
 

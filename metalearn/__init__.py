@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from memenv.few_shot.initialisations import load_initialisation
 from memenv.lazy import lazily
-from metalearn.adaptation import adapt
 from metalearn.evaluation import evaluate
+from metalearn.learners import adapt
 
 if TYPE_CHECKING:
     from metalearn.pretraining import PretrainConfig, pretrain

@@ -4,9 +4,8 @@ Leading axes are tasks, each with weights or a chip of its own. What a derivativ
 here: rounding counts as the identity, and a further pulse of a train as what the next and the last one do.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +13,7 @@ import numpy as np
 from memenv.arrays import Array, floor_at, is_zero, namespace
 from memenv.devices.device import State
 from memenv.devices.protocol import LearningModel
-from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, write
-from memenv.few_shot.initialisations import Initialisation
+from memenv.few_shot.chips import Draws, Hardware
 from memenv.learning.backprop import backward, cross_entropy, forward, weight_gradient
 from memenv.learning.layers import Matrix
 from memenv.learning.pulse_trains import Train, after
@@ -125,52 +123,3 @@ def _moved(layer: Layer, before: Layer) -> Layer:
     """The layer, whose states have the derivative one with respect to those before the step."""
     x = before.state.x
     return layer.replace(state=layer.state._replace(x=layer.state.x + (x - x.detach())))
-
-
-# -- one task ----------------------------------------------------------------------------------------------------------
-
-
-def adapt(
-    init: Initialisation, images: np.ndarray, labels: np.ndarray, hardware: Hardware | None = None, seed: int = 0
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Learn classes from a few examples: what names the classes (m,) of further images (m, 28, 28).
-
-    Args:
-        init: where learning starts, and its rates.
-        images: (n, 28, 28), uint8 in units of 1/255 or float in [0, 1].
-        labels: (n,) whole numbers from 0.
-        hardware: the chip that learns, a fresh one; without it numbers do.
-        seed: of the chip and of the noise of its writes, reads and pulses.
-
-    Raises:
-        ValueError: labels that do not fit the images.
-    """
-    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or not labels.size or labels.min() < 0:
-        raise ValueError(f"labels are {labels.dtype} {labels.shape}: a whole number from 0 for each image is needed")
-    ways = int(labels.max()) + 1
-    x, targets, rates = init.front(images)[None], np.eye(ways)[labels][None], init.rates.tolist()
-    if hardware is None:
-        layers = last(ideal([w[None] for w in init.weights(ways)], x, targets, rates)).layers
-        outputs = partial(ideal_outputs, layers)
-    else:
-        rng = np.random.default_rng(seed)
-        draws = Draws(rng.standard_normal, rng.random)
-        chip = on_fresh_chip(init, hardware, ways, 1, rng, draws)
-        learnt = last(on_chip(hardware, chip, x, targets, rates, draws)).layers
-        outputs = partial(chip_outputs, hardware, learnt, draws=draws)
-    return lambda others: outputs(x=init.front(others)[None])[0].argmax(-1)
-
-
-def on_fresh_chip(
-    init: Initialisation, hardware: Hardware, ways: int, tasks: int, rng: np.random.Generator, draws: Draws
-) -> tuple[Layer, ...]:
-    """The layers of `tasks` new chips, drawn from `rng`, with an initialisation written to each."""
-    weights = init.weights(ways)
-    sizes = (init.features, *(w.shape[1] for w in weights))
-    return write(hardware, fresh_chip(hardware, rng, sizes, tasks), weights, init.ranges.tolist(), draws)
-
-
-def last(steps: Iterator[Adapted]) -> Adapted:
-    """The yield of the last step."""
-    *_, end = steps
-    return end

@@ -6,7 +6,7 @@ from typing import ClassVar
 from memenv.bounds import MANY
 from memenv.devices.protocol import CellModel
 from memenv.experiments.options import Options, option
-from memenv.few_shot.chips import Hardware
+from memenv.few_shot.chips import MOST_DEVICES, Hardware
 from memenv.learning.updates import ASSUMED
 
 
@@ -16,7 +16,11 @@ class ChipOptions(Options):
 
     group: ClassVar[str] = "the chip"
 
-    devices_per_weight: int = option(1, bounds=(1, 1000), help="plus devices of a weight, and as many minus devices")
+    devices_per_weight: tuple[int, ...] = option(
+        (1,),
+        bounds=(1, MOST_DEVICES),
+        help="plus devices of a weight, and as many minus devices; or those of each layer",
+    )
     pulsed: str = option("both", help="which devices learn", choices=("both", "set", "reset", "plus"))
     max_pulses: int = option(10, bounds=(1, MANY), help="at most per device and step")
     reads: int = option(4, bounds=(1, MANY), help="averaged in each product")

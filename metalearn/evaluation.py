@@ -1,6 +1,6 @@
 """Few-shot accuracy of an initialisation on chips, replayed without torch: episodes, drift, pulses, energy."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,12 +10,12 @@ import numpy as np
 from memenv.devices.device import Device
 from memenv.devices.protocol import CellModel, parametric
 from memenv.experiments.reporting import mean_and_half_width
-from memenv.few_shot.chips import Draws, Hardware, chip_outputs, total
-from memenv.few_shot.compiled_chips import Chips, fits
+from memenv.few_shot.chips import Hardware, summed, total
+from memenv.few_shot.compiled_chips import fits
 from memenv.few_shot.episodes import Episodes, draw
 from memenv.few_shot.initialisations import Initialisation
-from memenv.learning.step import rest
-from metalearn.adaptation import ideal, ideal_outputs, on_chip, on_fresh_chip
+from memenv.learning.writing import Spent
+from metalearn.learners import Learner, begin, learner_of
 
 EVALUATION, TUNING = 0, 1  # what a seed is for: the two share neither chips nor tasks nor noise
 HOUR, DAY = 3600.0, 86400.0  # [s]
@@ -39,9 +39,14 @@ class Outcomes:
 
     by_step: np.ndarray  # (steps + 1, episodes) accuracy on the queries before the first and after each step
     later: np.ndarray  # (delays, episodes) accuracy so long after the last step
-    pulses: np.ndarray  # (episodes,) given to all devices
+    pulses: np.ndarray  # (episodes,) of the task, class means included, to all devices
     energy: np.ndarray  # (episodes,) [J] of the pulses
-    read_energy: np.ndarray  # (episodes,) [J] of the products of learning, at most
+    reads: np.ndarray  # (episodes,) of devices, in products and to verify what is written
+    read_energy: np.ndarray  # (episodes,) [J] of these, at most
+    initial_pulses: np.ndarray  # the same of putting the initialisation on the chip, if the hardware counts them
+    initial_energy: np.ndarray
+    initial_reads: np.ndarray
+    initial_read_energy: np.ndarray
 
     def accuracy(self, delay: int = 0) -> tuple[float, float]:
         """Mean and half-width of its 95 % interval, after one of the delays."""
@@ -134,9 +139,8 @@ def evaluate(
         tasks_rng, chip_rng, noise_rng = (np.random.default_rng([seed, number, 3 * purpose + k]) for k in range(3))
         tasks = min(BATCH, episodes - number * BATCH)
         drawn = draw(inputs, tasks_rng, tasks, ways=ways, shots=shots, queries=queries)
-        if hardware is None:
-            return vars(_ideal(init, drawn, ways, len(delays)))
-        return vars(_on_chip(init, hardware, drawn, ways, delays, chip_rng, noise_rng, compiled))
+        learner = learner_of(hardware, tasks, chip_rng, noise_rng, compiled)
+        return vars(_learned(learner, hardware, init, drawn, np.eye(ways)[drawn.support_y], delays))
 
     parts = [once((number,), partial(batch, number)) for number in range(-(-episodes // BATCH))]
     return Outcomes(**{name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]})
@@ -189,66 +193,43 @@ def tune(
     return Tuned(FINER ** best[0], FINER ** best[1], seen[best])
 
 
-def _ideal(init: Initialisation, drawn: Episodes, ways: int, delays: int) -> Outcomes:
-    tasks = len(drawn.support_x)
-    weights = tuple(np.broadcast_to(w, (tasks, *w.shape)) for w in init.weights(ways))
-    targets = np.eye(ways, dtype=np.float32)[drawn.support_y]
-    shares = [_share(ideal_outputs(weights, drawn.query_x), drawn.query_y)]
-    for step in ideal(weights, drawn.support_x, targets, init.rates.tolist()):
-        shares.append(_share(ideal_outputs(step.layers, drawn.query_x), drawn.query_y))
-    nothing = np.zeros(tasks)
-    return Outcomes(
-        by_step=np.stack(shares),
-        later=np.stack([shares[-1]] * delays),
-        pulses=nothing,
-        energy=nothing,
-        read_energy=nothing,
-    )
-
-
-def _on_chip(
+def _learned(
+    learner: Learner,
+    hardware: Hardware | None,
     init: Initialisation,
-    hardware: Hardware,
     drawn: Episodes,
-    ways: int,
+    targets: np.ndarray,
     delays: Sequence[float],
-    chip_rng: np.random.Generator,
-    noise_rng: np.random.Generator,
-    compiled: bool,
 ) -> Outcomes:
-    weights, tasks, ranges = init.weights(ways), len(drawn.support_x), init.ranges.tolist()
-    targets, rates = np.eye(ways)[drawn.support_y], init.rates.tolist()
-    learning: Iterator[Any]
-    rested: Callable[..., Any]
-    outputs: Callable[..., np.ndarray]
-    if compiled:
-        draws = Draws(partial(noise_rng.standard_normal, dtype=np.float32), partial(noise_rng.random, dtype=np.float32))
-        chips = Chips(hardware, int(chip_rng.integers(2**62)))
-        layers: Any = chips.written([np.broadcast_to(w, (tasks, *w.shape)) for w in weights], ranges)
-        learning = chips.steps(layers, drawn.support_x, targets.astype(np.float32), rates, draws)
-        outputs, rested = chips.outputs, lambda layers, seconds: [chips.rested(layer, seconds) for layer in layers]
-    else:
-        draws = Draws(noise_rng.standard_normal, noise_rng.random)
-        layers = on_fresh_chip(init, hardware, ways, tasks, chip_rng, draws)
-        learning = on_chip(hardware, layers, drawn.support_x, targets, rates, draws)
-        outputs, rested = partial(chip_outputs, hardware), rest
+    begun = begin(learner, init, drawn.support_x, targets)
+    layers, parts = begun.layers, [begun.means]
 
     def share(layers: Any) -> np.ndarray:
-        return _share(outputs(layers, drawn.query_x, draws), drawn.query_y)
+        outputs = begun.outputs(learner, layers, drawn.query_x)
+        answers: np.ndarray = (outputs.argmax(-1) == drawn.query_y).mean(-1)
+        return answers
 
     shares = [share(layers)]
-    pulses, energy, read_energy = np.zeros((3, tasks))
-    for step in learning:
+    for number, step in enumerate(learner.steps(layers, drawn.support_x, targets, begun.rates)):
         layers = step.layers
         shares.append(share(layers))
-        pulses, energy = pulses + total(step.counters, "pulses"), energy + total(step.counters, "energy")
-        read_energy = read_energy + total(step.counters, "read_energy")
-    later = [share(rested(layers, seconds)) for seconds in delays]
+        if hardware is not None:
+            reads = _reads(hardware, init, begun.rates[number], *targets.shape[1:])
+            pulses, energy, read_energy = (total(step.counters, what) for what in ("pulses", "energy", "read_energy"))
+            parts.append(Spent(pulses, energy, reads, read_energy))
+    spent, nothing = summed(parts)._asdict(), np.zeros(len(targets))
+    spent |= {f"initial_{name}": part for name, part in begun.initial._asdict().items()}
     return Outcomes(
-        by_step=np.stack(shares), later=np.stack(later), pulses=pulses, energy=energy, read_energy=read_energy
+        by_step=np.stack(shares),
+        later=np.stack([share(learner.rested(layers, seconds)) for seconds in delays]),
+        **{name: part + nothing for name, part in spent.items()},
     )
 
 
-def _share(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(tasks,) share of the queries whose largest output is that of their class."""
-    return (outputs.argmax(-1) == labels).mean(-1)
+def _reads(hardware: Hardware, init: Initialisation, rates: Sequence[float], examples: int, ways: int) -> int:
+    """Reads of devices in the products of a step: of each example forwards, and back as far as something learns."""
+    weights = init.weights(ways)
+    lowest = next((number for number, rate in enumerate(rates) if rate), len(rates))
+    products = [examples * (2 if number > lowest else 1) for number in range(len(weights))]
+    devices = [2 * k * w.size for k, w in zip(hardware.devices_of(len(weights)), weights, strict=True)]
+    return hardware.reads * int(np.dot(products, devices))

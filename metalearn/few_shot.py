@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -14,7 +14,7 @@ from memenv.bounds import MOST, MOST_SEED
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
 from memenv.experiments.options import option, parse
-from memenv.experiments.reporting import aligned, csv_text, markdown, mean_and_half_width
+from memenv.experiments.reporting import aligned, csv_text, markdown, mean_and_half_width, uncertain
 from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line
 from memenv.few_shot.characters import Split
 from memenv.few_shot.chips import Hardware
@@ -35,9 +35,18 @@ from metalearn.omniglot import SPLITS
 
 FLOAT = "float"  # in place of a device: numbers instead of cells
 TUNING = 200  # training characters to tune on
+EACH = ("pulses", "energy", "reads", "read_energy")
+COUNTERS = (*EACH, *(f"initial_{name}" for name in EACH))  # of a task; of putting the initialisation on the chip
+COSTS = [f"{when}{what}" for when in ("", "initial ") for what in ("pulses", "reads", "energy [nJ]")]
 FILES = ("fewshot.csv", "fewshot.md", "steps.png", "episode.png")
 VARIED = "robustness.png"
 PACKAGES = ("memenv", "numpy")
+MODES = {  # of a head
+    "zeros": "nothing, from which it learns",
+    "digital": "class means, multiplied in digital; nothing learns",
+    "written": "class means on the chip; nothing learns",
+    "learning": "class means on the chip, from which all layers learn",
+}
 Row = dict[str, Any]
 
 
@@ -59,6 +68,12 @@ class FewshotConfig(ChipOptions, RunOptions):
     delays: tuple[float, ...] = option(
         DELAYS, bounds=(0.0, 1e12), help="after the last step, at which the queries come [s]"
     )
+    head: tuple[str, ...] = option(
+        (), help="in place of that of the initialisation, each in turn: " + "; ".join(map(": ".join, MODES.items()))
+    )
+    tolerance: float = option(
+        0.02, bounds=(0.0, 0.5), help="to which weights are written, by pulses that count [of their range]; 0: as if so"
+    )
     tune: int = option(
         0, bounds=(0, MOST), help="training episodes on which to tune a factor of all rates and one of all ranges"
     )
@@ -72,6 +87,7 @@ def run(arguments: Sequence[str]) -> None:
     config = parse(FewshotConfig, arguments, "memenv fewshot")
     rows = fewshot(config, command_line("memenv fewshot", arguments))
     print(text_table(rows))
+    print(uncertain(load_device(name) for name in config.device if name != FLOAT))
     print(f"in {config.out}: {', '.join(FILES)}, {RECORD}")
 
 
@@ -87,7 +103,7 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
     names = config.init or tuple(name for name in shipped() if name.startswith(config.data))
     if not names:
         raise ValueError(f"no initialisation for {config.data} is shipped: name a file that memenv pretrain wrote")
-    inits = {_label(name, names): load_initialisation(name) for name in names}
+    inits = _with_heads({_label(name, names): load_initialisation(name) for name in names}, config.head)
     devices: dict[str, CellModel | None] = {
         name: None if name == FLOAT else load_device(name) for name in config.device
     }
@@ -108,6 +124,7 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
         if device != FLOAT
     ]
     rows: list[Row] = []
+    notes = uncertain(varied)
     views = {name: View.of(init, characters) for name, init in inits.items()}
     tuned: dict[tuple[str, str], Initialisation] = {}
     place = config.out / RECORD
@@ -128,20 +145,37 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
             outcomes = evaluate(tuned[name, device], chip, view.test, episodes=config.episodes, **options)
             rows.append(_row(config, name, device, what, amount, outcomes))
             if not run.again:
-                run.write(_tables(rows, command))
+                run.write(_tables(rows, command, notes))
         if not run.again:
             first, device = next(iter(inits)), config.device[-1]
             chip = hardware(config, devices[device])
             title, view = f"{first} on {device}", views[first]
             drawn = _pictures(config, rows, tuned[first, device], chip, characters, view, title)
             cards = {name: json.loads(init.card) for name, init in inits.items()}
-            run.write(_tables(rows, command) | drawn, cards=cards, complete=True)
+            run.write(_tables(rows, command, notes) | drawn, cards=cards, complete=True)
     return rows
 
 
 def _kept(run: Run, *place: Any) -> Once:
     """Keeps what pieces of the work at a place yield."""
     return lambda key, work: run.once((*place, *key), work)
+
+
+def _with_heads(inits: dict[str, Initialisation], heads: Sequence[str]) -> dict[str, Initialisation]:
+    """Every initialisation with each of these heads, by names that say so; all as they are without any."""
+    return {f"{name}, {head}": with_head(init, head) for name, init in inits.items() for head in heads} or inits
+
+
+def with_head(init: Initialisation, mode: str) -> Initialisation:
+    """The initialisation with a head of MODES.
+
+    Raises:
+        ValueError: no such head.
+    """
+    if mode not in MODES:
+        raise ValueError(f"head is {mode!r}: choose from {', '.join(MODES)}")
+    rates = np.zeros_like(init.rates) if mode in ("digital", "written") else init.rates
+    return replace(init, head="written" if mode == "learning" else mode, rates=rates)
 
 
 def _label(name: str, names: Sequence[str]) -> str:
@@ -167,7 +201,7 @@ def _check(config: FewshotConfig) -> None:
 
 def hardware(config: FewshotConfig, device: CellModel | None) -> Hardware | None:
     """The chip of a configuration; None without one."""
-    return None if device is None else config.hardware(device)
+    return None if device is None else replace(config.hardware(device), tolerance=config.tolerance)
 
 
 class View(NamedTuple):
@@ -199,8 +233,8 @@ def _tuned(
 # -- what is written ---------------------------------------------------------------------------------------------------
 
 
-def _tables(rows: Sequence[Row], command: str) -> dict[str, str | bytes]:
-    return {"fewshot.csv": csv_text(rows), "fewshot.md": markdown_table(rows, command)}
+def _tables(rows: Sequence[Row], command: str, notes: str) -> dict[str, str | bytes]:
+    return {"fewshot.csv": csv_text(rows), "fewshot.md": markdown_table(rows, command) + notes}
 
 
 def _pictures(
@@ -237,7 +271,7 @@ def _row(config: FewshotConfig, name: str, device: str, what: str, amount: float
         row[f"accuracy_{delay:g}s"], row[f"half_width_{delay:g}s"] = outcomes.accuracy(number)
     for step, shares in enumerate(outcomes.by_step):
         row[f"accuracy_step{step}"], row[f"half_width_step{step}"] = mean_and_half_width(shares)
-    for counter in ("pulses", "energy", "read_energy"):
+    for counter in COUNTERS:
         row[counter] = float(getattr(outcomes, counter).mean())
     return row
 
@@ -245,15 +279,24 @@ def _row(config: FewshotConfig, name: str, device: str, what: str, amount: float
 def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Head and lines of what was not varied."""
     delays = [key.removeprefix("accuracy_") for key in rows[0] if key.startswith("accuracy_") and key.endswith("s")]
-    head = ["initialisation", "device", *(f"after {delay} [%]" for delay in delays), "pulses", "energy [nJ]"]
+    head = ["initialisation", "device", *(f"after {delay} [%]" for delay in delays), *COSTS]
     lines = []
     for row in rows:
         if row["non_ideality"]:
             continue
         shares = [f"{100 * row[f'accuracy_{delay}']:.2f} ± {100 * row[f'half_width_{delay}']:.2f}" for delay in delays]
-        costs = [f"{row['pulses']:.0f}", f"{1e9 * row['energy']:.3g}"] if row["pulses"] else ["–", "–"]
-        lines.append([row["init"], row["device"], *shares, *costs])
+        lines.append([row["init"], row["device"], *shares, *costs_of(row)])
     return head, lines
+
+
+def costs_of(row: Row) -> list[str]:
+    """The cells of COSTS; energies are those of pulses and of reads together."""
+    cells: list[str] = []
+    for when in ("", "initial_"):
+        pulses, energy, reads, read_energy = (row[f"{when}{name}"] for name in EACH)
+        given = f"{pulses:,.0f}", f"{reads:.3g}", f"{1e9 * (energy + read_energy):.3g}"
+        cells += given if reads or pulses else ["–"] * len(given)
+    return cells
 
 
 def text_table(rows: Sequence[Row]) -> str:

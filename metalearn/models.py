@@ -1,6 +1,7 @@
 """Networks as the outer loop learns them: front, hidden layers, inner rates, weights' ranges; and images in motion."""
 
 import contextlib
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,7 @@ from memenv.few_shot.initialisations import (
     HIDDEN_RANGE,
     HIDDEN_RATE,
     LEAST,
+    MEANS_FILL,
     PIXELS,
     Block,
     Initialisation,
@@ -94,8 +96,8 @@ def unit(signal: torch.Tensor) -> torch.Tensor:
 class Network(nn.Module):
     """All that the outer loop can learn; rates and ranges as logarithms."""
 
-    def __init__(self, front: Encoder | Pixels, sizes: tuple[int, ...], steps: int) -> None:
-        """`sizes` are the outputs of the hidden layers, `steps` those of the inner loop."""
+    def __init__(self, front: Encoder | Pixels, sizes: tuple[int, ...], steps: int, means: bool = False) -> None:
+        """`sizes` are the outputs of the hidden layers, `steps` those of the inner loop; `means`: heads of those."""
         super().__init__()
         self.front = front
         inputs = PIXELS**2 if isinstance(front, Pixels) else CHANNELS * (1 if front.pooled else 4)
@@ -107,38 +109,50 @@ class Network(nn.Module):
         ranges = [HIDDEN_RANGE * w.abs().max().item() for w in self.hidden] + [HEAD_RANGE]
         self.log_rates = nn.Parameter(torch.tensor(rates).log().repeat(steps, 1))
         self.log_ranges = nn.Parameter(torch.tensor(ranges).log())
+        self.log_means = nn.Parameter(torch.tensor(MEANS_FILL * HEAD_RANGE).log()) if means else None
         self.log_gain = nn.Parameter(torch.zeros(()))  # of outputs in the outer loss: no class depends on it
 
     @classmethod
-    def of(cls, init: Initialisation, steps: int) -> "Network":
+    def of(cls, init: Initialisation, steps: int, means: bool = False) -> "Network":
         """The network of an initialisation; further inner steps have the rates of its last one."""
         front = Encoder(init.pooled) if init.blocks else Pixels()
         if isinstance(front, Encoder):
             front.take(init.blocks)
-        network = cls(front, tuple(w.shape[1] for w in init.hidden), steps)
+        network = cls(front, tuple(w.shape[1] for w in init.hidden), steps, means)
         rates = init.rates[np.minimum(np.arange(steps), len(init.rates) - 1)]
         with torch.no_grad():
+            if init.rates.any():
+                network.log_rates.copy_(floor_at(torch.tensor(rates), 1e-6).log())
             for mine, given in zip(network.hidden, init.hidden, strict=True):
                 mine.copy_(torch.tensor(given))
-            network.log_rates.copy_(floor_at(torch.tensor(rates), 1e-6).log())
             network.log_ranges.copy_(torch.tensor(init.ranges).log())
+            if network.log_means is not None:
+                network.log_means.copy_(torch.tensor(init.means_gain).log())
         return network
 
     def fit_ranges(self) -> None:
-        """Give the hidden weights room again."""
+        """Give the hidden weights, and class means, room again."""
         with torch.no_grad():
             for number, w in enumerate(self.hidden):
                 self.log_ranges[number] = (HIDDEN_RANGE * w.abs().max()).log()
+            if self.log_means is not None:
+                self.log_ranges[-1] = self.log_means - math.log(MEANS_FILL)
 
     def initialisation(self, card: str = "{}", head_only: bool = False) -> Initialisation:
         """The network as it is deployed."""
-        rates = self.log_rates.detach().double().exp().numpy()
+        rates, ranges = (part.detach().double().exp().numpy() for part in (self.log_rates, self.log_ranges))
+        gain = 0.0 if self.log_means is None else self.log_means.exp().item()
+        if not len(rates):  # the outer loss's temperature is that of what may learn later
+            rates, temperature = np.zeros((1, rates.shape[1])), self.log_gain.exp().item()
+            gain, ranges[-1] = gain * temperature, ranges[-1] * temperature
         return Initialisation(
             blocks=self.front.deployed(),
             pooled=isinstance(self.front, Encoder) and self.front.pooled,
             hidden=tuple(w.detach().numpy().copy() for w in self.hidden),
             rates=np.where(np.arange(rates.shape[1]) < rates.shape[1] - 1, 0.0, rates) if head_only else rates,
-            ranges=self.log_ranges.detach().double().exp().numpy(),
+            ranges=ranges,
+            head="zeros" if self.log_means is None else "written",
+            gain=gain,
             card=card,
         )
 

@@ -1,22 +1,26 @@
 """The outer loop's loss: what an initialisation makes of new tasks after the inner loop, ideal or on chips."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy, one_hot
 
 from memenv.arrays import tree_map
-from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, write
+from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, rewrite, write
 from memenv.few_shot.compiled_chips import fits
 from memenv.few_shot.episodes import Episodes
+from memenv.few_shot.heads import class_means, head_inputs
 from memenv.learning.step import matrix, rest
-from metalearn.adaptation import ideal, ideal_outputs, last, on_chip
+from metalearn.adaptation import ideal, ideal_outputs, on_chip
 from metalearn.compiled_chips import chips_of, learning
 from metalearn.models import Network
 
-METHODS = ("maml", "fomaml", "anil", "reptile")
+PROTO = "proto"
+METHODS = ("maml", "fomaml", "anil", "reptile", PROTO)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +28,8 @@ class InnerLoop:
     """The outer loop's way to let a network learn a task."""
 
     method: str = "maml"  # derivatives through all of it; fomaml: with constant gradients; anil: the head alone learns;
-    # reptile: no derivatives, the initialisation follows where learning went
+    # reptile: no derivatives, the initialisation follows where learning went; proto: the head is written with the
+    # support's class means and learns, as all layers do, if there are inner steps
     hardware: Hardware | None = None  # None: ideal updates
     rest: float = 0.0  # [s] from the last step to the queries
     engine: str = "auto"  # "numpy", "numba", or where `memenv.few_shot.compiled_chips.fits` says so
@@ -86,8 +91,9 @@ def _on_ideal(
     network: Network, x: torch.Tensor, targets: torch.Tensor, query: torch.Tensor, loop: InnerLoop, seed: int
 ) -> Learned:
     init = _initial(network, len(x), targets.shape[-1], x)
-    end = last(ideal(init, x, targets, _rates(network, loop), loop.first_order))
-    return end.layers, ideal_outputs(end.layers, query)
+    init = _with_means(network, init, x, targets, ideal_outputs, lambda _, means: (means, None))
+    end = last(init, ideal(init, x, targets, _rates(network, loop), loop.first_order))
+    return end, ideal_outputs(end, query)
 
 
 def _on_chips(
@@ -101,16 +107,44 @@ def _on_chips(
     possible = dtype == torch.float32 and not loop.first_order
     if possible and fits(hardware, len(x), sum(w[0].numel() for w in init), loop.engine):
         chips, rates = chips_of(hardware, seed), _rates(network, loop)
-        *_, (weights, *_) = learning(chips, chips.written(init, ranges), x, targets, rates, draws)
+        written, _ = chips.written(init, ranges)
+        outputs = partial(chips.outputs, draws=draws)
+        written = _with_means(network, written, x, targets, outputs, chips.rewritten)
+        weights = last(written, learning(chips, written, x, targets, rates, draws))
         used = [chips.rested(layer, loop.rest) for layer in weights] if loop.rest else weights
         return tuple(layer.read(1).weights for layer in weights), chips.outputs(used, query, draws)
     sizes = (x.shape[-1], *(w.shape[-1] for w in init))
     chip = fresh_chip(hardware, np.random.default_rng(seed), sizes, len(x))
     chip = tree_map(lambda leaf: torch.tensor(leaf, dtype=dtype) if isinstance(leaf, np.ndarray) else leaf, chip)
-    layers = write(hardware, chip, init, ranges, draws)
-    end = last(on_chip(hardware, layers, x, targets, _rates(network, loop), draws, loop.first_order)).layers
+    layers, _ = write(hardware, chip, init, ranges, draws)
+    outputs = partial(chip_outputs, hardware, draws=draws)
+    layers = _with_means(network, layers, x, targets, outputs, partial(rewrite, hardware, draws=draws))
+    end = last(layers, on_chip(hardware, layers, x, targets, _rates(network, loop), draws, loop.first_order))
     used = rest(end, loop.rest) if loop.rest else end
     return tuple(matrix(layer).weights for layer in end), chip_outputs(hardware, used, query, draws)
+
+
+def _with_means(
+    network: Network,
+    layers: tuple[Any, ...],
+    x: torch.Tensor,
+    targets: torch.Tensor,
+    outputs: Callable[..., torch.Tensor],
+    rewritten: Callable[..., tuple[Any, Any]],
+) -> tuple[Any, ...]:
+    """The layers, with the support's class means for a head if the network has such heads."""
+    if network.log_means is None:
+        return layers
+    means = class_means(head_inputs(outputs, layers[:-1], x), targets, network.log_means.exp())
+    head, _ = rewritten(layers[-1], means)
+    return (*layers[:-1], head)
+
+
+def last(layers: tuple[Any, ...], steps: Iterable[Any]) -> tuple[Any, ...]:
+    """The layers after the last step, if there is one."""
+    for step in steps:
+        layers = step.layers
+    return layers
 
 
 def _drawing(

@@ -7,12 +7,12 @@ import numpy as np
 
 from memenv.experiments.reporting import rendered
 from memenv.few_shot.characters import Characters
-from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, write
+from memenv.few_shot.chips import Hardware
 from memenv.few_shot.episodes import draw
 from memenv.few_shot.initialisations import Initialisation
 from memenv.learning.step import Layer
-from metalearn.adaptation import ideal, ideal_outputs, on_chip
 from metalearn.evaluation import DRIFT_TIME, NON_IDEALITIES
+from metalearn.learners import begin, learner_of
 
 SHOWN = 8  # queries of a class
 MICRO = 1e6  # [uS/S]
@@ -83,20 +83,19 @@ def _learn(
     init: Initialisation, hardware: Hardware | None, drawn: Any, ways: int, seed: int
 ) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
     """Answers to each query, (steps + 1, queries), and maps of the head before and after, with their titles."""
-    weights, targets, rates = init.weights(ways), np.eye(ways)[drawn.support_y], init.rates.tolist()
+    targets, rng = np.eye(ways)[drawn.support_y], np.random.default_rng(seed)
+    learner = learner_of(hardware, 1, rng, rng)
+    begun = begin(learner, init, drawn.support_x, targets)
+    stages = [begun.layers]
+    stages += [step.layers for step in learner.steps(begun.layers, drawn.support_x, targets, begun.rates)]
+    answers = np.array([begun.outputs(learner, one, drawn.query_x)[0].argmax(-1) for one in stages])
+    if begun.head is not None:
+        return answers, [("digital weights", begun.head[0])]
+    first, end = stages[0][-1], stages[-1][-1]
     if hardware is None:
-        layers: tuple[Any, ...] = tuple(w[None] for w in weights)
-        steps = [layers, *(step.layers for step in ideal(layers, drawn.support_x, targets, rates))]
-        answers = [ideal_outputs(one, drawn.query_x)[0].argmax(-1) for one in steps]
-        return np.array(answers), [("weights before", steps[0][-1][0]), ("weights after", steps[-1][-1][0])]
-    rng = np.random.default_rng(seed)
-    draws = Draws(rng.standard_normal, rng.random)
-    sizes = (init.features, *(w.shape[1] for w in weights))
-    layers = write(hardware, fresh_chip(hardware, rng, sizes, 1), weights, init.ranges.tolist(), draws)
-    chips = [layers, *(step.layers for step in on_chip(hardware, layers, drawn.support_x, targets, rates, draws))]
-    answers = [chip_outputs(hardware, one, drawn.query_x, draws)[0].argmax(-1) for one in chips]
-    before, after = (MICRO * _conductances(one[-1]) for one in (chips[0], chips[-1]))
-    return np.array(answers), [("G before [µS]", before), ("G after [µS]", after), ("change [µS]", after - before)]
+        return answers, [("weights before", first[0]), ("weights after", end[0])]
+    before, after = (MICRO * _conductances(one) for one in (first, end))
+    return answers, [("G before [µS]", before), ("G after [µS]", after), ("change [µS]", after - before)]
 
 
 def _conductances(layer: Layer) -> np.ndarray:

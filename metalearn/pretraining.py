@@ -34,7 +34,7 @@ from metalearn.datasets import SOURCES, load
 from metalearn.evaluation import TUNING, evaluate
 from metalearn.models import Encoder, Network, Pixels, random_move
 from metalearn.omniglot import SPLITS
-from metalearn.outer import METHODS, InnerLoop, outer_loss
+from metalearn.outer import METHODS, PROTO, InnerLoop, outer_loss
 from metalearn.tasks import classification
 
 CONVENTIONAL = "conventional"
@@ -82,7 +82,9 @@ class PretrainConfig(ChipOptions, RunOptions):
     )
     shots: int = option(1, bounds=(1, 10_000), help="support examples of a class")
     queries: int = option(5, bounds=(1, 10_000), help="query examples of a class")
-    inner_steps: int = option(0, bounds=(0, 10_000), help="steps of learning from the support [conv 1, else 5]")
+    inner_steps: int = option(
+        0, bounds=(0, 10_000), help="steps of learning from the support [proto none, conv 1, else 5]"
+    )
     augment: float = option(1.0, bounds=(0.0, 1e3), help="strength of random moves of training images")
     learning_rate: float = option(2e-3, bounds=(1e-300, 1e6), help="of Adam; falls to zero along a cosine")
     rates_learning_rate: float = option(5e-2, bounds=(1e-300, 1e6), help="the same for logarithms of rates and ranges")
@@ -161,7 +163,11 @@ def completed(config: PretrainConfig) -> PretrainConfig:
     elif config.network != "mlp":
         config = replace(config, network="conv", hidden=())
     plain = config.network == "conv" and not config.device and config.train == "all"
-    usual = {"tasks": 1 if plain else 32, "ways": 60 if plain else 5, "inner_steps": 1 if plain else 5}
+    usual = {
+        "tasks": 1 if plain else 32,
+        "ways": 60 if plain else 5,
+        "inner_steps": 0 if config.method == PROTO else 1 if plain else 5,
+    }
     check_threads(config.threads)
     given: dict[str, Any] = {name: getattr(config, name) or number for name, number in usual.items()}
     config = replace(config, **given)
@@ -223,16 +229,18 @@ class Learner:
         ]
         if config.init:
             init = load_initialisation(config.init)
-            self.network = Network.of(init, config.inner_steps)
+            self.network = Network.of(init, config.inner_steps, method == PROTO)
         else:
             front = Encoder(config.pooled) if config.network == "conv" else Pixels()
-            self.network = Network(front, config.hidden, config.inner_steps)
+            self.network = Network(front, config.hidden, config.inner_steps, method == PROTO)
         self.network.train(not config.init and config.train == "all")  # else batch norms stay as they are
         self.classifier: torch.nn.Linear | None = None
         if config.method == CONVENTIONAL:
             head = self.network.initialisation().weights(4 * len(data))[-1]
             self.classifier = torch.nn.Linear(len(head) - 1, head.shape[1])
-        rates = [self.network.log_rates, self.network.log_ranges, self.network.log_gain]
+        network = self.network
+        rates = [network.log_rates, network.log_ranges, network.log_gain]
+        rates += [] if network.log_means is None else [network.log_means]
         weights = [*self.network.front.parameters(), *self.network.hidden]
         weights += [] if self.classifier is None else self.classifier.parameters()
         moving = config.train == "all" and (config.augment > 0 or isinstance(self.network.front, Encoder))
@@ -266,7 +274,9 @@ class Learner:
         if free:
             self.network.fit_ranges()
         init = self.network.initialisation(card, head_only=self.config.method == "anil")
-        if free and init.rates.size == 1:  # one step from a head of zeros: the classes are alike at any rate
+        if (
+            free and init.rates.size == 1 and self.config.method != PROTO
+        ):  # one step from a head of zeros: the classes are alike at any rate
             init = replace(init, rates=np.full_like(init.rates, HEAD_RATE))
         return init
 

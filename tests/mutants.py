@@ -89,7 +89,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         Fault("metalearn/evaluation.py", "purpose=TUNING, **options", "**options"),
     ),
     FEW_SHOT + "::test_every_batch_of_compiled_chips_has_chips_of_its_own": (
-        Fault("metalearn/evaluation.py", "Chips(hardware, int(chip_rng.integers(2**62)))", "Chips(hardware, 0)"),
+        Fault("metalearn/learners.py", "Chips(hardware, int(chip.integers(2**62)))", "Chips(hardware, 0)"),
     ),
     FEW_SHOT + "::test_pretraining_is_judged_on_characters_chips_and_noise_that_do_not_train_it": (
         Fault("metalearn/pretraining.py", '"purpose": TUNING}', '"purpose": 0}'),
@@ -128,17 +128,15 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         Fault(
             "benchmarks/product_feedback.py", "default_rng((TUNING, seed, number))", "default_rng((0, seed, number))"
         ),
-        Fault(
-            "benchmarks/product_feedback.py", "feedback, (TUNING, seed, number, 1))", "feedback, (0, seed, number, 1))"
-        ),
+        Fault("benchmarks/product_feedback.py", '"anywhere", (TUNING, seed, ', '"anywhere", (0, seed, '),
     ),
     PROTOCOL + "::test_the_products_of_a_benchmark_are_judged_on_inputs_that_feedback_is_not_given": (
         Fault(
             "benchmarks/product_feedback.py",
-            '"passed on": lambda: with_feedback(work.known, uniform),',
-            '"passed on": lambda: with_feedback(work.held, uniform),',
+            "work.known, noise, feedback=",
+            "work.held, noise, feedback=",
         ),
-        Fault("benchmarks/product_feedback.py", "off = work.held @", "off = work.known @"),
+        Fault("benchmarks/product_feedback.py", "work.held @ true", "work.known @ true"),
     ),
     PROTOCOL + "::test_a_cell_stays_the_same_as_long_as_it_is_programmed": (
         Fault(
@@ -175,19 +173,39 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     "tests/test_train.py::test_an_interrupted_run_resumes_from_its_last_checkpoint": (
         Fault("agents/training.py", 'row["steps"] <= steps]', 'row["steps"] < steps]'),
     ),
-    PROTOCOL + "::test_every_trial_is_judged_on_the_same_cells_and_the_best_of_the_last_judgement_wins": (
+    PROTOCOL + "::test_every_generation_is_judged_on_cells_of_its_own_and_the_best_of_the_last_judgement_wins": (
+        Fault("agents/tuning.py", "mixed(seed, number))", "seed)"),
+        Fault("agents/tuning.py", "generations = trials // size", "generations = trials // size - 1"),
+        Fault("agents/tuning.py", "build(points[np.argmin(final)])", "build(points[0])"),
+        Fault("agents/tuning.py", "best[-(FINALISTS - 2) :]", "best[:2]"),
+        Fault("agents/tuning.py", "number < end * generations)", "True)"),
+    ),
+    PROTOCOL + "::test_loops_and_evaluations_tell_the_same_cost_of_every_parameter_set": (
         Fault(
             "agents/tuning.py",
-            "judged(build(point), cells, seed) for point in points",
-            "judged(build(point), cells, seed + n) for n, point in enumerate(points)",
+            "reshape(cells, len(policies)).mean(axis=0)",
+            "reshape(len(policies), cells).mean(axis=1)",
         ),
-        Fault("agents/tuning.py", "while len(points) < trials:", "while len(points) < trials - 1:"),
-        Fault("agents/tuning.py", "build(finalists[np.argmin(final)])", "build(finalists[0])"),
-        Fault("agents/tuning.py", "points[np.argsort(scores)[:FINALISTS]]", "points[:FINALISTS]"),
+        Fault(
+            "agents/bulk/writer.py",
+            "np.divmod(np.arange(rows.start, rows.stop), copies)",
+            "np.divmod(np.arange(rows.start, rows.stop) + 1, copies)",
+        ),
+        Fault("agents/bulk/writer.py", "drawn(task.step_draws, own)", "drawn(task.step_draws, noise)"),
+    ),
+    PROTOCOL + "::test_time_has_the_price_at_which_policies_are_trained": (
+        Fault("agents/tuning.py", "priced / WriteVerify.weight_pulses", "priced"),
+        Fault("agents/tuning.py", "task.weight_latency * outcomes.latency + ", ""),
+    ),
+    "tests/test_tuned.py::test_another_task_or_record_has_no_shipped_parameters": (
+        Fault("agents/tuned.py", "if card.identity == own:", "if True:"),
+    ),
+    "tests/test_tuned.py::test_a_network_that_was_trained_again_is_another_policy": (
+        Fault("agents/tuned.py", "hashlib.sha256(value.tobytes()).hexdigest()", "''"),
     ),
     PROTOCOL + "::test_a_comparison_judges_the_policy_that_was_tuned_in_the_task_that_was_asked_for": (
-        Fault("agents/comparison.py", "outcomes = evaluate(tuned.policy, task", "outcomes = evaluate(policy, task"),
-        Fault("agents/comparison.py", "confirm_reads=config.confirm_reads,", ""),
+        Fault("agents/comparison.py", "outcomes = evaluate(found.policy, task", "outcomes = evaluate(policy, task"),
+        Fault("agents/comparison.py", '"confirm_reads", "weight_energy"', '"weight_energy"'),
     ),
     PROTOCOL + "::test_intervals_of_a_comparison_cover_the_truth_in_95_of_100_experiments": (
         Fault("memenv/experiments/reporting.py", "[2.5, 97.5]", "[10.0, 90.0]"),
@@ -299,20 +317,20 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     FEW_SHOT + "::test_an_answer_does_not_depend_on_what_else_is_asked": (
         Fault(
             "metalearn/evaluation.py",
-            "ideal_outputs(step.layers, drawn.query_x)",
-            "ideal_outputs(step.layers, drawn.query_x - drawn.query_x.mean(1, keepdims=True))",
+            "begun.outputs(learner, layers, drawn.query_x)",
+            "begun.outputs(learner, layers, drawn.query_x - drawn.query_x.mean(1, keepdims=True))",
         ),
         Fault(
             "metalearn/evaluation.py",
-            "_share(outputs(layers, drawn.query_x, draws)",
-            "_share(outputs(layers, drawn.query_x / drawn.query_x.std(1, keepdims=True), draws)",
+            "begun.outputs(learner, layers, drawn.query_x)",
+            "begun.outputs(learner, layers, drawn.query_x / drawn.query_x.std(1, keepdims=True))",
         ),
     ),
     FEW_SHOT + "::test_delays_count_from_the_last_step": (
         Fault(
             "metalearn/evaluation.py",
-            "[share(rested(layers, seconds)) for seconds in delays]",
-            "[share(layers := rested(layers, seconds)) for seconds in delays]",
+            "[share(learner.rested(layers, seconds)) for seconds in delays]",
+            "[share(layers := learner.rested(layers, seconds)) for seconds in delays]",
         ),
     ),
     "tests/test_metalearn_train.py::test_an_interrupted_run_resumes_to_where_an_uninterrupted_one_ends": (

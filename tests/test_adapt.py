@@ -16,13 +16,19 @@ from memenv.few_shot.episodes import Episodes
 from memenv.few_shot.initialisations import load_initialisation
 from memenv.learning.pulse_trains import Train, after
 from memenv.learning.step import stochastic
-from metalearn.adaptation import by_marginal_pulse, ideal, ideal_outputs, last, on_chip, straight_through
+from metalearn.adaptation import by_marginal_pulse, ideal, ideal_outputs, on_chip, straight_through
 from metalearn.models import Network, Pixels
 from metalearn.outer import METHODS, InnerLoop, outer_loss
 
 TASKS, WAYS, SIZES = 3, 4, (6, 7, 5, 4)
 RATES = [[0.3, 0.2, 0.5], [0.2, 0.1, 0.4]]
 RANGES = [1.5, 1.5, 0.5]
+
+
+def last(steps):
+    """The yield of the last step."""
+    *_, end = steps
+    return end
 
 
 def weights_of(rng):
@@ -111,11 +117,11 @@ def test_pulses_replayed_by_numpy_reach_the_states_of_the_differentiable_loop(rn
     weights, (x, targets) = weights_of(rng), examples(rng)
     chip = fresh_chip(hardware, rng, SIZES, TASKS)
     draws = Recorded(1, lambda value: value).draws
-    ours = last(on_chip(hardware, write(hardware, chip, weights, RANGES, draws), x, targets, RATES, draws))
+    ours = last(on_chip(hardware, write(hardware, chip, weights, RANGES, draws)[0], x, targets, RATES, draws))
     told = chip_outputs(hardware, ours.layers, x, draws)
     draws = Recorded(1, torch.tensor).draws
     start = [torch.tensor(w, requires_grad=True) for w in weights]
-    layers = write(hardware, tensors(chip), start, RANGES, draws)
+    layers, _ = write(hardware, tensors(chip), start, RANGES, draws)
     theirs = last(on_chip(hardware, layers, *map(torch.tensor, (x, targets)), RATES, draws))
     for mine, other in zip(ours.layers, theirs.layers, strict=True):
         np.testing.assert_allclose(mine.state.x, other.state.x.detach(), atol=1e-6)
@@ -130,7 +136,7 @@ def test_vmap_over_chips_equals_the_batch(rng):
     hardware = Hardware(device=load_device("alox-hfo2"), reads=1)
     weights, (x, targets) = weights_of(rng), examples(rng)
     layers = tensors(
-        write(hardware, fresh_chip(hardware, rng, SIZES, TASKS), weights, RANGES, Recorded(1, lambda v: v).draws)
+        write(hardware, fresh_chip(hardware, rng, SIZES, TASKS), weights, RANGES, Recorded(1, lambda v: v).draws)[0]
     )
     x, targets = torch.tensor(x), torch.tensor(targets)
     fixed = Draws(
@@ -153,7 +159,7 @@ def test_vmap_over_chips_equals_the_batch(rng):
 def test_written_weights_are_read_back_within_the_error_of_the_write(rng):
     hardware = Hardware(device=load_device("ideal"), write_error=0.01)
     weights = weights_of(rng)
-    layers = write(
+    layers, _ = write(
         hardware, fresh_chip(hardware, rng, SIZES, TASKS), weights, [4.0] * 3, Draws(rng.standard_normal, rng.random)
     )
     x = examples(rng)[0]
@@ -226,7 +232,7 @@ def task_of(seed=0, ways=3):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_reaches_what_it_learns_and_nothing_else(method, device):
     support, query, episodes = task_of()
-    network = Network(Pixels(), (8, 7), 3)
+    network = Network(Pixels(), (8, 7), 3, means=method == "proto")
     loop = InnerLoop(method=method, hardware=Hardware(device=load_device(device)) if device else None)
     loss, accuracy = outer_loss(network, support, query, episodes._replace(), loop, seed=1)
     loss.backward()

@@ -171,6 +171,17 @@ def test_a_target_out_of_reach_of_every_cell_is_not_tried() -> None:
     outside = target == target[0, 1]
     assert not result.passes[outside].any()  # a nominal cell does not get there
     np.testing.assert_array_equal(~result.accepted, outside)
+    np.testing.assert_array_equal(result.outside, outside)
+
+
+def test_a_cell_whose_end_is_known_is_not_tried_again() -> None:
+    crossbar, state, weights, encoding = stuck_array()
+    task, aim = WriteVerify(device=crossbar.device, give_up=True), at(encoding.mapped(weights).targets)
+    policy = HistoryInverse(task=task)
+    first = write_array(crossbar, task, policy, state, aim, noise(1))
+    again = write_array(crossbar, task, policy, first.state, aim, noise(2), reach=(first.low, first.high))
+    missed = (state.chip.x_lo == state.chip.x_hi) & first.outside
+    assert missed.mean() > 0.1 and not (again.state.pulses > first.state.pulses)[missed].mean() > 0.05
 
 
 def test_a_cell_that_is_given_up_gets_a_final_strong_pulse_unless_it_is_the_last_pass() -> None:

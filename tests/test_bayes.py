@@ -8,10 +8,12 @@ import pytest
 
 from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.cost_to_go import CostToGo
+from agents.classical.revealed import Revealed
 from agents.classical.write_verify import ISPP, HistoryInverse
 from agents.evaluation import evaluate
 from memenv.devices.catalogue import load_device
 from memenv.devices.device import Mismatch
+from memenv.devices.protocol import parametric
 from memenv.envs.noise import Episodes, cells_of
 from memenv.envs.write_verify.task import WriteVerify
 
@@ -85,9 +87,34 @@ def test_what_no_particle_explains_does_not_end_in_nan() -> None:
 
 
 def test_with_nothing_to_learn_the_bayesian_is_the_oracle() -> None:
-    task = WriteVerify(give_up=True, device="alox-hfo2")
-    seen = [evaluate(controller(task=task), task, 100, 1).pulses for controller in (Bayesian, Oracle)]
-    np.testing.assert_array_equal(*seen)
+    device = parametric(load_device("alox-hfo2"), "the test")
+    task = WriteVerify(give_up=True, device=device.replace(uncertainty=None))
+    seen = [evaluate(controller(task=task), task, 100, 1).pulses for controller in (Bayesian, Oracle, Revealed)]
+    np.testing.assert_array_equal(seen[0], seen[1])
+    np.testing.assert_array_equal(seen[2], seen[1])
+
+
+def test_a_first_pulse_that_tells_all_is_worth_less_than_knowing_and_more_than_finding_out() -> None:
+    oracle, revealed, bayes = (mean_pulses(kind(task=THRESHOLD), 400) for kind in (Oracle, Revealed, Bayesian))
+    assert oracle + 0.5 < revealed < bayes - 0.2
+
+
+def test_the_first_pulse_is_chosen_without_a_look_at_the_cell() -> None:
+    task, cells = THRESHOLD, 20
+    one, other = (task.fabricate(np.random.default_rng(seed), cells) for seed in (0, 1))
+    seen = task.observations.show(
+        np.full(cells, 0.3),
+        np.full(cells, 0.6),
+        task.tolerance,
+        0 * np.ones(cells),
+        (np.zeros(cells), 1e-6),
+        0.0,
+        task.device.driver,
+    )
+    policy = Revealed(task=task)
+    first = [policy.predict(seen, policy.begin(chip, cells))[0] for chip in (one, other)]
+    np.testing.assert_array_equal(*first)
+    np.testing.assert_array_equal(first[0], Bayesian(task=task).predict(seen)[0])
 
 
 def test_what_was_learnt_pays_for_later_targets() -> None:

@@ -148,7 +148,7 @@ def test_history_learns_the_dose_of_a_cell_from_one_response() -> None:
     amplitude, width, _ = task.decode(action)
     after = cell.pulse(cell.fresh(start, np.zeros((2, 1))), amplitude, width, np.zeros((3, 1))).x
     _, state = policy.predict(observe(task, after, 0.8, amplitude, width), state)
-    assert np.exp(state.own.excess[0, 0]) == pytest.approx(0.3, rel=0.2)
+    assert np.exp(state.own.excess.set[0]) == pytest.approx(0.3, rel=0.2)
 
 
 def test_history_pays_for_later_targets_of_the_same_cell() -> None:

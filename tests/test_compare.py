@@ -13,7 +13,7 @@ from agents import comparison, tuning
 from agents.classical.write_verify import ISPP, HistoryInverse, NominalInverse
 from agents.comparison import CompareConfig, compare, markdown_table, metrics, summary, text_table
 from agents.evaluation import EVALUATION, TUNING, Outcomes, evaluate, seeded
-from agents.tuning import cost, tune
+from agents.tuning import cost, one_by_one, tune
 from memenv import WriteVerify
 from memenv.__main__ import main
 
@@ -42,6 +42,7 @@ def outcomes(pulses: list[float], accepted: list[bool], false: list[float], erro
     wins = np.array(accepted, bool)
     return Outcomes(
         pulses=np.array(pulses),
+        reads=np.array(pulses) + 1.0,
         accepted=wins,
         acceptances=wins.astype(int),
         false_acceptances=np.array(false),
@@ -51,6 +52,7 @@ def outcomes(pulses: list[float], accepted: list[bool], false: list[float], erro
         returns=wins - 0.02 * np.array(pulses),
         round_pulses=np.where(wins, pulses, np.nan)[:, None],
         error_by_pulse=np.zeros(51),
+        handed_over=np.zeros_like(wins),
         examples=(),
     )
 
@@ -127,7 +129,7 @@ def test_tuning_improves_a_bad_controller() -> None:
     bad = ISPP(task=task, set_start=0.0, reset_start=0.0, step=0.006)
     tuned = tune(bad, trials=30, seed=0)
     assert tuned.cost < 0.6 * cost(bad, task, 500, 0)
-    assert tuned.parameters.keys() >= {"set_start", "step"} and tuned.trials == 30
+    assert tuned.parameters.keys() >= {"set_start", "step"} and tuned.trials == 30  # six generations of five
 
 
 def test_a_tuning_repeats_itself_and_another_seed_searches_elsewhere() -> None:
@@ -137,7 +139,7 @@ def test_a_tuning_repeats_itself_and_another_seed_searches_elsewhere() -> None:
         met.append(policy.step)
         return abs(np.log(policy.step / 0.2))
 
-    tuned = [tune(ISPP(task=WriteVerify()), 30, seed, judged).policy for seed in (1, 1, 2)]
+    tuned = [tune(ISPP(task=WriteVerify()), 100, seed, one_by_one(judged)).policy for seed in (1, 1, 2)]
     assert tuned[0] == tuned[1] != tuned[2]
     first, second, other = np.split(np.array(met), 3)
     np.testing.assert_array_equal(first, second)
@@ -152,25 +154,26 @@ def test_parameters_stay_in_their_ranges_even_if_the_best_lie_beyond_and_the_fir
         met.append(policy.set_start)
         return -policy.set_start
 
-    tune(ISPP(task=WriteVerify(), set_start=-1.0), 60, 0, judged)
-    assert met[0] == -1.0 and min(met[1:]) >= 0.0 and max(met) <= 1.0 and max(met) > 0.9
+    tune(ISPP(task=WriteVerify(), set_start=-1.0), 60, 0, one_by_one(judged))
+    searched = [start for start in met if start != -1.0]
+    assert met[0] == -1.0 and min(searched) >= 0.0 and max(met) <= 1.0 and max(met) > 0.9
 
 
 def test_a_tuning_that_goes_on_repeats_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[int] = []
 
-    def on_cells(policy: Any, cells: int, seed: int) -> float:
-        if len(done) == 17:
+    def on_cells(policies: list[Any], cells: int, seed: int) -> np.ndarray:
+        if len(done) == 3:
             done.append(-1)
             raise KeyboardInterrupt
         done.append(cells)
-        return float(abs(np.log(policy.step / 0.2)))
+        return np.array([abs(np.log(policy.step / 0.2)) for policy in policies])
 
     monkeypatch.setattr(tuning, "on_cells", on_cells)
     words = ["tune", "--controllers", "ispp", "--trials", "30", "--out", str(tmp_path / "tuned.json")]
     assert main(words) != 0
     assert main([*words, "--resume"]) == 0
-    assert len(done) == 30 + tuning.FINALISTS + 1  # and the one that was interrupted
+    assert len(done) == 6 + 1 + 1  # generations, the last judgement, and the one that was interrupted
 
 
 def test_what_has_nothing_to_tune_is_left_as_it_is() -> None:

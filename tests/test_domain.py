@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from agents.predictor.device_family import HELD_OUT, QUIET, family
-from memenv.devices.catalogue import presets
+from agents.predictor.device_family import HELD_OUT, OFTEN, QUIET, family, mistaken
+from memenv.devices.catalogue import load_device, presets
 from memenv.devices.device import Mismatch
 from memenv.devices.records import validate
 
@@ -18,3 +18,15 @@ def test_a_share_of_the_family_has_no_mismatch():
     draw, rng = family(), np.random.default_rng(1)
     alike = np.mean([draw(rng).mismatch == Mismatch() for _ in range(400)])
     assert abs(alike - QUIET) < 0.07
+
+
+def test_a_share_of_the_cells_is_of_other_devices_than_their_record_says():
+    record, rng = load_device("threshold"), np.random.default_rng(2)
+    chips = [mistaken(record.fabricate(rng, 500), 500, 0.4, rng) for _ in range(40)]
+    slopes = np.array([np.broadcast_to(chip.set.slope, 500) for chip in chips])
+    wrong = slopes != record.set.slope
+    of_chips = wrong.mean(axis=1)
+    assert abs((of_chips > 0).mean() - OFTEN) < 0.2
+    assert abs(of_chips[of_chips > 0].mean() - 0.4) < 0.05
+    assert (slopes[wrong] / record.set.slope).min() > 0.21 and (slopes[wrong] / record.set.slope).max() < 2.21
+    assert record == load_device("threshold")

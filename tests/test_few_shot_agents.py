@@ -9,7 +9,7 @@ import pytest
 from agents.evaluation import TUNING
 from agents.few_shot.agent import FewShotAgent, shipped_agent
 from agents.few_shot.schedules import ConstantRate, DecayingRate, Schedule, UntilLoss, learn, own_schedule
-from agents.tuning import tune
+from agents.tuning import one_by_one, tune
 from memenv.envs import FewShot
 from memenv.envs.few_shot.actions import SPAN
 from memenv.envs.few_shot.observation import LearningView
@@ -111,7 +111,7 @@ def test_tuning_takes_tuples_of_parameters(task):
         return float(np.abs(np.log(policy.gains) - np.log(wanted)).sum())
 
     start = Schedule(task=task, gains=(1.0, 1.0), steps=2.0)
-    tuned = tune(start, 200, 0, judged=cost)
+    tuned = tune(start, 200, 0, judged=one_by_one(cost))
     assert isinstance(tuned.policy.gains, tuple) and len(tuned.policy.gains) == 2
     assert tuned.cost < 0.25 * cost(start, 1, 0)
 

@@ -13,7 +13,10 @@ from memenv.devices.device import Device, Mismatch, Read
 from memenv.devices.law import Response, equivalent_pulses
 from memenv.devices.neurosim import label
 from memenv.devices.records import DeviceError, from_json, to_json
+from memenv.fitting.checks import Row, misfits
 from memenv.fitting.estimation import values
+from memenv.fitting.histories import memories
+from memenv.fitting.likelihood import Filtered, Trains
 from memenv.fitting.plots import plot
 from memenv.fitting.pulse_data import PulseData, read_csv
 from memenv.fitting.trains import Fit, fit, read_pulses
@@ -113,7 +116,8 @@ def test_varied_amplitudes_return_threshold_and_slope_within_three_standard_erro
     assert {"set.threshold", "set.slope", "reset.threshold", "reset.slope"} <= set(away)
     assert max(map(abs, away.values())) < 3, away
     assert (found.device.driver.set_min, found.device.driver.reset_max) == (0.6, 1.0)
-    assert "assumption" not in found.device.source
+    assert "threshold (half of it)" not in found.device.source
+    assert not {"set.threshold", "set.slope"} & set(found.estimate.undetermined)
 
 
 def at_reference_of(fitted: Device, truth: Device) -> Device:
@@ -125,6 +129,70 @@ def at_reference_of(fitted: Device, truth: Device) -> Device:
         noise = response.additive_noise * n**0.5
         out[polarity] = dataclasses.replace(response, amplitude=volts, dose=response.dose * n, additive_noise=noise)
     return truth.replace(**out)
+
+
+def test_one_amplitude_and_one_width_leave_threshold_slope_and_width_undetermined(
+    one_device: tuple[PulseData, Fit],
+) -> None:
+    _, found = one_device
+    mute = {"set.threshold", "set.slope", "reset.threshold", "reset.slope", "mismatch.rate", "mismatch.x_hi"}
+    assert mute <= set(found.estimate.undetermined)
+    assert not {"set.dose", "reset.dose", "set.gamma", "read.noise"} & set(found.estimate.undetermined)
+    assert found.device.driver.width_min == found.device.driver.width_max == 1e-6
+    assert any("nothing of width" in remark for remark in found.remarks)
+
+
+def test_identical_devices_get_a_mismatch_that_may_be_zero() -> None:
+    found = given(simulate(DEVICE, trains=1, pulses=25, seed=4, devices=12))
+    for leaf in ("rate", "asymmetry"):
+        low, high = found.estimate.interval(f"mismatch.{leaf}")
+        assert low == 0 < high < 0.1
+        assert getattr(found.device.mismatch, leaf) < 0.03
+
+
+def test_slow_wander_is_told_from_read_noise_and_the_trend_of_whole_trains_is_kept() -> None:
+    slow = DEVICE.replace(
+        set=dataclasses.replace(DEVICE.set, dose=0.008, additive_noise=0.0),
+        reset=dataclasses.replace(DEVICE.reset, dose=0.006, additive_noise=0.0),
+        read=Read(noise=0.03),
+    )
+    data, rng = simulate(slow, trains=1, pulses=250, seed=8), np.random.default_rng(9)
+    wander = np.zeros(data.conductance.shape)
+    for k in range(1, len(wander)):
+        wander[k] = 0.9 * wander[k - 1] + 0.04 * (1 - 0.9**2) ** 0.5 * rng.standard_normal(2)
+    size = DEVICE.g_max - DEVICE.g_min
+    found = fit(dataclasses.replace(data, conductance=np.maximum(data.conductance + size * wander, 1e-7)))
+    assert found.device.read.noise * (found.device.g_max - found.device.g_min) == pytest.approx(0.03 * size, rel=0.2)
+    assert any("The reads wander by" in remark for remark in found.remarks)
+    assert not any("does not follow" in remark for remark in found.remarks)
+
+
+def test_steps_that_are_larger_early_in_a_train_are_noticed() -> None:
+    rng, shape = np.random.default_rng(0), (30, 20)
+    amplitude = np.vstack([np.zeros(20), np.ones(shape)])
+    ends = np.zeros(20), np.ones(20)
+    still = Trains(np.zeros((31, 20)), amplitude, amplitude, np.zeros(20, int), *ends, amplitude > 1)
+    error = 0.01 * rng.standard_normal(shape)
+    seen = Filtered(np.zeros(shape), np.full(shape, 0.02), error, np.full(shape, 1e-4))
+    assert memories("set", still, seen) == []
+    error[:5] += 0.01
+    (sentence,) = memories("set", still, seen)
+    assert sentence.startswith("SET: the first 5 steps of a train are")
+    assert "larger" in sentence
+
+
+def test_equal_steps_get_no_percentage() -> None:
+    row = Row("set", 1e-5, 2e-5, 50, 0.02, 0.02, 1e-18, 0.01)
+    assert misfits((row,), "the law") == [
+        "SET from 10 uS to 20 uS: the law makes its spread 0.01, the measured steps are equal."
+    ]
+
+
+def test_devices_whose_ranges_do_not_overlap_are_refused() -> None:
+    data = simulate(DEVICE, trains=1, pulses=25, seed=2, devices=2)
+    conductance = data.conductance * np.where(data.device == 1, 30.0, 1.0)
+    with pytest.raises(DeviceError, match=r"ranges of devices d0 \(.*\) and d1 \(.*\) do not overlap"):
+        fit(dataclasses.replace(data, conductance=conductance))
 
 
 def test_held_out_trains_are_predicted_where_the_law_holds(one_device: tuple[PulseData, Fit]) -> None:

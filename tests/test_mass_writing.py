@@ -9,7 +9,7 @@ import pytest
 from agents.bulk.writer import mass_writer
 from agents.classical.bayes import Bayesian
 from agents.classical.secant import Secant
-from agents.classical.write_verify import ISPP, NominalInverse, VoltageIncrementalPI
+from agents.classical.write_verify import ISPP, HistoryInverse, NominalInverse, ShrinkingISPP, VoltageIncrementalPI
 from agents.evaluation import evaluate
 from agents.library import load_policy
 from memenv.compiler.counter_rng import Key
@@ -47,7 +47,9 @@ def test_figures_are_those_of_evaluate(name):
     assert_alike(WRITERS[name](20_000, seed=1, chunk=8192), evaluate(POLICIES[name], TASK, 4000, seed=1))
 
 
-@pytest.mark.parametrize("kind", [ISPP, VoltageIncrementalPI, Secant, NominalInverse, "specialist"])
+@pytest.mark.parametrize(
+    "kind", [ISPP, ShrinkingISPP, VoltageIncrementalPI, Secant, NominalInverse, HistoryInverse, "specialist"]
+)
 def test_loops_decide_as_policies_predict(kind):
     """Step by step and cell by cell, over a change of target."""
     task, cells = dataclasses.replace(TASK, rounds=2), 1000
@@ -56,9 +58,9 @@ def test_loops_decide_as_policies_predict(kind):
     start = prepare(writer.start, cells, (np.arange(cells, dtype=np.uint32),))
     start.launch(key, 1)
     episode, done = start.result(), np.zeros(cells, bool)
-    memory = writer.policy.initial_memory(writer.view(episode))
+    memory = writer.policy.initial_memory(writer.view(episode), [])
     hidden = np.zeros((writer.policy.hidden, cells), np.float32)
-    step, pulses = writer._stepping(episode, memory, hidden, done), 0
+    step, pulses = writer._stepping(np.arange(cells, dtype=np.uint32), episode, memory, hidden, done), 0
     for number in range(12):
         action, state = policy.predict(np.stack(task.observation_parts(episode), axis=1).astype(np.float32), state)
         wanted = np.array(task.actions.signals(action))
@@ -73,10 +75,22 @@ def test_loops_decide_as_policies_predict(kind):
     assert (episode.rounds_left < 1).mean() > 0.1
 
 
-def test_workers_do_not_change_the_result():
-    one, two = (WRITERS["specialist"](10_000, seed=3, chunk=2048, workers=workers) for workers in (1, 3))
-    for name, part in arrays(one).items():
-        np.testing.assert_array_equal(part, getattr(two, name))
+@pytest.mark.parametrize(("name", "chunks"), [("specialist", (2048, 2048)), ("ispp", (2048, 999))])
+def test_neither_workers_nor_chunks_change_the_result(name, chunks):
+    one, two = (
+        WRITERS[name](10_000, seed=3, chunk=chunk, workers=number) for chunk, number in zip(chunks, (1, 3), strict=True)
+    )
+    for key, part in arrays(one).items():
+        np.testing.assert_array_equal(part, getattr(two, key))
+
+
+def test_variants_program_the_same_cells_as_each_of_them_alone():
+    starts = np.array([0.2, 0.35, 0.5])
+    both = mass_writer(ISPP(task=TASK), ["set_start"])(1000, seed=3, variants={"set_start": starts}, chunk=512)
+    for variant, start in enumerate(starts):
+        alone = mass_writer(ISPP(task=TASK, set_start=start))(1000, seed=3)
+        np.testing.assert_array_equal(both.pulses.reshape(1000, 3)[:, variant], alone.pulses)
+        np.testing.assert_allclose(both.energy.reshape(1000, 3)[:, variant], alone.energy, rtol=1e-5)
 
 
 def test_more_workers_than_any_processor_has_threads_are_refused():

@@ -161,6 +161,17 @@ def test_the_command_writes_table_csv_and_pictures(start, tmp_path, capsys):
     assert record["cards"]["mine"]["command"] == "memenv pretrain" and record["command"].startswith("memenv fewshot")
 
 
+def test_heads_are_judged_side_by_side_with_what_they_cost(start, tmp_path, capsys):
+    words = [start, "--device", "pcm", "--head", "zeros", "written", "digital", "--episodes", "4", "--delays", "0"]
+    assert main(["fewshot", *words, "--out", str(tmp_path / "out")]) == 0
+    assert "initial pulses" in capsys.readouterr().out
+    with (tmp_path / "out" / "fewshot.csv").open(newline="") as file:
+        zeros, written, digital = csv.DictReader(file)
+    assert [row["init"] for row in (zeros, written, digital)] == ["mine, zeros", "mine, written", "mine, digital"]
+    assert float(zeros["reads"]) > float(written["reads"]) > 0 and float(written["pulses"]) > 0
+    assert float(zeros["initial_reads"]) > 0 and float(digital["pulses"]) == float(digital["initial_pulses"]) == 0
+
+
 def test_time_to_drift_moves_all_queries(start, tmp_path):
     options = {"init": (start,), "device": ("pcm",), "episodes": 10}
     rows = fewshot(FewshotConfig(vary=(DRIFT_TIME,), delays=(0.0, 9e5), out=tmp_path / "varied", **options))
@@ -187,6 +198,9 @@ def test_a_picture_needs_no_chip(start, tmp_path):
         (["--delays", "-1"], "delays is -1.0, allowed is a number >= 0"),
         (["--tune", "1"], "tune is 1"),
         (["--vary", "stuck", "--device", "float"], "--vary needs a --device"),
+        (["--head", "gone"], "head is 'gone': choose from zeros, digital, written, learning"),
+        (["--devices-per-weight", "1,2"], "devices_per_weight is 1,2: one number, or one for each of the 1 layers"),
+        (["--tolerance", "-1"], "tolerance is -1.0, allowed is"),
     ],
 )
 def test_the_command_refuses_what_cannot_work(start, tmp_path, capsys, words, message):

@@ -57,6 +57,10 @@ def rows_of(folder):
         {"device": ("pcm",), "rest": 3600.0, "pulsed": "set"},
         {"device": ("hfo2-array-om",), "method": "reptile"},
         {"device": ("alox-hfo2",), "train": "rates"},
+        {"method": "proto", "inner_steps": 0},
+        {"method": "proto", "inner_steps": 0, "device": ("hfo2-array-om",)},
+        {"method": "proto", "device": ("alox-hfo2",), "devices_per_weight": (1, 1, 2)},
+        {"method": "proto", "network": "conv", "ways": 6, "inner_steps": 0},
     ],
     ids=str,
 )
@@ -71,7 +75,8 @@ def test_every_way_of_pretraining_yields_an_initialisation_that_moved(tmp_path, 
     before = pretraining.Learner(pretraining.completed(config), glyphs(0, 6, 20)).initialisation("{}")
     moved = [not np.array_equal(a, b) for a, b in zip(init.hidden, before.hidden, strict=True)]
     assert all(moved) == (config.train == "all") or not moved
-    learns_rates = config.method in ("maml", "fomaml", "anil")
+    learns_rates = config.method in ("maml", "fomaml", "anil") or (config.method == "proto" and config.inner_steps > 0)
+    assert init.head == ("written" if config.method == "proto" else "zeros")
     assert (np.abs(init.rates - before.rates).max() > 1e-5) == learns_rates
     if config.method == "anil":
         assert not init.rates[:, :-1].any()

@@ -40,7 +40,9 @@ def agree(policy: Any, env: gym.Env[Any, Any], steps: int) -> None:
 
 @pytest.mark.parametrize("name", [name for name in known_policies(TASK) if name != "oracle"])
 def test_a_policy_takes_the_observation_of_a_single_environment(name: str) -> None:
-    agree(load_policy(name, TASK), gym.make("memenv/WriteVerify-v0", give_up=True, device="threshold", engine="numpy"), 5)
+    agree(
+        load_policy(name, TASK), gym.make("memenv/WriteVerify-v0", give_up=True, device="threshold", engine="numpy"), 5
+    )
 
 
 def test_a_policy_of_arrays_takes_the_observation_of_a_single_environment() -> None:

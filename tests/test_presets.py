@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import memenv
-from memenv import Device, DeviceError, Mixture, load_device, to_json
+from agents.classical.write_verify import ISPP
+from agents.evaluation import evaluate
+from memenv import Device, DeviceError, Mixture, WriteVerify, load_device, to_json
 from memenv.devices.law import equivalent_pulses, move
 from memenv.devices.neurosim import ASSUMED_AMPLITUDE, neurosim_a, neurosim_label
 from memenv.devices.records import validate
@@ -193,3 +195,17 @@ def test_what_is_no_device_is_refused(spec):
 def test_a_label_without_a_curve_is_refused(label):
     with pytest.raises(DeviceError, match=f"nonlinearity label is {label}, allowed is"):
         neurosim_a(label)
+
+
+def test_neurram_is_programmed_in_as_many_pulses_and_relaxes_as_published():
+    device = load_device("hfo2-neurram")
+    task = WriteVerify(device=device.replace(uncertainty=None), tolerance=1 / 39, confirm_reads=1, max_pulses=60)
+    ramp = ISPP(task=task, set_start=0.0, reset_start=0.0, step=0.1 / 2.1)  # from 1.2 V by 0.1 V, within 1 uS
+    found = evaluate(ramp, task, 1000, 0)
+    assert found.pulses.mean() == pytest.approx(8.5, abs=0.3) and found.accepted.mean() > 0.98
+    level, cells = 0.5, 20_000
+    state = device.fresh(np.full(cells, level), np.zeros((2, cells)))
+    state = state._replace(relaxation=np.random.default_rng(0).standard_normal(cells))
+    for seconds, published in ((1.0, 2.01), (86400.0, 3.92)):  # [uS] of the polynomials at 20.5 uS
+        spread = device.conductance(device.rest(state, seconds)).std() * 1e6
+        assert spread == pytest.approx(published, rel=0.1)

@@ -16,7 +16,7 @@ from agents.classical.write_verify import ISPP, HistoryInverse, parameter
 from agents.comparison import CompareConfig, compare, metrics, summary
 from agents.evaluation import EVALUATION, TRAINING, TUNING, Outcomes, evaluate, seeded
 from agents.library import known_policies, load_policy
-from agents.tuning import Tuned, cost, tune
+from agents.tuning import Tuned, cost, costs, on_cells, one_by_one, tune
 from memenv import WriteVerify
 from memenv.devices.device import Device
 from memenv.experiments import reporting
@@ -70,7 +70,8 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tuning on few cells, and no pictures."""
+    """Tuning on few cells, all of which are arrays, and no pictures."""
+    monkeypatch.setattr(tuning, "compiled", lambda _: False)
     monkeypatch.setattr(tuning, "CELLS", CELLS)
     monkeypatch.setattr(tuning, "FINAL_CELLS", CELLS)
     monkeypatch.setattr(comparison, "picture", lambda _: b"")
@@ -107,7 +108,7 @@ def test_training_tuning_and_evaluation_never_see_each_others_cells(
     pytest.importorskip("stable_baselines3")
     from agents import training
 
-    monkeypatch.setattr(comparison, "tune", watch.named("tuning", comparison.tune))
+    monkeypatch.setattr(comparison, "shipped_or_tuned", watch.named("tuning", comparison.shipped_or_tuned))
     monkeypatch.setattr(comparison, "evaluate", watch.named("evaluation", comparison.evaluate))
     monkeypatch.setattr(training, "evaluate", watch.named("judging", training.evaluate))
     names = {"device": ("threshold",), "max_pulses": 4}
@@ -220,7 +221,7 @@ def test_benchmarks_tune_on_seeds_that_their_figures_do_not_see(monkeypatch: pyt
 
     def programmed(method: str, *more: Any) -> dict[str, float]:
         met.append(more[-1][0])
-        return dict.fromkeys(("error", *product_feedback.COSTS), 1.0)
+        return dict.fromkeys((*product_feedback.ERRORS, *product_feedback.COSTS), 1.0)
 
     monkeypatch.setattr(array_programming, "evaluate", evaluated)
     monkeypatch.setattr(one_pulse, "shoot", shot)
@@ -258,7 +259,7 @@ def test_the_products_of_a_benchmark_are_judged_on_inputs_that_feedback_is_not_g
     assert not np.isin(work.known, work.held).any()
     larger = work._replace(held=2.0 * work.held)  # the error is a part of the products
     found = [
-        product_feedback.program("passed on", one, "threshold", "history", product_feedback.Feedback(), (0,))["error"]
+        product_feedback.program("product", one, "threshold", "history", product_feedback.Feedback(), "erased", (0,))
         for one in (work, larger)
     ]
     assert all(inputs is work.known for inputs in given) and found[0] == pytest.approx(found[1])
@@ -336,11 +337,11 @@ def test_what_reinforcement_learning_earns_is_minus_the_cost_of_tuning() -> None
 
 def test_tuning_does_not_learn_to_give_up(small: None) -> None:
     task = WriteVerify(give_up=True, device="threshold", max_pulses=20)
-    tuned = tune(Resigned(task, effort=0.2), trials=12, seed=0)
+    tuned = tune(Resigned(task, effort=0.2), trials=60, seed=0)
     assert tuned.parameters["effort"] > 0.9
 
 
-def test_every_trial_is_judged_on_the_same_cells_and_the_best_of_the_last_judgement_wins() -> None:
+def test_every_generation_is_judged_on_cells_of_its_own_and_the_best_of_the_last_judgement_wins() -> None:
     calls: list[tuple[float, int, int]] = []
 
     def judged(policy: Any, cells: int, seed: int) -> float:
@@ -348,15 +349,37 @@ def test_every_trial_is_judged_on_the_same_cells_and_the_best_of_the_last_judgem
         far = abs(policy.effort - 0.3)
         return 1.0 - far if cells == tuning.FINAL_CELLS else far  # of the best, the last judgement prefers the worst
 
-    tuned = tune(Resigned(WriteVerify(give_up=True), effort=0.9), trials=22, seed=5, judged=judged)
-    final = [effort for effort, cells, _ in calls if cells == tuning.FINAL_CELLS]
-    assert {seed for *_, seed in calls} == {5} and calls[0][0] == 0.9
-    assert len(calls) == 22 + tuning.FINALISTS == tuned.trials + len(final)
+    tuned = tune(Resigned(WriteVerify(give_up=True), effort=0.9), trials=26, seed=5, judged=one_by_one(judged))
+    trials, final = calls[:25], calls[25:]
+    assert tuned.trials == 25 and calls[0][0] == 0.9 and {cells for _, cells, _ in final} == {tuning.FINAL_CELLS}
+    generations = [trials[at : at + 5] for at in range(0, 25, 5)]
+    assert [len({seed for *_, seed in one}) for one in generations] == [1] * 5
+    assert len({seed for *_, seed in calls}) == 6 and 5 not in {seed for *_, seed in calls}
+    sizes = [cells for _, cells, _ in trials]
+    assert sizes == sorted(sizes) and sizes[0] == tuning.CELLS < sizes[-1] < tuning.FINAL_CELLS
     assert tuned.policy.effort == tuned.parameters["effort"]
-    assert tuned.cost == min(judged(replace(tuned.policy, effort=e), tuning.FINAL_CELLS, 5) for e in final)
-    assert tuned.cost == judged(tuned.policy, tuning.FINAL_CELLS, 5)
-    trials = [abs(effort - 0.3) for effort, *_ in calls[:22]]
-    assert sorted(abs(effort - 0.3) for effort in final) == sorted(trials)[: len(final)]
+    assert tuned.cost == min(judged(tuned.policy, tuning.FINAL_CELLS, 0), *(1.0 - abs(e - 0.3) for e, *_ in final))
+    best = [min(one, key=lambda call: abs(call[0] - 0.3))[0] for one in generations]
+    assert {0.9, *best} <= {effort for effort, *_ in final}
+
+
+def test_loops_and_evaluations_tell_the_same_cost_of_every_parameter_set() -> None:
+    pytest.importorskip("numba")
+    task = WriteVerify(give_up=True, device="threshold", weight_latency=1e3)
+    policies = [ISPP(task=task, step=step, width_level=width) for step, width in ((0.03, 0.0), (0.06, 0.5), (0.2, 1.0))]
+    together, alone = on_cells(policies, 6000, 0), [cost(policy, task, 3000, 0) for policy in policies]
+    np.testing.assert_allclose(together, alone, rtol=0.04)
+    np.testing.assert_array_equal(together[1:2], on_cells(policies[1:2], 6000, 0))  # whatever else is tried
+
+
+def test_time_has_the_price_at_which_policies_are_trained() -> None:
+    task = WriteVerify(give_up=True, device="threshold", weight_latency=200.0, weight_energy=1e6)
+    policy = ISPP(task=task)
+    outcomes = evaluate(policy, task, 200, 3, purpose=TUNING)
+    free = costs(replace(task, weight_latency=0.0, weight_energy=0.0), outcomes)
+    np.testing.assert_allclose(costs(task, outcomes) - free, outcomes.latency / 100e-6 + outcomes.energy / 20e-9)
+    rewards = evaluate(policy, replace(task, weight_latency=0.0), 200, 3, purpose=TUNING).returns - outcomes.returns
+    np.testing.assert_allclose(rewards, 200.0 * outcomes.latency, rtol=1e-5)
 
 
 def test_a_comparison_judges_the_policy_that_was_tuned_in_the_task_that_was_asked_for(
@@ -368,12 +391,12 @@ def test_a_comparison_judges_the_policy_that_was_tuned_in_the_task_that_was_aske
         met.append((policy, task, cells, seed))
         return evaluate(policy, task, cells, seed, **more)
 
-    def tuned(policy: Any, trials: int, seed: int, *_: Any) -> Tuned:
+    def tuned(policy: Any, trials: int, seed: int) -> Tuned:
         assert (trials, seed) == (9, 4)
         return Tuned(policy=replace(policy, step=0.2), cost=0.0, trials=trials)
 
     monkeypatch.setattr(comparison, "evaluate", judged)
-    monkeypatch.setattr(comparison, "tune", tuned)
+    monkeypatch.setattr(comparison, "shipped_or_tuned", tuned)
     options = {"tolerance": 0.05, "max_pulses": 6, "rounds": 2, "confirm_reads": 1, "cells": 10, "seed": 4, "trials": 9}
     compare(CompareConfig(device=("threshold",), controllers=("ispp",), out=tmp_path, **options))
     ((policy, task, cells, seed),) = met
@@ -392,6 +415,7 @@ def made(rng: np.random.Generator, cells: int) -> tuple[Outcomes, dict[str, floa
     false = accepted & (rng.random(cells) < 0.2)
     outcomes = Outcomes(
         pulses=pulses,
+        reads=pulses + 1.0,
         accepted=accepted,
         acceptances=accepted.astype(int),
         false_acceptances=false.astype(float),
@@ -401,6 +425,7 @@ def made(rng: np.random.Generator, cells: int) -> tuple[Outcomes, dict[str, floa
         returns=accepted - 0.02 * pulses,
         round_pulses=np.where(accepted, pulses, np.nan)[:, None],
         error_by_pulse=np.zeros(51),
+        handed_over=np.zeros_like(accepted),
         examples=(),
     )
     truth = {

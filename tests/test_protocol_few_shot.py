@@ -17,7 +17,7 @@ from memenv.devices.catalogue import load_device
 from memenv.devices.device import Device
 from memenv.envs import FewShot
 from memenv.envs.few_shot.chips import Chips
-from memenv.few_shot import bank
+from memenv.few_shot import bank, chips
 from memenv.few_shot.characters import Split
 from memenv.few_shot.chips import Hardware
 from memenv.few_shot.episodes import draw
@@ -34,7 +34,8 @@ from memenv.learning.step import (
     squared_error,
     whole,
 )
-from metalearn import adaptation, omniglot
+from memenv.learning.writing import UNCOUNTED
+from metalearn import learners, omniglot
 from metalearn.evaluation import BATCH, evaluate, tune
 from metalearn.few_shot import FewshotConfig, fewshot
 
@@ -112,7 +113,7 @@ def apart(parts: list[np.ndarray]) -> bool:
 def test_every_batch_of_an_evaluation_has_chips_noise_and_tasks_of_its_own(
     inputs: np.ndarray, doses: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks, writes = noted(monkeypatch, judging, "draw"), noted(monkeypatch, adaptation, "write")
+    tasks, writes = noted(monkeypatch, judging, "draw"), noted(monkeypatch, chips, "write")
     outcomes = evaluate(START, CHIP, inputs, episodes=2 * BATCH + 5, queries=2)
     assert outcomes.by_step.shape == (3, 2 * BATCH + 5) and outcomes.later.shape == (3, 2 * BATCH + 5)
     assert [len(chip) / len(doses[-1]) for chip in doses] == [BATCH / 5, BATCH / 5, 1]
@@ -132,7 +133,7 @@ def test_every_batch_of_compiled_chips_has_chips_of_its_own(
             seeds.append(seed)
 
         def written(self, weights: Any, ranges: Any) -> Any:
-            return weights
+            return weights, UNCOUNTED
 
         def steps(self, *_: Any) -> Any:
             return iter(())
@@ -143,7 +144,7 @@ def test_every_batch_of_compiled_chips_has_chips_of_its_own(
         def outputs(self, layers: Any, x: np.ndarray, draws: Any) -> np.ndarray:
             return np.zeros((*x.shape[:2], 5))
 
-    monkeypatch.setattr(judging, "Chips", Chips)
+    monkeypatch.setattr(learners, "Chips", Chips)
     for purpose in (judging.EVALUATION, judging.TUNING):
         evaluate(START, CHIP, inputs, episodes=3 * BATCH, queries=2, purpose=purpose, engine="numba")
     assert len(set(seeds)) == 6
@@ -152,7 +153,7 @@ def test_every_batch_of_compiled_chips_has_chips_of_its_own(
 def test_tuning_sees_neither_chips_nor_noise_nor_tasks_of_the_evaluation(
     inputs: np.ndarray, doses: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writes, tasks = noted(monkeypatch, adaptation, "write"), noted(monkeypatch, judging, "draw")
+    writes, tasks = noted(monkeypatch, chips, "write"), noted(monkeypatch, judging, "draw")
     evaluate(START, CHIP, inputs, episodes=BATCH, queries=2)
     count = len(doses)
     tune(START, CHIP, inputs, episodes=BATCH, queries=2)
@@ -382,7 +383,7 @@ def test_pretraining_does_not_learn_a_task_from_its_queries() -> None:
 
 
 def test_delays_count_from_the_last_step(inputs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = noted(monkeypatch, judging, "rest")
+    waits = noted(monkeypatch, learners, "rest")
     hardware = Hardware(device=load_device("pcm"))
     evaluate(START, hardware, inputs, episodes=2, queries=2, delays=(10.0, 100.0))
     assert [arguments[1] for arguments, *_ in waits] == [10.0, 100.0]

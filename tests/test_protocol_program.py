@@ -159,13 +159,23 @@ def test_feedback_hears_reads_and_not_the_truth(weights: np.ndarray, monkeypatch
         aims.append(wanted.copy())
         return difference(wanted, *more)
 
+    looks: list[np.ndarray] = []
+    look = array_feedback._Sweep.look
+
+    def looked(*arguments: Any) -> Any:
+        found = look(*arguments)
+        looks.append(found[0])
+        return found
+
     monkeypatch.setattr(array_feedback, "write_array", noted)
     monkeypatch.setattr(array_feedback, "for_difference", aimed)
+    monkeypatch.setattr(array_feedback._Sweep, "look", looked)
     inputs = np.random.default_rng(3).standard_normal((SAMPLES, 1)) + 0.3 * np.random.default_rng(4).standard_normal(
         (SAMPLES, INPUTS)
     )
     programmer = made(weights, inputs, objective="product", device="hfo2-array-om")
-    programmer.program(programmer.tiles[0])
+    programmer.program(programmer.tiles[0])  # aims of a row: with what is passed on, and without, for the report
     rows = array_feedback.rows_of(inputs[::2], array_feedback.Feedback().ridge)
-    error = programmer.encoding.decode(reads[0]) - weights[rows.order[:1]]
-    np.testing.assert_allclose(aims[1], weights[rows.order[1:2]] + rows.passed[0, 1] * error)
+    seen = 0.5 * (reads[0] + looks[1])  # before the row is written it is looked at, and after
+    error = programmer.encoding.decode(seen) - weights[rows.order[:1]]
+    np.testing.assert_allclose(aims[2], weights[rows.order[1:2]] + rows.passed[0, 1] * error)

@@ -394,9 +394,9 @@ def small(tmp_path, monkeypatch):
 
 COMMANDS = {
     "compare": "compare --device ideal alox-hfo2 --controllers nominal ispp --cells 20 --trials 2 --out run",
-    "tune": "tune --device alox-hfo2 --controllers nominal ispp --trials 3 --out run",
+    "tune": "tune --device alox-hfo2 --controllers nominal ispp --trials 8 --out run",
     "fewshot": "fewshot init.npz --device float pcm --episodes 30 --tune 2 --out run",
-    "program": "program --weights w.npy --rows 4 --cols 4 --controller history --trials 2 --out run",
+    "program": "program --weights w.npy --rows 4 --cols 4 --controller history --trials 12 --out run",
 }
 OTHERS = {
     "train": "train --algo pulse --steps 1 --envs 8 --evaluations 1 --evaluation-cells 20 --out run",

@@ -29,6 +29,7 @@ from stable_baselines3.common.logger import Logger
 import agents
 from agents import training
 from agents.evaluation import TUNING, evaluate
+from agents.predictor.policy import load_pulse_predictor
 from agents.sb3.files import resume_model
 from agents.sb3.policy import RECIPES, make_model
 from agents.sb3.vec_env import GymVecEnv
@@ -332,6 +333,7 @@ def test_to_load_a_policy_leaves_the_random_numbers_alone(ppo):
         (["--threads", "99999"], "threads is 99999, allowed is a whole number from 1 to"),
         (["--algo", "pulse", "--correlation", "0.9"], "--rounds of at least 2"),
         (["--correlation", "0.9", "--rounds", "2"], "needs --algo pulse"),
+        (["--init", "policy.npz"], "needs --algo pulse"),
         (["--algo", "ars"], "invalid choice: 'ars'"),
     ],
 )
@@ -377,3 +379,12 @@ def test_a_memoryless_predictor_is_trained_for_the_first_pulse_and_keeps_no_memo
     policy = agents.load_policy(tmp_path / "run" / "policy.npz", WriteVerify(device="threshold"))
     _, state = policy.predict(np.full((3, 7), 0.5, np.float32))
     assert not policy.memory and state.hidden is None
+
+
+def test_a_training_begins_with_the_weights_of_another_policy(tmp_path):
+    first, second = (config(tmp_path / name, algo="pulse", steps=1, envs=16, evaluations=1) for name in ("a", "b"))
+    train(replace(first, hidden=8))
+    train(replace(second, init=tmp_path / "a" / "policy.npz"))
+    before, after = (load_pulse_predictor(tmp_path / name / "policy.npz", WriteVerify()).weights for name in ("a", "b"))
+    moved = [np.abs(new - old).max() for new, old in zip(after, before, strict=True)]
+    assert len(after.b_in) == 8 and 0 < max(moved) < 0.005

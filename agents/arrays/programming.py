@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from agents.arrays import tiles
 from agents.arrays.matrix_files import load_inputs, load_weights
+from agents.arrays.product_feedback import METHODS
 from agents.arrays.report import figures, maps, page
-from agents.arrays.tiles import Programmer, TileResult, joined
+from agents.arrays.tiles import CELLS_ALONE, Programmer, TileResult, joined
 from agents.arrays.writing import PASSES
 from agents.evaluation import EVALUATION
 from agents.library import load_policy
@@ -29,10 +30,11 @@ from memenv.crossbars.memory_budget import FEW, check_room
 from memenv.crossbars.schemes import SCHEMES
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
+from memenv.experiments.reporting import uncertain
 from memenv.experiments.runs import RECORD, RunOptions, begun, check_picture, command_line
 
-MAPS = ("target", "conductance", "pulses", "energy", "accepted", "failed", "outside", "openings")
-OBJECTIVES = ("cells", "product")
+MAPS = ("asked", "target", "conductance", "pulses", "energy", "accepted", "failed", "outside", "openings")
+OBJECTIVES = (CELLS_ALONE, *METHODS)
 FILES = ("conductances.npz", "report.json", "report.md", "maps.png")
 TILES = "tiles/tile_*.npz"
 PACKAGES = ("memenv", "numpy", "scipy")
@@ -52,7 +54,8 @@ class ProgramConfig(RunOptions):
     objective: str = option(
         "cells",
         choices=OBJECTIVES,
-        help="what is aimed at: each cell, or products with half of --inputs, judged on half",
+        help="each cell is aimed at, or products with half of --inputs, judged on half: by feedback (product) or as "
+        "its opponents do (agents/arrays/product_feedback.py)",
     )
     device: str = option("threshold", help="a name, a .json record or a .npz table")
     rows: int = option(64, bounds=(1, MANY), help="lines of an array that are driven: inputs")
@@ -114,7 +117,7 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
             contents = (
                 _arrays(programmer, results),
                 json.dumps(record | {"report": found}, indent=2) + "\n",
-                page(found, record["config"], command),
+                page(found, record["config"], command) + uncertain([programmer.crossbar.device]),
                 maps(programmer, results),
             )
             run.write(dict(zip(FILES, contents, strict=True)), parameters=parameters, complete=True)
@@ -133,11 +136,11 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
         )
     if len(config.span) != 2:
         raise ValueError(f"span is {','.join(map(str, config.span))}, two numbers are needed")
-    product = config.objective == "product"
+    product = config.objective != CELLS_ALONE
     if product and (inputs is None or len(inputs) < 2):
         raise ValueError(
-            f"objective is 'product' with {0 if inputs is None else len(inputs)} inputs: give --inputs with two "
-            "samples or more, every other one to learn from"
+            f"objective is {config.objective!r} with {0 if inputs is None else len(inputs)} inputs: give --inputs with "
+            "two samples or more, every other one to learn from"
         )
     if product and inputs is not None and not (inputs[::2].any() and inputs[1::2].any()):
         raise ValueError(f"{config.inputs}: every other input is zero; each half is needed, to learn from and to judge")
@@ -173,6 +176,7 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
         passes=config.passes,
         voltages=voltages,
         examples=inputs[::2] if product and inputs is not None else None,
+        objective=config.objective,
         seed=config.seed,
     )
 

@@ -19,6 +19,7 @@ from memenv.crossbars.memory_budget import check_room, memory_needed
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.files import FLOATS, TRUTH, WHOLE, Entry, load_archive, save_archive
 
+CELLS_ALONE = "cells"  # each to its own target
 COPIES = 3  # of what a policy knows of the cells of an array, while it learns more
 KEPT = 12  # numbers kept for each cell of the whole matrix
 
@@ -40,6 +41,7 @@ class Tile(NamedTuple):
 class TileResult(NamedTuple):
     """The outcome of a tile; arrays (rows, cols) of its cells unless said otherwise."""
 
+    asked: np.ndarray  # [S] the target of the beginning
     target: np.ndarray  # [S] at the end
     conductance: np.ndarray  # [S] in truth
     pulses: np.ndarray
@@ -47,11 +49,12 @@ class TileResult(NamedTuple):
     energy: np.ndarray  # [J]
     accepted: np.ndarray  # bool
     failed: np.ndarray  # bool
-    outside: np.ndarray  # bool, the target on perfect cells is beyond what the cell has shown to reach
+    outside: np.ndarray  # bool, the target that was asked for is beyond what the cell has shown to reach
     openings: np.ndarray  # verify passes of each cell, by the name that files have
     tolerance: np.ndarray  # [range] infinite where the cell was left as it was
     realised: np.ndarray  # (inputs, outputs) the weights that the true conductances stand for
     product: np.ndarray  # (n, outputs) noisy products with the tile's part of the inputs
+    gain: np.ndarray  # (outputs,) by which products are best multiplied, for all that reads and examples tell
     latency: np.ndarray  # () [s]
     sequential: np.ndarray  # () [s]
 
@@ -65,6 +68,7 @@ ENTRIES = (
         "tolerance": Entry(CELLS, most=np.inf),
         "realised": Entry(("inputs", "outputs")),
         "product": Entry(("samples", "outputs")),
+        "gain": Entry(("outputs",)),
     }
 )
 
@@ -85,6 +89,7 @@ class Programmer:
     passes: int  # verify passes after the first
     voltages: np.ndarray  # (n, rows) [V] inputs on which products are judged
     examples: np.ndarray | None = None  # (n, rows) inputs for whose products it is programmed, else cell by cell
+    objective: str = CELLS_ALONE  # or one of `METHODS`, with examples
     seed: int
 
     def __post_init__(self) -> None:
@@ -131,11 +136,12 @@ class Programmer:
         """Program a tile on a fresh chip; the same whatever was done before."""
         crossbar = self.array(tile)
         noise = ArrayNoise.of(EVALUATION, self.seed, tile.row, tile.col)
-        written, tolerance = self._written(tile, crossbar, noise, on_step)
+        written = self._written(tile, crossbar, noise, on_step)
         state, order = written.state, written.mapping.order
         voltages, normals = self.voltages[:, tile.inputs], noise.read.standard_normal
         converters = normals(voltages.shape), normals((len(voltages), crossbar.cols))
         return TileResult(
+            asked=written.asked,
             target=written.mapping.targets,
             conductance=crossbar.conductance(state),
             pulses=state.pulses,
@@ -143,27 +149,34 @@ class Programmer:
             energy=state.energy,
             accepted=written.accepted,
             failed=written.failed,
-            outside=written.mapping.outside,
+            outside=written.outside,
             openings=written.passes,
-            tolerance=np.broadcast_to(tolerance, crossbar.shape),
+            tolerance=written.tolerance,
             realised=self.encoding.decode(crossbar.conductance(state), order),
             product=self.encoding.decode(crossbar.product(state, voltages, converters), order),
+            gain=self._gain(tile, self.encoding.decode(written.reading, order)),
             latency=np.asarray(state.latency),
             sequential=np.asarray(state.sequential),
         )
 
     def _written(
         self, tile: Tile, crossbar: Crossbar, noise: ArrayNoise, on_step: Callable[[int], None] | None
-    ) -> tuple[Written, np.ndarray]:
-        """A fresh array after it was programmed, and tolerances (rows, 1) or what broadcasts to it [range]."""
+    ) -> Written:
+        """A fresh array after it was programmed."""
         state, weights = fresh_array(crossbar, noise), self.weights[tile.inputs, tile.outputs]
-        given, tolerance = (crossbar, self.task, self.policy, state), float(np.max(self.task.tolerance_x))
+        given = crossbar, self.task, self.policy, state
         more: dict[str, Any] = {"passes": self.passes, "on_step": on_step}
-        if self.examples is None:
-            return write_array(*given, for_weights(weights, self.encoding), noise, **more), np.array(tolerance)
-        inputs, feedback = self._fed(tile), Feedback(tolerance=tolerance)
-        written = write_product(*given, weights, self.encoding, inputs, noise, feedback=feedback, **more)
-        return written, feedback.by_row(inputs)[:, None]
+        if self.objective == CELLS_ALONE:
+            return write_array(*given, for_weights(weights, self.encoding), noise, **more)
+        more |= {"feedback": Feedback(tolerance=float(np.max(self.task.tolerance_x))), "method": self.objective}
+        return write_product(*given, weights, self.encoding, self._fed(tile), noise, **more)
+
+    def _gain(self, tile: Tile, held: np.ndarray) -> np.ndarray:
+        """(outputs,) the factors with which weights `held` (rows, outputs) do best, on examples if there are any."""
+        wanted, seen = self.weights[tile.inputs, tile.outputs], held
+        if self.examples is not None:
+            wanted, seen = (self._fed(tile) @ part for part in (wanted, held))
+        return best_gain(wanted, seen)
 
     def _fed(self, tile: Tile) -> np.ndarray:
         """The tile's part of the examples."""
@@ -184,6 +197,12 @@ class Programmer:
         needed += 8 * KEPT * rows * self.encoding.columns(outputs)
         what = f"{rows} x {outputs} weights on arrays of {largest.rows} x {largest.cols} cells of {device.name}"
         check_room(needed, what, "take smaller arrays, or program parts of the matrix")
+
+
+def best_gain(wanted: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(outputs,) the factors of the columns of `seen` (n, outputs) with which they come nearest to `wanted`."""
+    power = (seen**2).sum(0)
+    return np.where(power > 0, (wanted * seen).sum(0) / np.where(power > 0, power, 1.0), 1.0)
 
 
 def save(path: Path, result: TileResult) -> None:

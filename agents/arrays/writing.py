@@ -39,12 +39,21 @@ class Written(NamedTuple):
     accepted: np.ndarray  # bool, the last read was inside
     failed: np.ndarray  # bool, was given up or spent the budget of a pass, for this target or an earlier one
     passes: np.ndarray  # verify passes in which the cell was programmed
+    asked: np.ndarray  # [S] the targets of the beginning, before any failed
+    tolerance: np.ndarray  # [range] infinite where a cell was left as it was
+    low: np.ndarray  # [S] the least conductance that the cell can reach, for all that it has shown
+    high: np.ndarray  # [S] the largest
+
+    @property
+    def outside(self) -> np.ndarray:
+        """(rows, cols) bool, the target that was asked for is out of the cell's reach."""
+        slack = 1e-6 * (self.high.max() - self.low.min())
+        return np.asarray((self.asked < self.low - slack) | (self.asked > self.high + slack))
 
 
 def at(targets: np.ndarray) -> Aim:
     """Targets (rows, cols) [S] that stay, whatever cells can reach."""
-    nothing = np.zeros(targets.shape, bool)
-    return lambda reach: Mapping(targets, 0.0 * targets, nothing, None)
+    return lambda reach: Mapping(targets, 0.0 * targets, None)
 
 
 def for_weights(weights: np.ndarray, encoding: Encoding) -> Aim:
@@ -59,6 +68,13 @@ def fresh_array(crossbar: Crossbar, noise: ArrayNoise) -> CrossbarState:
     return crossbar.fresh(chip, x, noise.cycle.standard_normal((2, *crossbar.shape)))
 
 
+def ends(crossbar: Crossbar, task: WriteVerify) -> tuple[np.ndarray, np.ndarray]:
+    """Least and largest conductance (rows, cols) [S] of nominal cells."""
+    device = crossbar.device
+    low, high = (task.siemens(device, x + np.zeros(crossbar.shape)) for x in (device.x_lo, device.x_hi))
+    return low, high
+
+
 def write_array(
     crossbar: Crossbar,
     task: WriteVerify,
@@ -68,6 +84,7 @@ def write_array(
     noise: ArrayNoise,
     *,
     passes: int = PASSES,
+    reach: tuple[np.ndarray, np.ndarray] | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Written:
     """Program one array, whatever it holds.
@@ -80,6 +97,7 @@ def write_array(
         aim: the targets, asked before each pass.
         noise: of the array.
         passes: verify passes after the first; with 0 cells are not read again. The last has no final strong pulses.
+        reach: (rows, cols) [S] least and largest conductance of the cells, as far as it is known; else the device's.
         on_step: called with the number of open cells after each step.
 
     Raises:
@@ -93,9 +111,10 @@ def write_array(
     run = _Run(crossbar, task, policy, chip, noise, not disturbing, on_step or (lambda _: None))
     knowledge = _Knowledge(policy.begin(chip, crossbar.rows * crossbar.cols), np.zeros(shape, bool))
     failed, taken = np.zeros(shape, bool), np.zeros(shape, int)
-    low, high = (task.siemens(device, x + np.zeros(shape)) for x in (device.x_lo, device.x_hi))
+    low, high = reach or ends(crossbar, task)
     tolerance = task.siemens(device, task.tolerance_of(device)) - device.g_min
     reading, state = run.look(state)
+    asked = aim((low, high)).targets
     for number in range(1 + passes):
         mapping = aim((low, high))
         target = mapping.targets
@@ -113,7 +132,9 @@ def write_array(
         if passes:
             again, state = run.look(state, None if disturbing else opened)
             reading = np.where(np.isnan(again), reading, again)
-    return Written(state, mapping, reading, np.abs(reading - mapping.targets) <= tolerance, failed, taken)
+    accepted = np.abs(reading - mapping.targets) <= tolerance
+    width = np.full(shape, float(np.max(task.tolerance_x)))
+    return Written(state, mapping, reading, accepted, failed, taken, asked, width, low, high)
 
 
 class _Knowledge(NamedTuple):

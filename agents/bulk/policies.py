@@ -4,14 +4,16 @@ A controller is compiled whole. A predictor is compiled before and after its net
 `agents.predictor.gru_columns`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from agents.classical.write_verify import Controller
 from agents.predictor.gru_columns import ColumnNetwork
+from agents.predictor.handover import Watch
 from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor, features
 from memenv.arrays import Array, tree_map
 from memenv.envs.write_verify.observation import View
@@ -27,6 +29,10 @@ class CompiledPolicy(Protocol):
         """Share of open cells at and below which moving these costs less than the steps of the others."""
 
     @property
+    def varied(self) -> tuple[str, ...]:
+        """Parameters in which variants differ that program the same cells."""
+
+    @property
     def hidden(self) -> int:
         """Numbers a cell of the network's memory."""
 
@@ -34,8 +40,8 @@ class CompiledPolicy(Protocol):
     def channels(self) -> tuple[int, int]:
         """Numbers a cell that the network takes, and gives."""
 
-    def initial_memory(self, view: View) -> Any:
-        """Memory of cells that it sees first: arrays (cells,)."""
+    def initial_memory(self, view: View, parameters: Sequence[np.ndarray]) -> Any:
+        """Memory of cells that it sees first: arrays (cells,). So are the `parameters` that are varied."""
 
     def inputs(self, view: View, memory: Any) -> tuple[Array, ...]:
         """Inputs of the network."""
@@ -50,19 +56,33 @@ class CompiledPolicy(Protocol):
         """The decision, and what is remembered."""
 
 
+class Remembered(NamedTuple):
+    """Memory of a controller, arrays (cells,)."""
+
+    parameters: tuple[Array, ...]  # that are varied
+    own: Any
+
+
 @dataclass(frozen=True, eq=False)
 class CompiledController:
-    """A controller that remembers numbers."""
+    """A controller that remembers numbers; some of its parameters may vary from cell to cell."""
 
     crowded = 0.5
     hidden = 0
     channels = (0, 0)
 
     policy: Controller
+    varied: tuple[str, ...] = ()
 
-    def initial_memory(self, view: View) -> Any:
-        """The controller's memory of unknown cells."""
-        return tree_map(lambda leaf: leaf.astype(np.float32), self.policy.unknown(view))
+    def initial_memory(self, view: View, parameters: Sequence[np.ndarray]) -> Remembered:
+        """The parameters, and the controller's memory of unknown cells."""
+        memory = Remembered(tuple(parameters), self._with(parameters).unknown(view))
+        single: Remembered = tree_map(lambda leaf: leaf.astype(np.float32), memory)
+        return single
+
+    def _with(self, parameters: Sequence[Array]) -> Controller:
+        """The controller with these parameters."""
+        return replace(self.policy, **dict(zip(self.varied, parameters, strict=True)))
 
     def inputs(self, view: View, memory: Any) -> tuple[()]:
         """Nothing: there is no network."""
@@ -71,16 +91,18 @@ class CompiledController:
     def forward(self, inputs: np.ndarray, hidden: np.ndarray, outputs: np.ndarray, first: bool) -> None:
         """Nothing, either."""
 
-    def decide(self, view: View, memory: Any, outputs: tuple[()]) -> tuple[Decision, Any]:
+    def decide(self, view: View, memory: Remembered, outputs: tuple[()]) -> tuple[Decision, Remembered]:
         """The controller's decision."""
-        return self.policy.act(view, memory)
+        decision, own = self._with(memory.parameters).act(view, memory.own)
+        return decision, memory._replace(own=own)
 
 
 @dataclass(frozen=True, eq=False)
 class CompiledPredictor:
-    """A pulse predictor; it remembers the last read."""
+    """A pulse predictor; it remembers the last read, and what its watch knows."""
 
     crowded = 0.75
+    varied = ()
     channels = (FEATURES, OUTPUTS)
 
     policy: PulsePredictor
@@ -95,21 +117,25 @@ class CompiledPredictor:
         """For many cells."""
         return ColumnNetwork.of(self.policy.weights)
 
-    def initial_memory(self, view: View) -> np.ndarray:
-        """The read."""
-        return np.array(view.read, np.float32)
+    def initial_memory(self, view: View, parameters: Sequence[np.ndarray]) -> tuple[np.ndarray, Watch | None]:
+        """The read, and the watch over unknown cells."""
+        watch: Watch | None = tree_map(lambda leaf: leaf.astype(np.float32), self.policy.unknown(view))
+        return view.read.astype(np.float32), watch
 
-    def inputs(self, view: View, memory: Array) -> tuple[Array, ...]:
+    def inputs(self, view: View, memory: tuple[Array, Watch | None]) -> tuple[Array, ...]:
         """The features of the sight."""
-        return tuple(features(self.policy.device, self.policy.sight(view, memory)))
+        return tuple(features(self.policy.device, self.policy.sight(view, memory[0])))
 
     def forward(self, inputs: np.ndarray, hidden: np.ndarray, outputs: np.ndarray, first: bool) -> None:
         """The layers."""
         self.network.forward(inputs, hidden if self.policy.memory else None, outputs, first)
 
-    def decide(self, view: View, memory: Array, outputs: tuple[Array, ...]) -> tuple[Decision, Array]:
-        """The pulse of the network's outputs."""
-        return self.policy.act(self.policy.sight(view, memory), Columns(outputs)), view.read
+    def decide(
+        self, view: View, memory: tuple[Array, Watch | None], outputs: tuple[Array, ...]
+    ) -> tuple[Decision, tuple[Array, Watch | None]]:
+        """The pulse of the network's outputs, or of who took over."""
+        decision, watch = self.policy.decide(view, *memory, Columns(outputs))
+        return decision, (view.read, watch)
 
 
 class Columns(tuple[Any, ...]):
@@ -125,8 +151,8 @@ class Columns(tuple[Any, ...]):
         return self
 
 
-def compiled_policy(policy: Any) -> CompiledPolicy:
-    """The parts of a policy.
+def compiled_policy(policy: Any, varied: Collection[str] = ()) -> CompiledPolicy:
+    """The parts of a policy, of a controller with parameters that may vary from cell to cell.
 
     Raises:
         ValueError: neither a controller nor a pulse predictor.
@@ -134,5 +160,5 @@ def compiled_policy(policy: Any) -> CompiledPolicy:
     if isinstance(policy, PulsePredictor):
         return CompiledPredictor(policy)
     if isinstance(policy, Controller):
-        return CompiledController(policy)
+        return CompiledController(policy, tuple(varied))
     raise ValueError(f"{type(policy).__name__} cannot be compiled, controllers and pulse predictors can")

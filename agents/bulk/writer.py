@@ -2,13 +2,13 @@
 
 All that is element-wise runs in compiled loops, traced from the text of the task and of the policy. A chunk stays in
 the processor's caches, cells that are done make room, and memory is bounded by a chunk a worker besides the result.
-Noise depends on the number of a chunk, not on who takes it: any number of workers gives the same result.
+Noise depends on the number of a cell, not on who takes it: any number of workers gives the same result.
 
     write = mass_writer(load_policy("specialist", task))
     result = write(4096 * 4096, seed=0, workers=2)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -47,14 +47,16 @@ class Programmed(NamedTuple):
 KINDS = (np.int32, np.bool_, np.int16, np.float32, np.float32)  # of these arrays but the last
 
 
-def mass_writer(policy: Any) -> "MassWriter":
+def mass_writer(policy: Any, varied: Collection[str] = ()) -> "MassWriter":
     """Bulk programming with a controller that remembers numbers (`ISPP`), or with a `PulsePredictor`.
+
+    Of a controller, parameters may be `varied`: each call gives their values.
 
     Raises:
         ValueError: a policy or a task that cannot be compiled, or numba not installed.
     """
     load_engine("numba")
-    parts, task = compiled_policy(policy), policy.task
+    parts, task = compiled_policy(policy, varied), policy.task
     reason = task.not_compiled or ("" if task.action == "continuous" else f"action={task.action!r}")
     if reason:
         raise ValueError(f"bulk programming does not take {reason}: use agents.evaluation")
@@ -77,6 +79,7 @@ class MassWriter:
         seed: int,
         *,
         targets: np.ndarray | None = None,
+        variants: Mapping[str, np.ndarray] | None = None,
         conductances: bool = False,
         workers: int = 2,
         chunk: int = CHUNK,
@@ -90,9 +93,11 @@ class MassWriter:
             cells: how many, >= 1.
             seed: of chips, starts, targets and noise, >= 0.
             targets: (cells,) [S]; None draws them as the task does.
+            variants: (variants,) each, of the parameters that are varied. Every variant programs the same cells with
+                the same noise: the arrays of the result are (cells * variants,) then, variants of a cell side by side.
             conductances: whether they are kept.
             workers: threads.
-            chunk: cells that a worker takes together; another number is another noise.
+            chunk: cells that a worker takes together.
             on_chunk: called with the number of cells of each chunk that is done, by its worker.
 
         Raises:
@@ -101,6 +106,9 @@ class MassWriter:
         """
         check_threads(workers, "workers")
         goals = None if targets is None else self._checked(targets, cells)
+        values = [np.asarray((variants or {})[name], np.float32) for name in self.policy.varied]
+        copies = len(values[0]) if values else 1
+        cells *= copies
         kinds = (*KINDS, np.float32 if conductances else None)
         each = sum(np.dtype(kind).itemsize for kind in kinds if kind)
         needed = each * cells + workers * chunk * (CELL_BYTES + 8 * self.policy.hidden)
@@ -112,7 +120,9 @@ class MassWriter:
         def work(number: int) -> None:
             rows = slice(number * chunk, min((number + 1) * chunk, cells))
             hidden = idle.pop() if idle else np.empty((self.policy.hidden, chunk), np.float32)
-            self._program(Key(seed, number << 32), None if goals is None else goals[rows], take(results, rows), hidden)
+            cell, variant = np.divmod(np.arange(rows.start, rows.stop), copies)
+            own = [part[variant] for part in values]
+            self._program(Key(seed), cell, own, None if goals is None else goals[cell], take(results, rows), hidden)
             idle.append(hidden)
             if on_chunk:
                 on_chunk(rows.stop - rows.start)
@@ -139,21 +149,31 @@ class MassWriter:
         x: np.ndarray = self.task.fraction(device, targets).astype(np.float32)
         return x
 
-    def _program(self, key: Key, goals: np.ndarray | None, results: Programmed, hidden: np.ndarray) -> None:
-        """Programs a cell for each row of `results`, and writes there what became of it.
+    def _program(
+        self,
+        key: Key,
+        numbers: np.ndarray,
+        parameters: list[np.ndarray],
+        goals: np.ndarray | None,
+        results: Programmed,
+        hidden: np.ndarray,
+    ) -> None:
+        """Programs the cells of these numbers, a row of `results` each, and writes there what became of them.
 
-        `goals` [range] are the targets, `hidden` (hidden, cells or more) is for the network's memory.
+        `parameters` are those that are varied, `goals` [range] the targets, `hidden` (hidden, cells or more) is for the
+        network's memory.
         """
-        cells = len(results.pulses)
+        cells = len(numbers)
         rows, waiting, done = np.arange(cells), np.ones(cells, bool), np.zeros(cells, bool)
-        start = prepare(self.start, cells, (rows.astype(np.uint32),))
+        streams = numbers.astype(np.uint32)
+        start = prepare(self.start, cells, (streams,))
         start.launch(key, 1)
         episode: Episode = start.result()
         if goals is not None:
             episode = episode._replace(target=goals.copy())
-        memory, first = self.policy.initial_memory(self.view(episode)), True
+        memory, first = self.policy.initial_memory(self.view(episode), parameters), True
         while len(rows):
-            step = self._stepping(episode, memory, hidden[:, : len(rows)], done)
+            step = self._stepping(streams, episode, memory, hidden[:, : len(rows)], done)
             left = rows
             while len(left) > self.policy.crowded * len(rows):
                 key = key.next()
@@ -164,20 +184,24 @@ class MassWriter:
                     _write(results, rows, ended, episode)
                     waiting[ended] = False
                     left = np.flatnonzero(waiting)
-            rows, waiting, done, episode, memory = take((rows, waiting, done, episode, memory), left)
+            open_cells = rows, streams, waiting, done, episode, memory
+            rows, streams, waiting, done, episode, memory = take(open_cells, left)
             for unit in hidden:
                 unit[: len(left)] = unit[left]
 
-    def _stepping(self, episode: Any, memory: Any, hidden: np.ndarray, done: np.ndarray) -> Callable[[Key, bool], None]:
+    def _stepping(
+        self, streams: np.ndarray, episode: Any, memory: Any, hidden: np.ndarray, done: np.ndarray
+    ) -> Callable[[Key, bool], None]:
         """A function that takes one step of all these cells, in place; cells that are done stay as they are.
 
-        It takes the key of the noise, and whether this is the first step of all, when `hidden` is empty.
+        `streams` (cells,) uint32 tell their noise apart. The function takes the key of the noise, and whether this is
+        the first step of all, when `hidden` is empty.
         """
         cells = len(done)
         inputs, outputs = (np.empty((number, cells), np.float32) for number in self.policy.channels)
         look = prepare(self.look, cells, (episode, memory), tuple(inputs), filled=True)
         out = episode._replace(chip=None), memory, done
-        pulse = prepare(self.pulse, cells, (episode, memory, done, tuple(outputs)), out, filled=True)
+        pulse = prepare(self.pulse, cells, (streams, episode, memory, done, tuple(outputs)), out, filled=True)
 
         def step(key: Key, first: bool) -> None:
             look.launch(key, 1)
@@ -192,10 +216,10 @@ class MassWriter:
 
     # -- what is compiled --------------------------------------------------------------------------------------------
 
-    def start(self, noise: Noise, cells: int, numbers: Array) -> Episode:
-        """New episodes on new chips, for the cells of these numbers (cells,) uint32."""
-        own = Noise.under(noise.key, numbers)
-        episode: Episode = Programs(self.task).started(own, own, cells, numbers.ndim)[0]
+    def start(self, noise: Noise, cells: int, streams: Array) -> Episode:
+        """New episodes on new chips, for cells of these streams of noise (cells,) uint32."""
+        own = Noise.under(noise.key, streams)
+        episode: Episode = Programs(self.task).started(own, own, cells, streams.ndim)[0]
         return episode
 
     def look(self, noise: Noise, cells: int, episode: Episode, memory: Any) -> tuple[Array, ...]:
@@ -203,14 +227,15 @@ class MassWriter:
         return self.policy.inputs(self.view(episode), memory)
 
     def pulse(
-        self, noise: Noise, cells: int, episode: Any, memory: Any, done: Array, outputs: Any
+        self, noise: Noise, cells: int, streams: Array, episode: Any, memory: Any, done: Array, outputs: Any
     ) -> tuple[Any, Any, Any]:
         """Policy and task: the episode after the step but for its chip, the memory, and whether the cell is done."""
         task = self.task
         (amplitude, width, gave_up), known = self.policy.decide(self.view(episode), memory, outputs)
         signal, log_width = signals_of(amplitude, width, task.device.driver)
         decoded_action = signal, log_width, gave_up if task.give_up else np.zeros_like(signal, bool)
-        following: Any = task.advance(episode, decoded_action, drawn(task.step_draws, noise))
+        own = Noise.under(noise.key, streams)
+        following: Any = task.advance(episode, decoded_action, drawn(task.step_draws, own))
         carried = following._replace(chip=None, **dict.fromkeys(task.of_one_step))
 
         def kept(new: Any, old: Any) -> Any:  # in place, what is written over a number must depend on it: see Apart

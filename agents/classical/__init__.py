@@ -2,6 +2,7 @@
 
 from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.optimum import TableOptimum
+from agents.classical.revealed import Revealed
 from agents.classical.secant import Secant
 from agents.classical.write_verify import (
     ISPP,
@@ -19,6 +20,7 @@ __all__ = [
     "HistoryInverse",
     "NominalInverse",
     "Oracle",
+    "Revealed",
     "Secant",
     "ShrinkingISPP",
     "TableOptimum",

@@ -12,7 +12,7 @@ equals n batches of one.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
@@ -41,7 +41,10 @@ from memenv.envs.write_verify.task import WriteVerify
 Cloud = np.ndarray  # (cells, particles or samples) float64
 CHUNK = 32  # cells decided at once: their arrays stay in the cache
 SAMPLES = 256  # outcomes that stand for posterior and noise when candidates are compared
-OUTLIERS = 1e-3  # share of reads that the model explains badly: their tail tells bad particles from worse
+BROAD = 0.3  # share of the particles that allow for a wrong record, with standard deviations of ...
+SLOPES, SHIFTS, DOSES = 0.7, 1.5, 0.5  # ... slopes [ln], thresholds [slopes] and doses [ln]
+TRUST = 0.4  # weight of such a particle
+OUTLIERS = 1e-2  # share of reads that the model explains badly: their tail tells bad particles from worse
 
 
 class Bounds(NamedTuple):
@@ -64,7 +67,7 @@ class Belief(NamedTuple):
 class _ParticleController(ABC):
     """The common part of the Bayesian and the oracle: all but the origin of the particles."""
 
-    tuning_effort: ClassVar[float] = 0.12  # a decision takes a hundred times a classical one's time
+    tuning_effort: ClassVar[float] = 0.03  # a decision takes many times as long as a ramp's
     needs_law: ClassVar[bool] = True  # of the nominal device, and of the cell
 
     task: WriteVerify
@@ -269,7 +272,7 @@ class _ParticleController(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Bayesian(_ParticleController):
-    """Particles drawn from the record's own mismatch; the posterior of a cell follows from its reads and pulses."""
+    """Particles drawn from the record's mismatch and uncertainty; reads and pulses make the posterior of a cell."""
 
     particles: int = 768
     bank: int = 8  # prior cells drawn for each particle
@@ -284,9 +287,11 @@ class Bayesian(_ParticleController):
 
     @cached_property
     def _prior(self) -> Device | Bounds:
-        """The bank of cells."""
+        """The bank of cells, the last `BROAD` of them of devices for which the record is wrong."""
         cells = self.bank * self.particles
-        return _known(self.task.device.fabricate(np.random.default_rng((self.seed, cells)), cells), cells)
+        rng = np.random.default_rng((self.seed, cells))
+        known = _known(self.task.fabricate(rng, cells), cells)
+        return known if isinstance(known, Bounds) else _broadened(known, np.arange(cells) >= (1 - BROAD) * cells, rng)
 
     @cached_property
     def _positive(self) -> Any:
@@ -301,7 +306,8 @@ class Bayesian(_ParticleController):
         index = _systematic(likely / likely.sum(axis=1, keepdims=True), self.particles)
         cell = take(bank, index % len(bank.x_lo))
         variance = np.minimum(np.square(noise), np.square(cell.x_hi - cell.x_lo) / 12)
-        return Belief(cell, np.zeros(index.shape), np.clip(read, cell.x_lo, cell.x_hi), variance)
+        doubted = index % len(bank.x_lo) >= (1 - BROAD) * len(bank.x_lo)
+        return Belief(cell, np.log(TRUST) * doubted, np.clip(read, cell.x_lo, cell.x_hi), variance)
 
     def _refreshed(self, belief: Belief, view: View) -> Belief:
         """Resamples the cells with less than half their particles left, and spreads the copies.
@@ -357,6 +363,22 @@ def _known(chip: CellModel, cells: int) -> Device | Bounds:
     """All that can be known of a chip, with bounds (cells,), also where all cells share them."""
     bounds = Bounds(chip.x_lo + np.zeros(cells), chip.x_hi + np.zeros(cells))
     return bounds if chip.record is None else chip.record.replace(**bounds._asdict())
+
+
+def _broadened(bank: Device, wrong: np.ndarray, rng: np.random.Generator) -> Device:
+    """The bank, where `wrong` (cells,) with other slopes, thresholds and doses than the record has."""
+    common = rng.standard_normal((3, len(wrong)))
+
+    def changed(one: Any) -> Any:
+        slope, shift, dose = wrong * (0.9 * common + 0.4 * rng.standard_normal(common.shape))
+        return replace(
+            one,
+            slope=one.slope * np.exp(SLOPES * slope),
+            shift=one.shift + SHIFTS * one.slope * shift,
+            dose=one.dose * np.exp(DOSES * dose),
+        )
+
+    return bank.replace(set=changed(bank.set), reset=changed(bank.reset))
 
 
 def _systematic(weight: Cloud, count: int) -> np.ndarray:

@@ -1,22 +1,14 @@
 """The secant controller, an engineer's page of code: it adapts to each cell and needs no record of the device."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from agents.classical.write_verify import Bool, Controller, Float, Memory, driven, parameter, turned
+from agents.classical.write_verify import Bool, Controller, Float, Memory, Pair, driven, parameter, turned
 from memenv.envs.pulse_actions import amplitude_range
 from memenv.envs.write_verify.observation import View
 
 FINEST = 0.1  # [tolerances] a step that is wanted counts as at least this
-
-
-class Bases(NamedTuple):
-    """Amplitudes of dose 1 of each cell, arrays (cells,) [of the driver's range]."""
-
-    set: Float
-    reset: Float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +34,11 @@ class Secant(Controller):
     caution: float = parameter(0.35, 0.0, 1.2)  # [ln]
     width_level: float = parameter(0.5, 0.0, 1.0)  # [of the driver's log range] width
 
-    def fresh(self, cells: int) -> Bases:
-        """Average cells."""
-        return Bases(np.full(cells, self.set_base), np.full(cells, self.reset_base))
+    def fresh(self, cells: int) -> Pair:
+        """Amplitudes of dose 1 of average cells [of the driver's range]."""
+        return Pair(np.full(cells, self.set_base), np.full(cells, self.reset_base))
 
-    def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, Bases]:
+    def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, Pair]:
         """The amplitude for the step to the target."""
         bases, driver = self._corrected(view, memory), self.task.device.driver
         base, slope = self._line(bases, up)
@@ -54,7 +46,7 @@ class Secant(Controller):
         amplitude = driven(driver, up, base + slope * wanted)
         return amplitude, self.width(self.width_level) + 0.0 * amplitude, bases
 
-    def _corrected(self, view: View, memory: Memory) -> Bases:
+    def _corrected(self, view: View, memory: Memory) -> Pair:
         """The bases, after the last pulse and its read."""
         bases, up = memory.own, view.amplitude > 0
         low, high = amplitude_range(up, self.task.device.driver)
@@ -62,14 +54,14 @@ class Secant(Controller):
         surplus = base + slope * self._log_dose(memory.read, view.read, up, self.least)
         surplus = surplus - (np.abs(view.amplitude) - low) / (high - low)
         change = self.gain * surplus * (view.amplitude != 0)
-        return Bases(
+        return Pair(
             set=bases.set - np.where(up, 1.0, self.share) * change,
             reset=bases.reset - np.where(up, self.share, 1.0) * change,
         )
 
-    def _line(self, bases: Bases, up: Bool) -> tuple[Float, Float]:
+    def _line(self, bases: Pair, up: Bool) -> tuple[Float, Float]:
         """Base and slope of each cell's polarity."""
-        return np.where(up, bases.set, bases.reset), np.where(up, self.set_slope, self.reset_slope)
+        return bases.of(up), np.where(up, self.set_slope, self.reset_slope)
 
     def _log_dose(self, x: Float, goal: Float, up: Bool, least: float) -> Float:
         """ln of the dose from one state to another [range]; a step counts as at least `least` [tolerances]."""

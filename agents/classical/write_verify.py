@@ -17,6 +17,7 @@ from memenv.arrays import tree_map
 from memenv.devices.device import Device, Driver
 from memenv.devices.law import Law, dose_to_reach, equivalent_pulses, move, pulse_worth
 from memenv.devices.protocol import CellModel, one_device, parametric
+from memenv.devices.uncertainty import expected_spread
 from memenv.envs.pulse_actions import amplitude_range
 from memenv.envs.write_verify.observation import View
 from memenv.envs.write_verify.task import WriteVerify
@@ -44,9 +45,9 @@ def driven(driver: Driver, up: Bool, level: Any) -> Float:
     return magnitude
 
 
-def width_at(driver: Driver, level: float) -> float:
+def width_at(driver: Driver, level: Any) -> Any:
     """Width [s] at a fraction `level` of the driver's logarithmic range."""
-    return float(driver.width_min * (driver.width_max / driver.width_min) ** level)
+    return driver.width_min * (driver.width_max / driver.width_min) ** level
 
 
 def pulse_for(law: Law, driver: Driver, up: Bool, count: Float, width: Any) -> tuple[Float, Float]:
@@ -128,7 +129,7 @@ class Controller(ABC):
         decision = np.where(up, amplitude, -amplitude), width, idle >= self.patience
         return decision, Memory(view.read, view.target, nearest, idle, own)
 
-    def width(self, level: float) -> float:
+    def width(self, level: Any) -> Any:
         """Width [s] at a fraction `level` of the driver's logarithmic range."""
         return width_at(self.task.device.driver, level)
 
@@ -146,6 +147,18 @@ class Controller(ABC):
         crossed = (view.read < view.target) != (memory.read < memory.target)
         progress = (distance < memory.nearest - least) | crossed | other
         return np.where(progress, distance, memory.nearest), np.where(progress, 0.0, memory.idle + expected)
+
+
+class Pair(NamedTuple):
+    """A number of each polarity of a cell, arrays (cells,)."""
+
+    set: Float
+    reset: Float
+
+    def of(self, up: Bool) -> Float:
+        """That of SET where `up`, else that of RESET."""
+        number: Float = np.where(up, self.set, self.reset)
+        return number
 
 
 def choose(where: Bool, rows: Any, others: Any) -> Any:
@@ -225,21 +238,21 @@ class ShrinkingISPP(Controller):
     resume: float = parameter(0.5, 0.0, 1.0)  # [1] where to resume, from the start (0) to the last amplitude (1)
     width_level: float = parameter(0.5, 0.0, 1.0)  # [of the driver's log range] width
 
-    def fresh(self, cells: int) -> tuple[Ramp, Float]:
-        """No pulse yet, the step at its largest, and the level at which the other polarity turned."""
-        starts = np.stack([np.full(cells, self.set_start), np.full(cells, self.reset_start)], axis=1)
+    def fresh(self, cells: int) -> tuple[Ramp, Pair]:
+        """No pulse yet, the step at its largest, and the levels at which the polarities turned."""
+        starts = Pair(np.full(cells, self.set_start), np.full(cells, self.reset_start))
         return Ramp(np.zeros(cells), np.full(cells, self.step)), starts
 
-    def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, tuple[Ramp, Float]]:
+    def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, tuple[Ramp, Pair]]:
         """One step up the ramp, or where it resumes."""
         ramp, reached = memory.own
         new_target = (view.target != memory.target) | (view.amplitude == 0)
         turn = turned(view, memory, up)
         step = np.where(new_target, self.step, np.where(turn, np.maximum(self.shrink * ramp.step, 0.002), ramp.step))
         start = np.where(up, self.set_start, self.reset_start)
-        last = np.where(up, reached[:, 0], reached[:, 1])
-        level = np.where(turn, start + self.resume * (last - start), np.minimum(ramp.level + step, 1.0))
-        reached = np.where(up[:, None] == np.array([True, False]), level[:, None], reached)
+        resumed = start + self.resume * (reached.of(up) - start)
+        level = np.where(turn, resumed, np.minimum(ramp.level + step, 1.0))
+        reached = Pair(np.where(up, level, reached.set), np.where(up, reached.reset, level))
         amplitude = driven(self.task.device.driver, up, level)
         return amplitude, self.width(self.width_level) + 0.0 * amplitude, (Ramp(level, step), reached)
 
@@ -300,10 +313,10 @@ class NominalInverse(Controller):
 
 
 class Learnt(NamedTuple):
-    """Evidence of the responses about each polarity of a cell; (cells, 2), SET and RESET."""
+    """Evidence of the responses about each polarity of a cell."""
 
-    excess: np.ndarray  # [ln] dose of the cell above the nominal one
-    variance: np.ndarray  # [ln^2] what is not known of it
+    excess: Pair  # [ln] dose of the cell above the nominal one
+    variance: Pair  # [ln^2] what is not known of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,9 +325,9 @@ class HistoryInverse(Controller):
 
     The excess of a cell's log dose over the nominal one is filtered (Kalman, one number a polarity): a response far
     above the noise counts fully, one in the noise hardly, and no response at all says that the cell is weaker than
-    believed, not by how much. The device's mismatch says how much to expect, how much of it is a shift of the
-    threshold, and what one polarity tells about the other. As long as a polarity is badly known its pulses are weaker,
-    by `caution` standard deviations of the log dose, since an overshoot costs more than an undershoot.
+    believed, not by how much. The device's mismatch and uncertainty say how much to expect, how much of it is a shift
+    of the threshold, and what one polarity tells about the other. As long as a polarity is badly known its pulses are
+    weaker, by `caution` standard deviations of the log dose, since an overshoot costs more than an undershoot.
     """
 
     needs_law = True
@@ -326,22 +339,26 @@ class HistoryInverse(Controller):
 
     def fresh(self, cells: int) -> Learnt:
         """A nominal cell, known to the spread of its polarities."""
-        own = np.array([sum(self._shares(up)) for up in (True, False)]) + self.error**2
-        return Learnt(np.zeros((cells, 2)), np.tile(own, (cells, 1)))
+        nothing = np.zeros(cells)
+        return Learnt(Pair(nothing, nothing), Pair(*(nothing + self._variance(up) for up in (True, False))))
 
     def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, Learnt]:
         """The inverse of the corrected law."""
         learnt = self._learn(view, memory)
-        excess, variance = (np.where(up, part[:, 0], part[:, 1]) for part in learnt)
+        excess, variance = (part.of(up) for part in learnt)
         law = self._corrected(up, excess)
         dose = dose_to_reach(law, view.read, view.target, *self._bounds(view, memory), up)
         count = dose / law.dose * np.exp(-self.caution * np.sqrt(variance))
         return *pulse_for(law, self.task.device.driver, up, count, self.width(self.width_level)), learnt
 
-    def _shares(self, up: bool) -> tuple[float, float, float]:
+    def _variance(self, up: bool) -> Any:
+        """Variance [ln^2] of a polarity's log dose before any response."""
+        return sum(self._shares(up)) + self.error**2
+
+    def _shares(self, up: bool) -> tuple[Any, Any, Any]:
         """Variance [ln^2] of a polarity's log dose from cell to cell: common to both, its own, by the threshold."""
         device = nominal(self)
-        spread, response = device.mismatch, device.set if up else device.reset
+        spread, response = expected_spread(device), device.set if up else device.reset
         threshold = spread.threshold * response.threshold / response.slope
         slope = spread.slope * (response.amplitude - response.threshold) / response.slope
         own = spread.asymmetry**2 + slope**2
@@ -350,7 +367,7 @@ class HistoryInverse(Controller):
     def _learn(self, view: View, memory: Memory) -> Learnt:
         """The Kalman step after the last pulse, whose response is the dose that the nominal law needs for it."""
         learnt, up = memory.own, view.amplitude > 0
-        excess, variance = (np.where(up, part[:, 0], part[:, 1]) for part in learnt)
+        excess, variance = (part.of(up) for part in learnt)
         law, bounds, sign = self._corrected(up, excess), self._bounds(view, memory), np.where(up, 1.0, -1.0)
         drive = np.maximum(np.abs(view.amplitude) - law.onset, 0.05 * law.slope) / law.slope
         count = view.width / law.unit * np.expm1(drive)
@@ -363,17 +380,19 @@ class HistoryInverse(Controller):
         doubt = law.cycle_noise**2 + self.error**2 + (least / np.minimum(seen, expected)) ** 2
         gain = variance * steepness / (variance * steepness**2 + doubt) * (view.amplitude != 0)
         change = gain * np.log(seen / expected)
-        common = sum(self._shares(True)[:1]) / np.array([sum(self._shares(s)) + self.error**2 for s in (True, False)])
-        both = np.where(up[:, None] == np.array([True, False]), 1.0, common)
+        common, _, _ = self._shares(True)
+        to_set = np.where(up, 1.0, common / self._variance(True))
+        to_reset = np.where(up, common / self._variance(False), 1.0)
+        known = gain * steepness
         return Learnt(
-            learnt.excess + both * change[:, None],
-            learnt.variance * (1.0 - both**2 * (gain * steepness)[:, None]),
+            Pair(learnt.excess.set + to_set * change, learnt.excess.reset + to_reset * change),
+            Pair(learnt.variance.set * (1.0 - to_set**2 * known), learnt.variance.reset * (1.0 - to_reset**2 * known)),
         )
 
     def _shift(self, up: Bool) -> Float:
         """The part of the excess that is a shift of the threshold."""
-        part = [shares[2] / max(sum(shares), 1e-12) for shares in map(self._shares, (True, False))]
-        return np.where(up, *part)
+        part = (shares[2] / np.maximum(sum(shares), 1e-12) for shares in map(self._shares, (True, False)))
+        return Pair(*part).of(up)
 
     def _corrected(self, up: Bool, excess: Float) -> Law:
         """The nominal law of each cell's polarity with its excess."""
@@ -383,6 +402,6 @@ class HistoryInverse(Controller):
     def _bounds(self, view: View, memory: Memory) -> tuple[Float, Float]:
         """The nominal bounds, moved out to where the reads and the target say that they must be [range]."""
         device, spare = self.task.device, 0.5 * self.task.tolerance_x
-        seen = (memory.read, view.read, view.target)
-        low, high = np.minimum.reduce(seen) - spare, np.maximum.reduce(seen) + spare
+        low = np.minimum(np.minimum(memory.read, view.read), view.target) - spare
+        high = np.maximum(np.maximum(memory.read, view.read), view.target) + spare
         return np.minimum(device.x_lo, low), np.maximum(device.x_hi, high)

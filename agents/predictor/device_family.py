@@ -5,13 +5,18 @@ from collections.abc import Callable
 
 import numpy as np
 
+from memenv.arrays import Array
 from memenv.devices.catalogue import load_device, presets
 from memenv.devices.device import Device, Mismatch, Read
-from memenv.devices.law import Response
+from memenv.devices.law import GAMMAS, Response
 from memenv.devices.protocol import parametric
 
-HELD_OUT = ("fefet", "pcm", "epiram")  # never seen by the generalist: its test
+HELD_OUT = ("fefet", "pcm", "epiram", "hfo2-neurram")  # never seen by the generalist: its test
 QUIET = 0.25  # share of devices without mismatch and without more noise than their preset has
+TOLERANCES = (0.001, 0.06)  # [range] of targets in the family
+MISTAKEN = 0.6  # share of cells whose record is wrong in ...
+OFTEN = 0.35  # ... each of the ways of `mistaken`, with this probability
+WIDE_ALARM = 150.0  # sum of surprises at which a policy so trained hands a cell over: it knows wrong records
 
 
 def family(held_out: tuple[str, ...] = HELD_OUT) -> Callable[[np.random.Generator], Device]:
@@ -57,3 +62,44 @@ def family(held_out: tuple[str, ...] = HELD_OUT) -> Callable[[np.random.Generato
         )
 
     return draw
+
+
+def mistaken(chip: Device, cells: int, share: float, rng: np.random.Generator) -> Device:
+    """A chip of `cells` cells a `share` of which are of other devices than their record says.
+
+    Each of the ways in which a record can be wrong is taken `OFTEN`, for the cells together: slopes of the amplitude by
+    a factor of 0.22 to 2.2, thresholds by up to 2.5 slopes, exponents by a factor of 0.5 to 2, doses by 50 %, noise of
+    cycles up to fourfold, of writing up to 3 % more and of reading up to 1.5 % more of the range, bounds by up to 0.12.
+    """
+
+    def wrong(low: float, high: float, none: float) -> Array:
+        if rng.random() >= OFTEN:
+            return none
+        return np.where(rng.random(cells) < share, rng.uniform(low, high, cells), none)
+
+    def factor(low: float, high: float) -> Array:
+        return np.exp(wrong(np.log(low), np.log(high), 0.0))
+
+    slope, gamma, dose = factor(0.22, 2.2), factor(0.5, 2.0), factor(0.4, 2.5)
+    noise, writing, shift, window = (
+        factor(1.0, 4.0),
+        wrong(0.0, 0.03, 0.0),
+        wrong(-2.5, 2.5, 0.0),
+        wrong(-0.12, 0.12, 0.0),
+    )
+
+    def changed(response: Response) -> Response:
+        return dataclasses.replace(
+            response,
+            slope=response.slope * slope,
+            shift=response.shift + shift * response.slope,
+            gamma=np.clip(response.gamma * gamma, *GAMMAS) if np.ndim(gamma) else response.gamma,
+            dose=response.dose * dose,
+            cycle_noise=response.cycle_noise * noise,
+            additive_noise=np.hypot(response.additive_noise * noise, writing),
+        )
+
+    read = dataclasses.replace(chip.read, noise=float(np.hypot(chip.read.noise, max(rng.uniform(-0.03, 0.015), 0.0))))
+    return chip.replace(
+        set=changed(chip.set), reset=changed(chip.reset), x_lo=chip.x_lo + window, x_hi=chip.x_hi + window, read=read
+    )

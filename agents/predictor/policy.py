@@ -6,29 +6,36 @@ the probability that the target can be reached at all (below `give_up_below` the
 NumPy; `agents.predictor.training` trains it by gradients through the differentiable device.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from math import hypot
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from agents.classical.write_verify import parameter
+from agents.classical.secant import Secant
+from agents.classical.write_verify import choose, parameter
 from agents.policy import one_or_many
+from agents.predictor import handover
 from agents.predictor.gru import Weights, forward
 from memenv.arrays import Array, clip, floor_at, namespace
+from memenv.bounds import is_number
 from memenv.devices.device import Device
 from memenv.devices.law import dose_to_reach, equivalent_pulses, move, pulse_worth
 from memenv.devices.protocol import CellModel
 from memenv.devices.records import from_tree, to_json
+from memenv.devices.uncertainty import expected_spread
 from memenv.envs.write_verify.observation import View
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.files import Entry, check_card, load_archive, named, parse_json, save_archive
 
 FEATURES = 22
 OUTPUTS = 3
+MOST_TOLD = 1.0  # [ln] of the spread of doses: of devices with more, shipped networks have met none in training
 FORMAT = "memenv pulse predictor 1"
 WHAT = "pulse predictor"
-CARD = {"format": str, "device": dict, "memory": bool, "give_up_below": float, "card": str}
+CARD = {"format": str, "device": dict, "memory": bool, "give_up_below": float, "domain": dict, "card": str}
 SHAPES: dict[str, tuple[int | str, ...]] = {
     "b_in": ("hidden",),
     "w_in": (FEATURES, "hidden"),
@@ -72,7 +79,10 @@ def features(device: Device, sight: Sight) -> Array:
     shown = dose_to_reach(last, sight.previous, r, device.x_lo, device.x_hi, last_up) / last.dose
     response = clip(xp.log((shown + 1e-3) / (count + 1e-3)), -4.0, 4.0)
     noise = device.read.noise / tolerance
-    law, spread = device.law(up), device.mismatch
+    law, spread = device.law(up), expected_spread(device)
+    reach = 0.5 * (device.driver.set_max - device.driver.set_min)  # [V] from amplitudes in use to the reference one
+    dose = hypot(spread.threshold * device.set.threshold, spread.slope * reach) / device.set.slope
+    cells = device.mismatch.threshold * device.set.threshold / device.set.slope
     scatter = xp.sqrt((law.cycle_noise * xp.abs(t - r)) ** 2 + law.additive_noise**2 * needed + 1e-12) / tolerance
     ones = 1.0 + 0.0 * r
     columns = (
@@ -95,8 +105,8 @@ def features(device: Device, sight: Sight) -> Array:
         xp.log(scatter + 0.1) / 2.0,
         law.cycle_noise * 3.0 * ones,
         2.0 * (spread.rate + spread.asymmetry) * ones,
-        spread.threshold * device.set.threshold / device.set.slope * ones,
-        8.0 * (spread.x_lo + spread.x_hi) * ones,
+        max(cells, min(dose, MOST_TOLD)) * ones,
+        8.0 * (hypot(spread.x_lo, spread.x_shift) + hypot(spread.x_hi, spread.x_shift)) * ones,
         4.0 * (spread.stuck_low + spread.stuck_high + spread.stuck_anywhere + spread.collapsed) * ones,
     )
     return xp.stack(columns, -1)
@@ -133,6 +143,12 @@ class Memory(NamedTuple):
 
     hidden: np.ndarray | None  # (cells, hidden)
     previous: np.ndarray  # [range] the last read
+    watch: handover.Watch | None = None  # None where nobody stands by
+
+    @property
+    def handed(self) -> Any:
+        """Cells (cells,) that are handed over."""
+        return False if self.watch is None else self.watch.handed > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,20 +158,22 @@ class PulsePredictor:
     `device` is the nominal device through which it sees: that of its training, or, for a generalist, any other.
     """
 
-    tuning_effort: ClassVar[float] = 0.6  # share of the trials and cells that tuning spends on it: one parameter
+    tuning_effort: ClassVar[float] = 0.15  # share of the trials and cells that tuning spends on it: one parameter
 
     weights: Weights
     device: Device
     task: WriteVerify
     memory: bool = True
     give_up_below: float = parameter(0.05, 0.001, 0.5, log=True)  # [probability] of reaching the target
+    domain: handover.Domain = field(default_factory=handover.Domain)
     card: str = ""  # JSON: command, seed, figures on the chips on which its training was judged
 
     def begin(self, chip: CellModel | None, cells: int) -> Memory:
         """An empty memory."""
         del chip
         hidden = np.zeros((cells, len(self.weights.b_in))) if self.memory else None
-        return Memory(hidden, np.zeros(cells))
+        nothing = np.zeros(cells)
+        return Memory(hidden, nothing, self.unknown(View(*[nothing] * len(View._fields))))
 
     @one_or_many
     def predict(
@@ -176,9 +194,35 @@ class PulsePredictor:
         first = view.amplitude == 0
         forget = first if episode_start is None else np.asarray(episode_start, bool)
         hidden = None if state.hidden is None else np.where(forget[:, None], 0.0, state.hidden)
-        sight = self.sight(view, state.previous)
-        outputs, hidden = forward(self.weights, features(self.device, sight), hidden)
-        return self.task.encode(*self.act(sight, outputs)), Memory(hidden, view.read)
+        watch = None if state.watch is None else choose(first, self.unknown(view), state.watch)
+        outputs, hidden = forward(self.weights, features(self.device, self.sight(view, state.previous)), hidden)
+        decision, watch = self.decide(view, state.previous, watch, outputs)
+        return self.task.encode(*decision), Memory(hidden, view.read, watch)
+
+    @cached_property
+    def standby(self) -> Secant | None:
+        """The controller to which cells are handed over; None where the polarity is all there is to choose."""
+        task = self.task
+        return None if task.device.polarity_only or task.device.devices else handover.standby(task, self.device)
+
+    def decide(
+        self, view: View, previous: Array, watch: handover.Watch | None, outputs: Array
+    ) -> tuple[handover.Pulse, handover.Watch | None]:
+        """Signed amplitudes [V], widths [s] and giving up, of the network or who took over, and the watch after them.
+
+        `previous` (cells,) [range] is the last read, `outputs` (cells, OUTPUTS) are the network's.
+        """
+        own = self.act(self.sight(view, previous), outputs)
+        if self.standby is None or watch is None:
+            return own, None
+        watch = handover.looked(self.device, watch, view, previous, self.task.tolerance_x)
+        return handover.decided(self.device, self.standby, self.domain.alarm, watch, view, own)
+
+    def unknown(self, view: View) -> handover.Watch | None:
+        """The watch over cells at the first observation."""
+        if self.standby is None:
+            return None
+        return handover.unknown(self.standby, self.device, view, bool(self.domain.outside(self.task)))
 
     def sight(self, view: View, previous: Array) -> Sight:
         """The sight of each cell; `previous` (cells,) [range] is the read before the last pulse."""
@@ -209,6 +253,7 @@ class PulsePredictor:
             "device": parse_json(to_json(self.device)),
             "memory": self.memory,
             "give_up_below": self.give_up_below,
+            "domain": asdict(self.domain),
             "card": self.card,
         }
         save_archive(path, card, {name: np.asarray(w, np.float32) for name, w in self.weights._asdict().items()})
@@ -228,6 +273,7 @@ def load_pulse_predictor(path: Path, task: WriteVerify) -> PulsePredictor:
             task=task,
             memory=card["memory"],
             give_up_below=card["give_up_below"],
+            domain=_domain(card.get("domain", {})),
             card=card["card"],
         )
 
@@ -241,7 +287,24 @@ def _entries(card: dict[str, Any], headers: Any) -> dict[str, Entry]:
     del headers
     if card.get("format") != FORMAT:
         raise ValueError(f"its format is {card.get('format')!r}, {FORMAT!r} is needed; train it again")
-    check_card(card, CARD)
+    check_card({"domain": {}} | card, CARD)
+    _domain(card.get("domain", {}))
     if not 0 < card["give_up_below"] < 1:
         raise ValueError(f"give_up_below is {card['give_up_below']!r}, a probability above 0 and below 1 is needed")
     return ENTRIES
+
+
+def _domain(card: dict[str, Any]) -> handover.Domain:
+    """What a policy was made for, as its card says; files of before it had one hold the usual one.
+
+    Raises:
+        ValueError: unknown names, or values of other types.
+    """
+    usual = handover.Domain()
+    kinds = {name: type(value) for name, value in asdict(usual).items()}
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in card.items()}
+    check_card(asdict(usual) | given, kinds)
+    for name, value in given.items():
+        if isinstance(value, tuple) and not (len(value) == 2 and all(is_number(number) for number in value)):
+            raise ValueError(f"{name} of its domain is {value!r:.80}, two numbers are needed")
+    return handover.Domain(**given)

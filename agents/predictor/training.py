@@ -8,11 +8,13 @@ import numpy as np
 import torch
 
 from agents.evaluation import TRAINING, seeded
+from agents.predictor.device_family import mistaken
 from agents.predictor.gru import Weights, forward, initial_weights
 from agents.predictor.policy import FEATURES, OUTPUTS, Decision, Sight, decide, features
 from memenv.arrays import clip, is_zero, take, tree_map
 from memenv.devices.device import Device, State
 from memenv.devices.spatial import SmoothNormals
+from memenv.devices.uncertainty import of_chips
 from memenv.envs.write_verify.arguments import CLEARANCE
 
 
@@ -29,6 +31,7 @@ class PulseTrainingConfig:
     first_weight: float = 3.0  # weight of the first target against the later ones, of which more is known
     tolerance: tuple[float, float] = (0.007, 0.03)  # [range] drawn log-uniformly for each stream
     target_range: tuple[float, float] = (0.1, 0.9)  # [range]
+    mistaken: float = 0.0  # share of the cells whose record is wrong, as `device_family.mistaken` has it
     visits: int = 3  # cells made for a stream, which leaves one that it gives up ...
     stay: float = 1.0  # [probability] ... and stays on one that it has programmed
     correlation: float = 0.0  # share of the variance that is correlated in a stream: then the memory goes along
@@ -88,10 +91,13 @@ def rollout(
 ) -> tuple[Any, dict[str, float]]:
     """Loss of one batch of streams on a device, and mean pulses for first and later targets, failures counted."""
     streams, none = config.streams, torch.zeros(config.streams)
-    normals: Any = rng
+    normals: Any = of_chips(rng, streams)
     if config.correlation:
         normals = SmoothNormals(rng, streams, 1, config.visits, config.reach, config.correlation)
-    cells = tree_map(_tensor, device.fabricate(normals, streams * config.visits))
+    made = device.fabricate(normals, streams * config.visits)
+    cells = tree_map(
+        _tensor, mistaken(made, streams * config.visits, config.mistaken, rng) if config.mistaken else made
+    )
     tolerance = _tensor(np.exp(rng.uniform(np.log(config.tolerance[0]), np.log(config.tolerance[1]), streams)))
     shortest = none + float(device.driver.width_min)
 
@@ -124,7 +130,7 @@ def rollout(
         missed = config.miss * going * (1 - keep) * reachable
         going = going * keep
 
-        inside = acceptance(chip, state, decision, target, tolerance, device.read.noise)
+        inside = acceptance(chip, state, decision, target, tolerance, chip.read.noise)
         usual = ((going * inside).sum() / going.sum()).detach()  # what a pulse earns on average
         before = chip.conductance(state)
         state = chip.pulse(state, decision.amplitude, decision.width, torch.randn(3, streams))

@@ -17,6 +17,7 @@ from memenv.compiler.trace import routine
 Words = tuple[Any, Any]  # two uint32 arrays (cells,), or symbolic values
 
 ROUNDS = 13
+NO_CELL = np.uint32(2**32 - 1)  # the number after that of the last cell
 PARITY, *GROUPS = (np.array(number, np.uint32) for number in (0x1BD11BDA, *range(1, 4)))  # faster than NumPy's scalars
 TURNS = [(np.array(turn, np.uint32), np.array(32 - turn, np.uint32)) for turn in (13, 15, 26, 6, 17, 29, 16, 24)]
 
@@ -28,6 +29,7 @@ WRITE_LANES = (*PULSE_LANES, *range(8, 14))  # a pulse, and both half-select tra
 CHIP_LANES = 16  # the first normal of fabrication
 LOT_LANES = 64  # the first uniform number of fabrication
 CHOICE_LANE = 72  # uniform, the device of a mixture
+COMMON_LANES = 80  # the first normal that the cells of a chip have in common
 PART_LANES = 128  # of fabrication, for each part of a chip
 
 
@@ -75,19 +77,24 @@ class Noise:
         """`words` (4,) of the key, `cells` (cells,) uint32 their numbers; arrays or symbolic values."""
         self.key: Words = threefry(*words)
         self.place = lambda pair: (cells, np.uint32(pair))
+        self.chip = Noise.at(self.key, lambda pair: (cells | NO_CELL, np.uint32(pair)))  # of all cells together
         self.drawn: dict[int, Words] = {}  # words of a pair of lanes
         self.pairs: dict[int, Words] = {}  # normals of it
 
     @classmethod
-    def under(cls, key: Words, counter: Any) -> "Noise":
+    def under(cls, key: Words, counter: Any, chip: "Noise | None" = None) -> "Noise":
         """Of cells with a key each, two words (cells,), at a `counter` uint32, say the number of a step."""
-        return cls.at(key, lambda pair: (counter, np.uint32(pair)))
+        return cls.at(key, lambda pair: (counter, np.uint32(pair)), chip)
 
     @classmethod
-    def at(cls, key: Words, place: Callable[[int], Words]) -> "Noise":
-        """Of a key, or one for each cell, and of the counters that `place` gives to each pair of lanes."""
+    def at(cls, key: Words, place: Callable[[int], Words], chip: "Noise | None" = None) -> "Noise":
+        """Of a key, or one for each cell, and of the counters that `place` gives to each pair of lanes.
+
+        `chip` is the noise of each cell's chip, by default its own: a chip of one cell.
+        """
         noise = cls.__new__(cls)
         noise.key, noise.place, noise.drawn, noise.pairs = key, place, {}, {}
+        noise.chip = chip or noise
         return noise
 
     def words(self, pair: int) -> Words:
@@ -110,6 +117,10 @@ class Noise:
     def normals(self, lanes: range, _: tuple[int, ...]) -> "Lanes":
         """Standard normals of several lanes."""
         return Lanes(self.normal, lanes)
+
+    def chip_normals(self, lanes: range, _: tuple[int, ...]) -> "Lanes":
+        """Standard normals that the cells of a chip have in common."""
+        return Lanes(self.chip.normal, lanes)
 
     def uniforms(self, lanes: range, _: tuple[int, ...]) -> "Lanes":
         """Uniform numbers of several lanes."""
@@ -153,6 +164,10 @@ class Draws:
     def standard_normal(self, shape: tuple[int, ...]) -> Any:
         """`shape` (channels, cells), or cells in several axes."""
         return self.noise.normals(self._lanes(CHIP_LANES, shape[0]), shape[1:])
+
+    def chip_normal(self, shape: tuple[int, ...]) -> Any:
+        """Standard normals that the cells of a chip, and all its parts, have in common; `shape` as above."""
+        return self.noise.chip_normals(range(COMMON_LANES, COMMON_LANES + shape[0]), shape[1:])
 
     def random(self, shape: tuple[int, ...]) -> Any:
         """`shape` as of `standard_normal`."""

@@ -27,6 +27,7 @@ from memenv.devices.catalogue import Loaded
 from memenv.devices.device import State
 from memenv.devices.protocol import CellModel, parametric
 from memenv.devices.spatial import SmoothNormals
+from memenv.devices.uncertainty import of_chips
 
 WRITING = ("cells", "rows", "columns")
 LEAST_VARIANCE = 1e-30  # [A^2] keeps the derivative of its root finite where all inputs are zero
@@ -140,13 +141,15 @@ class Crossbar:
     def fabricate(self, rng: Any, arrays: tuple[int, ...] = ()) -> CellModel:
         """A chip of arrays (*arrays, rows, cols) of the device: mismatch, stuck and collapsed cells.
 
-        With `correlation` > 0 the parameters are spatially correlated; which cells are stuck stays independent.
+        What is uncertain of the device is drawn for each array, a chip of its own. With `correlation` > 0 mismatch is
+        spatially correlated; which cells are stuck stays independent.
 
         Raises:
             CrossbarError: the arrays would not fit into the memory that is free; the message says how much they need.
         """
         shape, count = (*arrays, *self.shape), math.prod(arrays)
         check_memory(self.device, math.prod(shape), self.write_channels)
+        rng = of_chips(rng, count)
         draws: Any = SmoothNormals(rng, count, *self.shape, self.reach, self.correlation) if self.correlation else rng
         return shaped(self.device.fabricate(draws, count * self.rows * self.cols), shape)
 
@@ -184,8 +187,9 @@ class Crossbar:
         Every cell gets its own pulse first, then the half-select pulses of all operations elsewhere, SETs before
         RESETs, then it rests while the others are written. For one operation this is exact. For several it differs from
         one after another in the order alone, which the law of a polarity does not see (doses add): what is neglected is
-        of second order in the doses that disturb. Wires lower the amplitude at the cells that are written, by what the
-        step's first conductances draw; what others see is not lowered.
+        of first order in the doses that disturb, some of which in truth come before the cell's own pulse of the other
+        polarity. Wires lower the amplitude at the cells that are written, by what the step's first conductances draw;
+        what others see is not lowered.
 
         Args:
             state: of the arrays.
@@ -229,7 +233,9 @@ class Crossbar:
         """One read of each cell [S], (..., rows, cols), NaN where not `enabled`, and the state after it.
 
         The cells of a line are read at once where lines are written at once. Converter and noise are those of the
-        device's `read`; wires lower what is read by what they take of the cells' voltage and current.
+        device's `read`; wires lower what is read by what they take of the cells' voltage and current. Without
+        transistors a read drives a whole line, whose other cells take their energy too: the row of a cell that is read
+        alone.
 
         Args:
             state: of the arrays.
@@ -257,10 +263,18 @@ class Crossbar:
         return reading, state._replace(
             cell=chip.rest(cell, floor_at(latency[..., None, None] - duration, 0.0)),
             reads=state.reads + counted,
-            energy=state.energy + counted * chip.read_energy(g),
+            energy=state.energy + (self._driven(counted) if self._bias.half else counted) * chip.read_energy(g),
             latency=state.latency + latency,
             sequential=state.sequential + sequential,
         )
+
+    def _driven(self, counted: Array) -> Array:
+        """Reads (..., rows or 1, 1 or cols) in which each cell's line is driven, where cells `counted` are read."""
+        if self.writing == "cells":
+            return counted.sum(-1)[..., None]
+        columns = self.writing == "columns"
+        lines = namespace(counted).amax(counted, -2 if columns else -1)
+        return lines[..., None, :] if columns else lines[..., None]
 
     # -- products ----------------------------------------------------------------------------------------------------
 

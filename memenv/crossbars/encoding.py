@@ -25,7 +25,6 @@ class Mapping(NamedTuple):
 
     targets: Array  # (..., rows, cols) [S]
     missing: Array  # (..., rows, outputs) [weight] what is wanted less the nearest that the cells reach
-    outside: Array  # (..., rows, cols) bool, cells whose target on perfect cells is out of their own reach
     order: Array  # (..., outputs) int, the pair (or column) that carries each output
 
 
@@ -149,7 +148,7 @@ class Encoding:
         placed = wanted @ (carries + 0.0 * wanted[..., :1, :1])
         plus, minus = sides.nearest(self._first(placed), placed)
         missing = self.scale * picked(placed - (plus - minus), order[..., None, :])
-        return Mapping(self._cells(plus, minus), missing, self._outside(placed, reach), order)
+        return Mapping(self._cells(plus, minus), missing, order)
 
     def _sides(self, low: Array, high: Array) -> _Sides:
         if self.kind == "pairs":
@@ -164,12 +163,6 @@ class Encoding:
     def _cells(self, plus: Array, minus: Array) -> Array:
         """(..., rows, cols)."""
         return _woven(plus, minus) if self.kind == "pairs" else namespace(plus).concatenate([plus, minus[..., :1]], -1)
-
-    def _outside(self, wanted: Array, reach: tuple[Array, Array]) -> Array:
-        """(..., rows, cols) bool, perfect targets that are out of reach."""
-        plus = self._first(wanted)
-        perfect, slack = self._cells(plus, plus - wanted), 1e-6 * (self.high - self.low)
-        return (perfect < reach[0] - slack) | (perfect > reach[1] + slack)
 
     def _order(self, wanted: Array, sides: _Sides) -> Array:
         """(..., outputs) int: each spare in turn takes the output whose squared error it lowers most, if any."""

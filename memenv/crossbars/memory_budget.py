@@ -8,6 +8,7 @@ import numpy as np
 from memenv.arrays import tree_map
 from memenv.crossbars.converters import CrossbarError
 from memenv.devices.protocol import CellModel
+from memenv.devices.uncertainty import of_chips
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
@@ -20,7 +21,7 @@ COUNTERS = 5
 
 def memory_needed(device: CellModel, cells: int, write_channels: int = 3) -> int:
     """Bytes at the peak of fabricating, writing and reading `cells` cells of a nominal device in double precision."""
-    chip = device.fabricate(np.random.default_rng(0), 1)
+    chip = device.fabricate(of_chips(np.random.default_rng(0), 1), 1)
     state = chip.fresh(np.zeros(1), np.zeros((2, 1)))
     after = _arrays(state) + COUNTERS
     return 8 * cells * (_arrays(chip) + after + max(after + WRITING + CHANNEL * write_channels, FABRICATION))

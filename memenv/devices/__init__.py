@@ -8,6 +8,7 @@ from memenv.devices.law import Response
 from memenv.devices.mixture import Mixture
 from memenv.devices.protocol import CellModel
 from memenv.devices.records import DeviceError, from_json, to_json
+from memenv.devices.uncertainty import Uncertainty
 from memenv.lazy import lazily
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "Retention",
     "State",
     "TableDevice",
+    "Uncertainty",
     "from_json",
     "load_device",
     "presets",

@@ -1,24 +1,33 @@
 """Devices by name, each with the source of its numbers, and the one function that takes a name, a file or a record."""
 
+import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 from memenv.bounds import shown
 from memenv.devices.device import Device, Driver, Mismatch, Read, Retention
 from memenv.devices.law import Response
 from memenv.devices.mixture import Mixture
-from memenv.devices.neurosim import ASSUMED_AMPLITUDE, neurosim_a, one_pulse_driver, one_pulse_response
+from memenv.devices.neurosim import (
+    ASSUMED_AMPLITUDE,
+    neurosim_a,
+    one_pulse_driver,
+    one_pulse_response,
+    one_pulse_uncertainty,
+)
 from memenv.devices.protocol import CellModel, DeviceSpec, checked, parametric
 from memenv.devices.records import DeviceError, from_json, from_tree, validate
+from memenv.devices.uncertainty import Uncertainty
 from memenv.files import read_text
 
 JERRY = (
     "Jerry et al., FeFET analog synapse, IEDM 2017, 10.1109/IEDM.2017.8268338, table of devices; labels as in NeuroSim."
 )
+PULSE = ("set.amplitude", "set.width", "reset.amplitude", "reset.width")
 GONG = "Gong, Rasch et al., IEDM 2022, 10.1109/IEDM45625.2022.10019569, as fitted in aihwkit's preset"
 
 
@@ -92,14 +101,22 @@ def _from_text(text: str) -> CellModel:
             raise DeviceError(f"{text}: {error}") from None
     if text in PRESETS:
         return PRESETS[text]()
+    if text in PHYSICS:
+        return cast(CellModel, getattr(importlib.import_module(PHYSICS[text][0]), PHYSICS[text][1])())
     raise DeviceError(
-        f"unknown device {text!r}; presets: {', '.join(PRESETS)}; or give a path to a .json record or a .npz table"
+        f"unknown device {text!r}; presets: {', '.join((*PRESETS, *PHYSICS))}; or give a path to a .json record or a "
+        ".npz table"
     )
 
 
 def presets() -> tuple[str, ...]:
     """The names of the presets."""
     return tuple(PRESETS)
+
+
+def physics_models() -> tuple[str, ...]:
+    """The names of the devices with equations of their own, on which nothing that is shipped was trained."""
+    return tuple(PHYSICS)
 
 
 # -- building blocks ---------------------------------------------------------------------------------------------------
@@ -138,6 +155,7 @@ def _labelled(
         reset=response(labels[1], labels[1] < 0, down),
         driver=one_pulse_driver(up[0], down[0], (up[1], down[1])),
         read=Read(noise=0.002),
+        uncertainty=one_pulse_uncertainty(up[0], down[0], "read.noise"),
     )
 
 
@@ -197,6 +215,7 @@ def _array_fit(
         driver=one_pulse_driver(1.0, 1.0, (1e-6, 1e-6)),
         mismatch=Mismatch(rate=rate, asymmetry=0.01, x_lo=w_min / 2, x_hi=w_max / 2, stuck_anywhere=corrupt),
         read=Read(noise=0.005),
+        uncertainty=one_pulse_uncertainty(1.0, 1.0, *PULSE, "g_min", "g_max", "read.noise"),
     )
 
 
@@ -228,6 +247,49 @@ def pcm() -> Device:
             drift_t0=20.0,
             drift_mean=(0.0244, -0.0155, 0.049, 0.1),
             drift_spread=(-0.0059, -0.0125, 0.008, 0.045),
+        ),
+        uncertainty=one_pulse_uncertainty(
+            1.0, 1.5, *PULSE, "set.dose", "reset.dose", "set.cycle_noise", "reset.cycle_noise", "mismatch.rate"
+        ),
+    )
+
+
+def neurram() -> Device:
+    """Filamentary oxide behind transistors with relaxation, as programmed on the NeuRRAM chip.
+
+    Wan et al., Nature 608, 504 (2022), 10.1038/s41586-022-04992-8: 1 to 40 uS, pulses of 1 us from 1.2 V, up by 0.1 V.
+    Their polynomial of the spread after a day is that at `late`; it grows with ln t from the write on, which gives 0.55
+    of it after a second, where their own polynomial has 0.42 to 0.64 of it.
+    """
+    law = Response(
+        amplitude=2.0, width=1e-6, threshold=1.0, slope=0.2, dose=0.9, gamma=1.0, margin=0.05, cycle_noise=0.15
+    )
+    unknown = ("set.slope", "reset.slope", "set.dose", "reset.dose", "set.threshold", "reset.threshold")
+    laws = ("dose", "gamma", "margin", "slope", "threshold", "cycle_noise")
+    return Device(
+        name="hfo2-neurram",
+        source="Wan et al., Nature 608, 504 (2022), 10.1038/s41586-022-04992-8: range, pulses, and relaxation (their "
+        "polynomial of the spread after a day, growing with ln t). The law of a pulse, its noise and the spread from "
+        "cell to cell are assumptions, their dose such that the published write-verify takes its 8.5 pulses.",
+        g_min=1e-6,
+        g_max=4e-5,
+        set=law,
+        reset=law,
+        driver=Driver(set_min=1.2, set_max=3.3, reset_min=1.2, reset_max=3.3, width_min=1e-6, width_max=1e-6),
+        mismatch=Mismatch(rate=0.5, threshold=0.1, x_hi=0.08),
+        read=Read(noise=0.004),
+        retention=Retention(
+            early=1e-6,
+            late=86400.0,
+            sigma_late=(0.701 / 40, 22.086 / 40, -50.773 / 40, 47.095 / 40, -16.458 / 40),
+        ),
+        uncertainty=Uncertainty(
+            parameters=unknown,
+            deviations=(0.5, 0.5, 0.5, 0.5, 0.1, 0.1),
+            assumed=(
+                *(f"{way}.{name}" for way in ("set", "reset") for name in laws),
+                *("mismatch.rate", "mismatch.threshold", "mismatch.x_hi", "read.noise"),
+            ),
         ),
     )
 
@@ -327,9 +389,21 @@ PRESETS: dict[str, Callable[[], Device]] = {
         w_max=0.4295,
         corrupt=0.0977,
     ),
+    "hfo2-neurram": neurram,
     "pcm": pcm,
     "enode-sandia": _fitted("enode-sandia"),
     "taox-sandia": _fitted("taox-sandia"),
     "crosssim-sandia": _fitted("crosssim-sandia"),
     "threshold": threshold,
+}
+
+PHYSICS = {  # module and class, loaded when they are asked for
+    f"physics/{name}": (f"memenv.devices.physics.{module}", kind)
+    for name, module, kind in (
+        ("vteam", "vteam", "Vteam"),
+        ("sky130", "sky130", "Sky130"),
+        ("jart", "jart", "JartVcm"),
+        ("pcm", "pcm", "PcmWithMemory"),
+        ("self-accelerating", "self_accelerating", "SelfAccelerating"),
+    )
 }

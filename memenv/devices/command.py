@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from memenv.bounds import shown
-from memenv.devices.catalogue import load_device, presets
+from memenv.devices.catalogue import load_device, physics_models, presets
 from memenv.devices.device import Device
 from memenv.devices.law import Response, equivalent_pulses, move
 from memenv.devices.neurosim import label
 from memenv.devices.protocol import parametric
 from memenv.devices.records import DeviceError, to_json
+from memenv.devices.uncertainty import of_chips, settled
 from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import rendered
 from memenv.experiments.runs import OutputOptions, check_picture, new_file, picture_format
@@ -87,7 +88,7 @@ def table() -> str:
     """The presets: range, pulses across it, nonlinearity, noise, mismatch and the beginning of the source."""
     head = (
         f"{'device':<20} {'range [uS]':>17} {'pulses':>11} {'NL SET/RESET':>14} {'c2c':>7} {'read':>6} {'rate':>5} "
-        f"{'bad':>5}  source"
+        f"{'bad':>5} {'slope':>6}  source"
     )
     lines = [head, "-" * len(head)]
     for name in presets():
@@ -98,12 +99,24 @@ def table() -> str:
         labels = f"{label(device, 'set'):+.2f}/{label(device, 'reset'):+.2f}"
         lines.append(
             f"{name:<20} {device.g_min * 1e6:>8.3g}-{device.g_max * 1e6:<8.3g} {crossing:>11} {labels:>14} "
-            f"{step_noise(device):>7.2%} {read.noise:>6.2%} {spread.rate:>5.0%} {bad:>5.1%}  {device.source[:60]}"
+            f"{step_noise(device):>7.2%} {read.noise:>6.2%} {spread.rate:>5.0%} {bad:>5.1%} {_slope(device):>6}  "
+            f"{device.source[:60]}"
         )
+    for model in map(load_device, physics_models()):
+        lines.append(f"{model.name:<26} {model.g_min * 1e6:.3g}-{model.g_max * 1e6:.3g} uS, equations of its own")
     lines.append("pulses: reference pulses across 95 % of the range; NL: NeuroSim's label, bound to bound")
     lines.append("c2c: cycle noise of one SET pulse where it is largest, read: read noise, both of the range")
     lines.append("rate: log-normal spread of step sizes from device to device; bad: share of stuck or collapsed cells")
+    lines.append(
+        "slope: of the amplitude law, which is known within that factor; of each device `devices show` has all"
+    )
     return "\n".join(lines)
+
+
+def _slope(device: Device) -> str:
+    """The factor within which the slope is known (a standard deviation), empty where the record takes it for known."""
+    off = 0.0 if device.uncertainty is None else device.uncertainty.deviation({"set.slope": 1.0})
+    return f"x{np.exp(off):.2g}" if off else ""
 
 
 def card(device: Device) -> str:
@@ -111,6 +124,8 @@ def card(device: Device) -> str:
     rows = [("name", device.name), ("source", device.source), ("range", f"{device.g_min:.4g} to {device.g_max:.4g} S")]
     for name, response in (("SET", device.set), ("RESET", device.reset)):
         rows.append((name, ", ".join(f"{key}={value:.4g}" for key, value in vars(response).items())))
+    if device.uncertainty is not None:
+        rows.append(("uncertain", f"of a chip, standard deviations: {device.uncertainty.described()}"))
     for name in ("driver", "mismatch", "read", "retention"):
         part: Any = getattr(device, name)
         fields = {} if part is None else vars(part)
@@ -167,16 +182,24 @@ def _plot_response(device: Device, axes: Any) -> None:
 
 
 def _plot_step(device: Device, axes: Any) -> None:
-    x = np.linspace(device.x_lo, device.x_hi, 201)
+    x, rng = np.linspace(device.x_lo, device.x_hi, 201), np.random.default_rng(0)
+    may_be = [device]
+    if device.uncertainty is not None:
+        may_be += [settled(device, rng.standard_normal(len(device.uncertainty.parameters))) for _ in range(60)]
     for up in (True, False):
-        response = device.set if up else device.reset
-        law = response.law()
         for strength, style in ((1.0, "-"), (0.9, "--"), (0.8, ":")):
-            n = equivalent_pulses(law, strength * response.amplitude, response.width)
-            moved = move(law, x, device.x_lo, device.x_hi, np.full(len(x), up), np.full(len(x), law.dose * n)) - x
+            steps = []
+            for one in may_be:
+                response = one.set if up else one.reset
+                law = response.law()
+                dose = law.dose * equivalent_pulses(law, strength * response.amplitude, response.width)
+                steps.append(move(law, x, one.x_lo, one.x_hi, np.full(len(x), up), np.full(len(x), dose)) - x)
             name = f"{NAMES[up]} at {strength:.0%} amplitude"
-            axes.plot(_micro(device, x), moved * 100, style, color=COLOURS[up], label=name)
-    axes.set(title="mean step of one pulse", xlabel="G [uS]", ylabel="step [% of range]")
+            axes.plot(_micro(device, x), steps[0] * 100, style, color=COLOURS[up], label=name)
+            if len(steps) > 1:
+                low, high = np.percentile(steps[1:], [16, 84], axis=0) * 100
+                axes.fill_between(_micro(device, x), low, high, color=COLOURS[up], alpha=0.1)
+    axes.set(title="mean step of one pulse, and of 68 % of chips", xlabel="G [uS]", ylabel="step [% of range]")
     axes.legend(fontsize="small")
 
 
@@ -184,10 +207,10 @@ def _plot_spread(device: Device, axes: Any) -> None:
     rng = np.random.default_rng(1)
     for up in (True, False):
         pulses, cells = min(max(pulses_across(device, up), 2), 500), 30
-        chip = device.fabricate(rng, cells)
+        chip = device.fabricate(of_chips(rng, cells), cells)
         start = np.full(cells, 0.0) + (chip.x_lo if up else chip.x_hi)
         axes.plot(_micro(device, _trains(chip, start, up, pulses, rng)), color=COLOURS[up], alpha=0.35, linewidth=0.8)
-    axes.set(title="30 devices each way (mismatch, stuck cells)", xlabel="reference pulses", ylabel="G [uS]")
+    axes.set(title="30 devices each way, each of a chip of its own", xlabel="reference pulses", ylabel="G [uS]")
 
 
 def _plot_retention(device: Device, axes: Any) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from memenv.arrays import Array, choose, clip, expm1, floor_at, is_zero, log1p, namespace, sqrt
 from memenv.devices.law import DOSES, GAMMAS, SPREADS, TINY, Law, Response, equivalent_pulses, move, reachable_kappa
+from memenv.devices.uncertainty import Uncertainty, chip_normals, settled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class Mismatch:
     threshold: Array = 0.0  # [of the threshold] thresholds, each polarity on its own
     x_lo: Array = 0.0  # [range] lower bound
     x_hi: Array = 0.0  # [range] upper bound
+    x_shift: Array = 0.0  # [range] both bounds together
     stuck_low: Array = 0.0  # [share] cells stuck at their lower bound
     stuck_high: Array = 0.0  # [share] cells stuck at their upper bound
     stuck_anywhere: Array = 0.0  # [share] cells stuck at a random state
@@ -113,6 +115,7 @@ class Device:
     mismatch: Mismatch = field(default_factory=Mismatch)
     read: Read = field(default_factory=Read)
     retention: Retention | None = None
+    uncertainty: Uncertainty | None = None  # what is not known of the device as a whole; None on a chip
 
     polarity_only = False  # an amplitude and a width can be chosen (a measured table knows neither)
     pulse_channels = 3  # standard normals that a pulse takes: cycle noise, additive noise, relaxation
@@ -134,10 +137,15 @@ class Device:
     def fabricate(self, rng: Any, cells: int) -> Self:
         """A chip of `cells` cells (int >= 1) of this nominal device; parameters without mismatch stay floats.
 
+        What is uncertain is drawn first, once for all cells, or for those of each chip that `rng` knows (`Chips`).
         Bounds are kept at positive conductance and in order, as aihwkit's `enforce_consistency` keeps them.
         """
+        if self.uncertainty is not None:
+            known: Self = settled(self, chip_normals(rng, len(self.uncertainty.parameters), cells))
+            return known.fabricate(rng, cells)
         spread = self.mismatch
-        draws = rng.standard_normal((11, cells))
+        shifting = not is_zero(spread.x_shift)
+        draws = rng.standard_normal((11 + shifting, cells))
 
         def lognormal(value: Array, sigma: Array, draw: np.ndarray) -> Array:
             return value if is_zero(sigma) else value * np.exp(sigma * draw)
@@ -151,17 +159,19 @@ class Device:
         def response(nominal: Response, sign: float, own: np.ndarray) -> Response:
             rate = lognormal(1.0, spread.rate, draws[0]) * lognormal(1.0, spread.asymmetry, sign * draws[1])
             noise = lognormal(1.0, spread.cycle_noise, draws[2])
+            onset = 0.0 if is_zero(spread.threshold) else spread.threshold * nominal.threshold
             return dataclasses.replace(
                 nominal,
                 dose=kept(nominal.dose * rate, *DOSES),
                 additive_noise=0.0 if is_zero(nominal.additive_noise) else nominal.additive_noise * rate,
                 gamma=kept(lognormal(nominal.gamma, spread.gamma, own[0]), *GAMMAS),
                 slope=lognormal(nominal.slope, spread.slope, own[1]),
-                shift=normal(nominal.shift, spread.threshold * nominal.threshold, own[2]),
+                shift=normal(nominal.shift, onset, own[2]),
                 cycle_noise=kept(nominal.cycle_noise * noise, *SPREADS),
             )
 
-        x_lo, x_hi = self._bounds(rng, draws[3], draws[4], cells)
+        shift = spread.x_shift * draws[11] if shifting else 0.0
+        x_lo, x_hi = self._bounds(rng, draws[3], draws[4], shift, cells)
         widest = x_hi - x_lo
         up, down = response(self.set, 1.0, draws[5:8]), response(self.reset, -1.0, draws[8:11])
         return self.replace(
@@ -171,13 +181,16 @@ class Device:
             reset=dataclasses.replace(down, kappa=reachable_kappa(down, widest)),
         )
 
-    def _bounds(self, rng: Any, low: np.ndarray, high: np.ndarray, cells: int) -> tuple[Array, Array]:
+    def _bounds(self, rng: Any, low: np.ndarray, high: np.ndarray, shift: Array, cells: int) -> tuple[Array, Array]:
         """Bounds of each cell, with the stuck and the collapsed cells among them."""
         spread = self.mismatch
         x_lo, x_hi = self.x_lo, self.x_hi
-        if not is_zero(spread.x_lo) or not is_zero(spread.x_hi):
+        if not all(map(is_zero, (spread.x_lo, spread.x_hi, shift))):
             dark = -0.99 * self.g_min / (self.g_max - self.g_min)  # x of a conductance just above zero
-            a, b = np.maximum(x_lo + spread.x_lo * low, dark), np.maximum(x_hi + spread.x_hi * high, dark)
+            a, b = (
+                np.maximum(bound + sigma * draw + shift, dark)
+                for bound, sigma, draw in ((x_lo, spread.x_lo, low), (x_hi, spread.x_hi, high))
+            )
             x_lo, x_hi = np.minimum(a, b), np.maximum(a, b)
         shares = (spread.stuck_low, spread.stuck_high, spread.stuck_anywhere, spread.collapsed)
         if all(is_zero(share) for share in shares):

@@ -150,5 +150,6 @@ class Mixture:
 
 
 def _alike(chip: Device, retention: bool) -> Device:
-    """The chip with a neutral retention where another device of the mixture has one."""
+    """The chip with a neutral retention where another device of the mixture has one; a nominal device as a cell."""
+    chip = chip if chip.uncertainty is None else chip.replace(uncertainty=None)
     return chip.replace(retention=Retention()) if retention and chip.retention is None else chip

@@ -10,6 +10,7 @@ from memenv.arrays import tree_map
 from memenv.bounds import shown
 from memenv.devices.device import Device, Driver, Mismatch, Read, Retention
 from memenv.devices.law import DOSES, GAMMAS, SPREADS, STEEPEST, Response
+from memenv.devices.uncertainty import ADDED, FACTORS, FARTHEST, Uncertainty, displaced
 from memenv.files import parse_json
 
 
@@ -61,6 +62,7 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
         "threshold": SHARE,
         "x_lo": SPREADS,
         "x_hi": SPREADS,
+        "x_shift": SPREADS,
         "stuck_low": SHARE,
         "stuck_high": SHARE,
         "stuck_anywhere": SHARE,
@@ -97,7 +99,14 @@ PARTS = {
     "mismatch": Mismatch,
     "read": Read,
     "retention": Retention,
+    "uncertainty": Uncertainty,
 }
+OPTIONAL = ("retention", "uncertainty")
+FIELDS = tuple(  # that can be assumed
+    f"{part}{name}"
+    for part, kind in {"": Device, **{f"{name}.": kind for name, kind in PARTS.items()}}.items()
+    for name in RANGES.get(kind, ())
+)
 
 
 def to_json(device: Device) -> str:
@@ -137,8 +146,13 @@ def _build(kind: type, tree: dict[str, Any], path: str) -> Any:
             if not isinstance(value, dict):
                 raise DeviceError(f"{path}{name} is {shown(value)}, an object is needed")
             value = _build(PARTS[name], value, f"{path}{name}.")
-        values[name] = tuple(value) if isinstance(value, list) else value
+        values[name] = _tuples(value)
     return kind(**values)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of JSON, and those in them, as records hold them."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def validate(device: Device) -> Device:
@@ -155,6 +169,8 @@ def validate(device: Device) -> Device:
             if not all(low <= number <= high for number in (value if isinstance(value, tuple) else (value,))):
                 raise DeviceError(f"{part}{name} is {value!r}, allowed is {low:g} to {high:g}")
     _check_order(device)
+    if device.uncertainty is not None:
+        _check_uncertainty(device, device.uncertainty)
     return device
 
 
@@ -163,12 +179,13 @@ def _check_types(record: Any, like: Any, path: str) -> None:
     for f in dataclasses.fields(like):
         value, default, name = getattr(record, f.name), getattr(like, f.name), path + f.name
         if f.name in PARTS and isinstance(record, Device):
-            if value is None and f.name == "retention":
+            if value is None and f.name in OPTIONAL:
                 continue
             kind = PARTS[f.name]
             if not isinstance(value, kind):
                 raise DeviceError(f"{name} is {shown(value)}, a {kind.__name__} record is needed")
-            _check_types(value, kind(), name + ".")
+            if kind is not Uncertainty:  # of which the lengths are free
+                _check_types(value, kind(), name + ".")
         elif isinstance(default, tuple):
             if not isinstance(value, tuple) or len(value) != len(default):
                 raise DeviceError(f"{name} is {shown(value)}, {len(default)} numbers are needed")
@@ -248,3 +265,65 @@ def _check_order(device: Device) -> None:
                 f"{name}.gamma is {response.gamma!r}: with the poles {reach:g} and more apart steps would differ by "
                 f"more than a factor of {MOST_GROWTH:g}"
             )
+
+
+def _check_uncertainty(device: Device, unknown: Uncertainty) -> None:
+    """What is said to be uncertain exists, and the law stands all that it may be."""
+    names, count = unknown.parameters, len(unknown.parameters)
+    for path, known in (("parameters", (*ADDED, *FACTORS)), ("assumed", FIELDS)):
+        given = getattr(unknown, path)
+        if not isinstance(given, tuple) or not all(isinstance(name, str) for name in given):
+            raise DeviceError(f"uncertainty.{path} is {shown(given)}, a list of names is needed")
+        for name in given:
+            if given.count(name) > 1:
+                raise DeviceError(f"uncertainty.{path} has {shown(name)} {given.count(name)} times, once is allowed")
+            if name not in known:
+                raise DeviceError(f"uncertainty.{path} has {shown(name)}, known are {', '.join(known)}")
+    if not isinstance(unknown.deviations, tuple) or len(unknown.deviations) != count:
+        raise DeviceError(f"uncertainty.deviations is {shown(unknown.deviations)}, one for each of {count} is needed")
+    for name, deviation in zip(names, unknown.deviations, strict=True):
+        _check_number(f"uncertainty of {name}", deviation)
+        if deviation < 0:
+            raise DeviceError(f"uncertainty of {name} is {deviation!r}, a standard deviation of at least 0 is needed")
+        if name in FACTORS and _field(device, name) == 0:
+            raise DeviceError(f"uncertainty of {name} is {deviation!r}, but {name} is 0, and stays so times any factor")
+    _check_correlations(unknown.correlations, count)
+    for number, (name, deviation) in enumerate(zip(names, unknown.deviations, strict=True)):
+        for side in (-FARTHEST, FARTHEST):
+            try:
+                extreme = displaced(device, [side * (place == number) for place in range(count)])
+                validate(extreme)
+                if device.g_min + extreme.x_lo * (device.g_max - device.g_min) <= 0:
+                    raise DeviceError(f"x_lo is {extreme.x_lo:g}, where conductances are negative")
+            except (DeviceError, OverflowError) as error:
+                raise DeviceError(
+                    f"uncertainty of {name} is {deviation!r}, wider than the law stands: {side:+g} deviations off, "
+                    f"{error}"
+                ) from None
+
+
+def _field(device: Device, name: str) -> Any:
+    """The number that a dotted name leads to."""
+    part, _, leaf = name.rpartition(".")
+    return getattr(getattr(device, part) if part else device, leaf)
+
+
+def _check_correlations(rows: Any, count: int) -> None:
+    """No correlations, or a matrix of them."""
+    if rows == ():
+        return
+    try:
+        matrix = np.array(rows, float)
+    except (TypeError, ValueError):
+        matrix = np.zeros(0)
+    if matrix.shape != (count, count):
+        raise DeviceError(f"uncertainty.correlations is {shown(rows)}, {count} rows of {count} numbers are needed")
+    if not (
+        np.allclose(matrix, matrix.T)
+        and np.allclose(np.diag(matrix), 1.0)
+        and np.linalg.eigvalsh(matrix).min() > -1e-9  # NaN is caught before
+    ):
+        raise DeviceError(
+            f"uncertainty.correlations is {shown(rows)}, no correlation matrix: it must be symmetric with ones on the "
+            "diagonal, and no weighted sum of parameters may have a negative variance"
+        )

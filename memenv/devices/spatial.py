@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from memenv.devices.uncertainty import of_chips
+
 
 class SmoothNormals:
     """Stands in for a generator in `Device.fabricate`: normals vary smoothly over each array, other draws do not.
@@ -26,6 +28,7 @@ class SmoothNormals:
             raise ValueError(f"correlation is {correlation!r}, allowed is a share of 0 to 1")
         self.rng, self.random, self.integers, self.shape = rng, rng.random, rng.integers, (arrays, rows, cols)
         self.reach, self.correlation = reach, correlation
+        self.chip_normal = of_chips(rng, arrays).chip_normal
 
     def standard_normal(self, shape: tuple[int, int]) -> np.ndarray:
         """Standard normals (draws, arrays * rows * cols)."""

@@ -50,7 +50,8 @@ class Programs:
         axes = cells.ndim
         low, high, number = (spread(word, axes) for word in words)
         key = threefry(low, high, number, cells)
-        chips, starts = (Noise.under(key, np.uint32(step)) for step in (FABRICATION, START))
+        first = Noise.under(threefry(low, high, number, cells & np.uint32(0)), np.uint32(FABRICATION))
+        chips, starts = Noise.under(key, np.uint32(FABRICATION), first), Noise.under(key, np.uint32(START))
         episode, seen = self.started(chips, starts, envs, axes)
         return CellNoise(key[0], key[1], Symbol("uint32", "literal", np.uint32(FIRST), rank=1)), episode, seen
 

@@ -170,6 +170,12 @@ class Sheet:
         """Standard normals of lanes, arrays `shape` of the cells of all environments."""
         return self._lanes(False, own, shape)
 
+    def chip_normals(self, own: range, shape: tuple[int, ...]) -> Lanes:
+        """Standard normals that an environment's cells have in common, arrays `shape`: those of its first cell."""
+        first = self._lanes(False, own, (len(self.noise.step), 1))
+        cells = math.prod(shape) // len(self.noise.step)
+        return Lanes(lambda lane: np.repeat(first.draw(lane), cells, axis=1).reshape(shape), own)
+
     def uniforms(self, own: range, shape: tuple[int, ...]) -> Lanes:
         """Uniform numbers, as `normals`."""
         return self._lanes(True, own, shape)

@@ -53,13 +53,8 @@ def parse(kind: type, arguments: Sequence[str], program: str) -> Any:
     fields that `kind` inherits in the group of the class that has them, and the docstring's second paragraph last.
     """
     description, _, example = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")
-    parser = Parser(
-        prog=program,
-        description=description,
-        epilog=example,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    told: dict[str, Any] = {"prog": program, "description": description, "epilog": example}
+    parser = Parser(**told, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     hints = typing.get_type_hints(kind)
     groups: dict[str | None, Any] = {}  # by their titles
     for f in dataclasses.fields(kind):

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,13 @@ def aligned(head: Sequence[str], lines: Sequence[Sequence[str]], left: int = 1) 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     return "".join("| " + " | ".join(line) + " |\n" for line in [head, ["---"] * len(head), *lines])
+
+
+def uncertain(models: Iterable[Any]) -> str:
+    """Lines for below a table: what is not known of its devices (of a mixture, of each), and what of it is assumed."""
+    each = [device for model in models for device in (model.devices or (model,))]
+    unknown = {one.name: one.record.uncertainty for one in each if one.record and one.record.uncertainty}
+    return "".join(f"\n{name}, standard deviations of a chip: {of.described()}.\n" for name, of in unknown.items())
 
 
 def rendered(figure: Any, kind: str = "png", **settings: Any) -> bytes:

@@ -30,7 +30,7 @@ from memenv.experiments.options import Options, option
 from memenv.files import UNREADABLE, load_json
 
 RECORD = "run.json"
-UNNAMED = ("out", "resume", "overwrite")  # options that no result depends on
+UNNAMED = ("out", "resume", "overwrite", "jobs")  # options that no result depends on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +114,10 @@ class Run:
     again: bool  # all was, and is only to be shown
     finished: dict[str, Any] = field(default_factory=dict)  # key -> value, as in the journal
 
+    def has(self, key: Sequence[Any]) -> bool:
+        """True of a piece of work that is finished."""
+        return json.dumps(key) in self.finished
+
     def once(self, key: Sequence[Any], work: Callable[[], Any]) -> Any:
         """The yield of a piece of work, done now or before an interruption.
 
@@ -122,7 +126,7 @@ class Run:
             work: yields numbers, strings and arrays in dictionaries, lists and tuples; these come back as lists.
         """
         name = json.dumps(key)
-        if name not in self.finished:
+        if not self.has(key):
             line = _line(key, work())
             _append(journal_file(self.path), line)
             self.finished[name] = _read_line(line)[1]

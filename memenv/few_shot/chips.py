@@ -4,18 +4,22 @@ Leading axes are tasks, each with a chip of its own.
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from memenv.arrays import Array
+from memenv.arrays import Array, tree_map
+from memenv.bounds import whole
 from memenv.compiler.counter_rng import parts
 from memenv.devices.protocol import CellModel
+from memenv.devices.uncertainty import of_chips
 from memenv.learning.backprop import forward
+from memenv.learning.layers import full_scale
 from memenv.learning.step import Adaptation, Counters, Layer, fabricate_layer, matrix, program
+from memenv.learning.writing import PASSES, UNCOUNTED, Spent, pulse_and_verify, untried
 
 
 class Draws(NamedTuple):
@@ -25,20 +29,46 @@ class Draws(NamedTuple):
     uniform: Callable[[tuple[int, ...]], Any]  # shape -> in [0, 1)
 
 
+MOST_DEVICES = 1000  # of one sign in a weight
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
     """A chip and the circuits around it: alike for whatever initialisations are compared."""
 
     device: CellModel  # nominal
-    devices_per_weight: int = 1  # plus devices, and as many minus devices
+    devices_per_weight: int | tuple[int, ...] = 1  # plus devices, and as many minus devices; or of each layer
     pulsed: str = "both"  # which devices learn: "both", "set", "reset" or "plus"
     max_pulses: int = 10  # at most per device and step
     reads: int = 4  # averaged in each product
-    write_error: float = 0.01  # [range] standard deviation of a device's state after a verified write
+    write_error: float = 0.01  # [range] standard deviation of a device's state after a verified write ...
+    tolerance: float = 0.0  # ... or, not zero: [of a weight's range] to which weights are written by pulses that count
     know_stuck: bool = True  # whether a test has found the cells that do not move
     accumulate: bool = False  # mixed precision: the residual of whole pulses is accumulated
     lines: bool = False  # stochastic row-parallel updates
     assume: str = "linear"  # what a pulse is taken to do: as at mid-range, or by the nominal "law"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: numbers of devices that are not positive and whole."""
+        for number in np.atleast_1d(self.devices_per_weight):
+            whole("devices_per_weight", number.item(), 1, MOST_DEVICES)
+
+    def devices_of(self, layers: int) -> tuple[int, ...]:
+        """Plus devices a weight of each of so many layers.
+
+        Raises:
+            ValueError: numbers for another number of layers.
+        """
+        given = self.devices_per_weight
+        each = given if isinstance(given, tuple) else (given,) * layers
+        if len(each) == 1:
+            each *= layers
+        if len(each) != layers:
+            raise ValueError(
+                f"devices_per_weight is {','.join(map(str, each))}: one number, or one for each of the {layers} layers "
+                "that the chip holds, is needed"
+            )
+        return each
 
     def adaptation(self, rates: Sequence[Array]) -> Adaptation:
         """The way such a chip learns with these rates of its layers."""
@@ -70,25 +100,48 @@ def fresh_chip(
             hardware.device,
             part,
             *pair,
-            devices_per_weight=hardware.devices_per_weight,
+            devices_per_weight=devices,
             batch=(tasks,),
             know_stuck=hardware.know_stuck,
             kinds=kinds,
         )
-        for part, pair in zip(parts(rng, len(sizes) - 1), pairwise(sizes), strict=True)
+        for part, pair, devices in zip(
+            parts(of_chips(rng, tasks), len(sizes) - 1),
+            pairwise(sizes),
+            hardware.devices_of(len(sizes) - 1),
+            strict=True,
+        )
     )
 
 
 def write(
     hardware: Hardware, layers: Sequence[Layer], weights: Sequence[Array], ranges: Sequence[Array], draws: Draws
-) -> tuple[Layer, ...]:
+) -> tuple[tuple[Layer, ...], Spent]:
     """The layers with `weights` written and verified; `ranges` are the magnitudes that nominal devices can hold."""
-    written = []
-    for layer, w, most in zip(layers, weights, ranges, strict=True):
-        shape = tuple(layer.state.x.shape)
+    scaled = (layer.replace(scale=layer.scale * most) for layer, most in zip(layers, ranges, strict=True))
+    parts = [rewrite(hardware, layer, w, draws) for layer, w in zip(scaled, weights, strict=True)]
+    return tuple(layer for layer, _ in parts), summed(spent for _, spent in parts)
+
+
+def rewrite(hardware: Hardware, layer: Layer, weights: Array, draws: Draws) -> tuple[Layer, Spent]:
+    """The layer with other weights (..., rows, outputs), and what that took of each task's chip."""
+    shape = tuple(layer.state.x.shape)
+    if not hardware.tolerance:
         error, relaxation = hardware.write_error * draws.normal(shape), draws.normal(shape)
-        written.append(program(layer.replace(scale=layer.scale * most), w, error, relaxation))
-    return tuple(written)
+        return program(layer, weights, error, relaxation), UNCOUNTED
+    wanted = weights / layer.scale + np.zeros(shape[:-1])
+    tolerance = hardware.tolerance * full_scale(layer)
+    tried, parts = untried(layer.state.x), []
+    for _ in range(PASSES):
+        noise = [draws.normal(shape) for _ in range(3)]
+        layer, tried, spent = pulse_and_verify(layer, wanted, tried, tolerance, draws.normal(shape), noise)
+        parts.append(tree_map(lambda part: part.sum((-2, -1)), spent))
+    return layer, summed(parts)
+
+
+def summed(parts: Iterable[Spent]) -> Spent:
+    """All costs together."""
+    return Spent(*map(sum, zip(UNCOUNTED, *parts, strict=True)))
 
 
 def chip_outputs(hardware: Hardware, layers: Sequence[Layer], x: Array, draws: Draws) -> Array:

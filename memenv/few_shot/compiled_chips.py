@@ -4,6 +4,7 @@ The same text as `memenv.learning.step` on arrays, but in single precision and w
 Arrays are NumPy's; or torch's, if what runs the programs of `memenv.learning.kernels` takes tensors.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -12,14 +13,17 @@ from typing import Any
 import numpy as np
 
 from memenv.arrays import Array, is_zero, tree_map
-from memenv.compiler.counter_rng import Key
+from memenv.compiler.counter_rng import Key, Noise, Words
 from memenv.compiler.runtime import run
+from memenv.crossbars.memory_budget import check_memory
+from memenv.devices.device import State
 from memenv.engine import Engine, EngineError, load_engine
-from memenv.few_shot.chips import Draws, Hardware
+from memenv.few_shot.chips import Draws, Hardware, summed
 from memenv.learning import kernels
+from memenv.learning import writing as costs
 from memenv.learning.backprop import cross_entropy, forward, weight_gradient
 from memenv.learning.kernels import Kept, Program, Shown, Spent
-from memenv.learning.layers import Matrix, blank_layer
+from memenv.learning.layers import Matrix, blank_layer, full_scale
 from memenv.learning.pulse_trains import Costs
 from memenv.learning.step import Adaptation, Counters, Layer, LayerNoise, Step, adapt_step
 from memenv.learning.updates import counted
@@ -38,7 +42,8 @@ def fits(hardware: Hardware, tasks: int, weights: int, engine: str = "auto") -> 
     Raises:
         EngineError: an unknown engine, or numba where it is not installed or cannot compile these chips.
     """
-    if engine == "auto" and (not_compiled(hardware) or 2 * hardware.devices_per_weight * tasks * weights < WORTHWHILE):
+    few = 2 * max(np.atleast_1d(hardware.devices_per_weight)) * tasks * weights < WORTHWHILE
+    if engine == "auto" and (not_compiled(hardware) or few):
         return False
     compiles = load_engine(engine).name == "numba"
     if compiles and (what := not_compiled(hardware)):
@@ -97,23 +102,50 @@ class Chips:
             raise EngineError(f"chips with {what} are not compiled")
         self.hardware, self.runner, self.engine = hardware, runner, Engine("numba", threads)
         self.keys = (Key(seed, step) for step in count())
+        self.chip_keys = (Key(seed, step) for step in count(2**63))
 
-    def written(self, weights: Sequence[Array], ranges: Sequence[Array]) -> tuple[Weights, ...]:
+    def written(self, weights: Sequence[Array], ranges: Sequence[Array]) -> tuple[tuple[Weights, ...], costs.Spent]:
         """Weights (tasks, rows, outputs) on fresh chips; `ranges` are the magnitudes that nominal devices can hold."""
-        return tuple(map(self._written, weights, ranges))
+        devices = self.hardware.devices_of(len(weights))
+        tasks = np.arange(len(weights[0]), dtype=np.uint32)
+        chips = Noise(next(self.chip_keys).words()[:, None], tasks).words(0)  # what a chip's layers have in common
+        each = zip(weights, ranges, devices, strict=True)
+        parts = [self.rewritten(self._blank(w.shape, most, number, chips), w) for w, most, number in each]
+        return tuple(layer for layer, _ in parts), summed(spent for _, spent in parts)
 
-    def _written(self, weights: Array, most: Array) -> Weights:
-        hardware, device, axes = self.hardware, self.hardware.device, tuple(weights.shape)
-        shape = int(np.prod(axes)), 2 * hardware.devices_per_weight
-        cells = self.engine.fabricate(device, next(self.keys), shape[0] * shape[1])
+    def _blank(self, axes: Any, most: Array, devices: int, chips: Words) -> Weights:
+        """Cells that are in no known state yet."""
+        hardware, device = self.hardware, self.hardware.device
+        shape = int(np.prod(axes)), 2 * devices
+        check_memory(device, shape[0] * shape[1], device.pulse_channels)
+        first, second = (np.repeat(word, math.prod(shape) // axes[0]) for word in chips)
+        cells = self.engine.fabricate(device, next(self.keys), shape[0] * shape[1], (first, second))
         chip = tree_map(lambda leaf: leaf.reshape(shape) if isinstance(leaf, np.ndarray) else leaf, cells)
-        unknown = np.broadcast_to(np.float32(0), shape)  # never read
-        layer = blank_layer(device, chip, unknown, hardware.devices_per_weight)
-        scale = layer.scale * most
+        unknown = _unknown(*shape)
+        layer = blank_layer(device, chip, unknown, devices)
         differ = np.ndim(chip.x_lo) or np.ndim(chip.x_hi)  # else no cell is stuck
-        layer = layer.replace(scale=1.0, good=1.0 if hardware.know_stuck and differ else None)
-        shown, kept = self._run(kernels.program, (layer, hardware.write_error), (weights / scale).reshape(-1))
-        return Weights(layer.replace(scale=scale, state=kept.state), shown, kept.reading, axes)
+        layer = layer.replace(scale=layer.scale * most, good=1.0 if hardware.know_stuck and differ else None)
+        if not hardware.tolerance:
+            return Weights(layer, Shown(unknown, 0.0, 0.0), unknown, tuple(axes))
+        shown, kept = self._run(kernels.blank, layer.replace(scale=1.0), unknown)
+        return Weights(layer.replace(state=kept.state), shown, kept.reading, tuple(axes))
+
+    def rewritten(self, weights: Weights, other: Array) -> tuple[Weights, costs.Spent]:
+        """Other weights (tasks, rows, outputs) on the same cells, and what that took of each task's chip."""
+        layer, axes = weights.layer, weights.axes
+        wanted = (other / layer.scale).reshape(-1)
+        if not self.hardware.tolerance:
+            unknown = layer.replace(scale=1.0, state=State(x=_unknown(len(wanted), 2 * layer.plus), age=0.0))
+            shown, kept = self._run(kernels.program, (unknown, self.hardware.write_error), wanted)
+            return Weights(layer.replace(state=kept.state), shown, kept.reading, axes), costs.UNCOUNTED
+        still, shown, parts = layer.replace(scale=1.0), weights.shown, []
+        tried, tolerance = costs.untried(shown.x), self.hardware.tolerance * full_scale(layer)
+        for _ in range(costs.PASSES):
+            rest = still, tried, tolerance
+            shown, kept, tried, spent = self._run(kernels.verifying, rest, shown.x, wanted)
+            still = still.replace(state=kept.state)
+            parts.append(tree_map(lambda part: part.reshape(axes[0], -1).sum(-1, dtype=float), spent))
+        return Weights(still.replace(scale=layer.scale), shown, kept.reading, axes), summed(parts)
 
     def learn(
         self, weights: Weights, rate: Array, inputs: Array, errors: Array, _: LayerNoise, config: Adaptation
@@ -132,7 +164,7 @@ class Chips:
         shown, kept = self._run(kernels.relax, (layer.replace(scale=1.0), seconds), weights.shown.x)
         return Weights(layer.replace(state=kept.state), shown, kept.reading, weights.axes)
 
-    def _run(self, program: Program, rest: Any, *moving: Array) -> tuple[Shown, Kept]:
+    def _run(self, program: Callable[..., Any], rest: Any, *moving: Array) -> Any:
         return self.runner(program, next(self.keys), rest, moving)
 
     def steps(
@@ -166,6 +198,11 @@ class Chips:
         """(..., n, classes) that noisy reads of the chips make of examples (..., n, inputs)."""
         noise = [draws.normal((*x.shape[:-1], layer.axes[2])) for layer in weights]
         return forward([layer.seen(self.hardware.reads) for layer in weights], x, noise).outputs
+
+
+def _unknown(weights: int, devices: int) -> np.ndarray:
+    """States (weights, devices) that are never read."""
+    return np.broadcast_to(np.float32(0), (weights, devices))
 
 
 def _counters(spent: Spent, gradient: Array, devices: int) -> Counters:

@@ -3,7 +3,7 @@
 An image goes through the front, which turns it into numbers with a mean square of one: the blocks of a convolutional
 encoder, or without blocks 14 x 14 pixels. Layers of crossbar cells follow, of which the last, the head, starts at zero:
 classes are shuffled from task to task, so that no class is worth one of its own, and heads that differ by the same
-column are one head. So an initialisation serves any number of ways.
+column are one head. Or the head is made of each task's class means. So an initialisation serves any number of ways.
 """
 
 import json
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from memenv.few_shot.characters import SIDE, Characters
+from memenv.few_shot.heads import HEADS
 from memenv.files import WHOLE, Entry, load_archive, named, parse_json, save_archive
 
 CHANNELS = 64
@@ -24,7 +25,7 @@ PIXELS = SIDE // 2  # on a side, of what a network without encoder sees
 LEAST = 1e-6  # length of a vector of numbers that is scaled to unit mean square
 BATCH = 50  # images that go through the blocks at once
 BLOCKS = 4  # of an encoder: 28 x 28 become 14, 7, 4, 2 on a side
-FORMAT = 1
+FORMATS = (1, 2)  # without class means, and with them
 WHAT = "initialisation that memenv pretrain wrote"
 ENTRIES = {
     "counts": Entry((4,), WHOLE),
@@ -33,9 +34,11 @@ ENTRIES = {
     "hidden*": Entry(("", ""), most=1e6),
     "rates": Entry(("steps", "layers")),
     "ranges": Entry(("layers",)),
+    "gain": Entry((), optional=True),
 }
 HEAD_RATE, HIDDEN_RATE = 0.2, 0.1  # to begin with
 HEAD_RANGE, HIDDEN_RANGE = 0.3, 1.5  # to begin with; of hidden layers in units of the largest weight
+MEANS_FILL = 0.4  # root mean square of class means in units of the head's range, where none was learned
 
 
 class Block(NamedTuple):
@@ -54,6 +57,8 @@ class Initialisation:
     hidden: tuple[np.ndarray, ...] = ()  # float32 (rows, outputs) of the layers before the head; last rows are biases
     rates: np.ndarray  # (steps, layers) of learning; the last column is the head's
     ranges: np.ndarray  # (layers,) largest magnitude of a weight that nominal devices can hold
+    head: str = "zeros"  # before it learns: one of HEADS
+    gain: float = 0.0  # root mean square of class means in the head; 0: such that they fill its range
     card: str = "{}"  # JSON: command, seed, figures
 
     def __post_init__(self) -> None:
@@ -71,6 +76,8 @@ class Initialisation:
                 raise ValueError(f"layer {number} has weights {weights.shape}, its inputs are {rows} and a one")
             rows = weights.shape[1]
         parts = (self.rates, self.ranges, *self.hidden, *(part for block in self.blocks for part in block))
+        if self.head not in HEADS or not 0 <= self.gain < np.inf:
+            raise ValueError(f"head is {self.head!r} with gain {self.gain!r}: {', '.join(HEADS)}, and a gain >= 0")
         if not all(np.isfinite(part).all() for part in parts) or (self.rates < 0).any() or (self.ranges <= 0).any():
             raise ValueError("not all numbers are finite, or rates are negative, or ranges not positive")
 
@@ -78,6 +85,11 @@ class Initialisation:
     def features(self) -> int:
         """Numbers that the front makes of an image."""
         return (CHANNELS if self.pooled else 4 * CHANNELS) if self.blocks else PIXELS**2
+
+    @property
+    def means_gain(self) -> float:
+        """`gain`, or the usual one."""
+        return self.gain or MEANS_FILL * float(self.ranges[-1])
 
     def weights(self, ways: int) -> tuple[np.ndarray, ...]:
         """(rows, outputs) of every layer, with a head for `ways` classes."""
@@ -104,7 +116,7 @@ class Initialisation:
         return unit(signal.mean((1, 2)) if self.pooled else np.moveaxis(signal, 3, 1).reshape(len(images), -1))
 
     def save(self, path: Path) -> None:
-        """Write as .npz, whole or not at all."""
+        """Write as .npz, whole or not at all; a head in digital as one that is written."""
         arrays: dict[str, Any] = {
             f"block{k}_{name}": part
             for k, block in enumerate(self.blocks)
@@ -112,7 +124,10 @@ class Initialisation:
         }
         arrays |= {f"hidden{k}": part for k, part in enumerate(self.hidden)}
         arrays = {name: part.astype(np.float32) for name, part in arrays.items()}
-        arrays["counts"] = np.array([FORMAT, len(self.blocks), self.pooled, len(self.hidden)])
+        written = self.head != "zeros"
+        if written:
+            arrays["gain"] = np.array(self.gain)
+        arrays["counts"] = np.array([FORMATS[written], len(self.blocks), self.pooled, len(self.hidden)])
         save_archive(path, parse_json(self.card), arrays | {"rates": self.rates, "ranges": self.ranges})
 
     @classmethod
@@ -125,8 +140,10 @@ class Initialisation:
         card, arrays = load_archive(path, WHAT, ENTRIES)
         with named(path, WHAT):
             version, *counts = arrays["counts"].tolist()
-            if version != FORMAT:
-                raise ValueError(f"it has the format {version}, this program reads {FORMAT}")
+            if version not in FORMATS:
+                raise ValueError(f"it has the format {version}, this program reads {' and '.join(map(str, FORMATS))}")
+            if (version == FORMATS[1]) != ("gain" in arrays):
+                raise ValueError("class means have a gain, and nothing else has one")
             blocks, hidden = (sum(name.startswith(part) for name in arrays) for part in ("block", "hidden"))
             pooled = counts[1] == 1
             if counts != [blocks // 2, pooled, hidden]:
@@ -139,6 +156,8 @@ class Initialisation:
                 hidden=tuple(arrays[f"hidden{k}"] for k in range(hidden)),
                 rates=arrays["rates"],
                 ranges=arrays["ranges"],
+                head=HEADS[-1] if "gain" in arrays else HEADS[0],
+                gain=float(arrays.get("gain", 0.0)),
                 card=json.dumps(card),
             )
 

@@ -5,11 +5,17 @@ from typing import TYPE_CHECKING
 from memenv.lazy import lazily
 
 if TYPE_CHECKING:
+    from memenv.fitting.estimation import Estimate
     from memenv.fitting.pulse_data import PulseData
     from memenv.fitting.trains import Fit, fit, read_pulses
 
-__all__ = ["Fit", "PulseData", "fit", "read_pulses"]
+__all__ = ["Estimate", "Fit", "PulseData", "fit", "read_pulses"]
 
 __getattr__ = lazily(
-    __name__, {"memenv.fitting.pulse_data": ("PulseData",), "memenv.fitting.trains": ("Fit", "fit", "read_pulses")}
+    __name__,
+    {
+        "memenv.fitting.estimation": ("Estimate",),
+        "memenv.fitting.pulse_data": ("PulseData",),
+        "memenv.fitting.trains": ("Fit", "fit", "read_pulses"),
+    },
 )

@@ -10,6 +10,7 @@ from memenv.devices.device import Device
 POLARITIES = ("set", "reset")
 PARTS = 6  # of the range
 MEAN_LIMIT, SPREAD_LIMIT = 0.10, 0.25  # relative departures above which the law is said not to describe the data
+EQUAL = 1e-6  # of the largest mean step: steps that spread less are equal
 LEAST_SHARE = 0.02  # of the largest mean step, a departure below which is not worth a word
 PREFIXES = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12}
 
@@ -88,7 +89,11 @@ def misfits(table: tuple[Row, ...], who: str, unsure: float = 0.0) -> list[str]:
                 f"{where} makes the mean step {row.mean_law:.3g} of the range, measured is {row.mean:.3g} "
                 f"({abs(away) / largest:.0%} of the largest step too {'large' if away > 0 else 'small'})."
             )
-        wide = row.spread_law / row.spread - 1 if row.spread else 0.0
+        if row.spread < EQUAL * largest:  # a ratio would say nothing
+            if row.spread_law > LEAST_SHARE * largest:
+                out.append(f"{where} makes its spread {row.spread_law:.3g}, the measured steps are equal.")
+            continue
+        wide = row.spread_law / row.spread - 1
         if abs(wide) > max(SPREAD_LIMIT, 3 / math.sqrt(2 * row.steps), 3 * unsure):
             out.append(f"{where} makes its spread {row.spread_law:.3g}, measured is {row.spread:.3g} ({wide:+.0%}).")
     return out

@@ -4,16 +4,19 @@ The state between two reads is unknown by the read noise; it is carried as mean 
 `law.py` at the nodes of a Gauss-Hermite rule over state and cycle noise, and corrected at each read (a Gaussian
 assumed-density filter; Sarkka, Bayesian Filtering and Smoothing, 10.1017/CBO9781139344203, chapter 6). Cycle noise,
 additive noise and read noise part by themselves: a read error comes back with the opposite sign in the next step.
+Slow wander of the reads, which moves no state and comes back to zero, is a second component of the filter's state: an
+Ornstein-Uhlenbeck process sampled at the reads.
 """
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
 
 from memenv.arrays import Array
-from memenv.devices.device import Device
+from memenv.devices.device import Device, Read
 from memenv.devices.law import Law, equivalent_pulses, move, reachable_kappa
 
 
@@ -47,39 +50,86 @@ class Trains(NamedTuple):
         """Some of the trains, by index."""
         return Trains(*(array[..., trains] for array in self))
 
+    def thinned(self, reads: int) -> "Trains":
+        """About so many reads of each train, the pulses between two as one; themselves where the pulses differ."""
+        every = max(1, len(self.reading) // reads)
+        pulses = np.stack([self.amplitude, self.width])[:, 1:]
+        if np.any(np.nanmin(pulses, axis=1) < np.nanmax(pulses, axis=1)):
+            return self
+        rows = (array[::every] for array in (self.reading, self.amplitude, self.width * every, self.jump))
+        return self._replace(**dict(zip(("reading", "amplitude", "width", "jump"), rows, strict=True)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WanderingRead(Read):
+    """A read as trains are fitted: with what a record does not know."""
+
+    wander: Array = 0.0  # [range] stationary standard deviation of slow wander
+    memory: Array = 30.0  # [reads] in which it is forgotten to 1/e
+
 
 class Moments(NamedTuple):
     """Mean and variance of the state after a pulse."""
 
     mean: np.ndarray  # [range]
     variance: np.ndarray  # [range^2]
+    gain: Array  # [1] of the state before: its covariance with the state after over its variance
 
 
-def step(
-    device: Device, x: Array, variance: Array | None, amplitude: Array, width: Array, rate: Array = 1.0
-) -> Moments:
-    """Moments after one pulse from a state of mean `x` and `variance`, None for a known one; arrays (..., cells).
+class _Pulse(NamedTuple):
+    """A pulse ready for cells in any state; arrays (..., nodes, cells)."""
+
+    law: Law  # with the bounds out of the way: they stop the step only after the additive noise
+    up: np.ndarray
+    s: np.ndarray  # dose at the nodes of the cycle noise
+    kick: np.ndarray  # [range] additive noise
+    x_lo: Array  # [range]
+    x_hi: Array  # [range]
+    states: np.ndarray | None  # (nodes, 1) of the state, None for a known one
+    weights: np.ndarray  # (nodes, 1)
+
+
+def _pulse(device: Device, known: bool, amplitude: Array, width: Array, rate: Array) -> _Pulse:
+    """The pulse with the nodes for cells in a known state, or in one of which mean and variance are known."""
+    law = reachable(device.law(amplitude > 0), device.x_lo, device.x_hi)
+    n = equivalent_pulses(law, np.abs(amplitude), width)
+    sigma = _spread_out(law.cycle_noise)
+    spread = law._replace(**{name: _spread_out(getattr(law, name)) for name in ("gamma", "margin", "growing", "kappa")})
+    states, cycles, weights = KNOWN if known else BOTH
+    return _Pulse(
+        law=spread._replace(margin=spread.margin - ASIDE),
+        up=(amplitude > 0)[..., None, :],
+        s=(law.dose * rate * n)[..., None, :] * np.exp(sigma * cycles - 0.5 * sigma**2),
+        kick=(law.additive_noise * rate * np.sqrt(n))[..., None, :],
+        x_lo=_spread_out(device.x_lo),
+        x_hi=_spread_out(device.x_hi),
+        states=None if known else states,
+        weights=weights,
+    )
+
+
+def _after(pulse: _Pulse, x: Array, variance: Array | None) -> Moments:
+    """Moments after a pulse from states of mean `x` and `variance`, arrays (..., cells)."""
+    start, gain = x[..., None, :], 0.0
+    if variance is not None:
+        spread = np.sqrt(np.maximum(variance, LEAST))
+        start = start + spread[..., None, :] * pulse.states
+    low, high = pulse.x_lo, pulse.x_hi
+    end = move(pulse.law, np.clip(start, low, high), low - ASIDE, high + ASIDE, pulse.up, pulse.s)
+    place, square = _clipped(end, pulse.kick, low, high)
+    weighted = place * pulse.weights
+    mean = weighted.sum(axis=-2)
+    if variance is not None:
+        gain = (weighted * pulse.states).sum(axis=-2) / spread
+    return Moments(mean, ((square + (place - mean[..., None, :]) ** 2) * pulse.weights).sum(axis=-2), gain)
+
+
+def step(device: Device, x: Array, amplitude: Array, width: Array, rate: Array = 1.0) -> Moments:
+    """Moments after one pulse from a known state; arrays (..., cells).
 
     `rate` multiplies dose and additive noise: a cell's own share of the mismatch.
     """
-    law = reachable(device.law(amplitude > 0), device.x_lo, device.x_hi)
-    n = equivalent_pulses(law, np.abs(amplitude), width)
-    dose = (law.dose * rate * n)[..., None, :]
-    sigma = _spread_out(law.cycle_noise)
-    spread = law._replace(**{name: _spread_out(getattr(law, name)) for name in ("gamma", "margin", "growing", "kappa")})
-    states, cycles, weights = KNOWN if variance is None else BOTH
-    start = x[..., None, :]
-    if variance is not None:
-        start = start + np.sqrt(np.maximum(variance, LEAST))[..., None, :] * states
-    x_lo, x_hi = _spread_out(device.x_lo), _spread_out(device.x_hi)
-    s = dose * np.exp(sigma * cycles - 0.5 * sigma**2)
-    # the same poles with bounds out of the way: they stop the step only after the additive noise
-    free = spread._replace(margin=spread.margin - ASIDE)
-    end = move(free, np.clip(start, x_lo, x_hi), x_lo - ASIDE, x_hi + ASIDE, (amplitude > 0)[..., None, :], s)
-    kick = (law.additive_noise * rate * np.sqrt(n))[..., None, :]
-    place, square = _clipped(end, kick, x_lo, x_hi)
-    mean = (place * weights).sum(axis=-2)
-    return Moments(mean, ((square + (place - mean[..., None, :]) ** 2) * weights).sum(axis=-2))
+    return _after(_pulse(device, True, amplitude, width, rate), x, None)
 
 
 def _clipped(mean: Array, sigma: Array, low: Array, high: Array) -> tuple[Array, Array]:
@@ -109,30 +159,54 @@ def _spread_out(value: Array) -> Array:
     return value[..., None, :] if getattr(value, "ndim", 0) else value
 
 
-def innovations(device: Device, trains: Trains, up_rate: Array, down_rate: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Each read less its prediction, and the variance of that, (reads - 1, ..., trains) [range]; NaN at the jumps.
+class Filtered(NamedTuple):
+    """Trains as a device predicts them read by read, arrays (reads - 1, ..., trains); NaN at the jumps."""
+
+    before: np.ndarray  # [range] expected state before the pulse
+    after: np.ndarray  # [range] expected state after it
+    error: np.ndarray  # [range] the read less its prediction: that state, and the wander
+    variance: np.ndarray  # [range^2] of the error
+
+
+def filtered(device: Device, trains: Trains, up_rate: Array, down_rate: Array) -> Filtered:
+    """Every read of trains as the reads before it predict it.
 
     Args:
-        device: with floats, or arrays (..., 1) of variants to compare.
+        device: with floats, or arrays (..., 1) of variants to compare; its read may wander (`WanderingRead`).
         trains: to be predicted; NaN in them gives NaN.
         up_rate: (..., trains) factor of the SET dose of each train's device.
         down_rate: (..., trains) that of RESET.
     """
-    noise = np.asarray(device.read.noise) ** 2
-    shape = np.broadcast_shapes(np.shape(noise), np.shape(up_rate), trains.device.shape)
+    read = device.read
+    noise, wander, kept = np.asarray(read.noise) ** 2, np.zeros(()), np.zeros(())
+    if isinstance(read, WanderingRead):
+        wander, kept = np.asarray(read.wander) ** 2, np.exp(-1 / np.asarray(read.memory))
+    shape = np.broadcast_shapes(noise.shape, np.shape(up_rate), trains.device.shape)
     chip = device.replace(x_lo=trains.x_lo, x_hi=trains.x_hi)
     x = np.broadcast_to(trains.reading[0], shape)
-    variance = np.broadcast_to(noise, shape)
-    difference, total = (np.full((len(trains.reading) - 1, *shape), np.nan) for _ in range(2))
+    # moments of state and wander where a train begins, or begins again: their sum is known by the read
+    fresh = tuple(np.broadcast_to(moment, shape) for moment in (noise + wander, 0.0, -wander, wander))
+    variance, away, shared, loose = fresh
+    before, after, difference, total = (np.full((len(trains.reading) - 1, *shape), np.nan) for _ in range(4))
     longest = np.flatnonzero(np.isfinite(trains.reading).any(axis=1))[-1]
     for k in range(1, longest + 1):
-        amplitude = trains.amplitude[k]
-        rate = np.where(amplitude > 0, up_rate, down_rate)
-        moved = step(chip, x, variance, amplitude, trains.width[k], rate)
-        total[k - 1] = moved.variance + noise
-        difference[k - 1] = trains.reading[k] - moved.mean
-        gain = moved.variance / total[k - 1]
-        x = np.where(trains.jump[k], trains.reading[k], moved.mean + gain * difference[k - 1])
-        variance = np.where(trains.jump[k], noise, moved.variance * (1 - gain))
-        difference[k - 1] = np.where(trains.jump[k], np.nan, difference[k - 1])
-    return difference, total
+        if k == 1 or not all(np.array_equal(a[k], a[k - 1], equal_nan=True) for a in (trains.amplitude, trains.width)):
+            rate = np.where(trains.amplitude[k] > 0, up_rate, down_rate)
+            pulse = _pulse(chip, False, trains.amplitude[k], trains.width[k], rate)
+        moved = _after(pulse, x, variance)
+        before[k - 1], after[k - 1] = x, moved.mean
+        away, shared = kept * away, kept * moved.gain * shared
+        loose = wander + kept**2 * (loose - wander)
+        along, beside = moved.variance + shared, loose + shared  # covariances of state and wander with the read
+        total[k - 1] = along + beside + noise
+        difference[k - 1] = trains.reading[k] - moved.mean - away
+        gain, follow = along / total[k - 1], beside / total[k - 1]
+        x, away = moved.mean + gain * difference[k - 1], away + follow * difference[k - 1]
+        variance, shared, loose = moved.variance - gain * along, shared - gain * beside, loose - follow * beside
+        jump = trains.jump[k]
+        if jump.any():
+            x = np.where(jump, trains.reading[k], x)
+            known = variance, away, shared, loose
+            variance, away, shared, loose = (np.where(jump, *pair) for pair in zip(fresh, known, strict=True))
+            difference[k - 1] = np.where(jump, np.nan, difference[k - 1])
+    return Filtered(before, after, difference, total)

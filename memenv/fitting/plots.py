@@ -64,7 +64,7 @@ def _law(fit: Fit, polarity: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     device, response = fit.device, getattr(fit.device, polarity)
     x = np.linspace(0.0, 1.0, 300)
     sign = np.full(x.shape, response.amplitude if polarity == "set" else -response.amplitude)
-    end = step(device, x, None, sign, np.full(x.shape, response.width))
+    end = step(device, x, sign, np.full(x.shape, response.width))
     g = device.g_min + x * (device.g_max - device.g_min)
     return g, end.mean - x, np.sqrt(end.variance + 2 * device.read.noise**2)
 
@@ -167,5 +167,5 @@ def _noise_free(fit: Fit, polarity: str, start: float, pulses: int) -> np.ndarra
     amplitude = np.array([response.amplitude if polarity == "set" else -response.amplitude])
     x = [np.array([np.clip((start - device.g_min) / (device.g_max - device.g_min), 0.0, 1.0)])]
     for _ in range(pulses):
-        x.append(step(quiet, x[-1], None, amplitude, np.array([response.width])).mean)
+        x.append(step(quiet, x[-1], amplitude, np.array([response.width])).mean)
     return device.g_min + np.concatenate(x) * (device.g_max - device.g_min)

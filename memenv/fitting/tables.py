@@ -9,13 +9,26 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 from scipy.optimize import OptimizeResult, least_squares
 
 from memenv.devices.device import Device, Mismatch
 from memenv.devices.measured import TableDevice
 from memenv.devices.neurosim import ASSUMED_AMPLITUDE, one_pulse_driver, one_pulse_response
 from memenv.fitting.checks import POLARITIES, Row, Steps, bound_spreads, rows
-from memenv.fitting.estimation import NUDGE, SHAPES, Coordinates, Single, as_floats, fit_mean, nudged, values
+from memenv.fitting.estimation import (
+    LEVEL,
+    NUDGE,
+    SHAPES,
+    UNDETERMINED,
+    Coordinates,
+    Estimate,
+    Single,
+    as_floats,
+    fit_mean,
+    nudged,
+    values,
+)
 from memenv.fitting.likelihood import step
 
 PLACES = 31  # of each table that are looked at
@@ -30,7 +43,7 @@ class TableEstimate(NamedTuple):
     """A device that describes the tables."""
 
     device: Device
-    errors: dict[str, float]
+    estimate: Estimate
     described: tuple[Row, ...]
     held_out: tuple[Row, ...]
 
@@ -107,11 +120,12 @@ def _with_mismatch(device: Device, measured: _Measured, names: tuple[str, ...], 
     return _Fitted(device, names, offsets)
 
 
-def _jackknife(found: _Fitted, measured: _Measured) -> dict[str, float]:
-    """Standard errors by leaving out one device after the other: each counts once, however fine its table."""
+def _jackknife(found: _Fitted, measured: _Measured) -> Estimate:
+    """What is known of the parameters, by leaving out one device after the other: each counts once."""
     count = len(measured.x)
+    undetermined = tuple(f"{polarity}.{leaf}" for polarity in POLARITIES for leaf in ("threshold", "slope"))
     if count < 3:
-        return {}
+        return Estimate((), (), (), np.zeros((0, 0)), found.names + undetermined)
     left = []
     for out in range(count):
         rest, device, offsets = measured.select(np.arange(count) != out), found.device, []
@@ -122,8 +136,19 @@ def _jackknife(found: _Fitted, measured: _Measured) -> dict[str, float]:
             device, own = problem.record(problem.solve(start).x)
             offsets.append(own)
         left.append(values(_with_mismatch(device, rest, (), np.array(offsets)).device, found.names))
-    errors = np.std(left, axis=0) * np.sqrt(count - 1)
-    return dict(zip(found.names, map(float, errors), strict=True))
+    value, away = np.array(values(found.device, found.names)), np.array(left) - np.mean(left, axis=0)
+    covariance = away.T @ away * (count - 1) / count
+    spread = np.sqrt(np.diag(covariance))
+    errors = spread / np.maximum(value, 1e-9)
+    widest = stats.t.ppf(0.975, count - 1) / LEVEL
+    ends = [value * np.exp(np.clip(sign * widest * LEVEL * errors, -40.0, 40.0)) for sign in (-1, 1)]
+    return Estimate(
+        found.names,
+        tuple(map(float, errors)),
+        tuple((float(low), float(high)) for low, high in zip(*ends, strict=True)),
+        covariance / np.maximum(np.outer(spread, spread), 1e-300),
+        (*(name for name, error in zip(found.names, errors, strict=True) if error > UNDETERMINED), *undetermined),
+    )
 
 
 def _fit_polarity(base: Device, measured: _Measured, index: int, polarity: str) -> _Fitted:
@@ -132,8 +157,8 @@ def _fit_polarity(base: Device, measured: _Measured, index: int, polarity: str) 
     share = np.linspace(0.0, 1.0, places)
     own = zip(measured.place(), measured.mean[index], strict=True)
     typical = np.mean([np.interp(share, place, mean) for place, mean in own], axis=0)
-    sign = np.full(places, 1.0 if polarity == "set" else -1.0)
-    single = Single(share, share + typical, sign, np.full(places, 1e-6), np.zeros(places), *np.ones((2, places)))
+    zero, one, pulse = np.zeros(places), np.ones(places), np.arange(places)
+    single = Single(share, share + typical, zero, one, one, one, 1e-6 * one, pulse, pulse)
     noise = {"cycle_noise": 0.1, "additive_noise": float(np.median(measured.spread[index]))}
     best, least = None, np.inf
     for shape in SHAPES:
@@ -208,7 +233,7 @@ def _moments(device: Device, measured: _Measured, polarity: str, offsets: np.nda
     chip = device.replace(x_lo=ends[0], x_hi=ends[1])
     sign = np.full(measured.x.shape, 1.0 if polarity == "set" else -1.0)
     x = np.broadcast_to(measured.x, shape)
-    end = step(chip, x, None, sign, np.full(measured.x.shape, 1e-6), np.exp(offsets))
+    end = step(chip, x, sign, np.full(measured.x.shape, 1e-6), np.exp(offsets))
     return end.mean - x, np.sqrt(end.variance)
 
 

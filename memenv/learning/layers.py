@@ -207,6 +207,12 @@ def written(layer: Layer, wanted: Array, error: Array, relaxation: Array, compen
     )
 
 
+def full_scale(layer: Layer) -> float:
+    """[S] that plus less minus devices show of the largest weight of nominal pairs."""
+    g_min, g_max = _mean_range(layer.device)
+    return layer.plus * (g_max - g_min)
+
+
 def share(eligible: Array | None, like: Array) -> Array:
     """The part of a change that each device takes: 1 over the number of eligible ones, 0 where not eligible."""
     if eligible is None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memenv.arrays import is_zero, put, take, tree_map
-from memenv.compiler.counter_rng import Draws, Key, Noise
+from memenv.compiler.counter_rng import NO_CELL, Draws, Key, Noise
 from memenv.compiler.runtime import prepare
 from memenv.devices.device import State
 from memenv.devices.protocol import CellModel
@@ -58,13 +58,18 @@ class Chips:
         return [(inputs + 1, outputs) for inputs, outputs in pairwise(self.sizes)]
 
     @property
+    def plus(self) -> int:
+        """Plus devices of a weight, alike in all layers."""
+        return self.hardware.devices_of(1)[0]
+
+    @property
     def places(self) -> list[int]:
         """The place of each layer's first weight."""
         return [0, *accumulate(map(math.prod, self.shapes))][:-1]
 
     def fabricate(self, noise: CellNoise, kinds: np.ndarray | None) -> tuple[CellModel, ...]:
         """The cells of each layer; of a mixture, a task's are all of the device with the number kinds[task]."""
-        devices = 2 * self.hardware.devices_per_weight
+        devices = 2 * self.plus
         return tuple(
             self._fabricated(noise, kinds, first * devices, (rows, outputs * devices), (rows, outputs, devices))
             for first, (rows, outputs) in zip(self.places, self.shapes, strict=True)
@@ -105,7 +110,7 @@ class Chips:
         tasks, hardware = len(noise.step), self.hardware
         written = []
         for cells, w, most, first in zip(chip, weights, ranges, self.places, strict=True):
-            unknown = np.broadcast_to(np.float32(0), (tasks, *w.shape, 2 * hardware.devices_per_weight))
+            unknown = np.broadcast_to(np.float32(0), (tasks, *w.shape, 2 * self.plus))
             layer = self._blank if kinds is None else take(self._blank, kinds)
             differ = np.ndim(cells.x_lo) or np.ndim(cells.x_hi)  # else no cell is stuck
             layer = layer.replace(
@@ -122,7 +127,7 @@ class Chips:
     @functools.cached_property
     def _blank(self) -> Layer:
         """A layer whose weights reach to one, without its cells; of a mixture, such a layer on each of its devices."""
-        device, devices = self.hardware.device, self.hardware.devices_per_weight
+        device, devices = self.hardware.device, self.plus
         kinds = np.arange(len(device.devices)) if device.devices else None
         unknown = np.zeros((len(device.devices) or 1, 1, 1, 2 * devices))
         return blank_layer(device, device, unknown, devices, 1.0, kinds).replace(device=None, chip=None)
@@ -259,7 +264,11 @@ def _seen(written: Written, reads: int) -> Matrix:
 def _under(words: Iterable[Any], place: Any) -> Noise:
     """The noise of both words of keys, a step and places."""
     key, other_key, step = words
-    return Noise.at((key, other_key), lambda pair: (step + np.uint32(pair << STEP_BITS), place))
+
+    def at(where: Any) -> Callable[[int], tuple[Any, Any]]:
+        return lambda pair: (step + np.uint32(pair << STEP_BITS), where)
+
+    return Noise.at((key, other_key), at(place), chip=Noise.at((key, other_key), at(place | NO_CELL)))
 
 
 def _places(first: int, tasks: int, shape: tuple[int, ...]) -> np.ndarray:

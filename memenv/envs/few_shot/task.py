@@ -21,12 +21,11 @@ from memenv.envs.noise import CellNoise
 from memenv.envs.task import Draw, OwnDraw, TaskError
 from memenv.few_shot import bank
 from memenv.few_shot.characters import Characters
-from memenv.few_shot.chips import Hardware, total
+from memenv.few_shot.chips import MOST_DEVICES, Hardware, total
 from memenv.few_shot.initialisations import Initialisation
 from memenv.learning.backprop import cross_entropy
 
 DEVICES = ("alox-hfo2", "hfo2-array-om", "enode-sandia", "threshold")  # a pulse changes from 0.3 to 70 % of the way
-MOST_DEVICES = 1000  # of one sign in a weight
 KIND, CLASSES, DRAWINGS = 8000, 8001, 8002  # of uniform numbers; three for each layer lie below
 OF_HARDWARE = ("devices_per_weight", "pulsed", "max_pulses", "reads", "know_stuck")
 
@@ -75,7 +74,8 @@ class FewShot:
         for one in fields(self):
             if one.name.startswith("weight_"):
                 object.__setattr__(self, one.name, real(one.name, getattr(self, one.name), 0, MOST_WEIGHT, TaskError))
-        _ = self.start, self._engine()
+        self._check("init", bool(self.start.rates.any()), "one with rates to learn by: pretrain it with --inner-steps")
+        self._engine()
         classes, instances = self._shape
         self._check("ways", self.ways <= classes, f"at most the {classes} classes that there are")
         room = self.shots + self.queries <= instances

@@ -26,6 +26,7 @@ class Episode(NamedTuple):
     latency: Float  # [s] in the episode
     step_energy: Float  # [J] in the last step
     step_latency: Float  # [s] in the last step
+    step_reads: Float  # in the last step, that at the start among them
     potential: Float  # of the state, 0 after the end
     shaping: Float  # by which it rose in the last step
     true_conductance: Float  # [S] after the last step
@@ -42,6 +43,7 @@ class Episode(NamedTuple):
 OF_ONE_STEP = (
     "step_energy",
     "step_latency",
+    "step_reads",
     "shaping",
     "true_error",
     "pulsed",

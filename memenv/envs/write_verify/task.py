@@ -14,6 +14,7 @@ from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
 from memenv.devices.catalogue import Loaded
 from memenv.devices.device import Driver
 from memenv.devices.protocol import CellModel
+from memenv.devices.uncertainty import of_chips
 from memenv.envs import scales
 from memenv.envs.pulse_actions import Float, PulseActions, volts
 from memenv.envs.task import Draw, NormalDraw, Observation, TaskError, UniformDraw
@@ -177,7 +178,7 @@ class WriteVerify:
 
     def fabricate(self, rng: Any, cells: int) -> CellModel:
         """A chip: one unknown cell for each environment."""
-        return self.device.fabricate(rng, cells)
+        return self.device.fabricate(of_chips(rng, cells), cells)
 
     def initial(self, chip: CellModel, noise: tuple[np.ndarray, ...], options: dict[str, Any]) -> Episode:
         """Fresh episodes on a chip; start uniform in the cell's own range, target uniform in `target_range`.
@@ -220,6 +221,7 @@ class WriteVerify:
             latency=zero,
             step_energy=zero,
             step_latency=zero,
+            step_reads=zero + 1.0,
             potential=self._potential(chip, reading, target),
             shaping=zero,
             true_conductance=g,
@@ -256,6 +258,7 @@ class WriteVerify:
         verify = chip.read_energy(after)
         step_energy = chip.pulse_energy(episode.true_conductance, after, amplitude, width) + verify * pulsed
         step_latency = width + chip.read.duration * pulsed
+        step_reads = 1.0 * pulsed
         reading = self.fraction(chip, seen)
         accepted = (np.abs(reading - episode.target) <= tolerance) & pulsed
         for confirm in noise[1][1:]:
@@ -265,6 +268,7 @@ class WriteVerify:
             reading[rows] = self.fraction(take(chip, rows), again)
             step_energy[rows] += verify[rows]
             step_latency[rows] += take(chip, rows).read.duration
+            step_reads[rows] += 1.0
             accepted = accepted & (np.abs(reading - episode.target) <= tolerance)
         if self.give_up:
             reading = np.where(gave_up, episode.reading, reading)
@@ -296,6 +300,7 @@ class WriteVerify:
             latency=episode.latency + step_latency,
             step_energy=step_energy,
             step_latency=step_latency,
+            step_reads=step_reads,
             potential=potential,
             shaping=potential - episode.potential,
             true_conductance=true,

@@ -1,0 +1,214 @@
+"""A bench as the task sees it: under limits, every pulse and read written down, and none of the record done twice."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+import numpy as np
+
+from memenv.arrays import Array
+from memenv.devices.device import Device, Driver, Read, ReadMoments, State
+from memenv.devices.protocol import CellModel
+from memenv.lab.bench import Bench, BenchError, Limits, named
+from memenv.lab.log import Log, Row
+
+SAME = 1e-9  # relative difference of amplitudes and widths that are the same
+KEPT = ("name", "g_min", "g_max", "x_lo", "x_hi", "driver", "read", "record", "devices")
+Rows = np.ndarray  # (n,) int, places of cells among all of a run
+
+
+class Session:
+    """Cells on a bench. First come the rows of an earlier record, then the bench.
+
+    Arrays (cells,): `steps` rows so far, `pulses`, `reads`, `energy` [J], and of the reads `last`, `low`, `high` [S].
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        device: CellModel,
+        cells: np.ndarray,
+        targets: np.ndarray,
+        limits: Limits,
+        log: Log,
+        past: Mapping[int, Sequence[Row]],
+    ) -> None:
+        """`cells` (n,) int are their numbers on the bench, `targets` (n,) [S], `past` the rows of an earlier record.
+
+        `limits` are those that `Limits.filled` gives.
+        """
+        self.bench, self.device, self.cells, self.targets = bench, device, cells, targets
+        self.limits, self.log = limits, log
+        self.past = [past.get(int(cell), ()) for cell in cells]
+        self.steps, self.pulses, self.reads = (np.zeros(len(cells), int) for _ in range(3))
+        self.energy, self.amplitude, self.width = (np.zeros(len(cells)) for _ in range(3))
+        self.last, self.low, self.high = (np.full(len(cells), value) for value in (np.nan, np.inf, -np.inf))
+        self.waiting = np.zeros(len(cells), bool)  # for the read after a pulse
+
+    def allowed(self, rows: Rows, amplitude: np.ndarray, width: np.ndarray, reads: int) -> np.ndarray:
+        """(n,) bool: a pulse and so many reads keep to the limits, whatever the cell conducts up to `g_max`."""
+        limits, top = self.limits, np.fmax(self.last[rows], self.device.g_max)
+        energy = self.device.pulse_energy(top, top, amplitude, width) + reads * self.device.read_energy(top)
+        within = self.energy[rows] + energy <= limits.energy
+        if limits.pulses is not None:
+            within &= self.pulses[rows] + 1 <= limits.pulses
+        if limits.reads is not None:
+            within &= self.reads[rows] + reads <= limits.reads
+        return cast(np.ndarray, within)
+
+    def pulse(self, rows: Rows, amplitude: np.ndarray, width: np.ndarray) -> None:
+        """One pulse on each cell; what the record holds is only compared with it."""
+        volts, seconds = cast(tuple[float, float], (self.limits.amplitude, self.limits.width))
+        within = (np.abs(amplitude) <= volts * (1 + SAME)) & (width <= seconds * (1 + SAME))
+        if not within.all():
+            raise BenchError(
+                f"a pulse beyond the limits was asked of {named(self.cells[rows[~within]])}: none is given"
+            )
+        self.amplitude[rows], self.width[rows] = amplitude, width
+        new = np.array([self._new(row) for row in rows], bool)
+        self.waiting[rows] = True
+        self._ask("a pulse on", rows[new], lambda cells: self.bench.pulse(cells, amplitude[new], width[new]))
+        self.pulses[rows] += 1
+
+    def read(self, rows: Rows) -> np.ndarray:
+        """(n,) [S] a read of each cell, of the record as far as it goes; written down with the pulse before it."""
+        g = np.array([self._known(row) for row in rows])
+        new = np.isnan(g)
+        if new.any():
+            seen = self._ask("a read of", rows[new], self.bench.read)
+            g[new] = seen if np.shape(seen) == (new.sum(),) else np.nan
+        bad = ~(np.abs(g) <= self.limits.conductance)
+        self._note(rows[~bad], g[~bad], new[~bad])
+        if bad.any():
+            worst = g[bad][0]
+            said = f"{worst:g} S, an overload" if abs(worst) > 0 else "no finite number"
+            raise BenchError(f"the read of {named(self.cells[rows[bad]])} is {said}: check contacts and ranges")
+        return g
+
+    def unmoved(self, rows: Rows, least: Any) -> np.ndarray:
+        """(n,) bool: the reads of many pulses lie within `least` [S]."""
+        return cast(np.ndarray, (self.pulses[rows] >= self.limits.unmoved) & (self.high[rows] - self.low[rows] < least))
+
+    def close(self) -> None:
+        """Leave the bench in its safe state, and write down pulses that nobody read."""
+        try:
+            self._ask("switching off", np.arange(len(self.cells)), lambda cells: self.bench.off())
+        finally:
+            left = np.flatnonzero(self.waiting).tolist()
+            self.log.add(self._row(row, np.nan) for row in left if self._new(row))
+            self.log.close()
+
+    def _new(self, row: int) -> bool:
+        """True where the next row is none of the record; else its pulse must be the one that is asked for."""
+        past, step = self.past[row], self.steps[row]
+        if step >= len(past):
+            return True
+        pulse = past[step].amplitude, past[step].width
+        if not np.allclose(pulse, (self.amplitude[row], self.width[row]), rtol=SAME, atol=0.0):
+            raise BenchError(
+                f"the record has {pulse[0]:g} V, {pulse[1]:g} s as step {step} of cell {self.cells[row]}, this policy "
+                f"gives {self.amplitude[row]:g} V, {self.width[row]:g} s: resume with the policy and task of the record"
+            )
+        return False
+
+    def _known(self, row: int) -> float:
+        """[S] the next read of the record; NaN: none."""
+        self._new(row)
+        past, step = self.past[row], self.steps[row]
+        return past[step].conductance if step < len(past) else np.nan
+
+    def _ask(self, what: str, rows: Rows, call: Callable[[np.ndarray], Any]) -> Any:
+        """What the bench answers."""
+        if not len(rows):
+            return None
+        try:
+            return call(self.cells[rows])
+        except BenchError:
+            raise
+        except Exception as error:
+            raise BenchError(f"{what} {named(self.cells[rows])} failed: {type(error).__name__}: {error}") from error
+
+    def _note(self, rows: Rows, g: np.ndarray, new: np.ndarray) -> None:
+        """Keep reads, and what pulse and read have cost; write down what is new."""
+        self.log.add(self._row(row, value) for row, value in zip(rows[new], g[new], strict=True))
+        before = np.where(np.isnan(self.last[rows]), g, self.last[rows])
+        self.energy[rows] += self.device.pulse_energy(before, g, self.amplitude[rows], self.width[rows])
+        self.energy[rows] += self.device.read_energy(g)
+        self.last[rows], self.low[rows] = g, np.minimum(self.low[rows], g)
+        self.high[rows] = np.maximum(self.high[rows], g)
+        self.steps[rows] += 1
+        self.reads[rows] += 1
+        self.amplitude[rows], self.width[rows], self.waiting[rows] = 0.0, 0.0, False
+
+    def _row(self, row: int, g: float) -> Row:
+        return Row(
+            int(self.cells[row]), int(self.steps[row]), self.amplitude[row], self.width[row], g, self.targets[row]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnBench:
+    """Cells of a session as a `CellModel`, so that the task's own text drives them; conductances are the last reads."""
+
+    session: Session
+    rows: Rows
+    name: str
+    g_min: Array
+    g_max: Array
+    x_lo: Array
+    x_hi: Array
+    driver: Driver
+    read: Read
+    record: Device | None
+    devices: Sequence[CellModel]
+
+    polarity_only, pulse_channels, read_channels, not_compiled = False, 0, 0, "a bench"
+
+    @classmethod
+    def of(cls, session: Session) -> Self:
+        """All cells of a session; range, driver and read are those of the device that the policy expects."""
+        own = {name: getattr(session.device, name) for name in KEPT}
+        return cls(session=session, rows=np.arange(len(session.cells)), **own)
+
+    def fabricate(self, rng: Any, cells: int) -> Self:
+        """The cells that are there."""
+        del rng, cells
+        return self
+
+    def fresh(self, x: Array, noise: Array) -> State:
+        """Cells that nobody has read."""
+        del noise
+        return State(x=0.0 * x, age=0.0 * x)
+
+    def pulse(self, state: State, amplitude: Array, width: Array, noise: Array, count: Array = 1.0) -> State:
+        """One pulse on each cell; its effect is known when it is read."""
+        del noise, count
+        self.session.pulse(self.rows, amplitude, width)
+        return state
+
+    def rest(self, state: State, seconds: Array) -> State:
+        """Time passes without help."""
+        del seconds
+        return state
+
+    def sense(self, state: State, noise: Array) -> tuple[Array, State]:
+        """A read of each cell."""
+        del noise
+        g = self.session.read(self.rows)
+        return g, state._replace(x=(g - self.g_min) / (self.g_max - self.g_min))
+
+    def conductance(self, state: State) -> Array:
+        """The last read."""
+        return self.g_min + state.x * (self.g_max - self.g_min)
+
+    def read_moments(self, state: State) -> ReadMoments:
+        """The last read, and the noise that the device expects."""
+        return ReadMoments(self.conductance(state), (self.read.noise * (self.g_max - self.g_min)) ** 2)
+
+    def pulse_energy(self, before: Array, after: Array, amplitude: Array, width: Array) -> Array:
+        """As the device has it."""
+        return self.session.device.pulse_energy(before, after, amplitude, width)
+
+    def read_energy(self, g: Array) -> Array:
+        """As the device has it."""
+        return self.session.device.read_energy(g)

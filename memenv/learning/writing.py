@@ -1,0 +1,129 @@
+"""Writing weights by pulses that count: read the devices of a weight, pulse them by what is missing, read them again.
+
+The circuits are those of learning: the reference pulse, weaker or stronger, and what the nominal device makes of it
+where it stands. How far a device departs from that is learned from its own reads (a secant); one that does not answer
+is left alone, and its partners do its part.
+"""
+
+from typing import Any, NamedTuple
+
+from memenv.arrays import Array, at_most, choose, clip, floor_at, is_zero, namespace, sqrt
+from memenv.devices.law import dose_to_reach, pulse_worth
+from memenv.learning.layers import Layer, over_devices, share
+from memenv.learning.updates import LEAST_STEP
+
+PASSES = 16  # pulses to each device, at most
+SECANT = 0.4  # share of a surprise, on the scale of logarithms, that is learned from it
+MOST_SURPRISE, MOST_FACTOR = 3.0, 30.0  # of an answer to a pulse; of all, with which a device is left alone
+LEAST_COUNT, MOST_COUNT = 1e-4, 10.0  # [reference pulses] of one pulse, or of a train
+NEAREST = 0.02  # [range] to a bound that is aimed at
+COARSE = 1.5  # [of what is missing] a device whose weakest pulse is expected to do more is left alone
+
+
+class Tried(NamedTuple):
+    """The circuits' notes on what is being written."""
+
+    reading: Array  # (..., rows, outputs, devices) [S] the last one
+    count: Array  # likewise, what the last pulse was worth [reference pulses of this device], negative of RESET
+    factor: Array  # likewise, pulses that a change takes, in those of nominal devices
+    open: Array  # (..., rows, outputs) 1 where the weight did not read as it should, else 0
+
+
+class Spent(NamedTuple):
+    """Costs of writing weights, sums over the devices of each, or over all."""
+
+    pulses: Array
+    energy: Array  # [J] of the pulses
+    reads: Array  # of devices
+    read_energy: Array  # [J]
+
+
+UNCOUNTED = Spent(0.0, 0.0, 0.0, 0.0)
+
+
+def untried(x: Array) -> Tried:
+    """Notes on devices of the states x (..., rows, outputs, devices), of which nothing is known."""
+    nothing = 0.0 * x
+    return Tried(nothing, nothing, nothing + 1.0, nothing[..., 0] + 1.0)
+
+
+def pulse_and_verify(
+    layer: Layer, wanted: Array, tried: Tried, tolerance: float, read: Array, noise: Any
+) -> tuple[Layer, Tried, Spent]:
+    """The layer after a read of all open weights and a pulse to each that is out of tolerance. Element-wise.
+
+    Args:
+        layer: its cells.
+        wanted: (..., rows, outputs) [S] plus less minus devices.
+        tried: notes on the pulses before.
+        tolerance: [S].
+        read: (..., rows, outputs, devices) standard normal.
+        noise: three channels of a pulse, each likewise.
+    """
+    xp, chip, before = namespace(wanted), layer.chip, layer.state
+    seen = chip.read_moments(before._replace(trap=None))
+    reading = seen.mean if is_zero(seen.variance) else seen.mean + sqrt(floor_at(seen.variance, 1e-36)) * read
+    missing = wanted - layer.fan_in(reading)
+    opened = xp.where(xp.abs(missing) > tolerance, tried.open, 0.0 * tried.open)
+    each = layer.fan_out(missing)
+    up = each > 0
+    factor = _learned(layer, tried, reading, up)
+    one = layer.device.record is not None  # pulse of another amplitude or width; else a train of reference pulses
+    least = LEAST_COUNT if one else 1.0
+    able = (factor < MOST_FACTOR) & (factor * _count(layer, reading, COARSE * each, up) >= least)
+    carriers = xp.where(able, opened[..., None] + 0.0 * each, 0.0 * each)
+    if layer.good is not None:
+        carriers = carriers * layer.good
+    nominal = _count(layer, reading, each * share(carriers, each), up)
+    count = clip(factor * nominal, least, MOST_COUNT)
+    pulses = 1.0 if one else xp.floor(count + 0.5)
+    amplitude, width = _pulse(layer, up, count)
+    state = chip.pulse(before, xp.where(carriers > 0, amplitude, 0.0 * amplitude), width, noise, pulses)
+    first, last = (chip.g_min + cells.x * (chip.g_max - chip.g_min) for cells in (before, state))
+    worth = carriers * count / factor
+    return (
+        layer.replace(state=state, residual=0.0),
+        Tried(reading, xp.where(up, worth, -worth), factor, opened),
+        Spent(
+            pulses=over_devices(carriers * pulses),
+            energy=over_devices(carriers * chip.pulse_energy(first, last, amplitude, width * pulses)),
+            reads=tried.open * each.shape[-1],
+            read_energy=tried.open * over_devices(chip.read_energy(chip.conductance(before))),
+        ),
+    )
+
+
+def _count(layer: Layer, g: Array, change: Array, up: Array) -> Array:
+    """Reference pulses, SET where `up`, that take nominal devices from `g` [S] by so much [S], either sign."""
+    xp, device = namespace(g), layer.device
+    record = device.record
+    if record is None:
+        return xp.abs(change) / floor_at(device.mean_step(g, up), LEAST_STEP * choose(up, *layer.step, g))
+    size, law = record.g_max - record.g_min, record.law(up, g)
+    x = clip((g - record.g_min) / size, record.x_lo, record.x_hi)
+    goal = clip(x + xp.where(up, 1.0, -1.0) * xp.abs(change) / size, record.x_lo + NEAREST, record.x_hi - NEAREST)
+    return dose_to_reach(law, x, goal, record.x_lo, record.x_hi, up) / law.dose
+
+
+def _pulse(layer: Layer, up: Array, count: Array) -> tuple[Array, Array]:
+    """Signed amplitude [V] and width [s] of a pulse worth `count` reference pulses, of nominal devices."""
+    record, driver = layer.device.record, layer.chip.driver
+    amplitude, width = layer.chip.reference_pulse(up, count)
+    if record is None:
+        return amplitude + 0.0 * count, width + 0.0 * count
+    low, high = choose(up, driver.set_min, driver.reset_min), choose(up, driver.set_max, driver.reset_max)
+    limits = low, high, driver.width_min, driver.width_max
+    amplitude, width = pulse_worth(record.law(up, count), *limits, count, width + 0.0 * count)
+    return namespace(count).where(up, amplitude, -amplitude), width
+
+
+def _learned(layer: Layer, tried: Tried, reading: Array, up: Array) -> Array:
+    """The factors after the answers to the last pulses; what a bound has taught does not hold the other way."""
+    xp, rose = namespace(reading), tried.count > 0
+    change = reading - tried.reading
+    ahead = xp.where(rose, floor_at(change, 0.0), floor_at(-change, 0.0))
+    given = tried.count != 0
+    seen = _count(layer, tried.reading, ahead, rose) / xp.where(given, xp.abs(tried.count), 1.0 + 0.0 * ahead)
+    surprise = xp.where(given, clip(seen, 1.0 / MOST_SURPRISE, MOST_SURPRISE), 1.0 + 0.0 * ahead)
+    factor = clip(tried.factor * xp.exp(-SECANT * xp.log(surprise)), 1.0 / MOST_FACTOR, MOST_FACTOR)
+    return xp.where(given & (up != rose), at_most(factor, 1.0), factor)

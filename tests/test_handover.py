@@ -1,0 +1,70 @@
+"""Policies that hand a cell over: on a wrong record, hardly ever on the right one, and always outside their domain."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.evaluation import evaluate
+from agents.library import load_policy
+from agents.predictor.handover import Domain, standby
+from agents.predictor.policy import PulsePredictor, load_pulse_predictor
+from agents.stress import case
+from memenv.devices.catalogue import load_device
+from memenv.envs.write_verify.task import WriteVerify
+
+TASK = WriteVerify(device="enode-sandia", give_up=True)
+
+
+def specialist(task: WriteVerify) -> PulsePredictor:
+    """The shipped one."""
+    policy = load_policy("specialist", task)
+    assert isinstance(policy, PulsePredictor)
+    return policy
+
+
+@pytest.mark.parametrize("device", ["threshold", "hfo2-array-om", "alox-hfo2", "enode-sandia"])
+def test_on_the_right_record_less_than_a_hundredth_of_the_cells_that_can_be_programmed_is_handed_over(
+    device: str,
+) -> None:
+    task = WriteVerify(device=device, give_up=True)
+    for name in ("specialist", "generalist"):
+        outcomes = evaluate(load_policy(name, task), task, 1000, 1)
+        assert outcomes.handed_over[outcomes.accepted].mean() < 0.01
+
+
+def test_on_a_wrong_record_cells_are_handed_over_and_programmed() -> None:
+    one = case(TASK, "threshold=-0.2")
+    outcomes = evaluate(specialist(one.told), one.true, 200, 0)
+    assert outcomes.handed_over.mean() > 0.9 and outcomes.accepted.mean() > 0.97
+
+
+def test_outside_its_domain_a_policy_says_so_once_and_is_secant_from_the_first_pulse() -> None:
+    task = dataclasses.replace(TASK, tolerance=0.0002)
+    with pytest.warns(UserWarning, match="specialist: tolerance is 0.0002, it was made for 0.001 to 0.06") as said:
+        policy = specialist(task)
+        outcomes = evaluate(policy, task, 100, 0)
+    assert len(said) == 1 and outcomes.handed_over.all()
+    alone = evaluate(policy.standby, task, 100, 0)
+    np.testing.assert_array_equal(outcomes.pulses, alone.pulses)
+
+
+def test_the_standby_controller_has_the_lines_of_its_record() -> None:
+    for device, most in (("threshold", 2.9), ("enode-sandia", 1.6)):
+        record = load_device(device).record
+        assert record is not None
+        record = record.replace(uncertainty=None)
+        task = WriteVerify(device=record, give_up=True)
+        assert evaluate(standby(task, record), task, 500, 0).pulses.mean() < most
+
+
+def test_domains_are_kept_in_the_card_and_files_without_one_load(tmp_path: Path) -> None:
+    policy = dataclasses.replace(specialist(TASK), domain=Domain(tolerance=(0.01, 0.04), alarm=33.0))
+    policy.save(tmp_path / "policy.npz")
+    assert load_pulse_predictor(tmp_path / "policy.npz", TASK).domain == policy.domain
+
+
+def test_a_table_and_a_mixture_have_nobody_standing_by() -> None:
+    mixed = dataclasses.replace(specialist(TASK), task=WriteVerify(device=["threshold", "alox-hfo2"], give_up=True))
+    assert mixed.standby is None and mixed.begin(None, 3).handed is False
