@@ -127,7 +127,7 @@ def compared(run: Run, config: TransferConfig, key: tuple[str, str, str], text: 
             return drive(policy(), task, SimulatedBench(spec, config.cells, (config.seed, 4)), config.seed)
 
         found = figures(run.once((*key, place), work), config.seed)
-        row |= {f"{place}_{figure}": value for figure, value in found.items()}
+        row |= {f"{place}_{column}": value for column, value in found.items()}
     return row | {"gap": row["physics_per_accepted"] / row["record_per_accepted"]}
 
 

@@ -409,7 +409,7 @@ def _without_traces(device: Device, estimate: Estimate) -> Device:
     for name, (low, high) in zip(estimate.names, estimate.intervals, strict=True):
         part, leaf = name.split(".")
         own = getattr(device, part)
-        if leaf.endswith("noise") and low == 0 and getattr(own, leaf) < max(0.1 * high, 1e-6):
+        if leaf.endswith("noise") and getattr(own, leaf) < max(0.1 * high * (low == 0), 1e-6):
             device = device.replace(**{part: dataclasses.replace(own, **{leaf: 0.0})})
     return device
 
