@@ -102,7 +102,10 @@ def case(task: WriteVerify, text: str) -> Case:
 
 @dataclass(frozen=True, kw_only=True)
 class StressConfig(RunOptions):
-    """Compare controllers and policies that are told a record on cells for which it is wrong."""
+    """Compare controllers and policies that are told a record on cells for which it is wrong.
+
+    Example: memenv stress pcm --truths slope=0.5,threshold=0.1 --controllers ispp,bayes --out pcm-stressed
+    """
 
     device: str | CellModel = option("threshold", help="the record that is told: a name or a .json", positional=True)
     truths: tuple[str, ...] = option(

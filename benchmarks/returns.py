@@ -26,7 +26,7 @@ from agents.evaluation import evaluate
 from agents.few_shot import learn, shipped_agent
 from agents.few_shot.schedules import own_schedule
 from agents.library import load_policy
-from agents.tuning import one_by_one, tune
+from agents.tuning import Tuned, one_by_one, tune
 from memenv import CrossbarProgram, FewShot, WriteVerify
 from memenv.envs.variants import VARIANTS
 from memenv.experiments import reporting
@@ -45,9 +45,16 @@ class ReturnsConfig:
     ids: tuple[str, ...] = option(tuple(f"memenv/{name}-v0" for name in VARIANTS), help="that are judged")
     cells: int = option(4000, help="on which a controller is judged, of arrays together")
     episodes: int = option(1000, help="of few-shot learning")
-    trials: int | None = option(None, help="of tuning [2000 where loops are compiled, else 200]")
+    trials: int | None = option(None, help="of tuning, 1 = no tuning [2000 where loops are compiled, else 200]")
     seed: int = option(0, help="of tuning and cells")
     out: Path | None = option(None, help="write the scores here (.json)")
+
+
+def tuned_by(config: ReturnsConfig, policy: Any, **how: Any) -> Tuned:
+    """The policy after as much tuning as is asked for; `how` as of `tune`."""
+    if config.trials == 1:
+        return Tuned(policy=policy, cost=float("nan"), trials=0)
+    return tune(policy, config.trials, config.seed, **how)
 
 
 def row(name: str, parameters: dict[str, Any], judged: str, **figures: np.ndarray) -> Row:
@@ -60,7 +67,7 @@ def row(name: str, parameters: dict[str, Any], judged: str, **figures: np.ndarra
 def cells(task: WriteVerify, config: ReturnsConfig) -> Iterator[Row]:
     """Those of write-verify."""
     for name in (*CLASSICAL, *KNOWING):
-        tuned = tune(load_policy(name, task), config.trials, config.seed)
+        tuned = tuned_by(config, load_policy(name, task))
         met = evaluate(tuned.policy, task, config.cells, config.seed)
         figures = {"pulses": met.pulses, "success": met.accepted, "energy": met.energy}
         yield row(name, tuned.parameters, "cells", **{"return": met.returns}, **figures)
@@ -69,7 +76,7 @@ def cells(task: WriteVerify, config: ReturnsConfig) -> Iterator[Row]:
 def arrays(task: CrossbarProgram, config: ReturnsConfig) -> Iterator[Row]:
     """Those of arrays: policies of single cells, tuned on these, or, by lines, a ramp and chance."""
     size = task.array.rows * task.array.cols
-    count = max(config.cells // size, 8)
+    count = max(config.cells // size, 4)
     players: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {}
     if task.action == "lines":
         players = {"ramp of lines": lambda: (ispp_of_lines(task), {}), "random": lambda: (at_random(task), {})}
@@ -78,7 +85,7 @@ def arrays(task: CrossbarProgram, config: ReturnsConfig) -> Iterator[Row]:
 
             def each(name: str = name) -> tuple[Any, dict[str, Any]]:
                 own = EachCell.of(name, task)
-                tuned = tune(own.policy, config.trials, config.seed)
+                tuned = tuned_by(config, own.policy)
                 player = dataclasses.replace(own, policy=tuned.policy)
                 return lambda seen, state, start, masks: player.predict(seen, state, start), tuned.parameters
 
@@ -94,7 +101,7 @@ def networks(task: FewShot, config: ReturnsConfig) -> Iterator[Row]:
     """Those of few-shot learning: schedules tuned for the reward, the initialisation's own, the agent where it fits."""
     players: dict[str, tuple[Any, dict[str, Any]]] = {"rates of the initialisation": (own_schedule(task), {})}
     for name, make in SCHEDULES.items():
-        tuned = tune(make(task, gain=1.0, threshold=0.0), config.trials, config.seed, judged=one_by_one(by_reward))
+        tuned = tuned_by(config, make(task, gain=1.0, threshold=0.0), judged=one_by_one(by_reward))
         players[name] = tuned.policy, tuned.parameters
     if task.network == "conv":
         players["agent"] = shipped_agent(task), {}

@@ -104,7 +104,8 @@ def test_inherited_options_stand_in_groups_of_their_own(capsys):
         main(["fewshot", "--help"])
     text = capsys.readouterr().out
     assert text.index("\nthe chip:") < text.index("  --devices-per-weight")
-    assert text.index("\nan earlier result:") < text.index("  --overwrite")
+    assert text.index("\nan earlier result:") < text.index("  --overwrite") < text.index("  --resume")
+    assert text.count("an earlier result:") == 1
 
 
 def test_the_version_is_told_and_stands_in_one_place(capsys):

@@ -14,8 +14,8 @@ def pages(folder: Path) -> dict[str, str]:
     text = "# The command line\n\nWhat `memenv COMMAND --help` prints. " + (
         "A command that cannot use a file or a number says so in one line and ends with status 2.\n"
     )
-    for name, (_, said) in COMMANDS.items():
-        text += f"\n## memenv {name}\n\nTo {said}.\n\n```text\n{_help(name)}```\n"
+    for name in COMMANDS:
+        text += f"\n## memenv {name}\n\n```text\n{_help(name)}```\n"
     return {"commands": text}
 
 

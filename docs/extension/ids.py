@@ -101,8 +101,9 @@ def _scores(rows: list[dict[str, Any]]) -> str:
         lines.append(f"| {row['controller']} | " + " | ".join(cells) + " |")
     said = (
         f"\n`{rows[0]['command']}` (memenv {rows[0]['memenv']}; {rows[0]['judged']}; brackets are 95 % intervals). "
-        "Every controller is tuned on other chips than it is judged on; `oracle` knows the cell. Pulses and energy are "
-        "means, of arrays and networks for each device. What the controllers do: [Controllers](../controllers.md).\n"
+        "What is tuned (`--trials`; 1 = not) is tuned on other chips than it is judged on; `oracle` knows the cell. "
+        "Pulses and energy are means, of arrays and networks for each device. [Controllers](../controllers.md) says "
+        "what each of them does.\n"
     )
     return "\n".join(lines) + "\n" + said
 

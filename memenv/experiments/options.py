@@ -56,16 +56,18 @@ def parse(kind: type, arguments: Sequence[str], program: str) -> Any:
     told: dict[str, Any] = {"prog": program, "description": description, "epilog": example}
     parser = Parser(**told, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     hints = typing.get_type_hints(kind)
-    groups: dict[type, Any] = {kind: parser}
+    groups: dict[str | None, Any] = {}  # by their titles
     for f in dataclasses.fields(kind):
         hint, name = hints[f.name], f.name.replace("_", "-")
         needed = f.default is dataclasses.MISSING
         text = f.metadata["help"] + ("" if needed or f.default in (None, False, ()) else f" [{_shown(f.default)}]")
         owner = next(base for base in kind.__mro__ if f.name in vars(base).get("__annotations__", {}))
-        if owner not in groups:
-            groups[owner] = parser.add_argument_group(getattr(owner, "group", None))
+        title = None if owner is kind else getattr(owner, "group", None)
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title) if title else parser
+        group = groups[title]
         if hint is bool:
-            groups[owner].add_argument(f"--{name}", action="store_true", help=text, dest=f.name)
+            group.add_argument(f"--{name}", action="store_true", help=text, dest=f.name)
             continue
         several = typing.get_origin(hint) is tuple
         item = _item(hint)
@@ -82,10 +84,10 @@ def parse(kind: type, arguments: Sequence[str], program: str) -> Any:
         if "choices" in f.metadata:
             settings["choices"] = f.metadata["choices"]
         if f.metadata["positional"]:
-            groups[owner].add_argument(f.name, metavar=f.name.upper(), **settings)
+            group.add_argument(f.name, metavar=f.name.upper(), **settings)
         else:
             names = [f"--{name}", *([f"-{f.metadata['short']}"] if "short" in f.metadata else [])]
-            groups[owner].add_argument(*names, dest=f.name, required=needed, **settings)
+            group.add_argument(*names, dest=f.name, required=needed, **settings)
     values = vars(parser.parse_args(arguments))
     for name, value in values.items():
         if isinstance(value, list):
