@@ -145,7 +145,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
             "episode = task.transition(task.with_chip(episode, task.fabricate(noise.chip, len(rows))), action,",
         ),
     ),
-    PROTOCOL + "::test_only_an_oracle_looks_at_the_chip": (
+    PROTOCOL + "::test_only_a_bound_looks_at_the_chip": (
         Fault("agents/classical/bayes.py", "del chip", 'self.__dict__["_prior"] = _own_bounds(chip, cells)'),
     ),
     PROTOCOL + "::test_several_devices_are_trained_on_in_turn": (

@@ -9,7 +9,7 @@ import pytest
 import memenv  # noqa: F401  (its ids)
 from agents.arrays.each_cell import EachCell
 from agents.few_shot.schedules import ConstantRate
-from agents.library import known_policies, load_policy
+from agents.library import BOUNDS, known_policies, load_policy
 from memenv.envs.few_shot.task import FewShot
 from memenv.envs.write_verify.task import WriteVerify
 
@@ -38,7 +38,7 @@ def agree(policy: Any, env: gym.Env[Any, Any], steps: int) -> None:
             return
 
 
-@pytest.mark.parametrize("name", [name for name in known_policies(TASK) if name != "oracle"])
+@pytest.mark.parametrize("name", [name for name in known_policies(TASK) if name not in BOUNDS])
 def test_a_policy_takes_the_observation_of_a_single_environment(name: str) -> None:
     agree(
         load_policy(name, TASK), gym.make("memenv/WriteVerify-v0", give_up=True, device="threshold", engine="numpy"), 5
