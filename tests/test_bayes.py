@@ -15,6 +15,7 @@ from agents.stress import case
 from memenv.devices.catalogue import load_device
 from memenv.devices.device import Mismatch
 from memenv.devices.protocol import parametric
+from memenv.devices.uncertainty import Uncertainty
 from memenv.envs.noise import Episodes, cells_of
 from memenv.envs.write_verify.task import WriteVerify
 
@@ -74,6 +75,13 @@ def test_the_posterior_concentrates_on_the_rate_of_the_cell() -> None:
     assert spread.mean() < 0.15
     assert np.sqrt(np.mean(((mean - truth) / spread) ** 2)) < 2.0
     assert np.corrcoef(mean, truth)[0, 1] > 0.95
+
+
+def test_particles_stay_in_the_law_where_thresholds_are_uncertain_and_the_slope_is_not_the_records() -> None:
+    thresholds = Uncertainty(parameters=("set.threshold", "reset.threshold"), deviations=(0.13, 0.13))
+    device = load_device("threshold").replace(uncertainty=thresholds)
+    wrong = case(WriteVerify(give_up=True, device=device), "slope=0.25")
+    assert evaluate(Bayesian(task=wrong.told), wrong.true, 100, 0).accepted.mean() > 0.6
 
 
 def test_what_no_particle_explains_does_not_end_in_nan() -> None:
