@@ -204,9 +204,9 @@ def test_all_cells_that_an_engine_fabricates_at_once_are_of_one_chip():
 
 
 def test_the_bayesian_prior_has_mismatch_and_uncertainty():
-    prior = Bayesian(task=WriteVerify(device=UNKNOWN))._prior
+    prior = Bayesian(task=WriteVerify(device=UNKNOWN), wrong=0.0)._prior
     assert kstest(np.log(prior.set.slope / KNOWN.set.slope) / 0.4, "norm").pvalue > 0.01
-    np.testing.assert_array_equal(prior.set.dose, Bayesian(task=WriteVerify(device=KNOWN))._prior.set.dose)
+    np.testing.assert_array_equal(prior.set.dose, Bayesian(task=WriteVerify(device=KNOWN), wrong=0.0)._prior.set.dose)
 
 
 def test_a_controller_is_told_mismatch_and_uncertainty_together():
@@ -278,7 +278,9 @@ def test_impossible_uncertainty_is_refused(given, message):
         (((1.0, 2.0), (2.0, 1.0)), "no correlation matrix: it must be symmetric"),
         (((1.0, 0.5), (0.4, 1.0)), "no correlation matrix"),
         (((0.9, 0.0), (0.0, 1.0)), "no correlation matrix"),
-        (((1.0, np.nan), (np.nan, 1.0)), "no correlation matrix"),
+        (((1.0, np.nan), (np.nan, 1.0)), "uncertainty.correlations is nan, a finite number is needed"),
+        (((1.0, "0"), ("0", 1.0)), "uncertainty.correlations is '0', a number is needed"),
+        (((True, 0.0), (0.0, 1.0)), "uncertainty.correlations is True, a number is needed"),
         (((1.0,),), "2 rows of 2 numbers are needed"),
         (((1.0, 0.0), (0.0,)), "2 rows of 2 numbers are needed"),
         ("none", "2 rows of 2 numbers are needed"),

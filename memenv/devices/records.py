@@ -312,16 +312,17 @@ def _check_correlations(rows: Any, count: int) -> None:
     """No correlations, or a matrix of them."""
     if rows == ():
         return
-    try:
-        matrix = np.array(rows, float)
-    except (TypeError, ValueError):
-        matrix = np.zeros(0)
-    if matrix.shape != (count, count):
-        raise DeviceError(f"uncertainty.correlations is {shown(rows)}, {count} rows of {count} numbers are needed")
     if not (
-        np.allclose(matrix, matrix.T)
-        and np.allclose(np.diag(matrix), 1.0)
-        and np.linalg.eigvalsh(matrix).min() > -1e-9  # NaN is caught before
+        isinstance(rows, tuple)
+        and len(rows) == count
+        and all(isinstance(row, tuple) and len(row) == count for row in rows)
+    ):
+        raise DeviceError(f"uncertainty.correlations is {shown(rows)}, {count} rows of {count} numbers are needed")
+    for number in (number for row in rows for number in row):
+        _check_number("uncertainty.correlations", number)
+    matrix = np.array(rows, float)
+    if not (
+        np.allclose(matrix, matrix.T) and np.allclose(np.diag(matrix), 1.0) and np.linalg.eigvalsh(matrix).min() > -1e-9
     ):
         raise DeviceError(
             f"uncertainty.correlations is {shown(rows)}, no correlation matrix: it must be symmetric with ones on the "
