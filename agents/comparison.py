@@ -248,7 +248,7 @@ def _line(row: Row, against: str | None) -> list[str]:
         if name in HEADLINES:
             line.append(reporting.shown(reporting.figure(row, name, scale), form))
         else:
-            line.append(form.format(scale * row[name]) if name in row else "–")
+            line.append(reporting.number(scale * row.get(name, np.nan), form))
     if against:
         line.append(reporting.shown(reporting.figure(row, AGAINST), "{:+.2f}") if AGAINST in row else "–")
     return line

@@ -11,7 +11,7 @@ import pytest
 
 from agents import comparison, tuning
 from agents.classical.write_verify import ISPP, HistoryInverse, NominalInverse
-from agents.comparison import CompareConfig, compare, markdown_table, metrics, summary, text_table
+from agents.comparison import CompareConfig, Row, compare, markdown_table, metrics, summary, text_table
 from agents.evaluation import EVALUATION, TUNING, Outcomes, evaluate, seeded
 from agents.tuning import cost, one_by_one, tune
 from memenv import WriteVerify
@@ -122,6 +122,8 @@ def test_figures_of_a_controller_that_accepts_nothing_are_stated_without_a_warni
     figures = metrics(evaluate(Resigned(task), task, 10, 0), 0)
     assert figures["success_rate"] == 0 and figures["pulses_mean"] == 0
     assert np.isnan(figures["false_acceptance_rate"])
+    row = Row(figures | {"controller": "resigned", "device": "ideal", "tolerance": 0.02, "cells": 10})
+    assert "nan" not in text_table([row]) and "inf" not in text_table([row])
 
 
 def test_tuning_improves_a_bad_controller() -> None:

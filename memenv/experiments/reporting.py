@@ -71,10 +71,15 @@ def figure(row: Mapping[str, Any], name: str, scale: float = 1.0) -> Interval:
     return scale * row[name], scale * row[f"{name}_low"], scale * row[f"{name}_high"]
 
 
+def number(value: float, form: str = "{:.2f}") -> str:
+    """A figure, or a dash for what is not finite, as a ratio to nothing."""
+    return form.format(value) if np.isfinite(value) else "–"
+
+
 def shown(figure: Interval, form: str = "{:.2f}") -> str:
-    """A figure with its interval in brackets."""
-    value, low, high = map(form.format, figure)
-    return f"{value} [{low}, {high}]"
+    """A figure with its interval in brackets, unless it is a dash."""
+    value, low, high = (number(one, form) for one in figure)
+    return f"{value} [{low}, {high}]" if np.isfinite(figure[0]) else value
 
 
 def aligned(head: Sequence[str], lines: Sequence[Sequence[str]], left: int = 1) -> str:
