@@ -53,7 +53,10 @@ WAYS: dict[str, tuple[str, Callable[[Device, float], Device]]] = {
         "{} x {:g}",
         _both(lambda one, factor: {name: getattr(one, name) * factor for name in ("cycle_noise", "additive_noise")}),
     ),
-    "write-noise": ("{} {:g}", _both(lambda one, more: {"additive_noise": float(np.hypot(one.additive_noise, more))})),
+    "write-noise": (
+        "{} {:g}",
+        _both(lambda one, more: {"additive_noise": float(np.copysign(np.hypot(one.additive_noise, more), more))}),
+    ),
     "read-noise": ("{} {:g}", lambda record, noise: record.replace(read=replace(record.read, noise=noise))),
     "window": ("{} {:+g}", lambda record, by: record.replace(x_lo=record.x_lo + by, x_hi=record.x_hi + by)),
 }
@@ -151,6 +154,9 @@ def under_stress(config: StressConfig, command: str = "") -> list[dict[str, Any]
     task.check_memory(config.cells)
     cases = [case(task, text) for text in config.truths]
     names = config.controllers or known_policies(task)
+    for what, given in (("truths", [one.name for one in cases]), ("controllers", list(names))):
+        if twice := [name for name in given if given.count(name) > 1]:
+            raise ValueError(f"{what} has {twice[0]!r} {given.count(twice[0])} times, once is allowed")
     policies = {
         (told.tolerance, name): load_policy(name, told)
         for told in {one.told.tolerance: one.told for one in cases}.values()
@@ -236,8 +242,9 @@ def table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
 
 def _cell(row: dict[str, Any]) -> str:
     """The figures of a controller on a truth."""
-    ratio = f" x{row[BEST]:.2f}{'*' * (row['best'] == row['controller'])}" if BEST in row else ""
-    shares = f"{100 * row['success_rate']:.1f}/{100 * row['false_acceptance_rate']:.1f}"
+    ratio = f" x{reporting.number(row[BEST])}{'*' * (row['best'] == row['controller'])}" if BEST in row else ""
+    false = reporting.number(100 * row["false_acceptance_rate"], "{:.1f}")
+    shares = f"{100 * row['success_rate']:.1f}/{false}"
     handed = f" >{100 * row['handed_over_rate']:.0f}" if row["handed_over_rate"] else ""
     return f"{row['pulses_mean']:.2f}{ratio} {shares}{handed}"
 

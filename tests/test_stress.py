@@ -75,6 +75,8 @@ def test_what_no_record_describes_is_refused_in_one_line_and_nothing_is_written(
         ("slope", "truth is 'slope'; known are record and, each with =NUMBER, slope"),
         ("colour=2", "truth is 'colour=2'; known are"),
         ("tolerance=0", "tolerance is 0.0, allowed is a number > 0"),
+        ("write-noise=-0.01", "set.additive_noise is -0.01, allowed is 0 to 5"),
+        ("slope=0.5,slope=0.50", "truths has 'slope x 0.5' 2 times, once is allowed"),
     ):
         assert main(["stress", "threshold", "--truths", text, "--out", str(tmp_path / "out")]) == 2
         said = capsys.readouterr().err
@@ -83,7 +85,7 @@ def test_what_no_record_describes_is_refused_in_one_line_and_nothing_is_written(
 
 
 def test_controllers_are_told_the_record_and_tuned_on_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tuned, judged, tune, evaluate = [], [], command.tuned, command.evaluate
+    tuned, judged, tune, evaluate = [], [], command.shipped_or_tuned, command.evaluate
 
     def watched_tune(policy: Any, *arguments: Any) -> Any:
         tuned.append(policy.task)
@@ -93,7 +95,7 @@ def test_controllers_are_told_the_record_and_tuned_on_it_once(tmp_path: Path, mo
         judged.append((policy.task, task))
         return evaluate(policy, task, *arguments)
 
-    monkeypatch.setattr(command, "tuned", watched_tune)
+    monkeypatch.setattr(command, "shipped_or_tuned", watched_tune)
     monkeypatch.setattr(command, "evaluate", watched_evaluate)
     under_stress(config(tmp_path))
     assert {task.device.record for task in tuned} == {TASK.device.record} and len(tuned) == 4  # of two tolerances
