@@ -407,7 +407,8 @@ def _check_headers(
             raise ValueError(f"{name} is of type {header.dtype}, {' or '.join(entry.types)} is needed")
         if not _fits(header.shape, entry.shape, known):
             shape = ", ".join(str(_size(size, known)) for size in entry.shape)
-            raise ValueError(f"{name} has the shape {header.shape}, ({shape}) is needed")
+            none = "" if all(header.shape) else ", none of them 0"
+            raise ValueError(f"{name} has the shape {header.shape}, ({shape}) is needed{none}")
         expected = entry.types and all(isinstance(_size(size, sizes), int) for size in entry.shape)
         room += 0 if expected else header.nbytes
     if room > most:

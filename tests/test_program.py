@@ -13,6 +13,7 @@ import torch
 from agents import tuning
 from agents.arrays import programming as command
 from agents.arrays import tiles
+from agents.arrays.matrix_files import load_inputs
 from agents.arrays.programming import ProgramConfig, build, program
 from memenv import Mismatch, load_device, to_json
 from memenv.__main__ import main
@@ -215,6 +216,13 @@ def test_products_are_judged_on_the_inputs_of_a_file(weights: Path, inputs: Path
     assert f"of the inputs of {inputs}," in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_the_unit_of_inputs_does_not_matter(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(8, 6))
+    for name, unit in (("one", 1.0), ("huge", 2.0**1000)):
+        np.save(tmp_path / f"{name}.npy", unit * values)
+    np.testing.assert_array_equal(*(load_inputs(tmp_path / f"{name}.npy", 6) for name in ("one", "huge")))
+
+
 def test_knowing_the_inputs_makes_products_better_and_resumes(
     weights: Path, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -319,7 +327,7 @@ def bad_files(folder: Path) -> None:
         ("missing.npy", [], "there is no such file"),
         ("nan.npy", [], "3 of 12 numbers in it are NaN"),
         ("vector.npy", [], "has the shape (4,)"),
-        ("empty.npy", [], "has the shape (0, 3)"),
+        ("empty.npy", [], "has the shape (0, 3), (0, 3) is needed, none of them 0"),
         ("zero.npy", [], "all weights are zero"),
         ("text.npy", [], "it is of type <U1"),
         ("pickled.npy", [], "pickled objects, which are not loaded"),

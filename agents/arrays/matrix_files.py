@@ -39,7 +39,7 @@ def load_weights(path: Path, key: str | None = None) -> np.ndarray:
 
 
 def load_inputs(path: Path, rows: int) -> np.ndarray:
-    """Inputs (samples, rows) float64 of an .npy file, for a matrix of that many rows.
+    """Inputs (samples, rows) float64 of an .npy file, for a matrix of that many rows; the largest is 1 or -1.
 
     Raises:
         ValueError: no readable file, another number of columns, or numbers that are not real and finite, or all zero.
@@ -51,7 +51,7 @@ def load_inputs(path: Path, rows: int) -> np.ndarray:
         raise ValueError(f"{path}: has the shape {inputs.shape}, but the weights take {rows} inputs: (samples, {rows})")
     if not inputs.any():
         raise ValueError(f"{path}: all inputs are zero; so are all products, whatever the weights are")
-    return inputs
+    return inputs / np.abs(inputs).max()  # of any unit: squares of the largest would not be finite
 
 
 def _check_header(header: Header) -> None:
