@@ -113,6 +113,9 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
     for what in config.vary:
         for one in varied:
             with_non_ideality(one, what, NON_IDEALITIES[what][1][0])
+    for init in inits.values() if varied else ():
+        on_chip = len(init.hidden) + (init.head != "digital")
+        config.hardware(varied[0]).devices_of(on_chip)  # refused before anything is judged
     characters = load(config.data, config.split)
     work = [(name, device, "", 0.0) for name in inits for device in devices]
     work += [

@@ -206,6 +206,7 @@ def test_a_picture_needs_no_chip(start, tmp_path):
 def test_the_command_refuses_what_cannot_work(start, tmp_path, capsys, words, message):
     assert main(["fewshot", start, *words, "--episodes", "4", "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_needs_no_torch(start, tmp_path, monkeypatch):
