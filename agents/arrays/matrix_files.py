@@ -51,7 +51,8 @@ def load_inputs(path: Path, rows: int) -> np.ndarray:
         raise ValueError(f"{path}: has the shape {inputs.shape}, but the weights take {rows} inputs: (samples, {rows})")
     if not inputs.any():
         raise ValueError(f"{path}: all inputs are zero; so are all products, whatever the weights are")
-    return inputs / np.abs(inputs).max()  # of any unit: squares of the largest would not be finite
+    scaled: np.ndarray = inputs / np.abs(inputs).max()  # of any unit: squares of the largest would not be finite
+    return scaled
 
 
 def _check_header(header: Header) -> None:
