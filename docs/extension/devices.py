@@ -18,8 +18,8 @@ The presets of `memenv.load_device(NAME)`, each with what its record says. `meme
 `memenv devices plot NAME` makes the picture; yours are [fitted](../pulse-files.md) or edited. Which numbers are
 measured and which are assumed is in the source of each. The pictures show, from top left: the response of one device to
 reference pulses with what cycles spread, the mean step of one pulse of three amplitudes, thirty devices, each of a chip
-of its own, and what time does to three levels. Words such as dose and collapsed cell are in the [glossary](../glossary.md), the
-equations in [the physics](../physics.md).
+of its own, and what time does to three levels. Words such as dose and collapsed cell are in the
+[glossary](../glossary.md), the equations in [the physics](../physics.md).
 
 """
 COLUMNS = ("device", "range [uS]", "pulses", "NL", "cycle noise %", "read noise %", "mismatch %", "bad cells %")
