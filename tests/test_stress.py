@@ -83,7 +83,7 @@ def test_what_no_record_describes_is_refused_in_one_line_and_nothing_is_written(
 
 
 def test_controllers_are_told_the_record_and_tuned_on_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tuned, judged, tune, evaluate = [], [], command.tuned, command.evaluate
+    tuned, judged, tune, evaluate = [], [], command.shipped_or_tuned, command.evaluate
 
     def watched_tune(policy: Any, *arguments: Any) -> Any:
         tuned.append(policy.task)
@@ -93,7 +93,7 @@ def test_controllers_are_told_the_record_and_tuned_on_it_once(tmp_path: Path, mo
         judged.append((policy.task, task))
         return evaluate(policy, task, *arguments)
 
-    monkeypatch.setattr(command, "tuned", watched_tune)
+    monkeypatch.setattr(command, "shipped_or_tuned", watched_tune)
     monkeypatch.setattr(command, "evaluate", watched_evaluate)
     under_stress(config(tmp_path))
     assert {task.device.record for task in tuned} == {TASK.device.record} and len(tuned) == 4  # of two tolerances
