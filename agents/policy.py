@@ -52,8 +52,7 @@ def one_or_many(predict: Callable[..., Any]) -> Callable[..., Any]:
     def either(
         self: Any, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[np.ndarray, Any]:
-        told = observation["budget"] if isinstance(observation, dict) else observation
-        if np.ndim(told) > 1:
+        if np.ndim(observation["budget"] if isinstance(observation, dict) else observation) > 1:
             answer: tuple[np.ndarray, Any] = predict(self, observation, state, episode_start, deterministic)
             return answer
         many = (

@@ -311,11 +311,8 @@ def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, 
 def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run: Run) -> None:
     """Gradients through the device, by `agents.predictor.training`."""
     begun_with = load_pulse_predictor(config.init, tasks[0]) if config.init else None
-    init, done, head = (
-        begun_with.weights if begun_with else None,
-        0,
-        {"command": run.record["command"], "seed": config.seed},
-    )
+    init, done = begun_with.weights if begun_with else None, 0
+    head = {"command": run.record["command"], "seed": config.seed}
     defaults, wide = pulse_training.PulseTrainingConfig, config.device == (FAMILY,)
     settings = pulse_training.PulseTrainingConfig(
         streams=config.envs,

@@ -1,4 +1,4 @@
-"""Tuned parameters that come with the package: for presets at usual tolerances, with what they were tuned for.
+"""Tuned parameters that come with the package: for some presets and tolerances, with what they were tuned for.
 
 `benchmarks/tuned_parameters.py` makes them. They hold for a policy whose `identity` is that of their card: another
 record, task or network is tuned anew.

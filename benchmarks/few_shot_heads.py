@@ -8,7 +8,6 @@ pretrain --method proto`); `rates` and `aware` learn by pulses from a head of ze
 device and with everything learned through it. `redundant` is a number of devices a weight for each layer.
 """
 
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +19,14 @@ from tqdm import tqdm
 from memenv.devices.catalogue import load_device
 from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import csv_text, markdown, mean_and_half_width
-from memenv.experiments.runs import RECORD, RunOptions, begun
+from memenv.experiments.runs import RECORD, RunOptions, begun, command_line
 from memenv.few_shot.chips import Hardware
 from memenv.few_shot.initialisations import load_initialisation
 from metalearn.datasets import load
 from metalearn.evaluation import DAY, evaluate
 from metalearn.few_shot import COSTS, COUNTERS, costs_of, with_head
 
-COMMAND = shlex.join(["benchmarks/few_shot_heads.py", *sys.argv[1:]])
+COMMAND = command_line("python benchmarks/few_shot_heads.py", sys.argv[1:])
 HEADS = {"digital": "proto", "written": "proto", "learning": "learning", "rates": "rates", "aware": "aware"}
 FILES = ("heads.csv", "heads.md")
 Row = dict[str, Any]

@@ -11,7 +11,6 @@ cells; the gap is their ratio.
 """
 
 import itertools
-import shlex
 import sys
 import tempfile
 import warnings
@@ -30,7 +29,7 @@ from memenv.devices.catalogue import physics_models
 from memenv.devices.records import validate
 from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import columns, csv_text, figure, markdown, ratio_interval, shown
-from memenv.experiments.runs import Run, RunOptions, begun, command_line
+from memenv.experiments.runs import RECORD, Run, RunOptions, begun, command_line
 from memenv.lab import SimulatedBench, program
 
 MEASURED, TRAINS, PULSES = 4, 24, 25  # cells, trains of each, pulses of each
@@ -135,8 +134,8 @@ def main(arguments: Sequence[str]) -> None:
     """Measure, fit, tune, drive, print."""
     config = parse(TransferConfig, arguments, "physics_transfer.py")
     warnings.filterwarnings("ignore", message="tolerance .* is below the read noise")
-    command = command_line(shlex.join(["python", "benchmarks/physics_transfer.py"]), arguments)
-    with begun(config.out / "run.json", config, command=command, packages=("numpy", "scipy"), files=FILES) as run:
+    command = command_line("python benchmarks/physics_transfer.py", arguments)
+    with begun(config.out / RECORD, config, command=command, packages=("numpy", "scipy"), files=FILES) as run:
         rows, records, refused = list[dict[str, Any]](), dict[str, str](), list[str]()
         for device, data in itertools.product(config.device, config.data):
             found = run.once((device, data, "record"), lambda d=device, g=data == "grid": record_of(d, g, config.seed))

@@ -10,7 +10,6 @@ counted under `shape`. What no data of the laboratory tell must be called undete
 """
 
 import dataclasses
-import shlex
 import sys
 import time
 import warnings
@@ -27,7 +26,7 @@ from memenv.devices.law import Response, equivalent_pulses
 from memenv.devices.records import DeviceError
 from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import csv_text, markdown, mean_interval, shown
-from memenv.experiments.runs import RECORD, RunOptions, begun
+from memenv.experiments.runs import RECORD, RunOptions, begun, command_line
 from memenv.fitting.checks import POLARITIES
 from memenv.fitting.estimation import values
 from memenv.fitting.pulse_data import PulseData
@@ -180,13 +179,14 @@ def table(labs: list[dict[str, Any]], seed: int) -> str:
 def main() -> None:
     """Run, print and write."""
     config = parse(LabsConfig, sys.argv[1:], "synthetic_labs.py")
-    command = "python benchmarks/synthetic_labs.py " + shlex.join(sys.argv[1:])
+    command = command_line("python benchmarks/synthetic_labs.py", sys.argv[1:])
     warnings.simplefilter("error")
     with begun(config.out / RECORD, config, command=command, files=("synthetic_labs.*",)) as run:
         seeds = range(config.seed, config.seed + config.labs)
         labs = [run.once([seed], partial(judged, seed)) for seed in seeds]
         text = table(labs, config.seed)
-        run.write({"synthetic_labs.csv": csv_text(labs), "synthetic_labs.md": f"    {command}\n\n{text}"})
+        found = {"synthetic_labs.csv": csv_text(labs), "synthetic_labs.md": f"`{command}`\n\n{text}"}
+        run.write(found, complete=True)
         print(text)
 
 

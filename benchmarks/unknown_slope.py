@@ -24,6 +24,8 @@ from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import aligned, columns, csv_text, figure, mean_interval, shown
 from memenv.experiments.runs import RECORD, RunOptions, begun, command_line
 
+FILE = "unknown_slope.csv"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SlopeConfig(RunOptions):
@@ -70,9 +72,8 @@ def main() -> None:
     """Run, print and write."""
     arguments = sys.argv[1:]
     config = parse(SlopeConfig, arguments, "unknown_slope.py")
-    with begun(
-        config.out / RECORD, config, command=command_line("python benchmarks/unknown_slope.py", arguments)
-    ) as run:
+    command = command_line("python benchmarks/unknown_slope.py", arguments)
+    with begun(config.out / RECORD, config, command=command, files=(FILE,)) as run:
         rows = []
         for device in config.device:
             task = WriteVerify(device=device, tolerance=config.tolerance, give_up=True)
@@ -100,7 +101,7 @@ def main() -> None:
             for row in rows
         ]
         head = ("device", "policy", "slope / nominal", "success of reachable [%]", "pulses of an accepted cell")
-        run.write({config.out / "unknown_slope.csv": csv_text(rows)}, complete=True)
+        run.write({FILE: csv_text(rows)}, complete=True)
         print(aligned(head, lines, left=2))
 
 

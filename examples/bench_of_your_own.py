@@ -25,9 +25,7 @@ class MyBench:
         pass
 
 
-task = WriteVerify(
-    device="threshold", tolerance=0.02
-)  # range, driver and read noise: memenv fit makes a record of yours
+task = WriteVerify(device="threshold", tolerance=0.02)  # record of range, driver and read noise, as of memenv fit
 limits = Limits(amplitude=1.8, width=1e-5, pulses=50, energy=1e-6)
 record = Path(tempfile.mkdtemp()) / "bench.csv"
 done = program(MyBench(), load_policy("ispp", task), task, np.linspace(2e-5, 6e-5, 8), record, limits=limits)

@@ -1,4 +1,4 @@
-"""From a CSV of pulses to programmed cells: fit, tune, drive a bench. The simulator stands in for the instrument."""
+"""From a CSV of pulses to programmed cells: fit a record, drive a bench. The simulator stands in for the instrument."""
 
 import tempfile
 from pathlib import Path

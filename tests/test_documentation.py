@@ -133,6 +133,13 @@ def test_every_id_has_scores_made_by_a_command():
         assert {"return", "pulses", "energy"} < set(row)
 
 
+def test_every_face_but_those_of_single_environments_has_a_page(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs/extension")
+    packages = (path.parent for top in ("memenv", "agents", "metalearn") for path in (ROOT / top).rglob("__init__.py"))
+    faces = {".".join(package.relative_to(ROOT).parts) for package in packages}
+    assert set(importlib.import_module("faces").FACES) == {face for face in faces if "memenv.envs." not in face}
+
+
 @pytest.mark.parametrize("name", ["WriteVerify", "CrossbarProgram", "FewShot"])
 def test_tables_of_a_manual_keep_every_row(name, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs/extension")

@@ -406,7 +406,7 @@ def test_an_impossible_argument_is_named_with_its_value_and_what_is_allowed(task
 def test_an_initialisation_without_rates_cannot_teach(few, tmp_path):
     own = bank.initialisation("random", "conv")
     replace(own, rates=0 * own.rates).save(tmp_path / "still.npz")
-    with pytest.raises(TaskError, match=r"init is .*still\.npz.*, allowed is one with rates to learn by"):
+    with pytest.raises(TaskError, match=r"init is .*, allowed is one with rates to learn by"):
         FewShot(**arguments("devices", few, init=str(tmp_path / "still.npz")))
 
 

@@ -157,7 +157,7 @@ def predictor(hidden: int = 3) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     }  # fmt: skip
     arrays = {name: rng.standard_normal(shapes[name]).astype(np.float32) for name in Weights._fields}
     device = json.loads(to_json(memenv.load_device("threshold")))
-    return arrays, dict(zip(CARD, (PREDICTOR_FORMAT, device, True, 0.05, "{}"), strict=True))
+    return arrays, dict(zip(CARD, (PREDICTOR_FORMAT, device, True, 0.05, {}, "{}"), strict=True))
 
 
 def acts(task: WriteVerify) -> Callable[[Any], None]:

@@ -14,10 +14,12 @@ from agents import tuning
 from agents.arrays import programming as command
 from agents.arrays import tiles
 from agents.arrays.matrix_files import load_inputs
+from agents.arrays.noise import ArrayNoise
 from agents.arrays.programming import ProgramConfig, build, program
 from memenv import Mismatch, load_device, to_json
 from memenv.__main__ import main
 from memenv.crossbars import memory_budget as memory
+from memenv.crossbars.crossbar import Crossbar
 
 FILES = ("conductances.npz", "report.json", "report.md", "maps.png")
 
@@ -444,3 +446,12 @@ def test_the_tuned_parameters_are_those_of_the_first_run(
     monkeypatch.setattr(tuning, "on_cells", lambda *_: pytest.fail("tuned again"))
     assert main([*call, "--resume"]) == 0
     assert json.loads((tmp_path / "out" / "report.json").read_text())["parameters"]
+
+
+def test_an_array_is_a_chip_of_its_own_whose_cells_share_what_is_not_known_of_the_device() -> None:
+    slopes = [
+        Crossbar(device="hfo2-array-om", rows=4, cols=5).fabricate(ArrayNoise.of(seed).chip, (2,)).set.slope  # type: ignore[attr-defined]
+        for seed in (0, 1)
+    ]
+    assert all(len(np.unique(one)) == 1 for one in slopes)
+    assert slopes[0].flat[0] != slopes[1].flat[0]

@@ -204,9 +204,9 @@ def test_all_cells_that_an_engine_fabricates_at_once_are_of_one_chip():
 
 
 def test_the_bayesian_prior_has_mismatch_and_uncertainty():
-    prior = Bayesian(task=WriteVerify(device=UNKNOWN), wrong=0.0)._prior
+    prior, known = (Bayesian(task=WriteVerify(device=one), wrong=0.0)._prior for one in (UNKNOWN, KNOWN))
     assert kstest(np.log(prior.set.slope / KNOWN.set.slope) / 0.4, "norm").pvalue > 0.01
-    np.testing.assert_array_equal(prior.set.dose, Bayesian(task=WriteVerify(device=KNOWN), wrong=0.0)._prior.set.dose)
+    np.testing.assert_array_equal(prior.set.dose, known.set.dose)
 
 
 def test_a_controller_is_told_mismatch_and_uncertainty_together():

@@ -26,6 +26,11 @@ class Numbers:
         normals: np.ndarray = self._next(shape).drawn((NormalDraw((), shape),))[0][0]
         return normals
 
+    def chip_normal(self, shape: tuple[int, int]) -> np.ndarray:
+        """Standard normals (channels, cells), alike for all cells: they are of one chip."""
+        channels, cells = shape
+        return np.repeat(self.standard_normal((channels, 1)), cells, axis=1)
+
     def random(self, shape: tuple[int, ...]) -> np.ndarray:
         """Uniform in [0, 1)."""
         uniforms: np.ndarray = self._next(shape).drawn((UniformDraw((), shape),))[0][0]

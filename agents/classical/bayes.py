@@ -41,11 +41,7 @@ from memenv.envs.write_verify.task import WriteVerify
 Cloud = np.ndarray  # (cells, particles or samples) float64
 CHUNK = 32  # cells decided at once: their arrays stay in the cache
 SAMPLES = 256  # outcomes that stand for posterior and noise when candidates are compared
-SLOPES, SHIFTS, DOSES = (
-    0.7,
-    1.5,
-    0.5,
-)  # standard deviations of wrong records: slopes [ln], thresholds [slopes], doses [ln]
+SLOPES, SHIFTS, DOSES = 0.7, 1.5, 0.5  # deviations of wrong records: slopes [ln], thresholds [slopes], doses [ln]
 TRUST = 0.4  # weight of a particle that allows for one
 OUTLIERS = 1e-2  # share of reads that the model explains badly: their tail tells bad particles from worse
 

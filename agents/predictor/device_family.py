@@ -81,12 +81,8 @@ def mistaken(chip: Device, cells: int, share: float, rng: np.random.Generator) -
         return np.exp(wrong(np.log(low), np.log(high), 0.0))
 
     slope, gamma, dose = factor(0.22, 2.2), factor(0.5, 2.0), factor(0.4, 2.5)
-    noise, writing, shift, window = (
-        factor(1.0, 4.0),
-        wrong(0.0, 0.03, 0.0),
-        wrong(-2.5, 2.5, 0.0),
-        wrong(-0.12, 0.12, 0.0),
-    )
+    noise, writing = factor(1.0, 4.0), wrong(0.0, 0.03, 0.0)
+    shift, window = wrong(-2.5, 2.5, 0.0), wrong(-0.12, 0.12, 0.0)
 
     def changed(response: Response) -> Response:
         return dataclasses.replace(

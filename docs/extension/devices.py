@@ -17,9 +17,9 @@ HEAD = """# Devices
 The presets of `memenv.load_device(NAME)`, each with what its record says. `memenv devices NAME --json` prints a record,
 `memenv devices plot NAME` makes the picture; yours are [fitted](../pulse-files.md) or edited. Which numbers are
 measured and which are assumed is in the source of each. The pictures show, from top left: the response of one device to
-reference pulses with what cycles spread, the mean step of one pulse of three amplitudes, thirty devices of a chip, and
-what time does to three levels. Words such as dose and collapsed cell are in the [glossary](../glossary.md), the
-equations in [the physics](../physics.md).
+reference pulses with what cycles spread, the mean step of one pulse of three amplitudes, thirty devices, each of a chip
+of its own, and what time does to three levels. Words such as dose and collapsed cell are in the
+[glossary](../glossary.md), the equations in [the physics](../physics.md).
 
 """
 COLUMNS = ("device", "range [uS]", "pulses", "NL", "cycle noise %", "read noise %", "mismatch %", "bad cells %")
@@ -76,6 +76,8 @@ def _section(device: Device) -> str:
             told = [(name, value) for name, value in told if name != "collapsed_range"]
         rest += [f"| {part} | `{name}` | {_number(value)} | {meanings[name]} |\n" for name, value in told]
         rest += [] if told else [f"| {part} | | none | |\n"]
+    if device.uncertainty is not None:
+        rest.append(f"| uncertainty | | {device.uncertainty.described()} | standard deviations of a chip |\n")
     return text + "\n| | | value | |\n| --- | --- | --- | --- |\n" + "".join(rest) + "\n"
 
 

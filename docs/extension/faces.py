@@ -8,11 +8,13 @@ from typing import Any
 FACES = (
     "memenv",
     "memenv.devices",
+    "memenv.devices.physics",
     "memenv.fitting",
     "memenv.crossbars",
     "memenv.circuits",
     "memenv.envs",
     "memenv.few_shot",
+    "memenv.lab",
     "memenv.learning",
     "memenv.compiler",
     "memenv.experiments",

@@ -112,8 +112,9 @@ def fit(
         data: pulse trains (`read_csv`) or measured tables (`TableDevice.load`).
         name: of the record.
         source: of the data; what was fitted and assumed is added to it.
-        g_min: [S] conductance at x = 0, a bound of all devices; by default each device's least read. Not for tables.
-        g_max: [S] that at x = 1; by default each device's largest read. Not for tables.
+        g_min: [S] conductance at x = 0, a bound of all devices; by default where each device's trains come to rest,
+            else the least read. Not for tables.
+        g_max: [S] that at x = 1; by default likewise, else the largest read. Not for tables.
 
     Raises:
         DeviceError: bounds that are no range or that the data leave, devices whose ranges do not overlap, too few

@@ -19,13 +19,13 @@ class SimulatedBench:
 
     def pulse(self, cells: np.ndarray, amplitude: np.ndarray, width: np.ndarray) -> None:
         """One pulse on each of `cells`."""
-        self._wait()
+        self._rest()
         chip, noise = take(self.chip, cells), self.rng.standard_normal((self.chip.pulse_channels, len(cells)))
         self.state = put(self.state, cells, chip.pulse(take(self.state, cells), amplitude, width, noise))
 
     def read(self, cells: np.ndarray) -> np.ndarray:
         """Noisy conductances (n,) [S]."""
-        self._wait()
+        self._rest()
         chip, noise = take(self.chip, cells), self.rng.standard_normal((self.chip.read_channels, len(cells)))
         g, after = chip.sense(take(self.state, cells), noise)
         self.state = put(self.state, cells, after)
@@ -38,5 +38,5 @@ class SimulatedBench:
         """True conductances (cells,) [S] of all cells, which no instrument could tell."""
         return np.asarray(self.chip.conductance(self.state))
 
-    def _wait(self) -> None:
+    def _rest(self) -> None:
         self.state = self.chip.rest(self.state, self.latency)
