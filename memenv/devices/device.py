@@ -5,8 +5,9 @@ Pure functions on frozen records, generic over NumPy and torch; noise is an argu
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 
@@ -367,6 +368,21 @@ class Device:
     def read_energy(self, g: Array) -> Array:
         """V^2 G t [J] of one read of conductances `g` [S]."""
         return g * (self.read.voltage**2 * self.read.duration)
+
+
+class Reads:
+    """Reads, rest and energy as every device has them, for classes whose pulses are their own: one text."""
+
+    fresh = cast(Callable[..., State], Device.fresh)
+    rest = cast(Callable[..., State], Device.rest)
+    _trap_after = cast(Callable[..., Array], Device._trap_after)
+    _retained = cast(Callable[..., Array], Device._retained)
+    conductance = cast(Callable[..., Array], Device.conductance)
+    sense = cast(Callable[..., tuple[Array, State]], Device.sense)
+    read_moments = cast(Callable[..., ReadMoments], Device.read_moments)
+    read_deviation = cast(Callable[..., Array], Device.read_deviation)
+    pulse_energy = cast(Callable[..., Array], Device.pulse_energy)
+    read_energy = cast(Callable[..., Array], Device.read_energy)
 
 
 def _normal_quantile(share: Array) -> Array:

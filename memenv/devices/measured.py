@@ -6,17 +6,16 @@ SET (RESET) pulse makes from `conductance[n, k]` at the cumulative probability `
 """
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy.special import ndtr
 
 from memenv.arrays import Array, choose
-from memenv.devices.device import Device, Driver, Read, ReadMoments, State
+from memenv.devices.device import Device, Driver, Read, Reads, State
 from memenv.devices.records import DeviceError
 from memenv.files import FLOATS, WHOLE, Entry, load_archive, named
 
@@ -71,7 +70,7 @@ class Tables:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableDevice:
+class TableDevice(Reads):
     """Measured devices, usable wherever a `Device` is; the sign of the amplitude is all that a pulse can choose.
 
     The state x is (G - g_min) / (g_max - g_min) with g_min and g_max the means over the devices of the ends of their
@@ -153,17 +152,6 @@ class TableDevice:
             quantile = 16807 * quantile % 1.0  # uniform again, all but independent: Lehmer's generator on the one draw
         age = np.where(touched, 0.0 * state.age, state.age + width * count)
         return state._replace(x=np.where(touched, self._x(g), state.x), age=age)
-
-    # Reads, rest and energy are those of every device: one text.
-    fresh = cast(Callable[..., State], Device.fresh)
-    rest = cast(Callable[..., State], Device.rest)
-    _trap_after = cast(Callable[..., Array], Device._trap_after)
-    conductance = cast(Callable[..., Array], Device.conductance)
-    sense = cast(Callable[..., tuple[Array, State]], Device.sense)
-    read_moments = cast(Callable[..., ReadMoments], Device.read_moments)
-    read_deviation = cast(Callable[..., Array], Device.read_deviation)
-    pulse_energy = cast(Callable[..., Array], Device.pulse_energy)
-    read_energy = cast(Callable[..., Array], Device.read_energy)
 
     def reference_pulse(self, up: Array, like: Array) -> tuple[Array, Array]:
         """Signed amplitude [V] and width [s] of the one pulse of each polarity."""

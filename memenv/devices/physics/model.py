@@ -4,12 +4,12 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 
 from memenv.arrays import Array
-from memenv.devices.device import Device, Driver, Read, ReadMoments, Retention, State
+from memenv.devices.device import Device, Driver, Read, Reads, Retention, State
 from memenv.devices.records import DeviceError
 
 SLOWEST = 1e-30  # [state/s] a rate below counts as this
@@ -17,7 +17,7 @@ BEYOND = 1 + 1e-6  # of the driver's ends, for rounding
 
 
 @dataclass(frozen=True, kw_only=True)
-class Physics(ABC):
+class Physics(Reads, ABC):
     """A device whose state x is its conductance in the range; the subclass says what a pulse does to it.
 
     Where a source states neither mismatch nor cycle noise, both are assumed, as log-normal factors on the time that a
@@ -78,18 +78,6 @@ class Physics(ABC):
             x=np.where(pulsed, np.minimum(np.maximum(x, self.x_lo), self.x_hi), state.x),
             age=np.where(pulsed, 0.0 * state.age, state.age + seconds),
         )
-
-    # Reads, rest and energy are those of every device: one text.
-    fresh = cast(Callable[..., State], Device.fresh)
-    rest = cast(Callable[..., State], Device.rest)
-    _trap_after = cast(Callable[..., Array], Device._trap_after)
-    _retained = cast(Callable[..., Array], Device._retained)
-    conductance = cast(Callable[..., Array], Device.conductance)
-    sense = cast(Callable[..., tuple[Array, State]], Device.sense)
-    read_moments = cast(Callable[..., ReadMoments], Device.read_moments)
-    read_deviation = cast(Callable[..., Array], Device.read_deviation)
-    pulse_energy = cast(Callable[..., Array], Device.pulse_energy)
-    read_energy = cast(Callable[..., Array], Device.read_energy)
 
 
 def travelled(
