@@ -17,14 +17,14 @@ from tqdm import tqdm
 from agents.evaluation import Outcomes, evaluate
 from agents.library import known_policies, load_policy
 from agents.tuned import shipped_or_tuned
-from agents.tuning import FEW_TRIALS, TRIALS, priced, tune
-from memenv.bounds import MANY, MOST, MOST_SEED, MOST_WEIGHT
+from agents.tuning import FEW_TRIALS, TRIALS, PriceOptions, priced, tune
+from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line
+from memenv.experiments.runs import RECORD, Run, begun, check_picture, command_line
 
 FILES = ("comparison.csv", "comparison.md", "comparison.png")
 PACKAGES = ("memenv", "numpy", "scipy", "gymnasium", "cmaes")
@@ -32,7 +32,7 @@ AGAINST = "pulses_against"  # column of the paired difference to a rival
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig(RunOptions):
+class CompareConfig(PriceOptions):
     """Compare controllers and policies at programming: every one on the same cells, starts and targets.
 
     Example: memenv compare --device pcm --controllers ispp,secant --out pcm-compared
@@ -55,10 +55,6 @@ class CompareConfig(RunOptions):
         f"any, else {TRIALS}, {FEW_TRIALS} where loops are not compiled]",
     )
     retune: bool = option(False, help="tune also where parameters are shipped")
-    weight_energy: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="price of energy, as of memenv train [1/J]")
-    weight_latency: float | None = option(
-        None, bounds=(0.0, MOST_WEIGHT), help="price of time, as of memenv train [1/s] [0.01 of a pulse a medium width]"
-    )
     jobs: int = option(1, bounds=(1, MANY), help="controllers at a time, each in a process; the table is the same")
     against: str | None = option(None, help="one of them, from which the others' pulses are subtracted cell by cell")
     out: Path = option(Path("comparison"), help="folder of comparison.csv, .md, .png, run.json, journal")

@@ -18,8 +18,8 @@ from agents.comparison import PACKAGES, metrics
 from agents.evaluation import Outcomes, evaluate
 from agents.library import fair_controllers, known_policies, load_policy
 from agents.tuned import shipped_or_tuned
-from agents.tuning import FEW_TRIALS, TRIALS, priced
-from memenv.bounds import MANY, MOST, MOST_SEED, MOST_WEIGHT
+from agents.tuning import FEW_TRIALS, TRIALS, PriceOptions, priced
+from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.devices.device import Device
 from memenv.devices.law import Response
 from memenv.devices.protocol import CellModel, parametric
@@ -27,7 +27,7 @@ from memenv.devices.records import validate
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line
+from memenv.experiments.runs import RECORD, Run, begun, check_picture, command_line
 
 FILES = ("stress.csv", "stress.md", "stress.png")
 MATCHED, TOLERANCE = "record", "tolerance"
@@ -104,7 +104,7 @@ def case(task: WriteVerify, text: str) -> Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StressConfig(RunOptions):
+class StressConfig(PriceOptions):
     """Compare controllers and policies that are told a record on cells for which it is wrong.
 
     Example: memenv stress pcm --truths slope=0.5,threshold=0.1 --controllers ispp,bayes --out pcm-stressed
@@ -124,10 +124,6 @@ class StressConfig(RunOptions):
         bounds=(1, MANY),
         help="parameter sets that each controller's tuning tries, 1 = no tuning [shipped parameters where there are "
         f"any, else {TRIALS}, {FEW_TRIALS} where loops are not compiled]",
-    )
-    weight_energy: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="price of energy in tuning [1/J]")
-    weight_latency: float | None = option(
-        None, bounds=(0.0, MOST_WEIGHT), help="price of time in tuning [1/s] [0.01 of a pulse a medium width]"
     )
     out: Path = option(Path("stress"), help="folder of stress.csv, .md, .png, run.json, journal")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tqdm import tqdm
@@ -208,7 +208,19 @@ def _scaled(f: Any, value: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneConfig(RunOptions):
+class PriceOptions(RunOptions):
+    """What tuning pays for besides pulses and failures, alike for every command that tunes."""
+
+    group: ClassVar[str] = "prices of tuning"
+
+    weight_energy: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="price of energy, as of memenv train [1/J]")
+    weight_latency: float | None = option(
+        None, bounds=(0.0, MOST_WEIGHT), help="price of time, as of memenv train [1/s] [0.01 of a pulse a medium width]"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig(PriceOptions):
     """Tune classical controllers for a device and print their parameters, on chips that no evaluation sees.
 
     Example: memenv tune --device pcm --controllers ispp,secant --trials 60
@@ -220,10 +232,6 @@ class TuneConfig(RunOptions):
     trials: int | None = option(None, bounds=(1, MANY), help="parameter sets tried for each [2000; 200 without numba]")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of the tuning chips and the search")
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
-    weight_energy: float = option(0.0, bounds=(0.0, MOST_WEIGHT), help="price of energy, as of memenv train [1/J]")
-    weight_latency: float | None = option(
-        None, bounds=(0.0, MOST_WEIGHT), help="price of time, as of memenv train [1/s] [0.01 of a pulse a medium width]"
-    )
     out: Path | None = option(None, help="write the parameters to this JSON file as well, which --resume needs")
 
 
