@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from agents.by_level import BIT_ERRORS, level_rows, level_table, wrong_bits
 from agents.evaluation import Outcomes, evaluate
 from agents.library import known_policies, load_policy
 from agents.tuned import shipped_or_tuned
@@ -21,12 +22,14 @@ from agents.tuning import FEW_TRIALS, TRIALS, PriceOptions, priced, tune
 from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
+from memenv.envs.write_verify.levels import BANDS, read_levels
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import RECORD, Run, begun, check_picture, command_line
 
 FILES = ("comparison.csv", "comparison.md", "comparison.png")
+LEVELS = "levels.csv"
 PACKAGES = ("memenv", "numpy", "scipy", "gymnasium", "cmaes")
 AGAINST = "pulses_against"  # column of the paired difference to a rival
 
@@ -42,6 +45,12 @@ class CompareConfig(PriceOptions):
         ("threshold", "enode-sandia"), help="names, .json records or .npz tables"
     )
     tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
+    target_levels: str | None = option(
+        None, help="targets are so many levels, or these, as 0.1,0.5,0.9 or, with bands, :0.1:0.2,0.4:0.5:0.6 [any]"
+    )
+    bands: str | None = option(
+        None, choices=BANDS, help="of levels without bands: tolerance is of conductances, resistances or the target"
+    )
     controllers: tuple[str, ...] = option((), help="controllers, shipped policies or paths of policies [all]")
     cells: int = option(1000, bounds=(1, MOST), help="fresh cells for each controller")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, starts, targets and noise")
@@ -82,6 +91,7 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
     check_picture()
     shared = ("tolerance", "max_pulses", "rounds", "confirm_reads", "weight_energy")
     own: dict[str, Any] = {name: getattr(config, name) for name in shared}
+    own |= {"target_levels": read_levels(config.target_levels), "bands": config.bands or BANDS[0]}
     tasks = [priced(WriteVerify(device=device, give_up=True, **own), config.weight_latency) for device in config.device]
     for task in tasks:
         task.check_memory(config.cells)
@@ -93,7 +103,7 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
             raise ValueError(f"against is {config.against!r}: on {task.device.name} allowed is {', '.join(names)}")
     judged: list[Judged] = []
     place = config.out / RECORD
-    fixed: dict[str, Any] = {"packages": PACKAGES, "files": FILES, "continuable": ("against",)}
+    fixed: dict[str, Any] = {"packages": PACKAGES, "files": (*FILES, LEVELS), "continuable": ("against",)}
     with begun(place, config, command=command, **fixed) as run:
         pieces = {(number, name, task.device.name): (task, name, own) for number, (task, name, own) in enumerate(work)}
         todo = {key: partial(judge, *piece, config) for key, piece in pieces.items() if not run.has(key)}
@@ -153,7 +163,10 @@ def judge(task: WriteVerify, name: str, policy: Any, config: CompareConfig) -> d
         "seconds": seconds,
         "seconds_per_pulse": seconds / max(float(outcomes.pulses.sum()), 1.0),
     }
-    return {"outcomes": outcomes._asdict(), "figures": metrics(outcomes, config.seed) | spread, "run": made}
+    figures = metrics(outcomes, config.seed) | spread
+    if task.target_levels:
+        figures |= reporting.columns(BIT_ERRORS, reporting.mean_interval(wrong_bits(task, outcomes), config.seed))
+    return {"outcomes": outcomes._asdict(), "figures": figures, "run": made}
 
 
 def judged_of(task: WriteVerify, name: str, found: dict[str, Any], config: CompareConfig) -> Judged:
@@ -212,8 +225,10 @@ def _write(run: Run, judged: list[Judged], config: CompareConfig, command: str, 
     """Table, picture and record of what is finished."""
     rows = rows_of(judged, config)
     table = markdown_table(rows, command, config.against) + reporting.uncertain(one.task.device for one in judged)
-    contents = (reporting.csv_text(rows), table, picture(judged))
-    run.write(dict(zip(FILES, contents, strict=True)), runs=[one.run for one in judged], complete=complete)
+    levels = [row for one in judged if one.task.target_levels for row in level_rows(one.task, one.name, one.outcomes)]
+    contents: tuple[str | bytes, ...] = (reporting.csv_text(rows), table + level_table(levels), picture(judged))
+    files = dict(zip(FILES, contents, strict=True)) | ({LEVELS: reporting.csv_text(levels)} if levels else {})
+    run.write(files, runs=[one.run for one in judged], complete=complete)
 
 
 MEANING = (
@@ -235,13 +250,14 @@ SHOWN = (
     ("latency_mean", "time us", "{:.3g}", 1e6),
     ("return_mean", "return", "{:.3f}", 1.0),
 )
+LEVELLED = (BIT_ERRORS, "bit errors %", "{:.3f}", 100.0)  # shown of tasks with levels
 
 
 def _line(row: Row, against: str | None) -> list[str]:
     """A row's figures; the headline ones with their interval."""
     line = [row["controller"]]
-    for name, _, form, scale in SHOWN:
-        if name in HEADLINES:
+    for name, _, form, scale in _shown(row):
+        if name in (*HEADLINES, BIT_ERRORS):
             line.append(reporting.shown(reporting.figure(row, name, scale), form))
         else:
             line.append(reporting.number(scale * row.get(name, np.nan), form))
@@ -250,11 +266,17 @@ def _line(row: Row, against: str | None) -> list[str]:
     return line
 
 
+def _shown(row: Row) -> tuple[tuple[str, str, str, float], ...]:
+    """Name, title, form and unit of a row's figures."""
+    return (*SHOWN, LEVELLED) if BIT_ERRORS in row else SHOWN
+
+
 def _grouped(rows: list[Row], against: str | None) -> Iterator[tuple[str, list[str], list[list[str]]]]:
     """For each device a title, the head and the lines of its table."""
-    head = ["controller", *(title for _, title, _, _ in SHOWN), *([f"against {against}"] if against else [])]
+    more = [f"against {against}"] if against else []
     for device in dict.fromkeys(row["device"] for row in rows):
         own = [row for row in rows if row["device"] == device]
+        head = ["controller", *(title for _, title, _, _ in _shown(own[0])), *more]
         title = f"{device}: tolerance {own[0]['tolerance']:.3g} of the range, {own[0]['cells']} cells"
         yield title, head, [_line(row, against) for row in own]
 

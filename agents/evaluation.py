@@ -33,6 +33,7 @@ class Outcomes(NamedTuple):
     examples: tuple[
         tuple[np.ndarray, np.ndarray, float], ...
     ]  # reads [S], signed amplitudes [V], target [S] of some cells
+    target: np.ndarray | None = None  # [range] the last one; None of those that journals of before hold
 
 
 def seeded(seed: int, purpose: int) -> np.random.Generator:
@@ -80,7 +81,7 @@ def evaluate(
     episode = task.initial(chip, noise.drawn(task.initial_draws), {})
     state = policy.begin(chip, cells)
     size = chip.g_max - chip.g_min + np.zeros(cells)
-    pulses, energy, latency, error, returns = (np.zeros(cells) for _ in range(5))
+    pulses, energy, latency, error, returns, target = (np.zeros(cells) for _ in range(6))
     reads = episode.step_reads.copy()
     accepted, handed = np.zeros(cells, bool), np.zeros(cells, bool)
     false_acceptances = np.zeros(cells)
@@ -125,6 +126,7 @@ def evaluate(
                 (latency, episode.latency),
                 (false_acceptances, episode.false_acceptances),
                 (error, episode.true_error),
+                (target, episode.target),
                 (accepted, episode.rounds_left < 0),
             ):
                 whole[ended] = part[done]
@@ -150,5 +152,6 @@ def evaluate(
         round_pulses=round_pulses,
         error_by_pulse=error_by_pulse,
         handed_over=handed,
+        target=target,
         examples=tuple((np.array(reads), np.array(amplitudes), target) for reads, amplitudes, target in traces),
     )

@@ -20,6 +20,7 @@ COMMANDS = {
     "train": ("agents.training", "train a policy for a device"),
     "import-policy": ("agents.sb3.importing", "make arrays of a stable-baselines3 .zip that you trust"),
     "program": ("agents.arrays.programming", "program a matrix of weights into crossbars"),
+    "export": ("agents.export.command", "a policy as C99 or ONNX, for a controller without Python"),
     "tune": ("agents.tuning", "tune classical controllers for a device"),
     "pretrain": ("metalearn.pretraining", "pretrain a network to learn from a few examples, on a device too"),
     "fewshot": ("metalearn.few_shot", "learn from a few examples on a device: table, picture, files"),

@@ -14,7 +14,7 @@ from memenv.__main__ import COMMANDS, TRACEBACK, main
 from memenv.experiments.options import Options, option, parse
 from memenv.files import write_whole
 
-NEEDED = {"program": ["--weights", "w.npy"], "fit": ["data.csv"], "import-policy": ["model.zip"]}
+NEEDED = {"program": ["--weights", "w.npy"], "fit": ["data.csv"], "import-policy": ["model.zip"], "export": ["secant"]}
 
 
 def configurations():
@@ -72,7 +72,7 @@ def test_every_option_of_a_whole_number_is_bounded(command):
             most = f.metadata.get("bounds", (0, 10**9))[1]
             with pytest.raises(ValueError, match=f"{f.name} is .*, allowed is"):
                 value = most + 1
-                needed = {"weights": "w", "data": ("d",), "file": "m"}
+                needed = {"weights": "w", "data": ("d",), "file": "m", "policy": "p"}
                 given = {
                     n.name: needed[n.name] for n in dataclasses.fields(CONFIGURATIONS[command]) if n.name in needed
                 }

@@ -23,6 +23,7 @@ FACES = (
     "agents.predictor",
     "agents.arrays",
     "agents.bulk",
+    "agents.export",
     "agents.few_shot",
     "agents.sb3",
     "metalearn",

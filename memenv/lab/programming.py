@@ -142,11 +142,11 @@ def _run(session: Session, policy: Decides, task: WriteVerify, stop: Callable[[]
     if stop():
         return outcome
     episode = task.initial(chip, _silence(task.initial_draws, len(rows)), {"target": session.targets})
-    inside = np.abs(episode.reading - episode.target) <= task.tolerance_x
+    inside = task.within(chip, episode.reading, episode.target)
     for _ in range(task.confirm_reads):
         there = np.flatnonzero(inside)
         again = task.fraction(chip, session.read(rows[there]))
-        inside[there] = np.abs(again - episode.target[there]) <= task.tolerance_x
+        inside[there] = task.within(chip, again, episode.target[there])
     outcome[inside] = "accepted"
     keep = np.flatnonzero(~inside)
     while len(keep):

@@ -7,6 +7,7 @@ import numpy as np
 
 from memenv.bounds import LEAST_TOLERANCE, MANY, MOST_WEIGHT, flag, is_number, is_row, is_word, real, shown, whole
 from memenv.envs.task import TaskError, check_target_range
+from memenv.envs.write_verify.levels import BANDS, specified
 
 MOST_LEVELS = 1000  # of amplitudes, and of widths, of a menu
 MOST_STEPS = 10_000  # in an observation
@@ -30,13 +31,15 @@ def settled(task: Any) -> dict[str, Any]:
             raise TaskError(f"{name} is {shown(getattr(task, name))}, allowed is {allowed}")
 
     check("tolerance", is_number(task.tolerance) and task.tolerance > 0, "a number > 0")
-    for name, words in (("tolerance_unit", ("range", "S")), ("action", ("continuous", "discrete"))):
+    words_of = {"tolerance_unit": ("range", "S"), "action": ("continuous", "discrete"), "bands": BANDS}
+    for name, words in words_of.items():
         check(name, is_word(getattr(task, name), words), " or ".join(f'"{word}"' for word in words))
     check("levels", is_row(task.levels, 2), "two whole numbers >= 1")
     check_target_range(task.target_range)
     limits = {"max_pulses": (1, MANY), "confirm_reads": (0, MANY), "rounds": (1, MANY), "history": (1, MOST_STEPS)}
     weights = [name for name in task.__dataclass_fields__ if name.startswith("weight_")]
     return {
+        "target_levels": specified(task.target_levels),
         "levels": tuple(whole("levels", number, 1, MOST_LEVELS, TaskError) for number in task.levels),
         **{name: whole(name, getattr(task, name), *both, TaskError) for name, both in limits.items()},
         **{name: flag(name, getattr(task, name), TaskError) for name in ("give_up", "goal", "privileged")},
@@ -56,6 +59,10 @@ def check_together(task: Any) -> None:
     for name, simple in WITH_GOALS.items() if task.goal else ():
         if getattr(task, name) != simple:
             raise TaskError(f"{name} is {getattr(task, name)!r}, with goal=True allowed is {simple}")
+    if task.bands != BANDS[0] and not task.target_levels:
+        raise TaskError(f"bands is {task.bands!r}, but there are no target_levels that could have them")
+    if task.goal and task.target_levels:
+        raise TaskError(f"target_levels is {shown(task.target_levels)}, with goal=True allowed is ()")
     if task.goal and np.ndim(task.tolerance_x):
         raise TaskError('tolerance_unit is "S", with goal=True and several devices allowed is "range"')
     low, high = task.target_range
@@ -64,7 +71,7 @@ def check_together(task: Any) -> None:
         raise TaskError(
             f"tolerance is {task.tolerance!r}: {finest:.3g} of the range, allowed is {LEAST_TOLERANCE:g} or more"
         )
-    if 2 * CLEARANCE * widest >= high - low:
+    if not task.target_levels and 2 * CLEARANCE * widest >= high - low:
         raise TaskError(
             f"tolerance is {task.tolerance!r}: {widest:.3g} of the range leaves no room for targets in {low} to {high}"
         )

@@ -83,7 +83,8 @@ class WriteVerifyEnv(TaskEnv):
 
     Starting state:
         The state is uniform between the cell's own bounds, rested and read once (that read costs nothing). The target
-        is uniform in `target_range`, at least two tolerances away from that read.
+        is uniform in `target_range`, at least two tolerances away from that read; with `target_levels` it is one of
+        them in whose band that read is not.
 
     Episode end:
         Terminated when the last of the `rounds` targets is accepted, when the cell is given up, or when `max_pulses`
@@ -127,6 +128,12 @@ class WriteVerifyEnv(TaskEnv):
             memenv/WriteVerifyGoal-v0. privileged: the cell's parameters in info.
         max_pulses: budget for one target; confirm_reads: further reads before an acceptance.
         rounds: targets in an episode; history: steps in the observation; target_range: of x.
+        target_levels: a number of levels, evenly spread over `target_range`; a list of targets (of x, in siemens with
+            tolerance_unit="S"), or a list of (low, target, high), with None for an open end. A cell is accepted when it
+            reads inside the band of its level; the tolerance of observations is the least distance of a target to an
+            end of its band. bands: of levels that are not given theirs: the tolerance about the target, of
+            "conductance"; of "resistance", as a part of the resistances of `target_range`, over which levels are evenly
+            spread then; or "relative", a part of the target.
         weight_pulses, weight_energy, weight_latency, weight_acceptance, weight_false_acceptance, weight_failure,
             weight_shaping: see Rewards.
         variant: the registered id whose fixed arguments are taken, such as "WriteVerifyDiscrete".

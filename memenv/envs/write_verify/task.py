@@ -20,6 +20,7 @@ from memenv.envs.pulse_actions import Float, PulseActions, volts
 from memenv.envs.task import Draw, NormalDraw, Observation, TaskError, UniformDraw
 from memenv.envs.write_verify.arguments import CLEARANCE, check_together, settled
 from memenv.envs.write_verify.episode import OF_ONE_STEP, Episode
+from memenv.envs.write_verify.levels import Level, check_targets, drawn_level, in_band, levels_of
 from memenv.envs.write_verify.observation import ERROR, SIGNAL, CellObservation, View, last_pulse
 
 
@@ -45,6 +46,8 @@ class WriteVerify:
     goal: bool = False  # observations of achieved and desired goals, as hindsight experience replay takes them
     privileged: bool = False  # the cell's own parameters are in info
     target_range: tuple[float, float] = (0.1, 0.9)  # [range] in which targets are drawn
+    target_levels: Any = ()  # instead so many, or a list of targets or of (low, target, high), as `tolerance_unit` says
+    bands: str = "conductance"  # of levels whose bands are not given, or "resistance", or "relative" to the target
     weight_pulses: float = 0.02  # reward for a pulse: minus this
     weight_energy: float = 0.0  # [1/J] reward for energy: minus this times it
     weight_latency: float = 0.0  # [1/s] reward for time: minus this times it
@@ -83,6 +86,11 @@ class WriteVerify:
     def tolerance_x(self) -> Any:
         """Tolerance [range]; for a list of devices with a tolerance in siemens an array (devices,)."""
         return self.tolerance_of(self.device)
+
+    @cached_property
+    def target_bands(self) -> tuple[Level, ...]:
+        """The levels and their bands, none without `target_levels`."""
+        return levels_of(self) if self.target_levels else ()
 
     @cached_property
     def observations(self) -> CellObservation:
@@ -205,6 +213,8 @@ class WriteVerify:
         target = self._draw_target(chip, reading, uniform[1])
         if options.get("target") is not None:
             target = zero + scales.given_state(self.device, chip, "target", options["target"])
+            if self.target_levels:
+                check_targets(self.target_bands, target)
         g = chip.conductance(cell)
         return Episode(
             chip=chip,
@@ -260,7 +270,7 @@ class WriteVerify:
         step_latency = width + chip.read.duration * pulsed
         step_reads = 1.0 * pulsed
         reading = self.fraction(chip, seen)
-        accepted = (np.abs(reading - episode.target) <= tolerance) & pulsed
+        accepted = self.within(chip, reading, episode.target) & pulsed
         for confirm in noise[1][1:]:
             rows = np.flatnonzero(accepted)
             again, moved = take(chip, rows).sense(take(cell, rows), [channel[rows] for channel in confirm])
@@ -269,13 +279,16 @@ class WriteVerify:
             step_energy[rows] += verify[rows]
             step_latency[rows] += take(chip, rows).read.duration
             step_reads[rows] += 1.0
-            accepted = accepted & (np.abs(reading - episode.target) <= tolerance)
+            accepted = accepted & self.within(chip, reading, episode.target)
         if self.give_up:
             reading = np.where(gave_up, episode.reading, reading)
         response = np.where(pulsed, reading - episode.reading, episode.response)
         true = chip.conductance(cell)
         true_error = true - self.siemens(chip, episode.target)
-        false = accepted & (np.abs(true_error) > tolerance * (chip.g_max - chip.g_min))
+        if self.target_levels:
+            false = accepted & ~self.within(chip, self.fraction(chip, true), episode.target)
+        else:
+            false = accepted & (np.abs(true_error) > tolerance * (chip.g_max - chip.g_min))
         spent = episode.spent + pulsed
         target, rounds_left, accepted_last = episode.target, episode.rounds_left, accepted
         if self.rounds > 1:
@@ -377,8 +390,16 @@ class WriteVerify:
         return self.actions.masks(newest[:, ERROR], newest[:, SIGNAL])
 
     def tolerance_of(self, chip: CellModel) -> Any:
-        """Tolerance of each cell [range]."""
+        """Tolerance of each cell [range]; of levels the least distance of a target to an end of its band."""
+        if self.target_levels:
+            return min(level.half for level in self.target_bands)
         return self.tolerance if self.tolerance_unit == "range" else self.tolerance / (chip.g_max - chip.g_min)
+
+    def within(self, chip: CellModel, x: Any, target: Any) -> Any:
+        """(cells,) bool: states [range] are in the bands of their targets; element-wise."""
+        if not self.target_levels:
+            return np.abs(x - target) <= self.tolerance_of(chip)
+        return in_band(self.target_bands, x, target)
 
     def last_pulse(self, episode: Episode) -> tuple[float, float]:
         """Signed amplitude [V] and width [s] of the last pulse on the first cell."""
@@ -400,7 +421,13 @@ class WriteVerify:
     # -- helpers -----------------------------------------------------------------------------------------------------
 
     def _draw_target(self, chip: CellModel, reading: Float, uniform: Float) -> Float:
-        """Targets uniform in `target_range` outside CLEARANCE tolerances of the read, from uniforms (cells,)."""
+        """Targets uniform in `target_range` outside CLEARANCE tolerances of the read, from uniforms (cells,).
+
+        With levels any of them but one in whose band the read is.
+        """
+        if self.target_levels:
+            level: Float = drawn_level(self.target_bands, reading, uniform)
+            return level
         low, high = self.target_range
         gap = CLEARANCE * self.tolerance_of(chip)
         below = np.clip(reading - gap, low, high)

@@ -1,0 +1,235 @@
+"""The C that does not depend on the policy; `$names` are filled in."""
+
+from string import Template
+
+HEADER = Template("""\
+/* $what for $device
+
+   $command
+
+   $about
+
+   C99 with math.h (by tgmath.h), without allocation and without state but for the memenv_cell that it is handed, which
+   begins with zeros, and again with zeros for another target; `program` in main.c is the loop around it. Networks are
+   in single precision. So is the rest with -DMEMENV_REAL=float; the law of a device then loses digits where an exponent
+   of its record is near 1: see by the test vector what that costs. */
+#ifndef MEMENV_POLICY_H
+#define MEMENV_POLICY_H
+
+#ifndef MEMENV_REAL
+#define MEMENV_REAL double
+#endif
+typedef MEMENV_REAL memenv_real;
+
+#define MEMENV_G_MIN $g_min /* [S] the least conductance of the range */
+#define MEMENV_SPAN $span /* [S] from there to the largest */
+#define MEMENV_TOLERANCE $tolerance /* of the range */
+#define MEMENV_MAX_PULSES $max_pulses
+#define MEMENV_MEMORY $memory
+#define MEMENV_HIDDEN $hidden
+
+typedef struct {
+    memenv_real memory[MEMENV_MEMORY]; /* knowledge of the cell */
+    float hidden[MEMENV_HIDDEN];       /* memory of the network */
+    memenv_real read;                  /* [range] the last one */
+    memenv_real amplitude, width;      /* [V], signed, and [s] of the last pulse */
+    int pulses;
+} memenv_cell;
+
+typedef struct {
+    memenv_real amplitude; /* [V], positive SETs */
+    memenv_real width;     /* [s] */
+    int give_up;           /* no pulse: the cell is given up */
+} memenv_pulse;
+
+/* The next pulse, from a conductance that was read and the one that is wanted [S]. */
+memenv_pulse memenv_decide(memenv_cell *cell, memenv_real conductance, memenv_real goal);
+
+/* Whether a conductance that was read is within the tolerance of the one that is wanted [S]. */
+int memenv_accepted(memenv_real conductance, memenv_real goal);
+
+#endif
+""")
+
+SOURCE = Template("""\
+/* See policy.h. Written from the policy's own text by memenv export: change that, not this. */
+#include "policy.h"
+
+#include <stdint.h>
+#include <string.h>
+#include <tgmath.h>
+
+typedef memenv_real real;
+#define R(number) ((real)number)
+
+static real pick(int where, real high, real low) { return where ? high : low; }
+$network
+int memenv_accepted(memenv_real conductance, memenv_real goal)
+{
+    return fabs(conductance - goal) <= R(MEMENV_TOLERANCE) * R(MEMENV_SPAN);
+}
+
+memenv_pulse memenv_decide(memenv_cell *cell, memenv_real conductance, memenv_real goal)
+{
+    const real target = (goal - R(MEMENV_G_MIN)) / R(MEMENV_SPAN);
+    const real read = fmin(fmax((conductance - R(MEMENV_G_MIN)) / R(MEMENV_SPAN), R($lowest)), R($highest));
+    memenv_pulse pulse;
+    if (!cell->pulses) {
+        $begin
+    }
+    const real *const memory = cell->memory;
+    $body
+    cell->read = read;
+    if (!pulse.give_up) {
+        cell->amplitude = pulse.amplitude;
+        cell->width = pulse.width;
+        cell->pulses++;
+    }
+    return pulse;
+}
+""")
+
+NETWORK = Template("""
+typedef $kind weight; /* a row for each output */
+
+$arrays
+static void layer(const weight *w, const float *scale, const float *bias, const float *x, int n, float *y, int m)
+{
+    for (int i = 0; i < m; i++, w += n) {
+        float sum = 0.0f;
+        for (int j = 0; j < n; j++)
+            sum += w[j] * x[j];
+        y[i] = (scale ? sum * scale[i] : sum) + bias[i];
+    }
+}
+
+static void network(const float *features, float *hidden, float *outputs)
+{
+    enum { H = MEMENV_HIDDEN };
+    float joined[2 * H], gates[2 * H], new[H];
+    layer(w_in, s_in, b_in, features, $features, joined, H);
+    for (int i = 0; i < H; i++) {
+        joined[i] = tanh(joined[i]);
+        joined[H + i] = hidden[i];
+    }
+    if ($recurrent) {
+        layer(w_gates, s_gates, b_gates, joined, 2 * H, gates, 2 * H);
+        for (int i = 0; i < 2 * H; i++)
+            gates[i] = 1.0f / (1.0f + exp(-gates[i]));
+        for (int i = 0; i < H; i++)
+            joined[H + i] = gates[H + i] * hidden[i];
+        layer(w_new, s_new, b_new, joined, 2 * H, new, H);
+        for (int i = 0; i < H; i++)
+            joined[H + i] = hidden[i] += gates[i] * (tanh(new[i]) - hidden[i]);
+    }
+    layer(w_mix, s_mix, b_mix, joined, 2 * H, new, H);
+    for (int i = 0; i < H; i++)
+        new[i] = tanh(new[i]);
+    layer(w_out, s_out, b_out, new, H, outputs, $outputs);
+}
+""")
+
+MAIN = Template("""\
+/* Without arguments: the test vector, then a simulated cell is programmed. With `-`: decides for lines
+   `cell read target` of standard input. With a number: the test vector as often, and how long a decision takes. */
+#include "policy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <tgmath.h>
+#include <time.h>
+
+#include "vector.h"
+
+enum { STEPS = sizeof vector_cell / sizeof *vector_cell };
+
+typedef memenv_real real;
+#define R(number) ((real)number)
+
+static real pick(int where, real high, real low) { return where ? high : low; }
+
+/* A stand-in, no cell of yours: that of the record, without noise, of whose widths $weak count. */
+static real pulsed(real x, real amplitude, real width)
+{
+    $pulse
+}
+
+static memenv_pulse step(memenv_cell *cell, int i)
+{
+    if (!i || vector_cell[i] != vector_cell[i - 1])
+        memset(cell, 0, sizeof *cell);
+    return memenv_decide(cell, vector_read[i], vector_target[i]);
+}
+
+static int check(void)
+{
+    memenv_cell cell;
+    real worst = 0;
+    for (int i = 0; i < STEPS; i++) {
+        const memenv_pulse pulse = step(&cell, i);
+        if (pulse.give_up != vector_give_up[i])
+            worst = INFINITY;
+        if (!pulse.give_up)
+            worst = fmax(worst, fmax(fabs(pulse.amplitude / vector_amplitude[i] - 1),
+                                       fabs(pulse.width / vector_width[i] - 1)));
+    }
+    printf("test vector: %d steps, largest relative difference %.2g\\n", STEPS, (double)worst);
+    return worst <= 1e-3;
+}
+
+static void program(real x, real goal)
+{
+    const real span = R(MEMENV_SPAN), low = R(MEMENV_G_MIN), target = low + goal * span;
+    memenv_cell cell = {0};
+    real read = low + x * span;
+    while (!memenv_accepted(read, target) && cell.pulses < MEMENV_MAX_PULSES) {
+        const memenv_pulse pulse = memenv_decide(&cell, read, target);
+        if (pulse.give_up)
+            break;
+        x = pulsed(x, pulse.amplitude, pulse.width);
+        read = low + x * span;
+        printf("  %+.3f V, %.3g s: %.4g S\\n", (double)pulse.amplitude, (double)pulse.width, (double)read);
+    }
+    const char *end = memenv_accepted(read, target) ? "accepted" : "failed";
+    printf("to %.4g S: %s after %d pulses\\n", (double)target, end, cell.pulses);
+}
+
+static void answer(void)
+{
+    memenv_cell cell = {0};
+    int number, last = -1;
+    double read, target;
+    while (scanf("%d %lf %lf", &number, &read, &target) == 3) {
+        if (number != last)
+            memset(&cell, 0, sizeof cell);
+        last = number;
+        const memenv_pulse pulse = memenv_decide(&cell, read, target);
+        printf("%d %.12g %.12g %d\\n", number, (double)pulse.amplitude, (double)pulse.width, pulse.give_up);
+    }
+}
+
+int main(int count, char **words)
+{
+    if (count > 1 && !strcmp(words[1], "-")) {
+        answer();
+        return 0;
+    }
+    if (count > 1) {
+        const int times = atoi(words[1]);
+        memenv_cell cell;
+        volatile real sum = 0;
+        const clock_t began = clock();
+        for (int time = 0; time < times; time++)
+            for (int i = 0; i < STEPS; i++)
+                sum += step(&cell, i).amplitude;
+        printf("%.4g us a pulse\\n", (double)(clock() - began) / CLOCKS_PER_SEC / times / STEPS * 1e6);
+        return 0;
+    }
+    if (!check())
+        return 1;
+    program(R(0.2), R(0.7));
+    program(R(0.8), R(0.3));
+    return 0;
+}
+""")

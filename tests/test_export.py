@@ -1,0 +1,135 @@
+"""Exported policies decide as they do in Python."""
+
+import subprocess
+
+import numpy as np
+import pytest
+
+from agents.classical import ISPP, NominalInverse, Secant
+from agents.evaluation import evaluate
+from agents.export.c_code import c_files, rounded
+from agents.export.recording import difference, recorded_steps
+from agents.export.running import compiled, decided, has_compiler
+from agents.library import load_policy
+from agents.predictor.gru import initial_weights
+from agents.predictor.handover import Domain
+from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor
+from memenv import WriteVerify, load_device
+from memenv.__main__ import main
+
+needs_cc = pytest.mark.skipif(not has_compiler(), reason="no C compiler cc on this machine")
+TASK = WriteVerify(device="threshold", give_up=True)
+ENODE = WriteVerify(device="enode-sandia", give_up=True)
+
+
+def small(task=TASK, **changes):
+    """A predictor with random weights."""
+    weights = initial_weights(np.random.default_rng(1), FEATURES, 8, OUTPUTS)
+    weights = weights._replace(w_out=30 * weights.w_out)  # of very different pulses
+    return PulsePredictor(weights=weights, device=load_device(task.device), task=task, **changes)
+
+
+@needs_cc
+@pytest.mark.parametrize(
+    "policy",
+    [
+        ISPP(task=TASK),
+        Secant(task=TASK),
+        NominalInverse(task=ENODE),
+        load_policy("specialist", TASK),
+        load_policy("generalist", ENODE),
+        small(),
+        small(memory=False),
+    ],
+    ids=lambda policy: f"{type(policy).__name__}-{policy.task.device.name}",
+)
+def test_c_decides_as_python_on_recorded_episodes(policy, tmp_path):
+    steps = recorded_steps(policy, policy.task, 300, 5)
+    program = compiled(c_files(policy, type(steps)(*(part[:30] for part in steps))), tmp_path)
+    assert steps.give_up.any() and len(steps.cell) > 600
+    assert difference(steps, decided(program, steps), policy.task.device.driver).max() < 1e-5
+
+
+@needs_cc
+@pytest.mark.parametrize("alarm", [-1.0, 1.0])
+def test_c_hands_cells_over_to_secant_as_python_does(alarm, tmp_path):
+    policy = small(domain=Domain(alarm=alarm))
+    steps = recorded_steps(policy, TASK, 100, 5)
+    assert evaluate(policy, TASK, 100, 5).handed_over.any()
+    program = compiled(c_files(policy, steps), tmp_path)
+    assert difference(steps, decided(program, steps), TASK.device.driver).max() < 1e-5
+
+
+@needs_cc
+def test_weights_of_8_bits_decide_as_the_rounded_weights_do(tmp_path):
+    policy = rounded(small())
+    steps = recorded_steps(policy, TASK, 100, 5)
+    program = compiled(c_files(policy, steps, int8=True), tmp_path)
+    assert difference(steps, decided(program, steps), TASK.device.driver).max() < 1e-5
+    assert "int8_t w_in" in (tmp_path / "policy.c").read_text()
+
+
+def test_rounding_weights_again_changes_nothing():
+    once = rounded(small())
+    assert all(np.allclose(a, b, rtol=1e-12) for a, b in zip(once.weights, rounded(once).weights, strict=True))
+    assert not np.allclose(once.weights.w_in, small().weights.w_in, rtol=1e-6)
+
+
+@needs_cc
+def test_the_exported_program_checks_its_vector_and_programs_a_simulated_cell(tmp_path):
+    out = tmp_path / "exported"
+    assert main(["export", "secant", "--out", str(out), "--cells", "5"]) == 0
+    files = {name: (out / name).read_text() for name in ("policy.c", "policy.h", "main.c", "vector.h")}
+    assert "memenv export secant" in files["policy.h"]
+    said = subprocess.run([compiled(files, out)], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("test vector: ") and said.count(" S: accepted after ") == 2
+    wrong = files | {"main.c": files["main.c"].replace("vector_target[i])", "vector_target[0])")}
+    with pytest.raises(subprocess.CalledProcessError):
+        subprocess.run([compiled(wrong, out)], capture_output=True, check=True)
+
+
+def test_a_header_says_whether_the_hand_over_is_exported():
+    policy = small()
+    steps = recorded_steps(policy, TASK, 2, 5)
+    assert "Hand-over to secant" in c_files(policy, steps)["policy.h"]
+    assert "without a network" in c_files(Secant(task=TASK), steps)["policy.h"]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["bayes"], "Bayesian cannot be compiled, controllers and pulse predictors can"),
+        (["secant", "--int8"], "int8 is for the weights of a network, Secant has none: leave out --int8"),
+        (["secant", "--to", "onnx"], "Secant has no network: export it --to c"),
+        (["secant", "--device", "physics/vteam"], "memenv export needs a parametric device"),
+    ],
+)
+def test_what_cannot_be_exported_ends_in_one_line(words, message, tmp_path, capsys):
+    pytest.importorskip("torch") if "onnx" in words else None
+    assert main(["export", *words, "--trials", "1", "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err and not list((tmp_path / "out").glob("policy.*"))
+
+
+def test_an_onnx_model_decides_as_the_network_in_python():
+    pytest.importorskip("onnxscript", reason="extra onnx is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    from agents.export.onnx_model import ABSENT, onnx_bytes
+    from agents.predictor.gru import forward
+    from agents.predictor.policy import Sight, decide, features
+
+    policy, rng, cells = load_policy("specialist", TASK), np.random.default_rng(2), 500
+    read, target, previous = rng.uniform(0, 1, (3, cells))
+    amplitude = rng.choice([-1, 1], cells) * rng.uniform(0.8, 1.6, cells)
+    sight = Sight(read, target, previous, amplitude, rng.uniform(1e-7, 1e-5, cells), 0.02 + 0.0 * read)
+    memory = rng.uniform(-1, 1, (cells, len(policy.weights.b_in)))
+    outputs, known = forward(policy.weights, features(policy.device, sight), memory)
+    expected = decide(policy.device, sight, outputs)
+    made = onnx_bytes(policy)
+    assert ABSENT.encode() in made
+    session = runtime.InferenceSession(made)
+    inputs = {name: np.float32(part) for name, part in sight._asdict().items() if name != "tolerance"}
+    got = session.run(None, inputs | {"memory": np.float32(memory)})
+    np.testing.assert_allclose(got[0], expected.amplitude, rtol=2e-5)
+    np.testing.assert_allclose(got[1], expected.width, rtol=2e-4)
+    np.testing.assert_allclose(got[2], 1 / (1 + np.exp(-expected.reachable)), atol=1e-4)
+    np.testing.assert_allclose(got[3], known, atol=1e-4)
