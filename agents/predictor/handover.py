@@ -118,11 +118,11 @@ def looked(device: Device, watch: Watch, view: View, previous: Array, tolerance:
     law, spread, sign = device.law(up), expected_spread(device), np.where(up, 1.0, -1.0)
     excess = np.where(up, watch.excess_set, watch.excess_reset)
     doubt = np.where(up, watch.doubt_set, watch.doubt_reset)
-    spare = 0.5 * tolerance + 2.0 * device.read.noise
+    spare = 0.5 * tolerance + 2.0 * device.verify_noise
     low = np.minimum(device.x_lo, np.minimum(previous, view.read) - spare)
     high = np.maximum(device.x_hi, np.maximum(previous, view.read) + spare)
     count = equivalent_pulses(law, np.abs(view.amplitude), view.width)
-    blur = np.sqrt((1.5 * device.read.noise) ** 2 + law.additive_noise**2 * count + 1e-8)
+    blur = np.sqrt((1.5 * device.verify_noise) ** 2 + law.additive_noise**2 * count + 1e-8)
     seen, far = (
         dose_to_reach(law, previous, view.read + more, low, high, up) / law.dose for more in (0.0, sign * blur)
     )
@@ -133,7 +133,8 @@ def looked(device: Device, watch: Watch, view: View, previous: Array, tolerance:
     innovation = gain * np.log(seen / expected)
     forecast = move(law, previous, low, high, up, law.dose * count * np.exp(excess))
     step = np.maximum(np.abs(forecast - previous), np.abs(view.read - previous))
-    bound, own = np.where(up, device.x_hi, device.x_lo), np.where(up, spread.x_hi, spread.x_lo)
+    bound, apart = np.where(up, device.x_hi, device.x_lo), spread.x_shift
+    own = np.where(up, np.hypot(spread.x_hi, apart), np.hypot(spread.x_lo, apart))
     room = np.maximum(sign * (bound - previous), 0.0) + law.margin
     drawn = own * np.minimum(step / np.maximum(room, 1e-6), 1.0)  # [range] by the pole that the bound moves
     ended = clip(sign * (forecast - bound) + 2.0 * own, 0.0, step)  # [range] where the cell's bound may come first
@@ -164,7 +165,7 @@ def decided(device: Device, secant: Secant, alarm: float, watch: Watch, view: Vi
     alike = view._replace(amplitude=view.amplitude + np.where(up, longer, -longer), width=width * (view.amplitude != 0))
     pulse, known = secant.act(alike, watch.secant)
     doubtful = watch.alarm > DOUBTFUL * alarm
-    noise = 2.0 * device.read.noise + max(device.set.additive_noise, device.reset.additive_noise)
+    noise = 2.0 * device.verify_noise + max(device.set.additive_noise, device.reset.additive_noise)
     near = NEAR * (secant.task.tolerance_x + noise)
     late = (view.budget <= LATE) & (doubtful | (np.abs(view.read - view.target) > near))
     failing = late | (doubtful & own[2])
