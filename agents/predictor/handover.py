@@ -36,17 +36,25 @@ class Domain:
 
     tolerance: tuple[float, float] = (0.001, 0.06)  # [range]
     read_noise: tuple[float, float] = (0.0, 6.0)  # [tolerances]
+    cycle_noise: tuple[float, float] = (0.0, 2.0)  # [ln]
     alarm: float = 10.0  # sum of surprises at which a cell is handed over; high where records were wrong in training
 
     def outside(self, task: WriteVerify) -> str:
         """In which way a task is not what a policy was made for; nothing where it is."""
         tolerance = float(np.max(task.tolerance_x))
         asked = {"tolerance": tolerance, "read_noise": float(np.max(task.device.read.noise)) / tolerance}
+        if task.device.record is not None:
+            asked["cycle_noise"] = loudest(task.device.record)
         for name, value in asked.items():
             low, high = getattr(self, name)
             if not low <= value <= high:
                 return f"{name} is {value:.3g}, it was made for {low:.3g} to {high:.3g}"
         return ""
+
+
+def loudest(device: Device) -> float:
+    """Cycle noise [ln] of the polarity that has more of it."""
+    return float(max(np.max(one.cycle_noise) for one in (device.set, device.reset)))
 
 
 class Watch(NamedTuple):
