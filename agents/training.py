@@ -22,7 +22,7 @@ from agents.policy import Policy
 from agents.predictor import training as pulse_training
 from agents.predictor.device_family import MISTAKEN, TOLERANCES, WIDE_ALARM, family
 from agents.predictor.gru import Weights
-from agents.predictor.handover import Domain
+from agents.predictor.handover import Domain, loudest
 from agents.predictor.policy import PulsePredictor, load_pulse_predictor
 from agents.sb3.files import head_of, resume_model, save_model
 from agents.sb3.policy import RECIPES, SB3Policy, make_model, recipe
@@ -344,7 +344,8 @@ def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run:
         judge.resume(done, before.save)
 
     low, high = settings.tolerance
-    domain = Domain(alarm=WIDE_ALARM) if wide else Domain(tolerance=(0.5 * low, 2.0 * high))
+    noise = max([Domain.cycle_noise[1], *(loudest(_record(task)) for task in tasks)])
+    domain = Domain(alarm=WIDE_ALARM) if wide else Domain(tolerance=(0.5 * low, 2.0 * high), cycle_noise=(0.0, noise))
 
     def on_step(iteration: int, report: dict[str, float], weights: Weights) -> None:
         steps = done + iteration + 1

@@ -68,3 +68,10 @@ def test_domains_are_kept_in_the_card_and_files_without_one_load(tmp_path: Path)
 def test_a_table_and_a_mixture_have_nobody_standing_by() -> None:
     mixed = dataclasses.replace(specialist(TASK), task=WriteVerify(device=["threshold", "alox-hfo2"], give_up=True))
     assert mixed.standby is None and mixed.begin(None, 3).handed is False
+
+
+def test_on_a_device_louder_than_those_of_its_training_a_policy_hands_over() -> None:
+    task = WriteVerify(device="taox-sandia", give_up=True)
+    with pytest.warns(UserWarning, match="generalist: cycle_noise is 2.24, it was made for 0 to 2"):
+        policy = load_policy("generalist", task)
+    assert evaluate(policy, task, 50, 0).handed_over.all()

@@ -10,7 +10,7 @@ import pytest
 import memenv
 from agents.classical.write_verify import ISPP
 from agents.evaluation import evaluate
-from memenv import Device, DeviceError, Mixture, WriteVerify, load_device, to_json
+from memenv import Device, DeviceError, Mismatch, Mixture, WriteVerify, load_device, to_json
 from memenv.devices.law import equivalent_pulses, move
 from memenv.devices.neurosim import ASSUMED_AMPLITUDE, neurosim_a, neurosim_label
 from memenv.devices.records import validate
@@ -101,6 +101,21 @@ def test_a_pulse_of_an_array_fit_takes_the_weight_its_share_of_the_way(name, dw_
 def test_the_published_share_of_cells_of_an_array_is_stuck(name, corrupt):
     chip = load_device(name).fabricate(np.random.default_rng(0), 20_000)
     assert np.mean(chip.x_lo == chip.x_hi) == pytest.approx(corrupt, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "name, share", [("hfo2-array-om", 1.4113 * 0.0949 / 2), ("hfo2-array-baseline", 0.5841 * 0.4622 / 2)]
+)
+def test_the_arrays_show_the_noise_of_a_write_and_go_on_from_what_was_written(name, share):
+    device, cells = load_device(name), 20_000
+    noise = np.random.default_rng(0).standard_normal((2, 3, cells))
+    chip = device.replace(mismatch=Mismatch(), uncertainty=None)
+    one = chip.pulse(chip.fresh(np.full(cells, 0.5), noise[0, :2]), np.full(cells, 1.0), np.full(cells, 1e-6), noise[0])
+    shown = (chip.conductance(one) - chip.g_min) / (chip.g_max - chip.g_min)
+    assert (shown - one.x).std() == pytest.approx(share, rel=0.02)
+    again = chip.pulse(one, np.full(cells, 1.0), np.full(cells, 1e-6), noise[1])
+    shown_again = (chip.conductance(again) - chip.g_min) / (chip.g_max - chip.g_min)
+    assert np.corrcoef(shown - one.x, shown_again - again.x)[0, 1] == pytest.approx(0.0, abs=0.03)
 
 
 def test_pcm_drifts_spreads_and_flickers_as_published():

@@ -16,6 +16,7 @@ from agents.arrays import tiles
 from agents.arrays.matrix_files import load_inputs
 from agents.arrays.noise import ArrayNoise
 from agents.arrays.programming import ProgramConfig, build, program
+from agents.tuned import cards
 from memenv import Mismatch, load_device, to_json
 from memenv.__main__ import main
 from memenv.crossbars import memory_budget as memory
@@ -455,3 +456,13 @@ def test_an_array_is_a_chip_of_its_own_whose_cells_share_what_is_not_known_of_th
     ]
     assert all(len(np.unique(one)) == 1 for one in slopes)
     assert slopes[0].flat[0] != slopes[1].flat[0]
+
+
+def test_parameters_that_are_shipped_are_not_searched_again(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "on_cells", lambda *_: pytest.fail("tuned"))
+    shape = {"rows": 8, "cols": 8, "products": 4, "passes": 0}
+    program(ProgramConfig(weights=weights, **shape, controller="secant", out=tmp_path / "out"))
+    card = next(one for one in cards("threshold") if (one.controller, one.tolerance) == ("secant", 0.02))
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["parameters"] == card.parameters

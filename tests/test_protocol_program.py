@@ -133,7 +133,7 @@ def test_what_programs_has_the_parameters_that_tuning_found(
         assert (trials, seed) == (7, 3)
         return Tuned(policy=replace(policy, step=0.3), cost=0.0, trials=trials, parameters={"step": 0.3})
 
-    monkeypatch.setattr(command, "tune", tuned)
+    monkeypatch.setattr(command, "shipped_or_tuned", tuned)
     monkeypatch.setattr(command, "maps", lambda *_: b"")
     monkeypatch.setattr(Programmer, "program", noted)
     np.save(tmp_path / "w.npy", weights)

@@ -20,7 +20,8 @@ from agents.arrays.tiles import CELLS_ALONE, Programmer, TileResult, joined
 from agents.arrays.writing import PASSES
 from agents.evaluation import EVALUATION
 from agents.library import load_policy
-from agents.tuning import kept, tune
+from agents.tuned import shipped_or_tuned
+from agents.tuning import FEW_TRIALS, TRIALS, kept, priced
 from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.circuits.solver import Wires
 from memenv.crossbars.converters import Converter
@@ -80,7 +81,12 @@ class ProgramConfig(RunOptions):
     )
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget of a cell in each verify pass")
     passes: int = option(PASSES, bounds=(0, MANY), help="verify passes after the first, for cells out of tolerance")
-    trials: int = option(60, bounds=(1, MANY), help="parameter sets that the controller's tuning tries; 1 = no tuning")
+    trials: int | None = option(
+        None,
+        bounds=(1, MANY),
+        help="parameter sets that the controller's tuning tries, 1 = no tuning [shipped parameters where there are "
+        f"any, else {TRIALS}, {FEW_TRIALS} where loops are not compiled]",
+    )
     products: int = option(256, bounds=(1, MOST), help="random inputs on which products are judged without --inputs")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, noise, tuning and inputs")
     out: Path = option(Path("programmed"), help="folder of conductances.npz, report.json, report.md, maps.png, tiles/")
@@ -108,7 +114,7 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
     programmer.check_memory()
     place = config.out / RECORD
     with begun(place, config, command=command, packages=PACKAGES, files=(*FILES, TILES), checkpoint=TILES) as run:
-        tuned = tune(programmer.policy, config.trials, config.seed, kept(run, "tuning"))
+        tuned = shipped_or_tuned(programmer.policy, config.trials, config.seed, kept(run, "tuning"))
         programmer, parameters = dataclasses.replace(programmer, policy=tuned.policy), tuned.parameters
         results = _program_tiles(programmer, config)
         found = figures(programmer, results)
@@ -144,7 +150,8 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
         )
     if product and inputs is not None and not (inputs[::2].any() and inputs[1::2].any()):
         raise ValueError(f"{config.inputs}: every other input is zero; each half is needed, to learn from and to judge")
-    task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses, give_up=True)
+    own = {name: getattr(config, name) for name in ("device", "tolerance", "max_pulses")}
+    task = priced(WriteVerify(**own, give_up=True), None)
     low, high = config.span
     volts = task.device.read.voltage
     largest = config.rows * task.device.g_max * volts

@@ -136,7 +136,8 @@ class Controller(ABC):
     def _stalled(self, view: View, memory: Memory) -> tuple[Float, Float]:
         """Least distance to the target and idle pulses, after the last pulse and its read."""
         device, up = self.task.device, view.amplitude > 0
-        least = max(0.5 * self.task.tolerance_x, 4.0 * device.read.noise)
+        noise = device.read.noise if device.record is None else device.record.verify_noise
+        least = max(0.5 * self.task.tolerance_x, 4.0 * noise)
         expected = 1.0 * (view.amplitude != 0)
         if device.record is not None:
             law = device.record.law(up)
@@ -371,7 +372,7 @@ class HistoryInverse(Controller):
         law, bounds, sign = self._corrected(up, excess), self._bounds(view, memory), np.where(up, 1.0, -1.0)
         drive = np.maximum(np.abs(view.amplitude) - law.onset, 0.05 * law.slope) / law.slope
         count = view.width / law.unit * np.expm1(drive)
-        blur = np.sqrt((1.5 * self.task.device.read.noise) ** 2 + law.additive_noise**2 * count + 1e-8)
+        blur = np.sqrt((1.5 * nominal(self).verify_noise) ** 2 + law.additive_noise**2 * count + 1e-8)
         seen, far = (dose_to_reach(law, memory.read, view.read + more, *bounds, up) for more in (0.0, sign * blur))
         least = np.maximum(far - seen, 1e-12)
         seen, expected = np.maximum(seen, least), law.dose * count + 1e-12

@@ -36,17 +36,25 @@ class Domain:
 
     tolerance: tuple[float, float] = (0.001, 0.06)  # [range]
     read_noise: tuple[float, float] = (0.0, 6.0)  # [tolerances]
+    cycle_noise: tuple[float, float] = (0.0, 2.0)  # [ln]
     alarm: float = 10.0  # sum of surprises at which a cell is handed over; high where records were wrong in training
 
     def outside(self, task: WriteVerify) -> str:
         """In which way a task is not what a policy was made for; nothing where it is."""
         tolerance = float(np.max(task.tolerance_x))
         asked = {"tolerance": tolerance, "read_noise": float(np.max(task.device.read.noise)) / tolerance}
+        if task.device.record is not None:
+            asked["cycle_noise"] = loudest(task.device.record)
         for name, value in asked.items():
             low, high = getattr(self, name)
             if not low <= value <= high:
                 return f"{name} is {value:.3g}, it was made for {low:.3g} to {high:.3g}"
         return ""
+
+
+def loudest(device: Device) -> float:
+    """Cycle noise [ln] of the polarity that has more of it."""
+    return float(max(np.max(one.cycle_noise) for one in (device.set, device.reset)))
 
 
 class Watch(NamedTuple):
@@ -118,11 +126,11 @@ def looked(device: Device, watch: Watch, view: View, previous: Array, tolerance:
     law, spread, sign = device.law(up), expected_spread(device), np.where(up, 1.0, -1.0)
     excess = np.where(up, watch.excess_set, watch.excess_reset)
     doubt = np.where(up, watch.doubt_set, watch.doubt_reset)
-    spare = 0.5 * tolerance + 2.0 * device.read.noise
+    spare = 0.5 * tolerance + 2.0 * device.verify_noise
     low = np.minimum(device.x_lo, np.minimum(previous, view.read) - spare)
     high = np.maximum(device.x_hi, np.maximum(previous, view.read) + spare)
     count = equivalent_pulses(law, np.abs(view.amplitude), view.width)
-    blur = np.sqrt((1.5 * device.read.noise) ** 2 + law.additive_noise**2 * count + 1e-8)
+    blur = np.sqrt((1.5 * device.verify_noise) ** 2 + law.additive_noise**2 * count + 1e-8)
     seen, far = (
         dose_to_reach(law, previous, view.read + more, low, high, up) / law.dose for more in (0.0, sign * blur)
     )
@@ -133,7 +141,8 @@ def looked(device: Device, watch: Watch, view: View, previous: Array, tolerance:
     innovation = gain * np.log(seen / expected)
     forecast = move(law, previous, low, high, up, law.dose * count * np.exp(excess))
     step = np.maximum(np.abs(forecast - previous), np.abs(view.read - previous))
-    bound, own = np.where(up, device.x_hi, device.x_lo), np.where(up, spread.x_hi, spread.x_lo)
+    bound, apart = np.where(up, device.x_hi, device.x_lo), spread.x_shift
+    own = np.where(up, np.hypot(spread.x_hi, apart), np.hypot(spread.x_lo, apart))
     room = np.maximum(sign * (bound - previous), 0.0) + law.margin
     drawn = own * np.minimum(step / np.maximum(room, 1e-6), 1.0)  # [range] by the pole that the bound moves
     ended = clip(sign * (forecast - bound) + 2.0 * own, 0.0, step)  # [range] where the cell's bound may come first
@@ -164,7 +173,7 @@ def decided(device: Device, secant: Secant, alarm: float, watch: Watch, view: Vi
     alike = view._replace(amplitude=view.amplitude + np.where(up, longer, -longer), width=width * (view.amplitude != 0))
     pulse, known = secant.act(alike, watch.secant)
     doubtful = watch.alarm > DOUBTFUL * alarm
-    noise = 2.0 * device.read.noise + max(device.set.additive_noise, device.reset.additive_noise)
+    noise = 2.0 * device.verify_noise + max(device.set.additive_noise, device.reset.additive_noise)
     near = NEAR * (secant.task.tolerance_x + noise)
     late = (view.budget <= LATE) & (doubtful | (np.abs(view.read - view.target) > near))
     failing = late | (doubtful & own[2])

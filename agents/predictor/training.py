@@ -130,7 +130,7 @@ def rollout(
         missed = config.miss * going * (1 - keep) * reachable
         going = going * keep
 
-        inside = acceptance(chip, state, decision, target, tolerance, chip.read.noise)
+        inside = acceptance(chip, state, decision, target, tolerance, chip.verify_noise)
         usual = ((going * inside).sum() / going.sum()).detach()  # what a pulse earns on average
         before = chip.conductance(state)
         state = chip.pulse(state, decision.amplitude, decision.width, torch.randn(3, streams))
@@ -170,7 +170,7 @@ def rollout(
 
 
 def acceptance(
-    chip: Device, state: State, decision: Decision, target: Any, tolerance: Any, read_noise: float
+    chip: Device, state: State, decision: Decision, target: Any, tolerance: Any, noise: float
 ) -> torch.Tensor:
     """Probability (cells,) that the read after the pulse is inside the tolerance, noise propagated to first order."""
     zero = torch.zeros_like(target)
@@ -183,7 +183,7 @@ def acceptance(
     variance = (0.5 * (strong - weak)) ** 2
     if not is_zero(chip.set.additive_noise) or not is_zero(chip.reset.additive_noise):
         variance = variance + (after(zero, one) - after(zero, zero)) ** 2
-    scatter = torch.sqrt(variance + read_noise**2 + (0.03 * tolerance) ** 2)  # the last term keeps it smooth
+    scatter = torch.sqrt(variance + noise**2 + (0.03 * tolerance) ** 2)  # the last term keeps it smooth
     off = 0.5 * (strong + weak) - target
     return _normal_cdf((tolerance - off) / scatter) - _normal_cdf((-tolerance - off) / scatter)
 

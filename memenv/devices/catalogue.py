@@ -195,26 +195,39 @@ def threshold() -> Device:
 
 
 def _array_fit(
-    name: str, material: str, *, dw_min: float, rate: float, c2c: float, w_min: float, w_max: float, corrupt: float
+    name: str,
+    material: str,
+    *,
+    dw_min: float,
+    rate: float,
+    c2c: float,
+    write: float,
+    w_min: float,
+    w_max: float,
+    corrupt: float,
 ) -> Device:
     """A whole-array fit of aihwkit: soft bounds in w = 2 x - 1, additive cycle noise, log-normal step sizes.
 
     A pulse changes w by dw_min (1 - w), so u shrinks by the factor 1 - dw_min. aihwkit divides a cell's step by its own
-    bound as well; here rate and bounds are independent.
+    bound as well; here rate and bounds are independent. Its write noise lies on the weight that is seen, drawn anew at
+    each pulse, and leaves the one that later pulses start from: relaxation that is over at once.
     """
+    g_min, g_max = 4e-5, 1e-4
+    written = (0.5 * write * dw_min * (g_max - g_min) / g_max, 0.0, 0.0, 0.0, 0.0)
     law = one_pulse_response(1.0, 1e-6, dose=-math.log1p(-dw_min), additive_noise=c2c * dw_min / 2)
     return Device(
         name=name,
-        source=f"{GONG} {material}; {corrupt:.2%} of the measured cells are corrupt (stuck anywhere here). The write "
-        "noise that aihwkit adds to the apparent weight is not included. The conductance scale (40-100 uS), the pulse "
+        source=f"{GONG} {material}; {corrupt:.2%} of the measured cells are corrupt (stuck anywhere here). The noise "
+        f"of a write is {0.5 * write * dw_min:.1%} of the range. The conductance scale (40-100 uS), the pulse "
         f"(1 V, 1 us) and the read noise (0.5 % of the range) are assumptions. {ASSUMED_AMPLITUDE}",
-        g_min=4e-5,
-        g_max=1e-4,
+        g_min=g_min,
+        g_max=g_max,
         set=law,
         reset=law,
         driver=one_pulse_driver(1.0, 1.0, (1e-6, 1e-6)),
         mismatch=Mismatch(rate=rate, asymmetry=0.01, x_lo=w_min / 2, x_hi=w_max / 2, stuck_anywhere=corrupt),
         read=Read(noise=0.005),
+        retention=Retention(sigma_early=written, sigma_late=written),
         uncertainty=one_pulse_uncertainty(1.0, 1.0, *PULSE, "g_min", "g_max", "read.noise"),
     )
 
@@ -375,6 +388,7 @@ PRESETS: dict[str, Callable[[], Device]] = {
         dw_min=0.0949,
         rate=0.7829,
         c2c=0.4158,
+        write=1.4113,
         w_min=0.5695,
         w_max=0.3499,
         corrupt=0.1348,
@@ -385,6 +399,7 @@ PRESETS: dict[str, Callable[[], Device]] = {
         dw_min=0.4622,
         rate=0.7125,
         c2c=0.2174,
+        write=0.5841,
         w_min=0.5990,
         w_max=0.4295,
         corrupt=0.0977,

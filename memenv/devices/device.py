@@ -133,6 +133,17 @@ class Device:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    @property
+    def verify_noise(self) -> Array:
+        """[range] standard deviation of what a read right after a pulse shows besides the state that was written.
+
+        That of the read at `g_max` and, as far as it is the same at every conductance, that of the write.
+        """
+        if self.retention is None:
+            return self.read.noise
+        written = self.retention.sigma_early[0] * self.g_max / (self.g_max - self.g_min)
+        return cast(Array, (self.read.noise**2 + written**2) ** 0.5)
+
     # -- fabrication -------------------------------------------------------------------------------------------------
 
     def fabricate(self, rng: Any, cells: int) -> Self:
