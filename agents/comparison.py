@@ -3,13 +3,10 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -26,32 +23,28 @@ from memenv.envs.write_verify.levels import BANDS, read_levels
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
+from memenv.experiments.parallel import workers
 from memenv.experiments.runs import RECORD, Run, begun, check_picture, command_line
 
 FILES = ("comparison.csv", "comparison.md", "comparison.png")
 LEVELS = "levels.csv"
 PACKAGES = ("memenv", "numpy", "scipy", "gymnasium", "cmaes")
+SHARED = ("max_pulses", "rounds", "confirm_reads", "weight_energy")  # options and arguments of the task
 AGAINST = "pulses_against"  # column of the paired difference to a rival
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig(PriceOptions):
-    """Compare controllers and policies at programming: every one on the same cells, starts and targets.
+class JudgeOptions(PriceOptions):
+    """How controllers are judged, alike for every command that judges many of them on one device after the other."""
 
-    Example: memenv compare --device pcm --controllers ispp,secant --out pcm-compared
-    """
+    group: ClassVar[str] = "how controllers are judged"
 
-    device: tuple[str | CellModel, ...] = option(
-        ("threshold", "enode-sandia"), help="names, .json records or .npz tables"
-    )
-    tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
     target_levels: str | None = option(
         None, help="targets are so many levels, or these, as 0.1,0.5,0.9 or, with bands, :0.1:0.2,0.4:0.5:0.6 [any]"
     )
     bands: str | None = option(
         None, choices=BANDS, help="of levels without bands: tolerance is of conductances, resistances or the target"
     )
-    controllers: tuple[str, ...] = option((), help="controllers, shipped policies or paths of policies [all]")
     cells: int = option(1000, bounds=(1, MOST), help="fresh cells for each controller")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, starts, targets and noise")
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
@@ -65,6 +58,33 @@ class CompareConfig(PriceOptions):
     )
     retune: bool = option(False, help="tune also where parameters are shipped")
     jobs: int = option(1, bounds=(1, MANY), help="controllers at a time, each in a process; the table is the same")
+
+    def task(self, device: str | CellModel, tolerance: float) -> WriteVerify:
+        """What is done on a device, at the price of its pulses' time.
+
+        Raises:
+            ValueError: an unknown device, an impossible tolerance, or more cells than fit into the memory.
+        """
+        own: dict[str, Any] = {name: getattr(self, name) for name in SHARED}
+        own |= {"target_levels": read_levels(self.target_levels), "bands": self.bands or BANDS[0]}
+        whole = WriteVerify(device=device, tolerance=tolerance, give_up=True, **own)
+        task = priced(whole, self.weight_latency)
+        task.check_memory(self.cells)
+        return task
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig(JudgeOptions):
+    """Compare controllers and policies at programming: every one on the same cells, starts and targets.
+
+    Example: memenv compare --device pcm --controllers ispp,secant --out pcm-compared
+    """
+
+    device: tuple[str | CellModel, ...] = option(
+        ("threshold", "enode-sandia"), help="names, .json records or .npz tables"
+    )
+    tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
+    controllers: tuple[str, ...] = option((), help="controllers, shipped policies or paths of policies [all]")
     against: str | None = option(None, help="one of them, from which the others' pulses are subtracted cell by cell")
     out: Path = option(Path("comparison"), help="folder of comparison.csv, .md, .png, run.json, journal")
 
@@ -89,48 +109,33 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
         ValueError: an unknown device, controller or rival, a folder that holds another run, nothing to resume.
     """
     check_picture()
-    shared = ("tolerance", "max_pulses", "rounds", "confirm_reads", "weight_energy")
-    own: dict[str, Any] = {name: getattr(config, name) for name in shared}
-    own |= {"target_levels": read_levels(config.target_levels), "bands": config.bands or BANDS[0]}
-    tasks = [priced(WriteVerify(device=device, give_up=True, **own), config.weight_latency) for device in config.device]
-    for task in tasks:
-        task.check_memory(config.cells)
+    tasks = [config.task(device, config.tolerance) for device in config.device]
     work = [
         (task, name, load_policy(name, task)) for task in tasks for name in config.controllers or known_policies(task)
     ]
     for task in tasks if config.against else ():
         if config.against not in (names := [name for other, name, _ in work if other is task]):
             raise ValueError(f"against is {config.against!r}: on {task.device.name} allowed is {', '.join(names)}")
-    judged: list[Judged] = []
     place = config.out / RECORD
     fixed: dict[str, Any] = {"packages": PACKAGES, "files": (*FILES, LEVELS), "continuable": ("against",)}
-    with begun(place, config, command=command, **fixed) as run:
+    with workers(config.jobs) as finished, begun(place, config, command=command, **fixed) as run:
         pieces = {(number, name, task.device.name): (task, name, own) for number, (task, name, own) in enumerate(work)}
         todo = {key: partial(judge, *piece, config) for key, piece in pieces.items() if not run.has(key)}
         try:
-            with _processes(config.jobs) as pool:
-                ahead = {key: pool.submit(work).result for key, work in todo.items()} if pool else todo
-                for key, (task, name, _) in (bar := tqdm(pieces.items(), unit="controller", disable=None)):
-                    bar.set_description(f"{name} on {task.device.name}")
-                    judged.append(judged_of(task, name, run.once(key, ahead.get(key, dict)), config))
+            with tqdm(total=len(work), initial=len(work) - len(todo), unit="controller", disable=None) as bar:
+                for key, found in finished(todo):
+                    run.once(key, partial(dict, found))
+                    bar.set_description(f"{key[1]} on {key[2]}")
+                    bar.update()
         finally:
+            judged = [
+                judged_of(task, name, run.once(key, dict), config)
+                for key, (task, name, _) in pieces.items()
+                if run.has(key)
+            ]
             if judged and not run.again:
                 _write(run, judged, config, command, complete=len(judged) == len(work))
     return rows_of(judged, config)
-
-
-@contextmanager
-def _processes(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
-    """So many processes that wait for work, None for one: all is done here then."""
-    if jobs == 1:
-        yield None
-        return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 class Judged(NamedTuple):
@@ -143,11 +148,18 @@ class Judged(NamedTuple):
     run: dict[str, Any]
 
 
-def judge(task: WriteVerify, name: str, policy: Any, config: CompareConfig) -> dict[str, Any]:
-    """A policy with the parameters that are shipped for it, or tuned, its outcomes, and its figures."""
-    search = tune if config.retune else shipped_or_tuned
-    found = search(policy, config.trials, config.seed)
-    if found.trials and not (found.pulses or config.retune or config.trials):
+def judge(
+    task: WriteVerify, name: str, policy: Any, config: JudgeOptions, tuning_seed: int | None = None
+) -> dict[str, Any]:
+    """A policy with the parameters that are shipped for it, or tuned, its outcomes, and its figures.
+
+    With a `tuning_seed` it is tuned by a search of that seed, else, where it has to be tuned, of `config.seed`.
+    """
+    anew = config.retune or tuning_seed is not None
+    found = (tune if anew else shipped_or_tuned)(
+        policy, config.trials, config.seed if tuning_seed is None else tuning_seed
+    )
+    if found.trials and not (found.pulses or anew or config.trials):
         text = f"{name} on {task.device.name}: tuned, since no parameters are shipped for this record and task"
         tqdm.write(text, file=sys.stderr)
     began = time.perf_counter()
@@ -272,12 +284,12 @@ def _shown(row: Row) -> tuple[tuple[str, str, str, float], ...]:
 
 
 def _grouped(rows: list[Row], against: str | None) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """For each device a title, the head and the lines of its table."""
+    """For each device and tolerance a title, the head and the lines of its table."""
     more = [f"against {against}"] if against else []
-    for device in dict.fromkeys(row["device"] for row in rows):
-        own = [row for row in rows if row["device"] == device]
+    for device, tolerance in dict.fromkeys((row["device"], row["tolerance"]) for row in rows):
+        own = [row for row in rows if (row["device"], row["tolerance"]) == (device, tolerance)]
         head = ["controller", *(title for _, title, _, _ in _shown(own[0])), *more]
-        title = f"{device}: tolerance {own[0]['tolerance']:.3g} of the range, {own[0]['cells']} cells"
+        title = f"{device}: tolerance {tolerance:.3g} of the range, {own[0]['cells']} cells"
         yield title, head, [_line(row, against) for row in own]
 
 
@@ -286,11 +298,11 @@ def text_table(rows: list[Row], against: str | None = None) -> str:
     return "\n".join(f"\n{title}\n{reporting.aligned(head, lines)}" for title, head, lines in _grouped(rows, against))
 
 
-def markdown_table(rows: list[Row], command: str, against: str | None = None) -> str:
-    """The table as Markdown, under the command that made it."""
+def markdown_table(rows: list[Row], command: str, against: str | None = None, meaning: str = MEANING) -> str:
+    """The table as Markdown, under the command that made it and what brackets mean."""
     note = f" Pulses against those of {against}: paired, on the same cells." if against else ""
     tables = [f"\n**{title}**\n\n{reporting.markdown(head, lines)}" for title, head, lines in _grouped(rows, against)]
-    return f"`{command}`\n\n{MEANING}{note}\n" + "".join(tables)
+    return f"`{command}`\n\n{meaning}{note}\n" + "".join(tables)
 
 
 def picture(judged: list[Judged]) -> bytes:

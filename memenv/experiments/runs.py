@@ -30,7 +30,7 @@ from memenv.experiments.options import Options, option
 from memenv.files import UNREADABLE, load_json
 
 RECORD = "run.json"
-UNNAMED = ("out", "resume", "overwrite", "jobs")  # options that no result depends on
+UNNAMED = ("out", "resume", "overwrite", "jobs", "cluster")  # options that no result depends on
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,244 @@
+"""`memenv sweep`: comparisons at many tolerances and over searches, a file for each point, joined into one table."""
+
+import json
+import math
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from agents.comparison import PACKAGES, JudgeOptions, Row, judge, markdown_table, text_table
+from agents.library import known_policies, load_policy
+from agents.tuning import tunable
+from memenv.bounds import MOST_SEED
+from memenv.devices.catalogue import load_device
+from memenv.devices.protocol import CellModel
+from memenv.envs.write_verify.task import WriteVerify
+from memenv.experiments import reporting
+from memenv.experiments.options import option, parse
+from memenv.experiments.parallel import workers
+from memenv.experiments.runs import RECORD, begun, check_picture, command_line
+from memenv.files import load_json, named, write_whole
+
+FILES = ("sweep.csv", "sweep.md", "sweep.png")
+POINTS = "points/*.json"
+FORMAT = "memenv sweep point 1"
+MOST_POINTS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig(JudgeOptions):
+    """Compare controllers on every device at every tolerance, over several searches; what is finished is kept.
+
+    Example: memenv sweep --device threshold,pcm --tolerance 0.01,0.02,0.05 --controllers ispp,secant --jobs 2
+    """
+
+    device: tuple[str | CellModel, ...] = option(("threshold",), help="names, .json records or .npz tables")
+    tolerance: tuple[float, ...] = option(
+        (0.005, 0.01, 0.02, 0.05), bounds=(1e-9, 1.0), help="half-widths of the target band, fractions of the range"
+    )
+    controllers: tuple[str, ...] = option((), help="controllers, shipped policies or paths of policies [all]")
+    seeds: tuple[int, ...] = option(
+        (), bounds=(0, MOST_SEED), help="of searches: each tunes anew whatever can be tuned [tuned as memenv compare]"
+    )
+    cluster: str | None = option(
+        None, help="address of a cluster of Ray whose nodes take the points, or auto; needs the extra ray"
+    )
+    out: Path = option(Path("sweep"), help="folder of sweep.csv, .md, .png, run.json and points/, a file for each")
+
+
+class Point(NamedTuple):
+    """A row of the table, not judged yet."""
+
+    device: str
+    tolerance: float
+    controller: str
+    tuning_seed: int | None
+
+    def file(self, number: int) -> str:
+        """Its file in the folder of the sweep."""
+        seed = "" if self.tuning_seed is None else f"-{self.tuning_seed}"
+        name = f"{number:05}-{self.device}-{self.tolerance:g}-{Path(self.controller).stem}{seed}"
+        return f"points/{re.sub('[^A-Za-z0-9.-]', '_', name)}.json"
+
+
+OWN = {*Point._fields, "cells"}  # of a row; the others are figures
+
+
+def run(arguments: Sequence[str]) -> None:
+    """The subcommand."""
+    config = parse(SweepConfig, arguments, "memenv sweep")
+    rows = sweep(config, command_line("memenv sweep", arguments))
+    print(text_table(over_searches(rows)))
+    print(reporting.uncertain(map(load_device, config.device)))
+    print(f"in {config.out}: {', '.join(FILES)}, {RECORD}, points/")
+
+
+def sweep(config: SweepConfig, command: str = "") -> list[Row]:
+    """Judge every point and write the files of `config.out`; the rows of sweep.csv.
+
+    A point is the row that `agents.comparison.compare` has for its device, tolerance and controller, whoever judges it.
+
+    Raises:
+        ValueError: an unknown device, controller or cluster, too many points, a folder that holds another run, nothing
+            to resume.
+        ChildProcessError: a worker was killed; what was finished is kept.
+    """
+    check_picture()
+    work = work_of(config)
+    todo, rows = dict(work), dict.fromkeys(work, Row())
+    fixed: dict[str, Any] = {"packages": PACKAGES, "files": (*FILES, POINTS), "checkpoint": POINTS}
+    with (
+        workers(config.jobs, config.cluster, PACKAGES) as finished,
+        begun(config.out / RECORD, config, command=command, **fixed) as kept,
+    ):
+        files = {point: config.out / point.file(number) for number, point in enumerate(work)}
+        for point, file in files.items():
+            if file.exists():
+                try:
+                    rows[point] = read(file, point)
+                    del todo[point]
+                except ValueError as error:
+                    print(f"{error}: made anew", file=sys.stderr)
+        print(f"{len(work)} points, {len(work) - len(todo)} of them finished", file=sys.stderr)
+        with tqdm(total=len(work), initial=len(work) - len(todo), unit="point", disable=None) as bar:
+            for point, found in finished(todo):
+                write_whole(files[point], text(point, found))
+                rows[point] = read(files[point], point)
+                bar.set_description(f"{point.controller} on {point.device}")
+                bar.update()
+        ordered = list(rows.values())
+        if not kept.again:
+            contents = _contents(ordered, config, command)
+            kept.write(dict(zip(FILES, contents, strict=True)), complete=True)
+    return ordered
+
+
+def work_of(config: SweepConfig) -> dict[Point, Any]:
+    """What judges each point, in the order of the table.
+
+    Raises:
+        ValueError: an unknown device or controller, a value twice, or more than `MOST_POINTS`.
+    """
+    devices = [load_device(device) for device in config.device]
+    lists = {
+        "device": [one.name for one in devices],
+        **{name: getattr(config, name) for name in ("tolerance", "seeds")},
+    }
+    for name, values in (lists | {"controllers": config.controllers}).items():
+        if twice := [value for value in values if list(values).count(value) > 1]:
+            raise ValueError(f"{name} has {twice[0]} {list(values).count(twice[0])} times, once is allowed")
+    most = len(devices) * len(config.tolerance) * max(len(config.seeds), 1)
+    _check_count(most * max(len(config.controllers), 1))
+    work: dict[Point, Any] = {}
+    for device in devices:
+        for tolerance in config.tolerance:
+            task = config.task(device, tolerance)
+            for name in config.controllers or known_policies(task):
+                policy = load_policy(name, task)
+                for seed in (config.seeds if tunable(policy) else ()) or (None,):
+                    work[Point(device.name, tolerance, name, seed)] = partial(judged, task, name, policy, config, seed)
+    _check_count(len(work))
+    return work
+
+
+def _check_count(points: int) -> None:
+    if points > MOST_POINTS:
+        raise ValueError(
+            f"{points:,} points, allowed are {MOST_POINTS:,}: name fewer of --device, --tolerance, --controllers or "
+            "--seeds, or sweep parts of them into folders of their own"
+        )
+
+
+def judged(task: WriteVerify, name: str, policy: Any, config: SweepConfig, seed: int | None) -> dict[str, Any]:
+    """Figures of a point and how they came about, without the outcomes of each cell."""
+    found = judge(task, name, policy, config, seed)
+    return {"cells": config.cells, "figures": found["figures"], "run": found["run"]}
+
+
+# -- the file of a point -----------------------------------------------------------------------------------------------
+
+
+def text(point: Point, found: dict[str, Any]) -> str:
+    """What is kept of a point; figures that are not finite, as a ratio to nothing, are null."""
+    figures = {name: value if math.isfinite(value) else None for name, value in found["figures"].items()}
+    return json.dumps({"format": FORMAT, "point": point._asdict(), **found, "figures": figures}, indent=1) + "\n"
+
+
+def read(path: Path, point: Point) -> Row:
+    """The row of a point that is kept.
+
+    Raises:
+        ValueError: the file was cut short, is damaged, or is of another point.
+    """
+    with named(path, "file of this point"):
+        tree = load_json(path)
+        if (tree["format"], tree["point"]) != (FORMAT, point._asdict()):
+            raise ValueError(f"it has {tree['format']!r} of {tree['point']}")
+        figures = {name: float("nan" if value is None else value) for name, value in tree["figures"].items()}
+        return Row(point._asdict() | {"cells": int(tree["cells"])} | figures)
+
+
+# -- what is written ---------------------------------------------------------------------------------------------------
+
+MEANING = (
+    "Means over searches. Brackets: 95 % bootstrap interval over cells, the mean one of the searches. Tunings: "
+    "standard deviation of the pulses over searches; – where there was one, or nothing to search for."
+)
+
+
+def over_searches(rows: Sequence[Row]) -> list[Row]:
+    """A row for each device, tolerance and controller, of those of its searches."""
+    found = []
+    for place in dict.fromkeys(map(_place, rows)):
+        each = [row for row in rows if _place(row) == place]
+        row = Row(each[0])
+        for name in row.keys() - OWN:
+            row[name] = float(np.mean([one[name] for one in each]))
+        if len(each) > 1:
+            row["pulses_over_tunings"] = float(np.std([one["pulses_mean"] for one in each], ddof=1))
+        found.append(row)
+    return found
+
+
+def _contents(rows: Sequence[Row], config: SweepConfig, command: str) -> tuple[str | bytes, ...]:
+    """Those of FILES."""
+    joined = over_searches(rows)
+    table = markdown_table(joined, command, meaning=MEANING) + reporting.uncertain(map(load_device, config.device))
+    return reporting.csv_text(rows), table, reporting.rendered(picture(joined))
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    return row["device"], row["tolerance"], row["controller"]
+
+
+def picture(rows: Sequence[Row]) -> Any:
+    """The figure: for each device pulses, and cells that failed, against the tolerance."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    devices, names = (list(dict.fromkeys(row[key] for row in rows)) for key in ("device", "controller"))
+    figure = Figure(figsize=(11, 4.3 * len(devices)), dpi=110, layout="constrained")
+    grid = figure.subplots(len(devices), 2, squeeze=False)
+    for line, device in zip(grid, devices, strict=True):
+        for number, name in enumerate(names):
+            own = [row for row in rows if (row["device"], row["controller"]) == (device, name)]
+            for axes, key, scale in zip(line, ("pulses_mean", "success_rate"), (1.0, 100.0), strict=True):
+                value, low, high = np.array([reporting.figure(row, key, scale) for row in own]).reshape(-1, 3).T
+                across = [100 * row["tolerance"] for row in own]
+                colour = colormaps["tab20" if len(names) > 10 else "tab10"](number)
+                axes.fill_between(across, low, high, color=colour, alpha=0.2, linewidth=0)
+                axes.plot(across, value, "o-", markersize=4, color=colour, label=name)
+        for axes, title, up in zip(line, ("pulses", "cells programmed [%]"), ("log", "linear"), strict=True):
+            axes.set(title=f"{device}: {title}", xlabel="tolerance [% of range]", ylabel=title, xscale="log", yscale=up)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter("{x:g}")
+                axis.set_minor_formatter("")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right center")
+    return figure
