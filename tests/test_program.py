@@ -455,3 +455,48 @@ def test_an_array_is_a_chip_of_its_own_whose_cells_share_what_is_not_known_of_th
     ]
     assert all(len(np.unique(one)) == 1 for one in slopes)
     assert slopes[0].flat[0] != slopes[1].flat[0]
+
+
+def test_the_list_of_pulses_is_that_of_every_cell_in_order_and_survives_an_interruption(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, save, saved = tmp_path / "out", tiles.save, []
+
+    def interrupted(path: Path, result: tiles.TileResult) -> None:
+        if saved:
+            raise KeyboardInterrupt
+        saved.append(path)
+        save(path, result)
+
+    call = words(weights, out, "--pulses", "pulses.csv")
+    monkeypatch.setattr(tiles, "save", interrupted)
+    assert main(call) == 130
+    monkeypatch.setattr(tiles, "save", save)
+    assert main([*call, "--resume"]) == 0
+    rows = np.genfromtxt(out / "pulses.csv", delimiter=",", names=True)
+    cells, first, counts = np.unique(
+        np.stack([rows[name] for name in ("array_row", "array_col", "row", "col")]),
+        axis=1,
+        return_index=True,
+        return_counts=True,
+    )
+    taken = [tiles.load(file).pulses for file in sorted((out / "tiles").glob("*.npz"))]
+    assert len(rows) == sum(part.sum() for part in taken) and len(first) == sum((part > 0).sum() for part in taken)
+    for place, count in zip(first, counts, strict=True):
+        np.testing.assert_array_equal(rows["pulse"][place : place + count], np.arange(count))
+    np.testing.assert_array_equal(counts[(cells[:2] == 0).all(0)], taken[0][taken[0] > 0])
+    assert (rows["width_s"] > 0).all() and (np.abs(rows["amplitude_V"]) >= 0.5).all()
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--pulses", "other/pulses.csv"], "the name of a .csv in the folder of --out is needed"),
+        (["--pulses", "pulses.txt"], "the name of a .csv in the folder of --out is needed"),
+    ],
+)
+def test_a_list_of_pulses_has_a_plain_name(
+    more: list[str], message: str, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(weights, tmp_path / "out", *more)) == 2
+    assert message in capsys.readouterr().err

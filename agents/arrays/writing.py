@@ -86,6 +86,7 @@ def write_array(
     passes: int = PASSES,
     reach: tuple[np.ndarray, np.ndarray] | None = None,
     on_step: Callable[[int], None] | None = None,
+    on_pulse: Callable[[np.ndarray, np.ndarray, np.ndarray], None] | None = None,
 ) -> Written:
     """Program one array, whatever it holds.
 
@@ -99,6 +100,7 @@ def write_array(
         passes: verify passes after the first; with 0 cells are not read again. The last has no final strong pulses.
         reach: (rows, cols) [S] least and largest conductance of the cells, as far as it is known; else the device's.
         on_step: called with the number of open cells after each step.
+        on_pulse: called with the pulses of each step: cells (n,), flat indices, signed amplitudes [V], widths [s].
 
     Raises:
         ValueError: a task of several rounds or with a history, or an array of several devices.
@@ -108,7 +110,8 @@ def write_array(
     device = one_device(crossbar.device, "an array that is written cell by cell")
     chip, shape = shaped(state.chip, (-1,)), crossbar.shape
     disturbing = bool(SCHEMES[crossbar.scheme].half)
-    run = _Run(crossbar, task, policy, chip, noise, not disturbing, on_step or (lambda _: None))
+    told = on_step or (lambda _: None), on_pulse or (lambda *_: None)
+    run = _Run(crossbar, task, policy, chip, noise, not disturbing, *told)
     knowledge = _Knowledge(policy.begin(chip, crossbar.rows * crossbar.cols), np.zeros(shape, bool))
     failed, taken = np.zeros(shape, bool), np.zeros(shape, int)
     low, high = reach or ends(crossbar, task)
@@ -166,6 +169,7 @@ class _Run(NamedTuple):
     noise: ArrayNoise
     final: bool  # cells that are given up get a final strong pulse
     on_step: Callable[[int], None]
+    on_pulse: Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 
     def look(self, state: CrossbarState, enabled: np.ndarray | None = None) -> tuple[np.ndarray, CrossbarState]:
         """One read of the cells."""
@@ -211,6 +215,7 @@ class _Run(NamedTuple):
             enabled = _placed(np.ones(len(rows), bool), rows, shape)
             amplitude, width = (_placed(part, rows, shape) for part in pulse)
             operations = crossbar.plan(amplitude, width, enabled)
+            self.on_pulse(rows, operations.amplitude.flat[rows], operations.width.flat[rows])
             noise = self.noise.cycle.standard_normal((crossbar.write_channels, *shape))
             state, inside = crossbar.write(state, operations, noise), np.ones(len(rows), bool)
             before = x
