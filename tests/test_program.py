@@ -16,7 +16,7 @@ from agents.arrays import tiles
 from agents.arrays.matrix_files import load_inputs
 from agents.arrays.noise import ArrayNoise
 from agents.arrays.programming import ProgramConfig, build, program
-from memenv import Mismatch, load_device, to_json
+from memenv import Mismatch, WriteVerify, load_device, to_json
 from memenv.__main__ import main
 from memenv.crossbars import memory_budget as memory
 from memenv.crossbars.crossbar import Crossbar
@@ -500,3 +500,21 @@ def test_a_list_of_pulses_has_a_plain_name(
 ) -> None:
     assert main(words(weights, tmp_path / "out", *more)) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_matrix_is_programmed_to_levels_and_judged_by_their_bands(weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    more = ["--target-levels", "4", "--bands", "relative", "--tolerance", "0.08"]
+    assert main(words(weights, out, *more)) == 0
+    task = WriteVerify(device="threshold", tolerance=0.08, target_levels=4, bands="relative")
+    found = np.load(out / "conductances.npz")
+    levels = task.siemens(task.device, np.array(task.target_bands)[:, 1])
+    assert np.abs(found["asked"][..., None] - levels).min(-1).max() < 1e-12
+    good = np.abs(found["conductance"] / found["asked"] - 1) <= 0.08
+    report = json.loads((out / "report.json").read_text())["report"]
+    assert report["success"] == pytest.approx((good & ~found["failed"]).mean()) and report["success"] > 0.8
+    wrong = np.abs(found["conductance"][..., None] - levels).argmin(-1) != np.abs(
+        found["asked"][..., None] - levels
+    ).argmin(-1)
+    assert 0 <= report["bit_errors"] <= report["level_errors"] <= wrong.mean() + 0.03
+    assert "| wrong bits (Gray code), of the levels asked for | " in (out / "report.md").read_text()

@@ -29,6 +29,7 @@ from memenv.crossbars.crossbar import WRITING, Crossbar
 from memenv.crossbars.encoding import KINDS, Encoding
 from memenv.crossbars.memory_budget import FEW, check_room
 from memenv.crossbars.schemes import SCHEMES
+from memenv.envs.write_verify.levels import BANDS, read_levels
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import uncertain
@@ -80,6 +81,12 @@ class ProgramConfig(RunOptions):
     controller: str = option("generalist", help="a controller, a shipped policy or the path of one")
     tolerance: float = option(
         0.02, bounds=(1e-9, 1.0), help="half-width of a cell's target band, fraction of the range"
+    )
+    target_levels: str | None = option(
+        None, help="cells hold one of so many levels, or of these, as 0.1,0.5,0.9 or, with bands, :0.1:0.2,0.4:0.5:0.6"
+    )
+    bands: str | None = option(
+        None, choices=BANDS, help="of levels without bands: tolerance is of conductances, resistances or the target"
     )
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget of a cell in each verify pass")
     passes: int = option(PASSES, bounds=(0, MANY), help="verify passes after the first, for cells out of tolerance")
@@ -155,7 +162,11 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
         )
     if product and inputs is not None and not (inputs[::2].any() and inputs[1::2].any()):
         raise ValueError(f"{config.inputs}: every other input is zero; each half is needed, to learn from and to judge")
-    task = WriteVerify(device=config.device, tolerance=config.tolerance, max_pulses=config.max_pulses, give_up=True)
+    if config.target_levels and config.objective != CELLS_ALONE:
+        raise ValueError(f"target_levels with objective {config.objective!r}: allowed is {CELLS_ALONE!r}")
+    own = {name: getattr(config, name) for name in ("device", "tolerance", "max_pulses")}
+    levels = {"target_levels": read_levels(config.target_levels), "bands": config.bands or BANDS[0]}
+    task = WriteVerify(**own, **levels, give_up=True)
     low, high = config.span
     volts = task.device.read.voltage
     largest = config.rows * task.device.g_max * volts

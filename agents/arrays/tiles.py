@@ -9,7 +9,7 @@ import numpy as np
 
 from agents.arrays.noise import ArrayNoise
 from agents.arrays.product_feedback import Feedback, check_product, write_product
-from agents.arrays.writing import Written, for_weights, fresh_array, write_array
+from agents.arrays.writing import Written, for_weights, fresh_array, levelled, write_array
 from agents.evaluation import EVALUATION
 from agents.policy import Policy
 from memenv.arrays import tree_map
@@ -174,7 +174,8 @@ class Programmer:
         given = crossbar, self.task, self.policy, state
         more: dict[str, Any] = {"passes": self.passes, "on_step": on_step}
         if self.objective == CELLS_ALONE:
-            return write_array(*given, for_weights(weights, self.encoding), noise, on_pulse=on_pulse, **more)
+            aim = levelled(for_weights(weights, self.encoding), self.task)
+            return write_array(*given, aim, noise, on_pulse=on_pulse, **more)
         more |= {"feedback": Feedback(tolerance=float(np.max(self.task.tolerance_x))), "method": self.objective}
         return write_product(*given, weights, self.encoding, self._fed(tile), noise, **more)
 

@@ -61,6 +61,19 @@ def for_weights(weights: np.ndarray, encoding: Encoding) -> Aim:
     return lambda reach: encoding.mapped(weights, reach)
 
 
+def levelled(aim: Aim, task: WriteVerify) -> Aim:
+    """The targets of an aim, each at the nearest level of the task; without levels as they are."""
+    if not task.target_levels:
+        return aim
+    known = task.siemens(task.device, np.array([level.target for level in task.target_bands]))
+
+    def nearest(reach: tuple[np.ndarray, np.ndarray]) -> Mapping:
+        mapping = aim(reach)
+        return mapping._replace(targets=known[np.abs(mapping.targets[..., None] - known).argmin(-1)])
+
+    return nearest
+
+
 def fresh_array(crossbar: Crossbar, noise: ArrayNoise) -> CrossbarState:
     """A new chip of one array whose cells lie anywhere in their own ranges, as those of `WriteVerify` do."""
     chip = crossbar.fabricate(noise.chip)
@@ -116,13 +129,19 @@ def write_array(
     failed, taken = np.zeros(shape, bool), np.zeros(shape, int)
     low, high = reach or ends(crossbar, task)
     tolerance = task.siemens(device, task.tolerance_of(device)) - device.g_min
+
+    def missed(reading: np.ndarray, target: np.ndarray) -> np.ndarray:
+        if task.target_levels:
+            return np.asarray(~task.within(device, *(task.fraction(device, part) for part in (reading, target))))
+        return np.asarray(np.abs(reading - target) > tolerance)
+
     reading, state = run.look(state)
     asked = aim((low, high)).targets
     for number in range(1 + passes):
         mapping = aim((low, high))
         target = mapping.targets
         within = (target >= low - tolerance) & (target <= high + tolerance)
-        opened = (np.abs(reading - target) > tolerance) & within
+        opened = missed(reading, target) & within
         if not opened.any():
             break
         taken += opened
@@ -135,7 +154,7 @@ def write_array(
         if passes:
             again, state = run.look(state, None if disturbing else opened)
             reading = np.where(np.isnan(again), reading, again)
-    accepted = np.abs(reading - mapping.targets) <= tolerance
+    accepted = ~missed(reading, mapping.targets)
     width = np.full(shape, float(np.max(task.tolerance_x)))
     return Written(state, mapping, reading, accepted, failed, taken, asked, width, low, high)
 
@@ -225,7 +244,7 @@ class _Run(NamedTuple):
                 reading.flat[asked] = again.flat[asked]
                 chip = take(self.chip, rows)
                 x, goal = (task.fraction(chip, part.flat[rows]) for part in (reading, target))
-                inside = inside & (np.abs(x - goal) <= task.tolerance_of(chip))
+                inside = inside & task.within(chip, x, goal)
             over = inside | gave_up | (spent >= task.max_pulses)
             failed.flat[rows[over & ~inside & ~(gave_up & (up != (x < goal)))]] = True
             rows, spent, change = rows[~over], spent[~over], (x - before)[~over]
