@@ -9,6 +9,7 @@ import pytest
 import memenv
 from memenv import Device, Response, from_json, load_device, to_json
 from memenv.__main__ import main
+from memenv.devices.catalogue import physics_models
 from memenv.devices.command import pulses_across, response_curve, step_noise
 from memenv.devices.neurosim import label
 
@@ -41,6 +42,19 @@ def test_a_file_is_taken_wherever_a_name_is(tmp_path, capsys):
     assert main(["devices", "show", str(path)]) == 0
     shown = capsys.readouterr().out
     assert "mine" in shown and "1.789e-06 S" in shown and "amplitude=3.65" in shown
+
+
+@pytest.mark.parametrize("name", physics_models())
+def test_a_device_of_other_equations_shows_what_it_can(name, capsys):
+    assert main(["devices", name]) == 0
+    shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert (
+        shown["name"] == name and "set_max=" in shown["driver"] and " S" in shown["range"] and len(shown["source"]) > 50
+    )
+    assert shown["record"].startswith("none: controllers that know the law")
+    for words in (["plot", name], ["show", name, "--json"]):
+        assert main(["devices", *words]) == 2
+        assert "needs a parametric device" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

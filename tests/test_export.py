@@ -1,6 +1,7 @@
 """Exported policies decide as they do in Python."""
 
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,6 +109,23 @@ def test_what_cannot_be_exported_ends_in_one_line(words, message, tmp_path, caps
     pytest.importorskip("torch") if "onnx" in words else None
     assert main(["export", *words, "--trials", "1", "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err and not list((tmp_path / "out").glob("policy.*"))
+
+
+def test_a_task_by_levels_is_not_exported():
+    task = WriteVerify(device="threshold", give_up=True, target_levels=4)
+    with pytest.raises(ValueError, match="target_levels is 4: exported is a task with one tolerance"):
+        c_files(Secant(task=task), recorded_steps(Secant(task=task), task, 2, 5))
+
+
+def test_c_rounds_pulses_to_the_grid_of_the_driver():
+    driver = replace(TASK.device.driver, amplitude_step=0.1, widths=(1e-7, 1e-6))
+    task = WriteVerify(device=TASK.device.replace(driver=driver), give_up=True)
+    policy = Secant(task=task)
+    steps = recorded_steps(policy, task, 2, 5)
+    np.testing.assert_allclose(steps.amplitude / 0.1, np.rint(steps.amplitude / 0.1), rtol=1e-9)
+    assert (
+        "floor(" in c_files(policy, steps)["policy.c"] and "floor(" not in c_files(Secant(task=TASK), steps)["policy.c"]
+    )
 
 
 def test_an_onnx_model_decides_as_the_network_in_python():

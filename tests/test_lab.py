@@ -163,10 +163,16 @@ def test_a_pulse_beyond_the_limits_never_reaches_the_bench(tmp_path):
 FAILURES = {
     "nan": (4, spoiled(np.nan), "read", r"the read of cell \d+ is no finite number"),
     "overload": (4, spoiled(9.9e37), "read", r"the read of cell \d+ is 9.9e\+37 S, an overload"),
+    "negative": (4, spoiled(-1e-5), "read", r"the read of cell \d+ is -1e-05 S, negative: check the sign of current"),
     "shape": (4, lambda cells: np.ones(1), "read", "is no finite number"),
     "timeout": (4, raising(TimeoutError("no answer")), "read", r"a read of cells .* failed: TimeoutError: no answer"),
     "gone": (3, raising(ConnectionError("gone")), "pulse", r"a pulse on cells .* failed: ConnectionError: gone"),
 }
+
+
+def test_a_read_that_noise_alone_takes_below_zero_is_no_fault(tmp_path):
+    bench = Failing(2, spoiled(-1e-6), "read", seed=1)  # twice the noise of a read, 0.4 % of 98 uS
+    assert len(program(bench, load_policy("ispp", TASK), TASK, TARGETS, tmp_path / "a.csv").of("accepted")) > 30
 
 
 @pytest.mark.parametrize(("at", "failure", "method", "said"), FAILURES.values(), ids=FAILURES)

@@ -17,7 +17,7 @@ from agents.arrays.matrix_files import load_inputs
 from agents.arrays.noise import ArrayNoise
 from agents.arrays.programming import ProgramConfig, build, program
 from agents.tuned import cards
-from memenv import Mismatch, load_device, to_json
+from memenv import Mismatch, WriteVerify, load_device, to_json
 from memenv.__main__ import main
 from memenv.crossbars import memory_budget as memory
 from memenv.crossbars.crossbar import Crossbar
@@ -466,3 +466,66 @@ def test_parameters_that_are_shipped_are_not_searched_again(
     program(ProgramConfig(weights=weights, **shape, controller="secant", out=tmp_path / "out"))
     card = next(one for one in cards("threshold") if (one.controller, one.tolerance) == ("secant", 0.02))
     assert json.loads((tmp_path / "out" / "report.json").read_text())["parameters"] == card.parameters
+
+
+def test_the_list_of_pulses_is_that_of_every_cell_in_order_and_survives_an_interruption(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, save, saved = tmp_path / "out", tiles.save, []
+
+    def interrupted(path: Path, result: tiles.TileResult) -> None:
+        if saved:
+            raise KeyboardInterrupt
+        saved.append(path)
+        save(path, result)
+
+    call = words(weights, out, "--pulses", "pulses.csv")
+    monkeypatch.setattr(tiles, "save", interrupted)
+    assert main(call) == 130
+    monkeypatch.setattr(tiles, "save", save)
+    assert main([*call, "--resume"]) == 0
+    rows = np.genfromtxt(out / "pulses.csv", delimiter=",", names=True)
+    cells, first, counts = np.unique(
+        np.stack([rows[name] for name in ("array_row", "array_col", "row", "col")]),
+        axis=1,
+        return_index=True,
+        return_counts=True,
+    )
+    taken = [tiles.load(file).pulses for file in sorted((out / "tiles").glob("*.npz"))]
+    assert len(rows) == sum(part.sum() for part in taken) and len(first) == sum((part > 0).sum() for part in taken)
+    for place, count in zip(first, counts, strict=True):
+        np.testing.assert_array_equal(rows["pulse"][place : place + count], np.arange(count))
+    np.testing.assert_array_equal(counts[(cells[:2] == 0).all(0)], taken[0][taken[0] > 0])
+    assert (rows["width_s"] > 0).all() and (np.abs(rows["amplitude_V"]) >= 0.5).all()
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--pulses", "other/pulses.csv"], "the name of a .csv in the folder of --out is needed"),
+        (["--pulses", "pulses.txt"], "the name of a .csv in the folder of --out is needed"),
+    ],
+)
+def test_a_list_of_pulses_has_a_plain_name(
+    more: list[str], message: str, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(weights, tmp_path / "out", *more)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_matrix_is_programmed_to_levels_and_judged_by_their_bands(weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    more = ["--target-levels", "4", "--bands", "relative", "--tolerance", "0.08"]
+    assert main(words(weights, out, *more)) == 0
+    task = WriteVerify(device="threshold", tolerance=0.08, target_levels=4, bands="relative")
+    found = np.load(out / "conductances.npz")
+    levels = task.siemens(task.device, np.array(task.target_bands)[:, 1])
+    assert np.abs(found["asked"][..., None] - levels).min(-1).max() < 1e-12
+    good = np.abs(found["conductance"] / found["asked"] - 1) <= 0.08
+    report = json.loads((out / "report.json").read_text())["report"]
+    assert report["success"] == pytest.approx((good & ~found["failed"]).mean()) and report["success"] > 0.8
+    wrong = np.abs(found["conductance"][..., None] - levels).argmin(-1) != np.abs(
+        found["asked"][..., None] - levels
+    ).argmin(-1)
+    assert 0 <= report["bit_errors"] <= report["level_errors"] <= wrong.mean() + 0.03
+    assert "| wrong bits (Gray code), of the levels asked for | " in (out / "report.md").read_text()

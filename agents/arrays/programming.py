@@ -15,6 +15,7 @@ from tqdm import tqdm
 from agents.arrays import tiles
 from agents.arrays.matrix_files import load_inputs, load_weights
 from agents.arrays.product_feedback import METHODS
+from agents.arrays.pulse_list import HEAD, Step, pulse_lines
 from agents.arrays.report import figures, maps, page
 from agents.arrays.tiles import CELLS_ALONE, Programmer, TileResult, joined
 from agents.arrays.writing import PASSES
@@ -29,15 +30,18 @@ from memenv.crossbars.crossbar import WRITING, Crossbar
 from memenv.crossbars.encoding import KINDS, Encoding
 from memenv.crossbars.memory_budget import FEW, check_room
 from memenv.crossbars.schemes import SCHEMES
+from memenv.envs.write_verify.levels import BANDS, read_levels
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import uncertain
 from memenv.experiments.runs import RECORD, RunOptions, begun, check_picture, command_line
+from memenv.files import write_whole
 
 MAPS = ("asked", "target", "conductance", "pulses", "energy", "accepted", "failed", "outside", "openings")
 OBJECTIVES = (CELLS_ALONE, *METHODS)
 FILES = ("conductances.npz", "report.json", "report.md", "maps.png")
 TILES = "tiles/tile_*.npz"
+TILE_PULSES = "tiles/tile_*.csv"
 PACKAGES = ("memenv", "numpy", "scipy")
 
 
@@ -79,6 +83,12 @@ class ProgramConfig(RunOptions):
     tolerance: float = option(
         0.02, bounds=(1e-9, 1.0), help="half-width of a cell's target band, fraction of the range"
     )
+    target_levels: str | None = option(
+        None, help="cells hold one of so many levels, or of these, as 0.1,0.5,0.9 or, with bands, :0.1:0.2,0.4:0.5:0.6"
+    )
+    bands: str | None = option(
+        None, choices=BANDS, help="of levels without bands: tolerance is of conductances, resistances or the target"
+    )
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget of a cell in each verify pass")
     passes: int = option(PASSES, bounds=(0, MANY), help="verify passes after the first, for cells out of tolerance")
     trials: int | None = option(
@@ -88,6 +98,7 @@ class ProgramConfig(RunOptions):
         f"any, else {TRIALS}, {FEW_TRIALS} where loops are not compiled]",
     )
     products: int = option(256, bounds=(1, MOST), help="random inputs on which products are judged without --inputs")
+    pulses: str | None = option(None, help="also write every pulse of every cell, in order, to this .csv in the folder")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, noise, tuning and inputs")
     out: Path = option(Path("programmed"), help="folder of conductances.npz, report.json, report.md, maps.png, tiles/")
 
@@ -97,7 +108,7 @@ def run(arguments: Sequence[str]) -> None:
     config = parse(ProgramConfig, arguments, "memenv program")
     program(config, command_line("memenv program", arguments))
     print((config.out / "report.md").read_text(encoding="utf-8"))
-    print(f"in {config.out}: {', '.join(FILES)}")
+    print(f"in {config.out}: {', '.join((*FILES, *_pulse_file(config)))}")
 
 
 def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
@@ -113,20 +124,23 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
     programmer = build(config, matrix, inputs)
     programmer.check_memory()
     place = config.out / RECORD
-    with begun(place, config, command=command, packages=PACKAGES, files=(*FILES, TILES), checkpoint=TILES) as run:
+    files = (*FILES, *_pulse_file(config), TILES, TILE_PULSES)
+    with begun(place, config, command=command, packages=PACKAGES, files=files, checkpoint=TILES) as run:
         tuned = shipped_or_tuned(programmer.policy, config.trials, config.seed, kept(run, "tuning"))
         programmer, parameters = dataclasses.replace(programmer, policy=tuned.policy), tuned.parameters
         results = _program_tiles(programmer, config)
         found = figures(programmer, results)
         if not run.again:
             record = run.record | {"parameters": parameters}
-            contents = (
+            contents: tuple[str | bytes, ...] = (
                 _arrays(programmer, results),
                 json.dumps(record | {"report": found}, indent=2) + "\n",
                 page(found, record["config"], command) + uncertain([programmer.crossbar.device]),
                 maps(programmer, results),
             )
-            run.write(dict(zip(FILES, contents, strict=True)), parameters=parameters, complete=True)
+            parts = (_tile_file(config, tile).with_suffix(".csv") for tile in programmer.tiles)
+            tables = {name: HEAD + "".join(part.read_text() for part in parts) for name in _pulse_file(config)}
+            run.write(dict(zip(FILES, contents, strict=True)) | tables, parameters=parameters, complete=True)
     return found
 
 
@@ -140,6 +154,10 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
         raise ValueError(
             f"adc_range is {config.adc_range}, allowed is a part > 0 and <= 1 of a column's largest current"
         )
+    if config.pulses is not None and (Path(config.pulses).name != config.pulses or not config.pulses.endswith(".csv")):
+        raise ValueError(f"pulses is {config.pulses!r}, the name of a .csv in the folder of --out is needed")
+    if config.pulses and config.objective != CELLS_ALONE:
+        raise ValueError(f"pulses is {config.pulses!r} with objective {config.objective!r}: allowed is {CELLS_ALONE!r}")
     if len(config.span) != 2:
         raise ValueError(f"span is {','.join(map(str, config.span))}, two numbers are needed")
     product = config.objective != CELLS_ALONE
@@ -150,8 +168,11 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
         )
     if product and inputs is not None and not (inputs[::2].any() and inputs[1::2].any()):
         raise ValueError(f"{config.inputs}: every other input is zero; each half is needed, to learn from and to judge")
+    if config.target_levels and config.objective != CELLS_ALONE:
+        raise ValueError(f"target_levels with objective {config.objective!r}: allowed is {CELLS_ALONE!r}")
     own = {name: getattr(config, name) for name in ("device", "tolerance", "max_pulses")}
-    task = priced(WriteVerify(**own, give_up=True), None)
+    levels = {"target_levels": read_levels(config.target_levels), "bands": config.bands or BANDS[0]}
+    task = priced(WriteVerify(**own, **levels, give_up=True), None)
     low, high = config.span
     volts = task.device.read.voltage
     largest = config.rows * task.device.g_max * volts
@@ -188,20 +209,34 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
     )
 
 
+def _pulse_file(config: ProgramConfig) -> tuple[str, ...]:
+    """The name of the file of pulses, if there is to be one."""
+    return () if config.pulses is None else (config.pulses,)
+
+
+def _tile_file(config: ProgramConfig, tile: tiles.Tile) -> Path:
+    return config.out / "tiles" / tile.name
+
+
 def _program_tiles(programmer: Programmer, config: ProgramConfig) -> list[TileResult]:
     """All tiles in order, from their files where they are finished."""
     results, done = [], 0
     sizes = [crossbar.rows * crossbar.cols for crossbar in map(programmer.array, programmer.tiles)]
     with tqdm(total=sum(sizes), unit="cell", unit_scale=True, disable=None, file=sys.stderr) as bar:
         for number, (tile, cells) in enumerate(zip(programmer.tiles, sizes, strict=True), 1):
-            path = config.out / "tiles" / tile.name
+            path, steps = _tile_file(config, tile), list[Step]()
             bar.set_description(f"array {number} of {len(sizes)}")
             if not path.is_file():
 
                 def on_step(left: int, end: int = done + cells) -> None:
                     bar.update(max(end - left - bar.n, 0))
 
-                tiles.save(path, programmer.program(tile, on_step))
+                listed = (lambda *step, own=steps: own.append(step)) if config.pulses else None
+                result = programmer.program(tile, on_step, listed)
+                if config.pulses:
+                    cols = programmer.array(tile).cols
+                    write_whole(path.with_suffix(".csv"), pulse_lines((tile.row, tile.col), cols, steps).encode())
+                tiles.save(path, result)
             results.append(tiles.load(path, programmer.sizes(tile)))
             done += cells
             bar.update(done - bar.n)

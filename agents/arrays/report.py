@@ -6,6 +6,7 @@ import numpy as np
 
 from agents.arrays.product_feedback import FEW, Feedback, rows_of
 from agents.arrays.tiles import CELLS_ALONE, Programmer, TileResult, joined
+from memenv.envs.write_verify.levels import bit_errors, level_of
 from memenv.experiments.reporting import markdown, mean_and_half_width, rendered, shown
 
 DOTS = 110  # per inch
@@ -21,7 +22,8 @@ def figures(programmer: Programmer, results: list[TileResult]) -> dict[str, Any]
 
     size = device.g_max - device.g_min
     error, off = ((cells("conductance") - cells(name)) / size for name in ("target", "asked"))
-    pulses, accepted, inside = cells("pulses"), cells("accepted"), np.abs(error) <= cells("tolerance")
+    pulses, accepted = cells("pulses"), cells("accepted")
+    inside, as_asked = np.abs(error) <= cells("tolerance"), np.abs(off) <= cells("tolerance")
     failed = cells("failed")
     missing = joined(tiles, [result.realised for result in results]) - programmer.weights
     allowed = joined(tiles, [result.tolerance[:, :1] + 0.0 * result.realised for result in results])
@@ -31,14 +33,23 @@ def figures(programmer: Programmer, results: list[TileResult]) -> dict[str, Any]
     for tile, result in zip(tiles, results, strict=True):
         seen[:, tile.outputs] += result.product
         scaled[:, tile.outputs] += result.gain * result.product
-    return {
+    task, levelled = programmer.task, dict[str, Any]()
+    if task.target_levels:
+        true, target, asked = (task.fraction(device, cells(name)) for name in ("conductance", "target", "asked"))
+        inside, as_asked = (task.within(device, true, x) for x in (target, asked))
+        wanted, held = (level_of(task.target_bands, x) for x in (asked, true))
+        levelled = {
+            "level_errors": float((wanted != held).mean()),
+            "bit_errors": float(bit_errors(wanted, held, len(task.target_bands)).mean()),
+        }
+    return levelled | {
         "weights": list(programmer.weights.shape),
         "arrays": len(tiles),
         "cells": len(pulses),
         "pulses_per_cell": [mean, mean - half_width, mean + half_width],
         "pulses_p99": float(np.percentile(pulses, 99)),
         "reads_per_cell": float(cells("reads").mean()),
-        "success": float(((np.abs(off) <= cells("tolerance")) & ~failed).mean()),
+        "success": float((as_asked & ~failed).mean()),
         "success_reaimed": float((inside & ~failed).mean()),
         "accepted": int(accepted.sum()),
         "false_acceptances": int((accepted & ~inside).sum()),
@@ -86,6 +97,14 @@ def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
         (
             "false acceptances",
             f"{found['false_acceptances']} ({found['false_acceptances'] / accepted:.2%} of the accepted)",
+        ),
+        *(
+            (f"{what}, of the levels asked for", f"{found[name]:.3%}")
+            for name, what in (
+                ("level_errors", "cells that hold another level"),
+                ("bit_errors", "wrong bits (Gray code)"),
+            )
+            if name in found
         ),
         ("cells that failed", f"{found['failed']} ({found['failed'] / cells:.2%})"),
         ("targets out of reach", f"{found['out_of_reach']} ({found['out_of_reach'] / cells:.2%})"),

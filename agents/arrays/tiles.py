@@ -9,7 +9,7 @@ import numpy as np
 
 from agents.arrays.noise import ArrayNoise
 from agents.arrays.product_feedback import Feedback, check_product, write_product
-from agents.arrays.writing import Written, for_weights, fresh_array, write_array
+from agents.arrays.writing import Written, for_weights, fresh_array, levelled, write_array
 from agents.evaluation import EVALUATION
 from agents.policy import Policy
 from memenv.arrays import tree_map
@@ -132,11 +132,13 @@ class Programmer:
             "samples": samples,
         }
 
-    def program(self, tile: Tile, on_step: Callable[[int], None] | None = None) -> TileResult:
-        """Program a tile on a fresh chip; the same whatever was done before."""
+    def program(
+        self, tile: Tile, on_step: Callable[[int], None] | None = None, on_pulse: Callable[..., None] | None = None
+    ) -> TileResult:
+        """Program a tile on a fresh chip; the same whatever was done before. `on_pulse` is for cells alone."""
         crossbar = self.array(tile)
         noise = ArrayNoise.of(EVALUATION, self.seed, tile.row, tile.col)
-        written = self._written(tile, crossbar, noise, on_step)
+        written = self._written(tile, crossbar, noise, on_step, on_pulse)
         state, order = written.state, written.mapping.order
         voltages, normals = self.voltages[:, tile.inputs], noise.read.standard_normal
         converters = normals(voltages.shape), normals((len(voltages), crossbar.cols))
@@ -160,14 +162,20 @@ class Programmer:
         )
 
     def _written(
-        self, tile: Tile, crossbar: Crossbar, noise: ArrayNoise, on_step: Callable[[int], None] | None
+        self,
+        tile: Tile,
+        crossbar: Crossbar,
+        noise: ArrayNoise,
+        on_step: Callable[[int], None] | None,
+        on_pulse: Callable[..., None] | None,
     ) -> Written:
         """A fresh array after it was programmed."""
         state, weights = fresh_array(crossbar, noise), self.weights[tile.inputs, tile.outputs]
         given = crossbar, self.task, self.policy, state
         more: dict[str, Any] = {"passes": self.passes, "on_step": on_step}
         if self.objective == CELLS_ALONE:
-            return write_array(*given, for_weights(weights, self.encoding), noise, **more)
+            aim = levelled(for_weights(weights, self.encoding), self.task)
+            return write_array(*given, aim, noise, on_pulse=on_pulse, **more)
         more |= {"feedback": Feedback(tolerance=float(np.max(self.task.tolerance_x))), "method": self.objective}
         return write_product(*given, weights, self.encoding, self._fed(tile), noise, **more)
 

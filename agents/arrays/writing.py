@@ -61,6 +61,19 @@ def for_weights(weights: np.ndarray, encoding: Encoding) -> Aim:
     return lambda reach: encoding.mapped(weights, reach)
 
 
+def levelled(aim: Aim, task: WriteVerify) -> Aim:
+    """The targets of an aim, each at the nearest level of the task; without levels as they are."""
+    if not task.target_levels:
+        return aim
+    known = task.siemens(task.device, np.array([level.target for level in task.target_bands]))
+
+    def nearest(reach: tuple[np.ndarray, np.ndarray]) -> Mapping:
+        mapping = aim(reach)
+        return mapping._replace(targets=known[np.abs(mapping.targets[..., None] - known).argmin(-1)])
+
+    return nearest
+
+
 def fresh_array(crossbar: Crossbar, noise: ArrayNoise) -> CrossbarState:
     """A new chip of one array whose cells lie anywhere in their own ranges, as those of `WriteVerify` do."""
     chip = crossbar.fabricate(noise.chip)
@@ -86,6 +99,7 @@ def write_array(
     passes: int = PASSES,
     reach: tuple[np.ndarray, np.ndarray] | None = None,
     on_step: Callable[[int], None] | None = None,
+    on_pulse: Callable[[np.ndarray, np.ndarray, np.ndarray], None] | None = None,
 ) -> Written:
     """Program one array, whatever it holds.
 
@@ -99,6 +113,7 @@ def write_array(
         passes: verify passes after the first; with 0 cells are not read again. The last has no final strong pulses.
         reach: (rows, cols) [S] least and largest conductance of the cells, as far as it is known; else the device's.
         on_step: called with the number of open cells after each step.
+        on_pulse: called with the pulses of each step: cells (n,), flat indices, signed amplitudes [V], widths [s].
 
     Raises:
         ValueError: a task of several rounds or with a history, or an array of several devices.
@@ -108,18 +123,25 @@ def write_array(
     device = one_device(crossbar.device, "an array that is written cell by cell")
     chip, shape = shaped(state.chip, (-1,)), crossbar.shape
     disturbing = bool(SCHEMES[crossbar.scheme].half)
-    run = _Run(crossbar, task, policy, chip, noise, not disturbing, on_step or (lambda _: None))
+    told = on_step or (lambda _: None), on_pulse or (lambda *_: None)
+    run = _Run(crossbar, task, policy, chip, noise, not disturbing, *told)
     knowledge = _Knowledge(policy.begin(chip, crossbar.rows * crossbar.cols), np.zeros(shape, bool))
     failed, taken = np.zeros(shape, bool), np.zeros(shape, int)
     low, high = reach or ends(crossbar, task)
     tolerance = task.siemens(device, task.tolerance_of(device)) - device.g_min
+
+    def missed(reading: np.ndarray, target: np.ndarray) -> np.ndarray:
+        if task.target_levels:
+            return np.asarray(~task.within(device, *(task.fraction(device, part) for part in (reading, target))))
+        return np.asarray(np.abs(reading - target) > tolerance)
+
     reading, state = run.look(state)
     asked = aim((low, high)).targets
     for number in range(1 + passes):
         mapping = aim((low, high))
         target = mapping.targets
         within = (target >= low - tolerance) & (target <= high + tolerance)
-        opened = (np.abs(reading - target) > tolerance) & within
+        opened = missed(reading, target) & within
         if not opened.any():
             break
         taken += opened
@@ -132,7 +154,7 @@ def write_array(
         if passes:
             again, state = run.look(state, None if disturbing else opened)
             reading = np.where(np.isnan(again), reading, again)
-    accepted = np.abs(reading - mapping.targets) <= tolerance
+    accepted = ~missed(reading, mapping.targets)
     width = np.full(shape, float(np.max(task.tolerance_x)))
     return Written(state, mapping, reading, accepted, failed, taken, asked, width, low, high)
 
@@ -166,6 +188,7 @@ class _Run(NamedTuple):
     noise: ArrayNoise
     final: bool  # cells that are given up get a final strong pulse
     on_step: Callable[[int], None]
+    on_pulse: Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 
     def look(self, state: CrossbarState, enabled: np.ndarray | None = None) -> tuple[np.ndarray, CrossbarState]:
         """One read of the cells."""
@@ -211,6 +234,7 @@ class _Run(NamedTuple):
             enabled = _placed(np.ones(len(rows), bool), rows, shape)
             amplitude, width = (_placed(part, rows, shape) for part in pulse)
             operations = crossbar.plan(amplitude, width, enabled)
+            self.on_pulse(rows, operations.amplitude.flat[rows], operations.width.flat[rows])
             noise = self.noise.cycle.standard_normal((crossbar.write_channels, *shape))
             state, inside = crossbar.write(state, operations, noise), np.ones(len(rows), bool)
             before = x
@@ -220,7 +244,7 @@ class _Run(NamedTuple):
                 reading.flat[asked] = again.flat[asked]
                 chip = take(self.chip, rows)
                 x, goal = (task.fraction(chip, part.flat[rows]) for part in (reading, target))
-                inside = inside & (np.abs(x - goal) <= task.tolerance_of(chip))
+                inside = inside & task.within(chip, x, goal)
             over = inside | gave_up | (spent >= task.max_pulses)
             failed.flat[rows[over & ~inside & ~(gave_up & (up != (x < goal)))]] = True
             rows, spent, change = rows[~over], spent[~over], (x - before)[~over]

@@ -16,6 +16,7 @@ from agents.export.recording import Steps
 from agents.export.templates import HEADER, MAIN, NETWORK, SOURCE
 from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor
 from memenv.arrays import tree_map
+from memenv.bounds import shown
 from memenv.devices.device import Driver
 from memenv.devices.protocol import parametric
 from memenv.envs.pulse_actions import signals_of, volts
@@ -37,9 +38,11 @@ def c_files(policy: Any, steps: Steps, command: str = "", int8: bool = False) ->
         int8: the weights of a network in 8 bits; they lose nothing if the policy is `rounded`.
 
     Raises:
-        ValueError: another kind of policy, or a device without a record.
+        ValueError: another kind of policy, a device without a record, or a task by levels.
     """
     task, learned, pulse = policy.task, isinstance(policy, PulsePredictor), Statements()
+    if task.target_levels:
+        raise ValueError(f"target_levels is {shown(task.target_levels)}: exported is a task with one tolerance for all")
     device = parametric(task.device, "memenv export")
     begin, body, memory = _decision(policy, device.driver)
     state = device.fresh(variable("x"), np.zeros(2))

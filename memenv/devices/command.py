@@ -1,6 +1,7 @@
 """`memenv devices`: list the presets, show one as a table or as JSON, plot its response, noise, mismatch and drift."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from memenv.devices.catalogue import load_device, physics_models, presets
 from memenv.devices.device import Device
 from memenv.devices.law import Response, equivalent_pulses, move
 from memenv.devices.neurosim import label
-from memenv.devices.protocol import parametric
+from memenv.devices.protocol import CellModel, parametric
 from memenv.devices.records import DeviceError, to_json
 from memenv.devices.uncertainty import of_chips, settled
 from memenv.experiments.options import option, parse
@@ -46,7 +47,11 @@ def run(arguments: Sequence[str]) -> None:
         config = replace(config, action="show", device=config.action)
     if config.device is None:
         raise DeviceError(f"devices {config.action} needs a device: one of {', '.join(presets())}, or a path")
-    device = parametric(load_device(config.device), f"devices {config.action}")
+    model = load_device(config.device)
+    if model.record is None and not model.devices and config.action == "show" and not config.json:
+        print(outline(model))
+        return
+    device = parametric(model, f"devices {config.action}{' --json' * config.json}")
     if config.action == "plot":
         out = config.out or Path(f"{device.name}.png")
         check_picture(out)
@@ -131,6 +136,25 @@ def card(device: Device) -> str:
         fields = {} if part is None else vars(part)
         rows.append((name, ", ".join(f"{key}={value}" for key, value in fields.items()) or "none"))
     return "\n".join(f"{name:<10} {value}" for name, value in rows)
+
+
+def outline(model: CellModel) -> str:
+    """What a device without a record, of equations of its own or a measured table, tells about itself."""
+    rows = [
+        ("name", model.name),
+        ("what", inspect.cleandoc(type(model).__doc__ or "").replace("\n", " ")),
+        ("source", getattr(model, "source", "")),
+        ("range", f"{model.g_min:.4g} to {model.g_max:.4g} S"),
+        *((name, _fields(vars(getattr(model, name)))) for name in ("driver", "read")),
+        ("numbers", _fields({key: value for key, value in vars(model).items() if isinstance(value, float | int)})),
+        ("compiled", f"no: {model.not_compiled}" if model.not_compiled else "yes"),
+        ("record", "none: controllers that know the law of a pulse, devices plot and --json need one (memenv fit)"),
+    ]
+    return "\n".join(f"{name:<10} {value}" for name, value in rows if value)
+
+
+def _fields(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value:.4g}" for key, value in values.items() if isinstance(value, float | int))
 
 
 def plot(device: Device, path: Path) -> None:

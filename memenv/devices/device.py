@@ -26,6 +26,15 @@ class Driver:
     reset_max: Array = 1.5  # [V] largest RESET amplitude
     width_min: Array = 1e-7  # [s] shortest pulse
     width_max: Array = 1e-5  # [s] longest pulse
+    amplitude_step: Array = 0.0  # [V] the instrument makes multiples of this; 0 = any amplitude ...
+    width_step: Array = 0.0  # [s] ... and any width
+    amplitudes: tuple[Array, ...] = ()  # [V] the magnitudes that it makes, ascending; empty = any ...
+    widths: tuple[Array, ...] = ()  # [s] ... and any width
+
+    @property
+    def gridded(self) -> bool:
+        """True where the instrument does not make every pulse."""
+        return bool(self.amplitudes or self.widths or self.amplitude_step or self.width_step)
 
 
 @dataclass(frozen=True, kw_only=True)

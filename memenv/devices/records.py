@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from memenv.arrays import tree_map
 from memenv.bounds import shown
 from memenv.devices.device import Device, Driver, Mismatch, Read, Retention
+from memenv.devices.grid import multiples, within
 from memenv.devices.law import DOSES, GAMMAS, SPREADS, STEEPEST, Response
 from memenv.devices.uncertainty import ADDED, FACTORS, FARTHEST, Uncertainty, displaced
 from memenv.files import parse_json
@@ -52,6 +54,10 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
         "reset_max": VOLTS,
         "width_min": PULSE_SECONDS,
         "width_max": PULSE_SECONDS,
+        "amplitude_step": (0.0, 1e6),
+        "width_step": (0.0, 1e3),
+        "amplitudes": VOLTS,
+        "widths": PULSE_SECONDS,
     },
     Mismatch: {
         "rate": SPREADS,
@@ -187,7 +193,7 @@ def _check_types(record: Any, like: Any, path: str) -> None:
             if kind is not Uncertainty:  # of which the lengths are free
                 _check_types(value, kind(), name + ".")
         elif isinstance(default, tuple):
-            if not isinstance(value, tuple) or len(value) != len(default):
+            if not isinstance(value, tuple) or len(value) != (len(default) or len(value)):  # of none as many as wanted
                 raise DeviceError(f"{name} is {shown(value)}, {len(default)} numbers are needed")
             for item in value:
                 _check_number(name, item)
@@ -219,6 +225,7 @@ def _check_order(device: Device) -> None:
         ("driver.reset_min", driver.reset_min, "driver.reset_max", driver.reset_max),
         ("driver.width_min", driver.width_min, "driver.width_max", driver.width_max),
     ]
+    _check_grid(driver)
     if retention is not None:
         ordered.append(("retention.early", retention.early, "retention.late", retention.late))
     for low_name, low, high_name, high in ordered:
@@ -265,6 +272,22 @@ def _check_order(device: Device) -> None:
                 f"{name}.gamma is {response.gamma!r}: with the poles {reach:g} and more apart steps would differ by "
                 f"more than a factor of {MOST_GROWTH:g}"
             )
+
+
+def _check_grid(driver: Driver) -> None:
+    """The instrument makes at least one pulse of each polarity within the driver's ranges."""
+    ranges = {"set": "amplitude", "reset": "amplitude", "width": "width"}
+    for name, kind in ranges.items():
+        low, high = getattr(driver, f"{name}_min"), getattr(driver, f"{name}_max")
+        step, values = getattr(driver, f"{kind}_step"), getattr(driver, f"{kind}s")
+        if step and values:
+            raise DeviceError(f"driver.{kind}s and driver.{kind}_step are both given: leave out one of them")
+        if any(one >= other for one, other in pairwise(values)):
+            raise DeviceError(f"driver.{kind}s is {shown(values)}, they must ascend")
+        if step and not multiples(low, high, step)[0] <= multiples(low, high, step)[1]:
+            raise DeviceError(f"driver.{kind}_step is {step!r}: no multiple lies within {name}_min to {name}_max")
+        if values and not within(values, low, high):
+            raise DeviceError(f"driver.{kind}s is {shown(values)}: none lies within {name}_min to {name}_max")
 
 
 def _check_uncertainty(device: Device, unknown: Uncertainty) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.devices.device import Driver
+from memenv.devices.grid import on_grid
 from memenv.envs.task import TaskError, clipped
 
 Float = np.ndarray  # (cells,) float64
@@ -126,11 +127,13 @@ class PulseActions:
 
 
 def volts(signal: Float, log_width: Float, driver: Driver) -> tuple[Float, Float]:
-    """Signed amplitude [V] and width [s] of a signal and a log-width in [-1, 1]."""
+    """Signed amplitude [V] and width [s] of a signal and a log-width in [-1, 1], as the instrument makes them."""
     up = signal > 0
     low, high = amplitude_range(up, driver)
     magnitude = low + np.abs(signal) * (high - low)
     width = driver.width_min * np.exp((0.5 * np.log(driver.width_max / driver.width_min)) * (log_width + 1.0))
+    if driver.gridded:
+        magnitude, width = on_grid(driver, up, magnitude, width)
     return np.where(up, magnitude, -magnitude), width
 
 

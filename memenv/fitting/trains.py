@@ -8,6 +8,7 @@ Either way a half of the trains (devices) predicts the other half.
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -286,7 +287,7 @@ def _pulses(data: PulseData) -> tuple[list[Response], Driver]:
     pulses = [(np.abs(data.amplitude[of]), data.width[of]) for of in (data.of(1), data.of(-1))]
     up, down = [(float(np.median(volts)), float(np.median(seconds))) for volts, seconds in pulses]
     widths = np.concatenate([seconds for _, seconds in pulses])
-    ends = {"width_min": float(widths.min()), "width_max": float(widths.max())}
+    ends: dict[str, Any] = {"width_min": float(widths.min()), "width_max": float(widths.max())}
     for polarity, (volts, _) in zip(POLARITIES, pulses, strict=True):
         if volts.min() < volts.max():
             ends |= {f"{polarity}_min": float(volts.min()), f"{polarity}_max": float(volts.max())}

@@ -1,10 +1,14 @@
 """A recorded bench: it answers a pulse with one of the measured changes of the likest pulses in a lab's record."""
 
+from typing import Any
+
 import numpy as np
 
 from memenv.devices.device import Driver
 from memenv.fitting.pulse_data import PulseData
 from memenv.lab.bench import BenchError
+
+ENDS = (min, max)
 
 
 class RecordedBench:
@@ -33,7 +37,9 @@ class RecordedBench:
         """The pulses that were measured: what a policy may ask for."""
         magnitude, up = np.abs(self.amplitude), self.amplitude > 0
         ends = {name: magnitude[rows] for name, rows in (("set", up), ("reset", ~up))}
-        own = {f"{name}_{end.__name__}": float(end(part)) for name, part in ends.items() for end in (min, max)}
+        own: dict[str, Any] = {
+            f"{name}_{end.__name__}": float(end(part)) for name, part in ends.items() for end in (min, max)
+        }
         return Driver(**own, width_min=float(self.width.min()), width_max=float(self.width.max()))
 
     def pulse(self, cells: np.ndarray, amplitude: np.ndarray, width: np.ndarray) -> None:

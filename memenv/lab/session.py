@@ -13,6 +13,7 @@ from memenv.lab.bench import Bench, BenchError, Limits, named
 from memenv.lab.log import Log, Row
 
 SAME = 1e-9  # relative difference of amplitudes and widths that are the same
+BELOW, SMALL = 6.0, 0.02  # [read noise], [range]: reads that are not more negative are noise about zero
 KEPT = ("name", "g_min", "g_max", "x_lo", "x_hi", "driver", "read", "record", "devices")
 Rows = np.ndarray  # (n,) int, places of cells among all of a run
 
@@ -43,6 +44,7 @@ class Session:
         self.steps, self.pulses, self.reads = (np.zeros(len(cells), int) for _ in range(3))
         self.energy, self.amplitude, self.width = (np.zeros(len(cells)) for _ in range(3))
         self.last, self.low, self.high = (np.full(len(cells), value) for value in (np.nan, np.inf, -np.inf))
+        self.least = -max(BELOW * device.read.noise, SMALL) * (device.g_max - device.g_min)  # [S] of a read
         self.waiting = np.zeros(len(cells), bool)  # for the read after a pulse
 
     def allowed(self, rows: Rows, amplitude: np.ndarray, width: np.ndarray, reads: int) -> np.ndarray:
@@ -77,12 +79,10 @@ class Session:
         if new.any():
             seen = self._ask("a read of", rows[new], self.bench.read)
             g[new] = seen if np.shape(seen) == (new.sum(),) else np.nan
-        bad = ~(np.abs(g) <= self.limits.conductance)
+        bad = ~((g >= self.least) & (g <= self.limits.conductance))
         self._note(rows[~bad], g[~bad], new[~bad])
         if bad.any():
-            worst = g[bad][0]
-            said = f"{worst:g} S, an overload" if abs(worst) > 0 else "no finite number"
-            raise BenchError(f"the read of {named(self.cells[rows[bad]])} is {said}: check contacts and ranges")
+            raise BenchError(f"the read of {named(self.cells[rows[bad]])} is {_fault(g[bad][0])}")
         return g
 
     def unmoved(self, rows: Rows, least: Any) -> np.ndarray:
@@ -144,6 +144,15 @@ class Session:
         return Row(
             int(self.cells[row]), int(self.steps[row]), self.amplitude[row], self.width[row], g, self.targets[row]
         )
+
+
+def _fault(g: float) -> str:
+    """The fault that a read [S] tells of, and what to do."""
+    if not np.isfinite(g):
+        return "no finite number: check contacts and ranges"
+    if g > 0:
+        return f"{g:g} S, an overload: check contacts and ranges"
+    return f"{g:g} S, negative: check the sign of current and read voltage, and the instrument's offset"
 
 
 @dataclass(frozen=True, kw_only=True)

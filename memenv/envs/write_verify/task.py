@@ -16,7 +16,7 @@ from memenv.devices.device import Driver
 from memenv.devices.protocol import CellModel
 from memenv.devices.uncertainty import of_chips
 from memenv.envs import scales
-from memenv.envs.pulse_actions import Float, PulseActions, volts
+from memenv.envs.pulse_actions import Float, PulseActions, signals_of, volts
 from memenv.envs.task import Draw, NormalDraw, Observation, TaskError, UniformDraw
 from memenv.envs.write_verify.arguments import CLEARANCE, check_together, settled
 from memenv.envs.write_verify.episode import OF_ONE_STEP, Episode
@@ -258,6 +258,8 @@ class WriteVerify:
         chip, tolerance = episode.chip, self.tolerance_of(episode.chip)
         signal, log_width, gave_up = decoded_action
         amplitude, width = volts(signal, log_width, chip.driver)
+        if chip.driver.gridded:
+            signal, log_width = signals_of(amplitude, width, chip.driver)
         pulsed = ~gave_up
         if self.give_up:  # a pulse of no amplitude and no width does nothing and is not remembered
             amplitude, width = amplitude * pulsed, width * pulsed
