@@ -302,7 +302,7 @@ class _Likelihood:
             if of.any()
         ]
         self.own = np.zeros((2, 2))  # precision of a device's two offsets
-        self.seen: tuple[bytes, np.ndarray] = (b"", np.empty(0))
+        self.seen: tuple[bytes, tuple[float, np.ndarray, np.ndarray]] | None = None
 
     def start(self) -> np.ndarray:
         """(free + 2 devices,) where the search begins; a single device has no offsets."""
@@ -310,22 +310,22 @@ class _Likelihood:
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient; the prior of the coordinates and the spread of the offsets included."""
-        value, gradient, fisher = self.data(point)
-        away, offsets = point[: self.free] - self.centre, point[self.free :].reshape(2, -1)
-        pull = self.own @ offsets
-        hold = np.zeros_like(fisher)
-        hold[: self.free, : self.free] = np.diag(self.hold)
-        hold[self.free :, self.free :] = np.kron(self.own, np.eye(offsets.shape[1]))
-        self.seen = point.tobytes(), fisher + hold
-        return (
-            value + 0.5 * float(self.hold @ away**2 + (offsets * pull).sum()),
-            gradient + np.concatenate([self.hold * away, pull.ravel()]),
-        )
+        return self._held(point)[:2]
 
     def information(self, point: np.ndarray) -> np.ndarray:
         """Expected second derivatives at `point`."""
-        if self.seen[0] != point.tobytes():
-            self(point)
+        return self._held(point)[2]
+
+    def _held(self, point: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Value, gradient and information with prior and spread; those of the last point are remembered."""
+        key = point.tobytes()
+        if self.seen is None or self.seen[0] != key:
+            value, gradient, fisher = self.data(point)
+            away, offsets = point[: self.free] - self.centre, point[self.free :].reshape(2, -1)
+            pull = self.own @ offsets
+            hold = linalg.block_diag(np.diag(self.hold), np.kron(self.own, np.eye(offsets.shape[1])))
+            value += 0.5 * float(self.hold @ away**2 + (offsets * pull).sum())
+            self.seen = key, (value, gradient + np.concatenate([self.hold * away, pull.ravel()]), fisher + hold)
         return self.seen[1]
 
     def data(self, point: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -371,6 +371,7 @@ class _Likelihood:
     def spread(self, square: np.ndarray) -> None:
         """Give the offsets the squares (2,) of rate and asymmetry."""
         rate, asymmetry = np.maximum(square, 1e-6)
+        self.seen = None
         self.own = np.linalg.inv([[rate + asymmetry, rate - asymmetry], [rate - asymmetry, rate + asymmetry]])
 
 
