@@ -16,20 +16,10 @@ from memenv.devices.device import Device, Mismatch
 from memenv.devices.measured import TableDevice
 from memenv.devices.neurosim import ASSUMED_AMPLITUDE, one_pulse_driver, one_pulse_response
 from memenv.fitting.checks import POLARITIES, Row, Steps, bound_spreads, rows
-from memenv.fitting.estimation import (
-    LEVEL,
-    NUDGE,
-    SHAPES,
-    UNDETERMINED,
-    Coordinates,
-    Estimate,
-    Single,
-    as_floats,
-    fit_mean,
-    nudged,
-    values,
-)
+from memenv.fitting.coordinates import LEVEL, NUDGE, UNDETERMINED, Coordinates, as_floats, nudged, values
+from memenv.fitting.estimation import Estimate
 from memenv.fitting.likelihood import step
+from memenv.fitting.mean_response import SHAPES, Single, fit_mean
 
 PLACES = 31  # of each table that are looked at
 FAR_APART = 0.5  # [ln] doses, above which additive noise, which grows with a cell's dose, would run away
@@ -144,7 +134,7 @@ def _jackknife(found: _Fitted, measured: _Measured) -> Estimate:
     ends = [value * np.exp(np.clip(sign * widest * LEVEL * errors, -40.0, 40.0)) for sign in (-1, 1)]
     return Estimate(
         found.names,
-        tuple(map(float, errors)),
+        tuple(map(float, widest * errors)),
         tuple((float(low), float(high)) for low, high in zip(*ends, strict=True)),
         covariance / np.maximum(np.outer(spread, spread), 1e-300),
         (*(name for name, error in zip(found.names, errors, strict=True) if error > UNDETERMINED), *undetermined),
