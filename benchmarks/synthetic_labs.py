@@ -147,7 +147,7 @@ def _verdicts(truth: Device, found: Fit, data: PulseData) -> dict[str, Any]:
     estimate, out = found.estimate, dict[str, Any]()
     for name, (low, high), true in zip(estimate.names, estimate.intervals, values(truth, estimate.names), strict=True):
         part, _, leaf = name.rpartition(".")
-        law, own = (getattr(device, part, None) for device in (truth, found.device))
+        law, own = (getattr(device, part or "set") for device in (truth, found.device))
         if leaf in SHAPED and (own.growing != law.growing or own.kappa > 0 or law.margin <= 0):
             out[name] = "shape"
         elif name in estimate.undetermined:

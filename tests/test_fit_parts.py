@@ -1,6 +1,7 @@
 """Parts of the fit: bounds of devices, coordinates, the spread of devices, and what a record says of ignorance."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from memenv.fitting.coordinates import Coordinates, values, with_values
 from memenv.fitting.estimation import Estimate, Likeliest
 from memenv.fitting.ignorance import with_uncertainty
 from memenv.fitting.likelihood import Trains, WanderingRead, filtered
+from memenv.fitting.pulse_data import read_csv
+from memenv.fitting.relaxation import Rests, parted, relaxation
 from memenv.fitting.search import _in_own_range, filtered_by
 from memenv.fitting.spread import spread_of_offsets
 
@@ -89,6 +92,48 @@ def test_the_spread_of_devices_is_unbiased_and_its_intervals_hold_zero_where_the
     mean = np.sqrt(np.mean(values_, axis=0))
     assert mean[[0, 4]] == pytest.approx([0.2, 0.04], rel=0.15)
     assert (np.mean(held, axis=0) >= 0.8).all()
+
+
+# -- relaxation --------------------------------------------------------------------------------------------------------
+
+
+def rested(shift: float, spread: float) -> Rests:
+    """60 states, each read 1, 10 and 1,000 s after its pulse; [S], g_max is 1e-4, read noise 2e-7."""
+    rng, ages = np.random.default_rng(0), np.array([1.0, 10.0, 1000.0])
+    part = np.log(ages / 1e-6) / np.log(1e9)
+    change = 1e-4 * (shift + spread * rng.standard_normal((60, 1))) * part
+    change = change + 2e-7 * (rng.standard_normal((60, 3)) - rng.standard_normal((60, 1)))
+    return Rests(np.repeat(np.arange(60), 3), np.tile(ages, 60), change.ravel())
+
+
+def test_relaxation_comes_back_with_its_shift_and_spread() -> None:
+    kept, said = relaxation(rested(-0.05, 0.02), 2e-7, 1e-4)
+    assert kept is not None and (kept.early, kept.late) == (1e-6, 1000.0)
+    assert kept.shift_late == pytest.approx(-0.05, abs=3 * 0.02 / 60**0.5)
+    assert kept.sigma_late[0] == pytest.approx(0.02, rel=0.25)
+    assert "60 states read again 1 to 1e+03 s after their pulse" in said
+
+
+def test_read_noise_is_no_relaxation() -> None:
+    kept, said = relaxation(rested(0.0, 0.0), 2e-7, 1e-4)
+    assert kept is None and "show no relaxation" in said
+
+
+def test_reads_that_come_later_are_told_from_those_of_the_pulses(tmp_path: Path) -> None:
+    lines, g = ["train,time (ms),V,G (uS)"], 10.0
+    for k in range(60):
+        way = 1 if k < 30 else -1
+        g += 0.5 * way
+        lines += [
+            f"{way},{1000 * k},{way},{g}",
+            f"{way},{1000 * k + 10},0,{g - 0.1}",
+            f"{way},{1000 * k + 500},0,{g - 0.2}",
+        ]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    data, rests = parted(read_csv(tmp_path / "log.csv"))
+    assert np.isfinite(data.conductance).sum() == 60 and len(np.unique(rests.state)) == 58
+    np.testing.assert_allclose(np.unique(rests.age.round(6)), [0.01, 0.5])
+    np.testing.assert_allclose(rests.change * 1e6, np.where(rests.age < 0.1, -0.1, -0.2), atol=1e-9)
 
 
 # -- what a record says it does not know -------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ DOSES, ENDS = 0.5, 0.05  # standard deviations of channels, from which the searc
 DRAWS = 4000  # from the likelihood of parameters that bend together
 STEP = 0.02  # of the logarithm of a noise, for a derivative
 FARTHEST = 0.3  # step of the logarithm of a noise
+NEAR = 0.005  # of the logarithm of the likelihood: a tenth of a standard error
 LEAST = 1e-6  # variance of a kind of difference, for the precision to be finite
 
 
@@ -207,10 +208,7 @@ def fit_trains(
     if devices > 1:
         likelihood.spread(np.where(np.arange(5) < 2, DOSES, ENDS) ** 2)
     for rounds_left in reversed(range(1 if bare or devices == 1 else 3)):
-        # a gradient of 0.03 is a fraction of a standard error in any direction, the weakly held ones included
-        options = {"gtol": 0.03, "maxiter": 60, "initial_trust_radius": 4.0}
-        hess = likelihood.information
-        point = minimize(likelihood, point, jac=True, hess=hess, method="trust-exact", options=options).x
+        point = _least(likelihood, point)
         if devices > 1 and not bare:
             mismatch = _mismatch(likelihood, point, profiles=rounds_left == 0)
             likelihood.spread(mismatch.value**2)
@@ -227,6 +225,27 @@ def fit_trains(
         mismatch=mismatch,
         criterion=criterion,
     )
+
+
+def _least(likelihood: _Likelihood, point: np.ndarray) -> np.ndarray:
+    """The point of the least value, found from `point` to a fraction of a standard error in any direction."""
+
+    def near(at: np.ndarray) -> None:
+        if _gain(likelihood, at) < NEAR:
+            raise StopIteration
+
+    if _gain(likelihood, point) < NEAR:
+        return point
+    hess, options = likelihood.information, {"gtol": 1e-6, "maxiter": 60, "initial_trust_radius": 1.0}
+    search = {"jac": True, "hess": hess, "method": "trust-exact", "options": options, "callback": near}
+    found: np.ndarray = minimize(likelihood, point, **search).x
+    return found
+
+
+def _gain(likelihood: _Likelihood, point: np.ndarray) -> float:
+    """By how much the value is expected to fall yet."""
+    gradient = likelihood(point)[1]
+    return 0.5 * float(gradient @ np.linalg.solve(likelihood.information(point), gradient))
 
 
 def _mismatch(likelihood: _Likelihood, point: np.ndarray, profiles: bool) -> Spread:

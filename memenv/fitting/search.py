@@ -22,7 +22,7 @@ LONG = 100  # reads of a train, from which slow wander can be told from a walk o
 WANDER = ("read.wander", "read.memory")
 
 
-def search(
+def likeliest_device(
     base: Device, trains: Trains, offsets: np.ndarray, free: dict[str, tuple[str, ...]], bounds: tuple[str, ...]
 ) -> tuple[Likeliest, Trains]:
     """The most likely device, and the trains with jumps marked; both in units of the range that was found.

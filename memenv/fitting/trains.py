@@ -25,7 +25,8 @@ from memenv.fitting.histories import SIGNS, at_each_pulse, memories, traces
 from memenv.fitting.ignorance import with_uncertainty
 from memenv.fitting.likelihood import Trains
 from memenv.fitting.pulse_data import FEWEST, PulseData, read_csv
-from memenv.fitting.search import JUMP, WANDER, filtered_by, likeliest_of, search, single_steps, without_jumps
+from memenv.fitting.relaxation import parted, relaxation
+from memenv.fitting.search import JUMP, WANDER, filtered_by, likeliest_device, likeliest_of, single_steps, without_jumps
 from memenv.fitting.tables import estimate_tables
 
 UNKNOWN = 1.5  # [ln] of mismatch: where less than that may be none, nothing is known of it
@@ -148,11 +149,12 @@ def _undetermined(estimate: Estimate) -> str:
 
 
 def _fit_pulses(data: PulseData, g_min: float | None, g_max: float | None) -> Fit:
+    data, rests = parted(data)
     bounds = find_bounds(data, g_min, g_max)
     base, trains, offsets = _prepare(data, bounds)
     free = {polarity: _free(data, sign) for polarity, sign in SIGNS.items()}
     ends = tuple(name for name, own in zip(BOUNDS, bounds.free, strict=True) if own)
-    likeliest, trains = search(base, trains, offsets, free, ends)
+    likeliest, trains = likeliest_device(base, trains, offsets, free, ends)
     remarks = _whole_trains(likeliest, trains)
     described, held_out = _compare(likeliest, trains), tuple[Row, ...]()
     known, unseen = data.halves()
@@ -170,9 +172,13 @@ def _fit_pulses(data: PulseData, g_min: float | None, g_max: float | None) -> Fi
     estimate = estimate.joined(known_mismatch)
     estimate = dataclasses.replace(estimate, undetermined=(*mute, *estimate.undetermined))
     said = [_undetermined(estimate), *_assumed(data, likeliest, (g_min, g_max))]
-    device = likeliest.device
+    device, retention = likeliest.device, None
+    if data.time is not None:
+        retention, sentence = relaxation(rests, device.read.noise * (device.g_max - device.g_min), device.g_max)
+        said.append(sentence)
     device = device.replace(
         mismatch=mismatch,
+        retention=retention,
         read=Read(**{own.name: getattr(device.read, own.name) for own in dataclasses.fields(Read)}),
         source=" ".join([device.source, *said]),
     )
