@@ -78,10 +78,11 @@ def estimate_tables(table: TableDevice) -> TableEstimate:
         read=table.read,
     )
     found = _fit(base, measured)
-    apart = float(np.std(measured.x[:, [0, -1]].mean(axis=1)))
-    if apart > 2 * np.hypot(found.device.mismatch.x_lo, found.device.mismatch.x_hi):
-        text = f"{base.source} The devices' ranges lie apart by {apart:.2g} of the range (s.d.): not in the record."
-        found = found._replace(device=found.device.replace(source=text))
+    apart, mismatch = float(np.std(measured.x[:, [0, -1]].mean(axis=1), ddof=1)), found.device.mismatch
+    if apart > 2 * np.hypot(mismatch.x_lo, mismatch.x_hi):
+        text = f"{base.source} The devices' ranges lie apart by {apart:.2g} of the range (s.d.), a common shift."
+        shifted = dataclasses.replace(mismatch, x_shift=apart)
+        found = found._replace(device=found.device.replace(source=text, mismatch=shifted))
     described = _rows(found.device, measured, found.offsets[:, :, None], np.ones(1))
     held_out: tuple[Row, ...] = ()
     if len(measured.x) > 3:
