@@ -28,7 +28,7 @@ from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import csv_text, markdown, mean_interval, shown
 from memenv.experiments.runs import RECORD, RunOptions, begun, command_line
 from memenv.fitting.checks import POLARITIES
-from memenv.fitting.estimation import values
+from memenv.fitting.coordinates import values
 from memenv.fitting.pulse_data import PulseData
 from memenv.fitting.trains import Fit, fit
 
@@ -51,6 +51,7 @@ def laboratory(seed: int) -> tuple[Device, PulseData]:
     rng = np.random.default_rng(seed)
     saturated, spread = rng.random() < 0.5, rng.random() < 0.5
     pulses, devices, trains = (int(rng.integers(*ends)) for ends in ((25, 61), (1, 13), (1, 21)))
+    spread &= devices > 1  # one device is what it is
     trains = max(1, min(trains, MOST_READS // (2 * devices * pulses)))
     noise = 10 ** rng.uniform(-1, 1)
 
@@ -104,15 +105,20 @@ def _measured(
     )
 
 
-def truth_as_fitted(truth: Device, found: Device) -> Device:
-    """The true device in the range and at the reference pulses of the fitted one."""
+def truth_as_fitted(truth: Device, fitted: Fit) -> Device:
+    """The true device in the range and at the reference pulses of the fitted one.
+
+    A pole is as far from the true bound as the law says; where no train tells a bound, from what stands for it.
+    """
+    found = fitted.device
     scale = (truth.g_max - truth.g_min) / (found.g_max - found.g_min)
     spread, out = truth.mismatch, {}
     for polarity in POLARITIES:
         law, volts = getattr(truth, polarity), getattr(found, polarity).amplitude
         n = float(equivalent_pulses(law.law(), volts, WIDTH))
         above = (polarity == "set") != law.growing  # where the pole lies
-        beyond = truth.g_max - found.g_max if above else found.g_min - truth.g_min
+        told = ("x_hi" if above else "x_lo") in fitted.estimate.names
+        beyond = 0.0 if told else truth.g_max - found.g_max if above else found.g_min - truth.g_min
         out[polarity] = dataclasses.replace(
             law,
             amplitude=volts,
@@ -121,7 +127,8 @@ def truth_as_fitted(truth: Device, found: Device) -> Device:
             additive_noise=scale * law.additive_noise * n**0.5,
         )
     mismatch = dataclasses.replace(spread, x_lo=scale * spread.x_lo, x_hi=scale * spread.x_hi)
-    return truth.replace(**out, mismatch=mismatch, read=Read(noise=scale * truth.read.noise))
+    low, high = ((end - found.g_min) / (found.g_max - found.g_min) for end in (truth.g_min, truth.g_max))
+    return truth.replace(**out, mismatch=mismatch, read=Read(noise=scale * truth.read.noise), x_lo=low, x_hi=high)
 
 
 def judged(seed: int) -> dict[str, Any]:
@@ -133,14 +140,14 @@ def judged(seed: int) -> dict[str, Any]:
     except DeviceError as error:
         return {"refused": str(error)}
     out: dict[str, Any] = {"seconds": time.process_time() - begin, "rows": data.conductance.size}
-    return out | _verdicts(truth_as_fitted(truth, found.device), found, data)
+    return out | _verdicts(truth_as_fitted(truth, found), found, data)
 
 
 def _verdicts(truth: Device, found: Fit, data: PulseData) -> dict[str, Any]:
     estimate, out = found.estimate, dict[str, Any]()
     for name, (low, high), true in zip(estimate.names, estimate.intervals, values(truth, estimate.names), strict=True):
-        part, leaf = name.split(".")
-        law, own = getattr(truth, part), getattr(found.device, part)
+        part, _, leaf = name.rpartition(".")
+        law, own = (getattr(device, part or "set") for device in (truth, found.device))
         if leaf in SHAPED and (own.growing != law.growing or own.kappa > 0 or law.margin <= 0):
             out[name] = "shape"
         elif name in estimate.undetermined:

@@ -14,7 +14,7 @@ from memenv.devices.law import Response, equivalent_pulses
 from memenv.devices.neurosim import label
 from memenv.devices.records import DeviceError, from_json, to_json
 from memenv.fitting.checks import Row, misfits
-from memenv.fitting.estimation import values
+from memenv.fitting.coordinates import values
 from memenv.fitting.histories import memories
 from memenv.fitting.likelihood import Filtered, Trains
 from memenv.fitting.plots import plot

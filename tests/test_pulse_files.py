@@ -77,7 +77,7 @@ KINDS: dict[str, tuple[str, dict[str, object], str]] = {  # text, options, what 
         {},
         "counts 30 to 1",
     ),
-    "a time": (table("Time (s),LTP (S),LTD (S)", np.arange(N) * 0.25, UP, DOWN), {}, "set aside: 'Time (s)'"),
+    "a time": (table("Time (s),LTP (S),LTD (S)", np.arange(N) * 0.25, UP, DOWN), {}, "times in 'Time (s)'"),
     "a time without a name": (table("", np.arange(N) * 0.25, UP * 0.1, DOWN * 0.1), {}, "set aside: column 1"),
     "a temperature": (table("N,Temperature (K),LTP (S),LTD (S)", COUNT, ALWAYS * 300, UP, DOWN), {}, "Temperature"),
     "listed backwards": (table("LTP (S),LTD (S)", UP, DOWN[::-1]), {}, "'LTD (S)' moves against its name"),

@@ -81,10 +81,17 @@ def _by_kind(sheet: Sheet) -> tuple[dict[str, list[Column]], list[str]]:
         if kind in ("train", "device") and len(cells) > 2 and len(set(cells)) == len(cells):
             kind = "counter" if all(map(is_number, cells)) else "other"
         by.setdefault(kind or _by_numbers(cells, column.name), []).append(column)
-    aside = [str(column) for kind in ("time", "other") for column in by.get(kind, [])]
+    clocks = [column for column in by.get("time", []) if _is_clock(column)]
+    aside = [str(column) for kind in ("time", "other") for column in by.get(kind, []) if column not in clocks[:1]]
+    by["time"] = clocks[:1]
     if not by.get("train"):
         aside += [f"{c} (counts {c.cells[0]} to {c.cells[-1]})" for c in by.get("counter", [])]
     return by, aside
+
+
+def _is_clock(column: Column) -> bool:
+    """Whether a column tells the seconds of each row: its name has a unit."""
+    return column.meaning.kind == "time" and column.meaning.unit is not None and all(map(is_number, column.cells))
 
 
 def _readings(sheet: Sheet, stated: Stated, by: dict[str, list[Column]], aside: list[str]) -> list[Column]:

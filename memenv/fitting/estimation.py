@@ -1,236 +1,40 @@
-"""The search for a device record: free coordinates, least squares on single steps, maximum likelihood on trains."""
+"""The most likely parameters of pulse trains, and what the trains tell of them: errors, intervals, what stays open."""
 
-import dataclasses
 import math
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg, stats
-from scipy.optimize import least_squares, minimize, nnls
+from scipy.optimize import minimize
 
-from memenv.arrays import Array
 from memenv.devices.device import Device
-from memenv.devices.law import GAMMAS, SPREADS, Response, equivalent_pulses, move
-from memenv.fitting.likelihood import Trains, filtered, reachable
-
-POLARITIES = ("set", "reset")
-# Whether steps grow, and what a response has beside dose and gamma.
-Shape = tuple[bool, tuple[str, ...]]
-SHAPES: tuple[Shape, ...] = (
-    (False, ("margin",)),
-    (True, ("margin",)),
-    (False, ("margin", "kappa")),
-    (True, ("margin", "kappa")),
+from memenv.fitting.coordinates import (
+    BOUNDS,
+    KNOWN_BOUND,
+    KNOWN_SMALL,
+    LARGEST,
+    LEVEL,
+    NOISES,
+    NUDGE,
+    PLAIN,
+    UNDETERMINED,
+    Coordinates,
+    as_floats,
+    leaf,
+    values,
 )
-CLOSE = 12.0  # of the information criterion: shapes that only the likelihood of the trains can tell apart
-CEILING = {"gamma": GAMMAS[1], "cycle_noise": SPREADS[1]}
-LIMITS = {
-    "dose": (-18.0, 40.0),
-    "gamma": (-6.7, 2.5),
-    "margin": (-9.0, 0.7),
-    "kappa": (-7.0, 7.0),
-    "threshold": (-5.0, 5.0),
-}
-# Stated ignorance: centre and standard deviation of a weak normal prior on each coordinate, None for where it begins.
-PRIOR: dict[str, tuple[float | None, float]] = {
-    "dose": (None, 5.0),
-    "gamma": (-1.95, 2.0),  # about one
-    "margin": (-2.3, 2.5),  # about a tenth of the range
-    "kappa": (0.0, 2.0),
-    "threshold": (0.0, 1.5),  # about half the amplitude
-    "slope": (None, 1.5),
-    "memory": (None, 1.5),
-}
-VAGUE = 3.0  # standard deviation of the prior of the others, the noises
-UNDETERMINED = 0.75  # standard error of a coordinate, above which data are said not to determine the parameter ...
-KNOWN_SMALL = {"gamma": 0.3, "margin": 0.03}  # ... unless the error of its value is below this
-LARGEST = {"cycle_noise": 1.5, "additive_noise": 0.3, "noise": 0.3, "wander": 0.3}  # prior on a noise, as variance
-FAINT = {"cycle_noise": 2e-3, "additive_noise": 2e-5, "noise": 2e-5, "wander": 1e-4}  # noises below are as good as none
-NOISES = tuple(FAINT)
-PLAIN = ("threshold", "x_lo", "x_hi")  # parameters whose errors are not those of a logarithm
-LEVEL = 1.96  # standard errors that hold 95 %
-NUDGE = 1e-5  # of a coordinate, for derivatives by difference
-FEW = 8  # trains, below which one pass for both polarities costs less than one each
+from memenv.fitting.likelihood import Trains, filtered
+from memenv.fitting.spread import Spread, kinds, spread_of_offsets
 
-
-@dataclass(frozen=True)
-class Coordinates:
-    """Parameters of a device as free real numbers: logarithms, or logits of a limited range."""
-
-    base: Device  # what is not free
-    names: tuple[str, ...]  # e.g. "set.dose", "read.noise"
-
-    def device(self, theta: np.ndarray) -> Device:
-        """The record at `theta` (parameters, ...); its free parameters are arrays of the trailing shape."""
-        changed: dict[str, dict[str, Array]] = {}
-        for name, value in zip(self.names, theta, strict=True):
-            part, leaf = name.split(".")
-            group = changed.setdefault(part, {})
-            limit = self._limit(part, leaf, group.get("margin"))
-            group[leaf] = np.exp(value) if limit is None else limit / (1 + np.exp(-value))
-        parts = {part: dataclasses.replace(getattr(self.base, part), **group) for part, group in changed.items()}
-        return self.base.replace(**parts)
-
-    def theta(self) -> np.ndarray:
-        """(parameters,) where the base itself stands."""
-        return np.array([self.of(*own) for own in zip(self.names, values(self.base, self.names), strict=True)])
-
-    def faint(self) -> np.ndarray:
-        """(parameters,) coordinates of noises that are as good as none; the others have no least."""
-        least = ((name, FAINT.get(name.split(".")[1])) for name in self.names)
-        return np.array([-np.inf if value is None else self.of(name, value) for name, value in least])
-
-    def of(self, name: str, value: float) -> float:
-        """The coordinate of a value."""
-        limit = self._limit(*name.split("."))
-        return math.log(max(value, 1e-9)) if limit is None else _logit(value / limit)
-
-    def _limit(self, part: str, leaf: str, margin: Array | None = None) -> Array | None:
-        """The value that a parameter stays below, None where there is none."""
-        if leaf == "kappa":
-            return 0.999 / (1 + (getattr(self.base, part).margin if margin is None else margin))
-        return getattr(self.base, part).amplitude if leaf == "threshold" else CEILING.get(leaf)
-
-    def prior(self) -> tuple[np.ndarray, np.ndarray]:
-        """(parameters,) centre and standard deviation of what is assumed before the data."""
-        centres, spreads = zip(*(PRIOR.get(name.split(".")[1], (None, VAGUE)) for name in self.names), strict=True)
-        start = zip(self.theta(), centres, strict=True)
-        return np.array([own if centre is None else centre for own, centre in start]), np.array(spreads)
-
-    def limits(self) -> tuple[np.ndarray, np.ndarray]:
-        """(parameters,) lowest and highest coordinates."""
-        low, high = zip(*(LIMITS.get(name.split(".")[1], (-21.0, 3.0)) for name in self.names), strict=True)
-        return np.array(low), np.array(high)
-
-    def jacobian(self, theta: np.ndarray) -> np.ndarray:
-        """(parameters, parameters) derivative of the values by the coordinates."""
-        moved = values(self.device(nudged(theta)), self.names)
-        return np.stack([row[1:] - row[0] for row in moved]) / NUDGE
-
-
-def values(device: Device, names: tuple[str, ...]) -> list[Array]:
-    """The parameters of a device by their dotted names."""
-    return [getattr(getattr(device, name.split(".")[0]), name.split(".")[1]) for name in names]
-
-
-def _logit(share: float) -> float:
-    share = min(max(share, 1e-3), 1 - 1e-3)
-    return math.log(share / (1 - share))
-
-
-def nudged(theta: np.ndarray) -> np.ndarray:
-    """(n, n + 1): theta, and theta with each coordinate nudged in turn."""
-    return np.column_stack([theta, theta[:, None] + NUDGE * np.eye(len(theta))])
-
-
-# -- mean response -----------------------------------------------------------------------------------------------------
-
-
-class Single(NamedTuple):
-    """Steps of one polarity, each of one pulse or of a stretch of pulses in a row; arrays (steps,) or (pulses,)."""
-
-    before: np.ndarray  # (steps,) [range]
-    after: np.ndarray  # (steps,) [range]
-    x_lo: np.ndarray  # (steps,) [range]
-    x_hi: np.ndarray  # (steps,) [range]
-    rate: np.ndarray  # (steps,) [1] of the device's own dose
-    amplitude: np.ndarray  # (pulses,) [V] signed; of other polarities, too
-    width: np.ndarray  # (pulses,) [s]
-    first: np.ndarray  # (steps,) index of the first pulse of the step
-    last: np.ndarray  # (steps,) that of the last
-
-    def select(self, steps: np.ndarray) -> "Single":
-        """Some of the steps, by a mask."""
-        own = ("before", "after", "x_lo", "x_hi", "rate", "first", "last")
-        return self._replace(**{name: getattr(self, name)[steps] for name in own})
-
-
-def predict(device: Device, steps: Single, up: bool) -> np.ndarray:
-    """State (..., steps) [range] after the noise-free step of a polarity; pulses in a row are one flow."""
-    law = reachable(device.law(np.array(up)), steps.x_lo, steps.x_hi)
-    amplitude, width = (np.nan_to_num(np.abs(pulses)) for pulses in (steps.amplitude, steps.width))
-    n = np.cumsum(equivalent_pulses(law, amplitude, width), axis=-1)
-    n = np.concatenate([0 * n[..., :1], n], axis=-1)
-    s = law.dose * steps.rate * (n[..., steps.last + 1] - n[..., steps.first])
-    return np.asarray(move(law, steps.before, steps.x_lo, steps.x_hi, np.array(up), s))
-
-
-def fit_mean(
-    base: Device,
-    polarity: str,
-    steps: Single,
-    free: tuple[str, ...],
-    shapes: tuple[Shape, ...] = SHAPES,
-    close: float = CLOSE,
-) -> list[Response]:
-    """Responses of one polarity with the least squares of its steps, one for each shape that may be the right one.
-
-    The best comes first: that with the least Bayesian information criterion; the others are within `close` of it.
-    """
-    pulses = float(np.mean(steps.last - steps.first + 1))
-    size = np.abs(steps.after - steps.before).mean() / pulses
-    count = len(steps.before) / pulses  # that do not overlap
-    u = np.clip(steps.before - steps.x_lo, 0, 1) if polarity == "reset" else np.clip(steps.x_hi - steps.before, 0, 1)
-    found: list[tuple[float, Response]] = []
-    for growing, shape in shapes:
-        names = tuple(f"{polarity}.{name}" for name in ("dose", "gamma", *shape, *free))
-        costs = []
-        for gamma in (0.3, 1.0):
-            start = dataclasses.replace(
-                getattr(base, polarity),
-                dose=size / np.mean(((1 - u if growing else u) + 0.1) ** gamma),
-                gamma=gamma,
-                growing=growing,
-                margin=0.1 if "margin" in shape else 0.0,
-                kappa=0.3 if "kappa" in shape else 0.0,
-            )
-            costs.append(_least_squares(Coordinates(base.replace(**{polarity: start}), names), steps, polarity))
-        cost, device = min(costs, key=lambda pair: pair[0])
-        criterion = count * math.log(max(cost, 1e-30)) + len(names) * math.log(count)
-        found.append((criterion, getattr(device, polarity)))
-    found.sort(key=lambda pair: pair[0])
-    return [response for criterion, response in found if criterion < found[0][0] + close]
-
-
-def _least_squares(coordinates: Coordinates, steps: Single, polarity: str) -> tuple[float, Device]:
-    """Sum of squared errors and the device that has the least."""
-    scale = np.abs(steps.after - steps.before).mean() + 1e-12
-
-    def error(theta: np.ndarray) -> np.ndarray:
-        return (predict(coordinates.device(theta[..., None]), steps, polarity == "set") - steps.after) / scale
-
-    def slope(theta: np.ndarray) -> np.ndarray:
-        moved = error(nudged(theta))
-        return (moved[1:] - moved[0]).T / NUDGE
-
-    low, high = coordinates.limits()
-    found = least_squares(error, np.clip(coordinates.theta(), low + 1e-3, high - 1e-3), slope, (low, high), max_nfev=60)
-    return 2 * found.cost, as_floats(coordinates.device(found.x), coordinates.names)
-
-
-def as_floats(device: Device, names: tuple[str, ...]) -> Device:
-    """The record with plain floats."""
-    for name, value in zip(names, values(device, names), strict=True):
-        part, leaf = name.split(".")
-        device = device.replace(**{part: dataclasses.replace(getattr(device, part), **{leaf: float(value)})})
-    return device
-
-
-def split_noise(residual: np.ndarray, mean: np.ndarray) -> tuple[float, float, float]:
-    """Multiplicative [1], additive and read noise [range] of steps (steps, trains); NaN where a train has ended.
-
-    Read noise from the covariance of successive residuals, which is minus its variance; the two kinds of cycle noise
-    from how the rest grows with the mean step.
-    """
-    read = max(-float(np.nanmean(residual[1:] * residual[:-1])), 0.0)
-    there = np.isfinite(residual)
-    columns = np.column_stack([mean[there] ** 2, np.ones(there.sum())])
-    relative, additive = nnls(columns, np.maximum(residual[there] ** 2 - 2 * read, -1.0))[0]
-    return math.sqrt(relative), math.sqrt(additive), math.sqrt(read)
-
-
-# -- whole trains ------------------------------------------------------------------------------------------------------
+CHANNELS = ("set", "reset", *BOUNDS)  # in which devices differ: doses [ln] and bounds [range]
+DOSES, ENDS = 0.5, 0.05  # standard deviations of channels, from which the search for how devices differ begins
+DRAWS = 4000  # from the likelihood of parameters that bend together
+STEP = 0.02  # of the logarithm of a noise, for a derivative
+FARTHEST = 0.3  # step of the logarithm of a noise
+NEAR = 0.005  # of the logarithm of the likelihood: a tenth of a standard error
+LEAST = 1e-6  # variance of a kind of difference, for the precision to be finite
 
 
 @dataclass(frozen=True)
@@ -265,177 +69,217 @@ class Estimate:
         )
 
 
-class Spread(NamedTuple):
-    """Standard deviations of the devices' doses, rate and asymmetry [ln]."""
-
-    value: np.ndarray  # (2,) restricted maximum likelihood
-    intervals: np.ndarray  # (2, 2) 95 %
-    square: np.ndarray  # (2,) expected squares, for the errors of what the devices share
-
-
 class Likeliest(NamedTuple):
     """A device that makes the trains most likely."""
 
     device: Device
     names: tuple[str, ...]  # free parameters
     known: Estimate
-    offsets: np.ndarray  # (2, devices) logarithm of each device's own dose, SET and RESET
+    offsets: np.ndarray  # (4, devices) what each device adds: logarithm of its SET and RESET dose, [range] its bounds
     mismatch: Spread | None  # None of a single device
     criterion: float  # half of Bayes's information criterion: the less, the better
 
 
 class _Likelihood:
-    """Minus the logarithm of the likelihood of the trains, its gradient and Fisher's information."""
+    """Minus the logarithm of the likelihood of the trains, its gradient and Fisher's information.
 
-    def __init__(self, coordinates: Coordinates, trains: Trains, devices: int) -> None:
-        self.coordinates, self.trains, self.devices = coordinates, trains, devices
-        self.free = len(coordinates.names)
+    A point is the coordinates of the free parameters, then the offsets (channels, devices) of devices from what they
+    share; a single device has none.
+    """
+
+    def __init__(self, coordinates: Coordinates, trains: Trains, offsets: np.ndarray) -> None:
+        self.coordinates, self.trains, self.offsets = coordinates, trains, offsets
+        self.free, self.devices, names = len(coordinates.names), offsets.shape[1], coordinates.names
+        ends = [k for k, name in enumerate(CHANNELS) if name in names]
+        self.channels = np.array([0, 1, *ends] if self.devices > 1 else [], int)
         self.centre, spread = coordinates.prior()
         self.hold = spread**-2
-        up, down = ((np.sign(trains.amplitude[1:]) == sign).any(axis=0) for sign in (1, -1))
-        other = np.array([name.split(".")[0] for name in coordinates.names])
-        split = ((up & ~down, "reset"), (down & ~up, "set"), (up == down, ""))
-        # Trains, and the parameters that move them: a train of one polarity knows nothing of the other.
-        self.groups = [
-            (np.flatnonzero(of), np.flatnonzero(other != foreign))
-            for of, foreign in (split if len(up) > FEW else ((up | True, ""),))
-            if of.any()
-        ]
-        self.own = np.zeros((2, 2))  # precision of a device's two offsets
-        self.seen: tuple[bytes, np.ndarray] = (b"", np.empty(0))
+        self.polarity = np.where((np.sign(trains.amplitude[1:]) > 0).any(axis=0), 0, 1)  # of each train
+        mixed = (self.polarity == 0) & (np.sign(trains.amplitude[1:]) < 0).any(axis=0)
+        # Parameters that are nudged together: a train of one polarity knows nothing of the other's.
+        up, down = ([k for k, name in enumerate(names) if name.startswith(f"{p}.")] for p in CHANNELS[:2])
+        shared = [k for k in range(self.free) if k not in (*up, *down)]
+        if self.devices > 1:
+            up, down = [*up, self.free], [*down, self.free + 1]
+        pairs = list(zip_longest(up, down, fillvalue=-1))
+        if mixed.any():
+            self.polarity[:], pairs = 0, [(k, k) for pair in pairs for k in pair if k >= 0]
+        self.nudges = np.array([*pairs, *((k, k) for k in shared)])
+        # Rows of derivatives: the nudge they come from, and the parameter that it is of trains of each polarity.
+        rows = list(enumerate(self.nudges.tolist()))
+        for place, channel in enumerate(self.channels[2:], 2):  # a device's bound acts like the bound of all
+            nudge = next(n for n, pair in rows if pair[0] == names.index(CHANNELS[channel]))
+            rows.append((nudge, [self.free + place] * 2))
+        self.rows, self.index = np.array([n for n, _ in rows]), np.array([pair for _, pair in rows]).T
+        self.own = np.zeros((len(self.channels),) * 2)  # precision of a device's offsets
+        self.seen: tuple[bytes, tuple[float, np.ndarray, np.ndarray]] | None = None
 
     def start(self) -> np.ndarray:
-        """(free + 2 devices,) where the search begins; a single device has no offsets."""
-        return np.concatenate([self.coordinates.theta(), np.zeros(2 * self.devices if self.devices > 1 else 0)])
+        """(free + channels devices,) where the search begins."""
+        return np.append(self.coordinates.theta(), self.offsets[self.channels])
+
+    def all_offsets(self, point: np.ndarray) -> np.ndarray:
+        """(4, devices), those that are not free as they were given."""
+        out = self.offsets.copy()
+        out[self.channels] = point[self.free :].reshape(len(self.channels), self.devices)
+        return out
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient; the prior of the coordinates and the spread of the offsets included."""
-        value, gradient, fisher = self.data(point)
-        away, offsets = point[: self.free] - self.centre, point[self.free :].reshape(2, -1)
-        pull = self.own @ offsets
-        hold = np.zeros_like(fisher)
-        hold[: self.free, : self.free] = np.diag(self.hold)
-        hold[self.free :, self.free :] = np.kron(self.own, np.eye(offsets.shape[1]))
-        self.seen = point.tobytes(), fisher + hold
-        return (
-            value + 0.5 * float(self.hold @ away**2 + (offsets * pull).sum()),
-            gradient + np.concatenate([self.hold * away, pull.ravel()]),
-        )
+        return self._held(point)[:2]
 
     def information(self, point: np.ndarray) -> np.ndarray:
         """Expected second derivatives at `point`."""
-        if self.seen[0] != point.tobytes():
-            self(point)
+        return self._held(point)[2]
+
+    def _held(self, point: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Value, gradient and information with prior and spread; those of the last point are remembered."""
+        key = point.tobytes()
+        if self.seen is None or self.seen[0] != key:
+            value, gradient, fisher, _ = self.scores(point)
+            away, offsets = point[: self.free] - self.centre, point[self.free :].reshape(-1, self.devices)
+            pull = self.own @ offsets
+            hold = linalg.block_diag(np.diag(self.hold), np.kron(self.own, np.eye(offsets.shape[1])))
+            value += 0.5 * float(self.hold @ away**2 + (offsets * pull).sum())
+            self.seen = key, (value, gradient + np.concatenate([self.hold * away, pull.ravel()]), fisher + hold)
         return self.seen[1]
 
-    def data(self, point: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Value, gradient and information of the trains alone."""
-        return self.scores(point)[:3]
-
     def scores(self, point: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-        """The same, and the squares of the steps' own gradients, which sum up to the information if noise is normal."""
-        value, gradient, fisher, squares = 0.0, np.zeros(len(point)), *np.zeros((2, len(point), len(point)))
-        for of, moving in self.groups:
-            trains = self.trains.select(of)
-            v, width, dv, ds = self._slopes(point, trains, moving)
-            value += 0.5 * float((v**2 / width + np.log(width)).sum())
-            slope = (dv * v + 0.5 * ds * (1 - v**2 / width)) / width  # (parameters, steps, trains)
-            root, half = dv / np.sqrt(width), ds / (math.sqrt(2) * width)
-            for own in np.unique(trains.device):
-                offsets = self.free + own + self.devices * np.arange(len(dv) - len(moving))
-                index, mine = np.append(moving, offsets), trains.device == own
-                gradient[index] += slope[:, :, mine].sum(axis=(1, 2))
-                for part, total in ((root, fisher), (half, fisher), (slope, squares)):
-                    flat = part[:, :, mine].reshape(len(index), -1)
-                    total[np.ix_(index, index)] += flat @ flat.T
+        """Value, gradient and information of the trains alone, and the squares of the steps' own gradients.
+
+        These sum up to the information if noise is normal.
+        """
+        v, width, dv, ds = self._slopes(point)
+        value = 0.5 * float((v**2 / width + np.log(width)).sum())
+        gradient, (fisher, squares) = np.zeros(len(point)), np.zeros((2, len(point), len(point)))
+        slope = (dv * v + 0.5 * ds * (1 - v**2 / width)) / width  # (nudges, steps, trains)
+        root, half = dv / np.sqrt(width), ds / (math.sqrt(2) * width)
+        for own, polarity in {*zip(self.trains.device.tolist(), self.polarity.tolist(), strict=True)}:
+            index = self.index[polarity]
+            rows, index = self.rows[index >= 0], index[index >= 0]
+            index = np.where(index < self.free, index, self.free + (index - self.free) * self.devices + own)
+            mine = (self.trains.device == own) & (self.polarity == polarity)
+            parts = [part[rows][:, :, mine].reshape(len(rows), -1) for part in (root, half, slope)]
+            gradient[index] += parts[2].sum(axis=1)
+            place = np.ix_(index, index)
+            fisher[place] += parts[0] @ parts[0].T + parts[1] @ parts[1].T
+            squares[place] += parts[2] @ parts[2].T
         return value, gradient, fisher, squares
 
-    def _slopes(self, point: np.ndarray, trains: Trains, moving: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Innovations and variances (steps, trains), and their derivatives (parameters, steps, trains).
-
-        The parameters are `moving`, then the SET and RESET doses of each train's own device where there are several.
-        """
-        theta = nudged(point[: self.free])[:, np.append(0, moving + 1)]
-        offsets, shift = np.zeros((2, 1)), np.zeros((2, theta.shape[1], 1))
-        if self.devices > 1:  # a train knows its own device only: all devices are nudged at once
-            offsets = point[self.free :].reshape(2, -1)[:, trains.device]
-            theta = np.column_stack([theta, theta[:, :1], theta[:, :1]])
-            shift = np.concatenate([shift, NUDGE * np.eye(2)[:, :, None]], axis=1)
-        up, down = np.exp(offsets[:, None, :] + shift)
-        _, _, v, total = filtered(self.coordinates.device(theta[:, :, None]), trains, up, down)
+    def _slopes(self, point: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Innovations and variances (steps, trains), and their derivatives (nudges, steps, trains)."""
+        count = len(self.nudges)
+        theta = np.repeat(point[: self.free, None], count + 1, axis=1)
+        own = np.repeat(self.all_offsets(point)[:, None, self.trains.device], count + 1, axis=1)
+        for column, pair in enumerate(self.nudges.tolist(), 1):
+            for k in {*pair} - {-1}:
+                if k < self.free:
+                    theta[k, column] += NUDGE
+                else:
+                    own[k - self.free, column] += NUDGE
+        _, _, v, total = filtered(self.coordinates.device(theta[:, :, None]), self.trains, own)
         there = np.isfinite(v[:, :1])
         v, total = np.where(there, v, 0.0), np.where(there, total, 1.0)
         dv, ds = (np.moveaxis(a[:, 1:] - a[:, :1], 1, 0) / NUDGE for a in (v, total))
         return v[:, 0], total[:, 0], dv, ds
 
     def spread(self, square: np.ndarray) -> None:
-        """Give the offsets the squares (2,) of rate and asymmetry."""
-        rate, asymmetry = np.maximum(square, 1e-6)
-        self.own = np.linalg.inv([[rate + asymmetry, rate - asymmetry], [rate - asymmetry, rate + asymmetry]])
+        """Give the offsets the squares of the kinds of difference between devices."""
+        turn = kinds(len(self.channels))
+        self.own = np.linalg.inv(turn * np.maximum(square[: turn.shape[1]], LEAST) @ turn.T)
+        self.seen = None
 
 
-def fit_trains(base: Device, names: tuple[str, ...], trains: Trains, devices: int, rounds: int = 3) -> Likeliest:
-    """The most likely parameters `names` of the trains; with several devices also how they differ, in `rounds`."""
+def fit_trains(
+    base: Device, names: tuple[str, ...], trains: Trains, offsets: np.ndarray, bare: bool = False
+) -> Likeliest:
+    """The most likely parameters `names` of the trains; with several devices also how they differ.
+
+    Args:
+        base: where the search begins.
+        names: of the free parameters.
+        trains: of all devices.
+        offsets: (4, devices) where the search for what each device adds begins.
+        bare: neither how much devices differ nor bias of noises is of interest.
+    """
     coordinates = Coordinates(base, names)
-    likelihood = _Likelihood(coordinates, trains, devices)
-    point, mismatch, square = likelihood.start(), None, np.full(2, 0.25)
-    for _ in range(rounds if devices > 1 else 1):
-        likelihood.spread(square)
-        # a gradient of 0.1 is a fraction of a standard error in any direction, the weakly held ones included
-        options = {"gtol": 0.1, "maxiter": 60, "initial_trust_radius": 4.0}
-        hess = likelihood.information
-        point = minimize(likelihood, point, jac=True, hess=hess, method="trust-exact", options=options).x
-        if devices > 1:
-            mismatch = _mismatch(likelihood, point)
-            square = mismatch.value**2
+    likelihood = _Likelihood(coordinates, trains, offsets)
+    devices, mismatch, point = offsets.shape[1], None, likelihood.start()
+    if devices > 1:
+        likelihood.spread(np.where(np.arange(5) < 2, DOSES, ENDS) ** 2)
+    for rounds_left in reversed(range(1 if bare or devices == 1 else 3)):
+        point = _least(likelihood, point)
+        if devices > 1 and not bare:
+            mismatch = _mismatch(likelihood, point, profiles=rounds_left == 0)
+            likelihood.spread(mismatch.value**2)
+    if not bare:
+        point = _unbiased(likelihood, point)
+    criterion = likelihood(point)[0] + 0.5 * len(names) * math.log(np.isfinite(trains.reading).sum())
     if mismatch is not None:  # the mean of few devices is known less than a normal distribution tells
         likelihood.spread(mismatch.square * (stats.t.ppf(0.975, devices - 1) / LEVEL) ** 2)
     return Likeliest(
         device=as_floats(coordinates.device(point[: likelihood.free]), coordinates.names),
         names=coordinates.names,
         known=_known(likelihood, point),
-        offsets=point[likelihood.free :].reshape(2, -1) if devices > 1 else np.zeros((2, 1)),
+        offsets=likelihood.all_offsets(point),
         mismatch=mismatch,
-        criterion=likelihood(point)[0] + 0.5 * len(names) * math.log(np.isfinite(trains.reading).sum()),
+        criterion=criterion,
     )
 
 
-def _mismatch(likelihood: _Likelihood, point: np.ndarray) -> Spread:
-    """The spread of the devices' offsets, what they share integrated out (restricted maximum likelihood).
+def _least(likelihood: _Likelihood, point: np.ndarray) -> np.ndarray:
+    """The point of the least value, found from `point` to a fraction of a standard error in any direction."""
 
-    The likelihood of offsets b is taken as normal, exp(h b - b H b / 2); with b normal of covariance S S it is
-    |1 + S H S|^(-1/2) exp(h S (1 + S H S)^-1 S h / 2). Intervals are those of the profile.
-    """
-    free, devices = likelihood.free, likelihood.devices
-    _, gradient, fisher = likelihood.data(point)
+    def near(at: np.ndarray) -> None:
+        if _gain(likelihood, at) < NEAR:
+            raise StopIteration
+
+    if _gain(likelihood, point) < NEAR:
+        return point
+    hess, options = likelihood.information, {"gtol": 1e-6, "maxiter": 60, "initial_trust_radius": 1.0}
+    search = {"jac": True, "hess": hess, "method": "trust-exact", "options": options, "callback": near}
+    found: np.ndarray = minimize(likelihood, point, **search).x
+    return found
+
+
+def _gain(likelihood: _Likelihood, point: np.ndarray) -> float:
+    """By how much the value is expected to fall yet."""
+    gradient = likelihood(point)[1]
+    return 0.5 * float(gradient @ np.linalg.solve(likelihood.information(point), gradient))
+
+
+def _mismatch(likelihood: _Likelihood, point: np.ndarray, profiles: bool) -> Spread:
+    """The spread of the devices' offsets, what they share integrated out; their likelihood is taken as normal."""
+    free = likelihood.free
+    _, gradient, fisher, _ = likelihood.scores(point)
     linear = fisher[:, free:] @ point[free:] - gradient
     linear[:free] -= likelihood.hold * (point[:free] - likelihood.centre)
     shared = np.linalg.solve(fisher[:free, :free] + np.diag(likelihood.hold), fisher[:free, free:])
-    turn = np.kron([[1.0, 1.0], [1.0, -1.0]], np.eye(devices))  # doses from rate and asymmetry
-    h = turn.T @ (linear[free:] - shared.T @ linear[:free])
-    precision = turn.T @ (fisher[free:, free:] - fisher[free:, :free] @ shared) @ turn
+    return spread_of_offsets(
+        linear[free:] - shared.T @ linear[:free],
+        fisher[free:, free:] - fisher[free:, :free] @ shared,
+        likelihood.devices,
+        profiles,
+    )
 
-    def evidence(sigma: np.ndarray) -> float:
-        own = np.repeat(sigma, devices)
-        inner = np.eye(2 * devices) + own[:, None] * precision * own
-        pull = own * h
-        return 0.5 * float(pull @ np.linalg.solve(inner, pull) - np.linalg.slogdet(inner)[1])
 
-    grid = np.concatenate([[0.0], np.geomspace(2e-3, 4.0, 34)])
-    values = np.array([[evidence(np.array([rate, asymmetry])) for asymmetry in grid] for rate in grid])
-    start = grid[np.array(np.unravel_index(values.argmax(), values.shape))]
-    best = minimize(lambda sigma: -evidence(sigma), start, bounds=[(0.0, 4.0)] * 2, method="L-BFGS-B")
-    intervals, square = np.zeros((2, 2)), np.zeros(2)
-    for axis in (0, 1):
-        profile = values.max(axis=1 - axis)
-        profile, top = profile - max(profile.max(), -best.fun), profile.argmax()
-        limit = -0.5 * LEVEL**2
-        if profile[0] < limit:
-            intervals[axis, 0] = np.interp(limit, profile[: top + 1], grid[: top + 1])
-        intervals[axis, 1] = np.interp(-limit, -profile[top:], grid[top:])
-        weights = np.gradient(grid) * np.exp(profile - 0.5 * grid**2)  # above e times apart is unlikely
-        square[axis] = weights @ grid**2 / weights.sum()
-    return Spread(np.where(best.x < 1e-3, 0.0, best.x), intervals, square)
+def _unbiased(likelihood: _Likelihood, point: np.ndarray) -> np.ndarray:
+    """The point with the noise that is left when everything else has been fitted to it given back.
+
+    One step of Newton's method towards the largest of the likelihood in which all but the noises is integrated out
+    (adjusted profile likelihood, Cox and Reid, 10.1111/j.2517-6161.1987.tb01422.x).
+    """
+    noises = np.array([k for k, name in enumerate(likelihood.coordinates.names) if leaf(name) in NOISES])
+    rest = np.setdiff1d(np.arange(len(point)), noises)
+
+    def volume(at: np.ndarray) -> float:
+        """Minus the logarithm of that of what is integrated out."""
+        return 0.5 * float(np.linalg.slogdet(likelihood.information(at)[np.ix_(rest, rest)])[1])
+
+    covariance, least = np.linalg.inv(likelihood.information(point)), volume(point)
+    slope = np.array([volume(point + STEP * (np.arange(len(point)) == k)) - least for k in noises]) / STEP
+    step = covariance[:, noises] @ slope
+    return point - step * min(1.0, FARTHEST / max(np.abs(step[noises]).max(), FARTHEST))
 
 
 def _known(likelihood: _Likelihood, point: np.ndarray) -> Estimate:
@@ -444,20 +288,20 @@ def _known(likelihood: _Likelihood, point: np.ndarray) -> Estimate:
     Noises enter as variances, of which a vanishing one has an error too.
     """
     free, names = likelihood.free, likelihood.coordinates.names
-    leaves = [name.split(".")[1] for name in names]
-    noises = np.array([leaf in NOISES for leaf in leaves])
+    leaves = [leaf(name) for name in names]
+    noises = np.array([own in NOISES for own in leaves])
     point = point.copy()
     point[:free] = np.maximum(point[:free], likelihood.coordinates.faint())
     _, _, fisher, squares = likelihood.scores(point)
-    own = np.kron(likelihood.own, np.eye((len(point) - free) // 2))
+    own = np.kron(likelihood.own, np.eye(likelihood.devices))
     hold = linalg.block_diag(np.diag(np.where(noises, 0.0, likelihood.hold)), own)
     value = np.array(values(likelihood.coordinates.device(point[:free]), names))
     forth = likelihood.coordinates.jacobian(point[:free])
-    scale = np.array([1.0 if leaf in PLAIN else 1 / own for leaf, own in zip(leaves, value, strict=True)])
+    scale = np.array([1.0 if field in PLAIN else 1 / own for field, own in zip(leaves, value, strict=True)])
     forth *= np.where(noises, 2 * value, scale)[:, None]
     back = linalg.block_diag(np.linalg.inv(forth), np.eye(len(point) - free))
     hold = back.T @ hold @ back
-    hold[range(free), range(free)] += [LARGEST[leaf] ** -4 if leaf in NOISES else 0.0 for leaf in leaves]
+    hold[range(free), range(free)] += [LARGEST[own] ** -4 if own in NOISES else 0.0 for own in leaves]
     covariance = np.linalg.inv(back.T @ fisher @ back + hold)
     robust = covariance @ (back.T @ squares @ back + hold) @ covariance  # noise with heavy tails tells less
     covariance, back = covariance[:free, :free], back[:free, :free]
@@ -467,20 +311,30 @@ def _known(likelihood: _Likelihood, point: np.ndarray) -> Estimate:
     coordinate = np.sqrt(np.diag(back @ covariance @ back.T))
     correlation = covariance / np.outer(errors, errors)
     low, high = -LEVEL * errors, LEVEL * errors
-    plain = np.array([leaf in PLAIN for leaf in leaves])
+    plain = np.array([own in PLAIN for own in leaves])
     factors = [np.exp(np.clip(np.where(noises, 0.0, end), -40.0, 40.0)) for end in (low, high)]
     ends = [np.where(plain, value + end, value * factor) for end, factor in zip((low, high), factors, strict=True)]
     roots = [np.sqrt(np.maximum(value**2 + end, 0.0)) for end in (low, high)]
     intervals = np.column_stack([np.where(noises, *pair) for pair in zip(roots, ends, strict=True)])
-    small = np.array([KNOWN_SMALL.get(leaf, 0.0) for leaf in leaves])
-    largest = np.array([LARGEST.get(leaf, np.inf) for leaf in leaves])
-    undetermined = ~noises & (coordinate > UNDETERMINED) & (errors * value > small)
+    bent = np.array([own in ("threshold", "slope") for own in leaves])
+    if bent.any():  # along what two amplitudes tell of both
+        draws = np.random.default_rng(0).multivariate_normal(
+            point[:free][bent], (back @ covariance @ back.T)[np.ix_(bent, bent)], DRAWS
+        )
+        theta = np.repeat(point[:free, None], DRAWS, axis=1)
+        theta[bent] = draws.T
+        drawn = np.array(values(likelihood.coordinates.device(theta), tuple(np.array(names)[bent])))
+        intervals[bent] = np.quantile(drawn, [0.025, 0.975], axis=1).T
+    small = np.array([KNOWN_SMALL.get(own, 0.0) for own in leaves])
+    largest = np.array([LARGEST.get(own, np.inf) for own in leaves])
+    vague = np.array([KNOWN_BOUND if own in BOUNDS else UNDETERMINED for own in leaves])
+    undetermined = ~noises & (coordinate > vague) & (errors * value > small)
     undetermined |= noises & (intervals[:, 1] > largest) & (intervals[:, 0] == 0)
-    errors = np.where(noises, np.log(intervals[:, 1] / value) / LEVEL, errors)
+    errors[noises] = np.log(intervals[noises, 1] / value[noises]) / LEVEL
     return Estimate(
         names,
         tuple(map(float, errors)),
         tuple((float(low), float(high)) for low, high in intervals),
         correlation,
-        tuple(name for name, vague in zip(names, undetermined, strict=True) if vague),
+        tuple(name for name, unsure in zip(names, undetermined, strict=True) if unsure),
     )

@@ -42,13 +42,17 @@ class Trains(NamedTuple):
     amplitude: np.ndarray  # (reads, trains) [V] signed, of the pulse before the read
     width: np.ndarray  # (reads, trains) [s]
     device: np.ndarray  # (trains,) index of the device
-    x_lo: np.ndarray  # (trains,) [range] bounds of that device
+    x_lo: np.ndarray  # (trains,) [range] bounds, were those of the device 0 and 1
     x_hi: np.ndarray  # (trains,) [range]
     jump: np.ndarray  # (reads, trains) the read is a jump that no noise explains: nothing is predicted of it
 
     def select(self, trains: np.ndarray) -> "Trains":
         """Some of the trains, by index."""
         return Trains(*(array[..., trains] for array in self))
+
+    def bounds(self, device: Device, own: Array) -> tuple[Array, Array]:
+        """Bounds [range] (..., trains) of a device, of which each train's own adds own[2] and own[3]."""
+        return self.x_lo + device.x_lo + own[2], self.x_hi + device.x_hi - 1.0 + own[3]
 
     def thinned(self, reads: int) -> "Trains":
         """About so many reads of each train, the pulses between two as one; themselves where the pulses differ."""
@@ -168,29 +172,32 @@ class Filtered(NamedTuple):
     variance: np.ndarray  # [range^2] of the error
 
 
-def filtered(device: Device, trains: Trains, up_rate: Array, down_rate: Array) -> Filtered:
+def filtered(device: Device, trains: Trains, own: Array) -> Filtered:
     """Every read of trains as the reads before it predict it.
 
     Args:
         device: with floats, or arrays (..., 1) of variants to compare; its read may wander (`WanderingRead`).
         trains: to be predicted; NaN in them gives NaN.
-        up_rate: (..., trains) factor of the SET dose of each train's device.
-        down_rate: (..., trains) that of RESET.
+        own: (4, ..., trains) of each train's device, beside what all share: logarithm of its SET and RESET dose [1],
+            and what its lower and upper bound are higher [range].
     """
     read = device.read
     noise, wander, kept = np.asarray(read.noise) ** 2, np.zeros(()), np.zeros(())
     if isinstance(read, WanderingRead):
         wander, kept = np.asarray(read.wander) ** 2, np.exp(-1 / np.asarray(read.memory))
-    shape = np.broadcast_shapes(noise.shape, np.shape(up_rate), trains.device.shape)
-    chip = device.replace(x_lo=trains.x_lo, x_hi=trains.x_hi)
+    up_rate, down_rate = np.exp(own[:2])
+    chip = device.replace(**dict(zip(("x_lo", "x_hi"), trains.bounds(device, own), strict=True)))
+    shape = np.broadcast_shapes(noise.shape, chip.x_hi.shape, trains.device.shape)
     x = np.broadcast_to(trains.reading[0], shape)
     # moments of state and wander where a train begins, or begins again: their sum is known by the read
     fresh = tuple(np.broadcast_to(moment, shape) for moment in (noise + wander, 0.0, -wander, wander))
     variance, away, shared, loose = fresh
     before, after, difference, total = (np.full((len(trains.reading) - 1, *shape), np.nan) for _ in range(4))
     longest = np.flatnonzero(np.isfinite(trains.reading).any(axis=1))[-1]
+    pulses = np.nan_to_num(np.stack([trains.amplitude, trains.width]))
+    again = np.append([True, True], (pulses[:, 2:] == pulses[:, 1:-1]).all(axis=(0, 2)))
     for k in range(1, longest + 1):
-        if k == 1 or not all(np.array_equal(a[k], a[k - 1], equal_nan=True) for a in (trains.amplitude, trains.width)):
+        if k == 1 or not again[k]:
             rate = np.where(trains.amplitude[k] > 0, up_rate, down_rate)
             pulse = _pulse(chip, False, trains.amplitude[k], trains.width[k], rate)
         moved = _after(pulse, x, variance)

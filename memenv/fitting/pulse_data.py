@@ -49,6 +49,7 @@ class PulseData:
     amplitude_known: bool = True  # else 1 V was assumed
     width_known: bool = True  # else 1 us was assumed
     read_voltage: float = 0.1  # [V]
+    time: np.ndarray | None = None  # [s] of the reads, where the files tell
     understood: tuple[str, ...] = ()  # sentences on what the files were taken for
 
     def summary(self) -> str:
@@ -119,6 +120,11 @@ def read_csv(
         amplitude[: len(sign), column] = sign * (volts if known[0] and volts is not None else 1.0)
         width[: len(sign), column] = seconds if known[1] and seconds is not None else 1e-6
     amplitude[0] = 0.0
+    time = None
+    if all(train.time is not None for train, _ in pairs):
+        time = np.full(conductance.shape, np.nan)
+        for column, (train, sign) in enumerate(pairs):
+            time[: len(sign), column] = train.time
     devices = tuple(dict.fromkeys(train.device for train, _ in pairs))
     data = PulseData(
         conductance=conductance,
@@ -130,6 +136,7 @@ def read_csv(
         amplitude_known=known[0],
         width_known=known[1],
         read_voltage=read_voltage or (told[0] if told else ASSUMED_READ),
+        time=time,
         understood=(*(file.understood for file in files), *said),
     )
     _check_amounts(data)

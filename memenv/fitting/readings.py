@@ -28,12 +28,14 @@ class Train(NamedTuple):
     width: np.ndarray | None  # [s]
     polarity: int  # that the column's name says, 0: none
     column: str
+    time: np.ndarray | None  # [s] of the read
     told: dict[int, tuple[float, float]]  # amplitude [V] and width [s] (nan: not told) by polarity, of a note; or none
 
     def at(self, rows: slice | np.ndarray) -> "Train":
         """Some of its reads."""
-        sign, volts, width = (part if part is None else part[rows] for part in (self.sign, self.volts, self.width))
-        return self._replace(conductance=self.conductance[rows], sign=sign, volts=volts, width=width)
+        known = (self.sign, self.volts, self.width, self.time)
+        sign, volts, width, time = (part if part is None else part[rows] for part in known)
+        return self._replace(conductance=self.conductance[rows], sign=sign, volts=volts, width=width, time=time)
 
 
 class Read(NamedTuple):
@@ -80,7 +82,8 @@ def _read_sheet(sheet: Sheet, stated: Stated) -> Read:
             conductance = 1 / np.where(sane, value, 1.0) if parts.quantity == "resistance" else value
             dropped += int((~sane).sum())
             pulses = _pulses(sheet, parts, place, rows, name)
-            train = Train(device, conductance, *pulses, column.meaning.polarity, str(column), parts.pulses)
+            time = _seconds(sheet, parts, rows)
+            train = Train(device, conductance, *pulses, column.meaning.polarity, str(column), time, parts.pulses)
             if stated.read_first:
                 train = _pulsed_later(train)
             trains += [train.at(piece) for piece in _pieces(sane)]
@@ -89,6 +92,7 @@ def _read_sheet(sheet: Sheet, stated: Stated) -> Read:
     text += f" ({parts.guessed})" * bool(parts.guessed)
     assumed = "" if parts.read_voltage else " (assumed: --read-voltage)"
     text += ", read voltage " + ("of each row" if per_row else f"{known:g} V{assumed}")
+    text += f", times in {listed(parts.by['time'])}" * bool(parts.by["time"])
     if parts.pulses:
         text += f", pulses of {parts.pulses[1][0]:g} and {parts.pulses[-1][0]:g} V by a note"
     aside = parts.aside + [f"{dropped} reads at or below zero"] * bool(dropped)
@@ -205,6 +209,13 @@ def _reads(sheet: Sheet, column: Column, rows: np.ndarray, volts: float | np.nda
     return over
 
 
+def _seconds(sheet: Sheet, parts: Parts, rows: np.ndarray) -> np.ndarray | None:
+    """Times [s] of some rows, where the file has them."""
+    for column in parts.by["time"]:
+        return _column(sheet, column, rows, column.meaning.unit.scale if column.meaning.unit else 1.0)
+    return None
+
+
 def _pieces(sane: np.ndarray) -> list[slice]:
     """Stretches of reads that can be used."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], sane.astype(int), [0]])))
@@ -236,7 +247,7 @@ def _pulses(
 def _pulsed_later(train: Train) -> Train:
     """The train with each row's pulse before the read of the next row."""
     rows = np.maximum(np.arange(len(train.conductance)) - 1, 0)
-    return train.at(rows)._replace(conductance=train.conductance)
+    return train.at(rows)._replace(conductance=train.conductance, time=train.time)
 
 
 def _beside(sheet: Sheet, parts: Parts, kind: str, place: int, rows: np.ndarray) -> np.ndarray | None:

@@ -16,20 +16,10 @@ from memenv.devices.device import Device, Mismatch
 from memenv.devices.measured import TableDevice
 from memenv.devices.neurosim import ASSUMED_AMPLITUDE, one_pulse_driver, one_pulse_response
 from memenv.fitting.checks import POLARITIES, Row, Steps, bound_spreads, rows
-from memenv.fitting.estimation import (
-    LEVEL,
-    NUDGE,
-    SHAPES,
-    UNDETERMINED,
-    Coordinates,
-    Estimate,
-    Single,
-    as_floats,
-    fit_mean,
-    nudged,
-    values,
-)
+from memenv.fitting.coordinates import LEVEL, NUDGE, UNDETERMINED, Coordinates, as_floats, nudged, values
+from memenv.fitting.estimation import Estimate
 from memenv.fitting.likelihood import step
+from memenv.fitting.mean_response import SHAPES, Single, fit_mean
 
 PLACES = 31  # of each table that are looked at
 FAR_APART = 0.5  # [ln] doses, above which additive noise, which grows with a cell's dose, would run away
@@ -88,10 +78,11 @@ def estimate_tables(table: TableDevice) -> TableEstimate:
         read=table.read,
     )
     found = _fit(base, measured)
-    apart = float(np.std(measured.x[:, [0, -1]].mean(axis=1)))
-    if apart > 2 * np.hypot(found.device.mismatch.x_lo, found.device.mismatch.x_hi):
-        text = f"{base.source} The devices' ranges lie apart by {apart:.2g} of the range (s.d.): not in the record."
-        found = found._replace(device=found.device.replace(source=text))
+    apart, mismatch = float(np.std(measured.x[:, [0, -1]].mean(axis=1), ddof=1)), found.device.mismatch
+    if apart > 2 * np.hypot(mismatch.x_lo, mismatch.x_hi):
+        text = f"{base.source} The devices' ranges lie apart by {apart:.2g} of the range (s.d.), a common shift."
+        shifted = dataclasses.replace(mismatch, x_shift=apart)
+        found = found._replace(device=found.device.replace(source=text, mismatch=shifted))
     described = _rows(found.device, measured, found.offsets[:, :, None], np.ones(1))
     held_out: tuple[Row, ...] = ()
     if len(measured.x) > 3:
@@ -144,7 +135,7 @@ def _jackknife(found: _Fitted, measured: _Measured) -> Estimate:
     ends = [value * np.exp(np.clip(sign * widest * LEVEL * errors, -40.0, 40.0)) for sign in (-1, 1)]
     return Estimate(
         found.names,
-        tuple(map(float, errors)),
+        tuple(map(float, widest * errors)),
         tuple((float(low), float(high)) for low, high in zip(*ends, strict=True)),
         covariance / np.maximum(np.outer(spread, spread), 1e-300),
         (*(name for name, error in zip(found.names, errors, strict=True) if error > UNDETERMINED), *undetermined),

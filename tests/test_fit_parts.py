@@ -1,0 +1,176 @@
+"""Parts of the fit: bounds of devices, coordinates, the spread of devices, and what a record says of ignorance."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memenv.devices.device import Device, Read
+from memenv.devices.law import Response
+from memenv.devices.neurosim import one_pulse_response
+from memenv.devices.records import validate
+from memenv.fitting.coordinates import Coordinates, values, with_values
+from memenv.fitting.estimation import Estimate, Likeliest
+from memenv.fitting.ignorance import with_uncertainty
+from memenv.fitting.likelihood import Trains, WanderingRead, filtered
+from memenv.fitting.pulse_data import read_csv
+from memenv.fitting.relaxation import Rests, parted, relaxation
+from memenv.fitting.search import _in_own_range, filtered_by
+from memenv.fitting.spread import spread_of_offsets
+
+LAW = Response(threshold=0.5, slope=0.1, dose=0.05, gamma=1.4, margin=0.1, cycle_noise=0.1, additive_noise=0.003)
+DEVICE = Device(g_min=1e-5, g_max=1e-4, set=LAW, reset=LAW, read=WanderingRead(noise=0.004))
+NONE = Estimate((), (), (), np.zeros((0, 0)), ())
+
+
+def trains(devices: int = 3, reads: int = 12) -> Trains:
+    """Reads about a line, of one SET and one RESET train of each device."""
+    sign = np.repeat([1.0, -1.0], devices)
+    reading = 0.5 + 0.03 * sign * np.arange(-6, reads - 6)[:, None]
+    reading = reading + 0.01 * np.random.default_rng(0).standard_normal(reading.shape)
+    amplitude = np.vstack([0 * sign, np.tile(sign, (reads - 1, 1))])
+    ends = np.zeros(len(sign)), np.ones(len(sign))
+    own = np.tile(np.arange(devices), 2)
+    return Trains(reading, amplitude, np.full(amplitude.shape, 1e-6), own, *ends, np.zeros(amplitude.shape, bool))
+
+
+def test_a_bound_of_a_device_is_a_bound_of_its_trains() -> None:
+    some, own = trains(), np.zeros((4, 6))
+    own[2:, ::3] = [[0.31], [-0.29]]
+    low, high = some.bounds(DEVICE, own)
+    apart, placed = filtered(DEVICE, some, own), filtered(DEVICE, some._replace(x_lo=low, x_hi=high), 0 * own)
+    np.testing.assert_array_equal(apart.error, placed.error)
+    assert (apart.error[:, 0] != filtered(DEVICE, some, 0 * own).error[:, 0]).any()
+
+
+def test_a_record_in_units_of_its_own_range_predicts_the_same_reads() -> None:
+    some, offsets = trains(), np.random.default_rng(1).normal(0, 0.05, (4, 3))
+    law = dataclasses.replace(LAW, kappa=0.4)
+    found = Likeliest(DEVICE.replace(x_lo=0.1, x_hi=0.85, set=law), (), NONE, offsets, None, 0.0)
+    before = filtered_by(found, some)
+    scaled, inside = _in_own_range(found, some)
+    after = filtered_by(scaled, inside)
+    assert (scaled.device.x_lo, scaled.device.x_hi) == (0.0, 1.0)
+    assert scaled.device.g_max == pytest.approx(1e-5 + 0.85 * 9e-5)
+    np.testing.assert_allclose(after.error * 0.75, before.error, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(after.variance * 0.75**2, before.variance, rtol=1e-9)
+
+
+def test_coordinates_lead_back_to_the_device() -> None:
+    names = ("set.dose", "set.gamma", "set.margin", "set.threshold", "set.slope", "read.noise", "x_hi")
+    base = DEVICE.replace(x_hi=1.07)
+    coordinates = Coordinates(base, names)
+    found = values(coordinates.device(coordinates.theta()), names)
+    np.testing.assert_allclose(np.array(found, float), np.array(values(base, names), float), rtol=1e-9)
+
+
+def test_two_amplitudes_that_tell_their_ratio_tell_one_coordinate() -> None:
+    """The rate at two amplitudes stays in the same ratio to first order when the threshold alone is moved."""
+    coordinates = Coordinates(DEVICE, ("set.threshold", "set.slope"))
+
+    def ratio(theta: np.ndarray) -> float:
+        law = coordinates.device(theta).set
+        return float(np.expm1((0.99 - law.threshold) / law.slope) / np.expm1((1.0 - law.threshold) / law.slope))
+
+    here = coordinates.theta()
+    moved = ratio(here + np.array([0.5, 0.0])) / ratio(here) - 1
+    assert abs(moved) < 0.05 * abs(ratio(here + np.array([0.0, 0.5])) / ratio(here) - 1)
+
+
+def test_the_spread_of_devices_is_unbiased_and_its_intervals_hold_zero_where_there_is_none() -> None:
+    rng, devices = np.random.default_rng(0), 8
+    error = np.kron([0.05, 0.05, 0.01, 0.01], np.ones(devices))
+    values_, held = [], []
+    for _ in range(24):
+        rate, asymmetry, shift = (sigma * rng.standard_normal(devices) for sigma in (0.2, 0.0, 0.04))
+        offsets = np.concatenate([rate + asymmetry, rate - asymmetry, shift, shift]) + error * rng.standard_normal(32)
+        found = spread_of_offsets(offsets / error**2, np.diag(error**-2.0), devices)
+        truth = np.array([0.2, 0.0, 0.0, 0.0, 0.04])
+        values_.append(found.value**2)
+        held.append((found.intervals[:, 0] <= truth) & (truth <= found.intervals[:, 1]))
+    mean = np.sqrt(np.mean(values_, axis=0))
+    assert mean[[0, 4]] == pytest.approx([0.2, 0.04], rel=0.15)
+    assert (np.mean(held, axis=0) >= 0.8).all()
+
+
+# -- relaxation --------------------------------------------------------------------------------------------------------
+
+
+def rested(shift: float, spread: float) -> Rests:
+    """60 states, each read 1, 10 and 1,000 s after its pulse; [S], g_max is 1e-4, read noise 2e-7."""
+    rng, ages = np.random.default_rng(0), np.array([1.0, 10.0, 1000.0])
+    part = np.log(ages / 1e-6) / np.log(1e9)
+    change = 1e-4 * (shift + spread * rng.standard_normal((60, 1))) * part
+    change = change + 2e-7 * (rng.standard_normal((60, 3)) - rng.standard_normal((60, 1)))
+    return Rests(np.repeat(np.arange(60), 3), np.tile(ages, 60), change.ravel())
+
+
+def test_relaxation_comes_back_with_its_shift_and_spread() -> None:
+    kept, said = relaxation(rested(-0.05, 0.02), 2e-7, 1e-4)
+    assert kept is not None and (kept.early, kept.late) == (1e-6, 1000.0)
+    assert kept.shift_late == pytest.approx(-0.05, abs=3 * 0.02 / 60**0.5)
+    assert kept.sigma_late[0] == pytest.approx(0.02, rel=0.25)
+    assert "60 states read again 1 to 1e+03 s after their pulse" in said
+
+
+def test_read_noise_is_no_relaxation() -> None:
+    kept, said = relaxation(rested(0.0, 0.0), 2e-7, 1e-4)
+    assert kept is None and "show no relaxation" in said
+
+
+def test_reads_that_come_later_are_told_from_those_of_the_pulses(tmp_path: Path) -> None:
+    lines, g = ["train,time (ms),V,G (uS)"], 10.0
+    for k in range(60):
+        way = 1 if k < 30 else -1
+        g += 0.5 * way
+        lines += [
+            f"{way},{1000 * k},{way},{g}",
+            f"{way},{1000 * k + 10},0,{g - 0.1}",
+            f"{way},{1000 * k + 500},0,{g - 0.2}",
+        ]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    data, rests = parted(read_csv(tmp_path / "log.csv"))
+    assert np.isfinite(data.conductance).sum() == 60 and len(np.unique(rests.state)) == 58
+    np.testing.assert_allclose(np.unique(rests.age.round(6)), [0.01, 0.5])
+    np.testing.assert_allclose(rests.change * 1e6, np.where(rests.age < 0.1, -0.1, -0.2), atol=1e-9)
+
+
+# -- what a record says it does not know -------------------------------------------------------------------------------
+
+RECORD = DEVICE.replace(
+    set=one_pulse_response(1.0, 1e-6, dose=0.05, margin=0.1), reset=LAW, read=Read(noise=0.004, voltage=0.2)
+)
+MUTE = ("set.threshold", "set.slope", "mismatch.rate", "x_hi")
+
+
+def known(errors: dict[str, float], correlation: float = 0.0) -> Estimate:
+    """An estimate with these standard errors, of which the first two go together."""
+    matrix = np.eye(len(errors))
+    matrix[0, 1] = matrix[1, 0] = correlation
+    return Estimate(tuple(errors), tuple(errors.values()), ((0.0, 1.0),) * len(errors), matrix, MUTE)
+
+
+def test_errors_and_correlations_of_a_fit_stand_in_its_record_and_priors_where_no_data_tell() -> None:
+    errors = {"set.dose": 0.1, "set.gamma": 0.2, "reset.threshold": 0.03, "read.noise": 0.05}
+    device, said = with_uncertainty(RECORD, known(errors, 0.7), ("set.width",))
+    unknown = validate(device).uncertainty
+    assert unknown is not None and said == []
+    deviations = dict(zip(unknown.parameters, unknown.deviations, strict=True))
+    assert deviations == errors | {"set.slope": 0.5, "set.threshold": 0.1}
+    assert unknown.correlations[0][1] == pytest.approx(0.7, abs=1e-3)
+    assert unknown.assumed == ("set.threshold", "set.slope", "mismatch.rate", "g_max", "set.width")
+
+
+def test_an_error_wider_than_the_law_stands_is_narrowed_with_a_word() -> None:
+    device, said = with_uncertainty(RECORD, known({"set.gamma": 3.0, "set.dose": 0.1}))
+    unknown = validate(device).uncertainty
+    assert unknown is not None and 0.1 < unknown.deviations[0] < 3.0
+    (sentence,) = said
+    assert sentence.startswith("set.gamma may be off by 3, the law stands")
+
+
+def test_a_parameter_that_is_nothing_is_not_uncertain_by_a_factor() -> None:
+    still = with_values(RECORD, {"read.noise": 0.0})
+    device, said = with_uncertainty(still, known({"set.dose": 0.1, "read.noise": 0.5}))
+    assert device.uncertainty is not None and "read.noise" not in device.uncertainty.parameters and said == []
