@@ -60,6 +60,7 @@ def rows_of(folder):
         {"method": "proto", "inner_steps": 0},
         {"method": "proto", "inner_steps": 0, "device": ("hfo2-array-om",)},
         {"method": "proto", "device": ("alox-hfo2",), "devices_per_weight": (1, 1, 2)},
+        {"method": "proto", "inner_steps": 0, "device": ("pcm",), "tolerance": 0.05, "rest": 3600.0},
         {"method": "proto", "network": "conv", "ways": 6, "inner_steps": 0},
     ],
     ids=str,
