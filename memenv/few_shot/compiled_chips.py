@@ -61,7 +61,7 @@ def not_compiled(hardware: Hardware) -> str:
     return ""
 
 
-def by_numpy(program: Program, key: Key, rest: Any, moving: tuple[np.ndarray, ...]) -> tuple[Shown, Kept]:
+def by_numpy(program: Callable[..., Any], key: Key, rest: Any, moving: tuple[np.ndarray, ...]) -> Any:
     """Runs a program on arrays."""
     arrays = tuple(np.asarray(part, np.float32) for part in moving)
     return run(program, key, (len(arrays[0]),), (arrays, rest), None, 1, False)
