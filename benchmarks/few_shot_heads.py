@@ -2,10 +2,11 @@
 
     MEMENV_OMNIGLOT=omniglot python benchmarks/few_shot_heads.py --proto PROTO.npz --rates RATES.npz --aware AWARE.npz
 
-All are the MLP whose every layer is on the chip, written there by pulses that count, and see the same episodes, so that
-differences are paired. `digital`, `written` and `learning` are heads of class means of a prototypical network (`memenv
-pretrain --method proto`); `rates` and `aware` learn by pulses from a head of zeros, with rates learned through the
-device and with everything learned through it. `redundant` is a number of devices a weight for each layer.
+All are the MLP whose every layer is on the chip, written there by pulses that count, and see the same episodes, so
+that differences are paired. heads.png draws accuracy against pulses, after each step. `digital`, `written` and
+`learning` are heads of class means of a prototypical network (`memenv pretrain --method proto`); `rates` and `aware`
+learn by pulses from a head of zeros, with rates learned through the device and with everything learned through it.
+`redundant` is a number of devices a weight for each layer.
 """
 
 import sys
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from memenv.devices.catalogue import load_device
 from memenv.experiments.options import option, parse
-from memenv.experiments.reporting import csv_text, markdown, mean_and_half_width
+from memenv.experiments.reporting import csv_text, markdown, mean_and_half_width, rendered
 from memenv.experiments.runs import RECORD, RunOptions, begun, command_line
 from memenv.few_shot.chips import Hardware
 from memenv.few_shot.initialisations import load_initialisation
@@ -28,7 +29,8 @@ from metalearn.few_shot import COSTS, COUNTERS, costs_of, with_head
 
 COMMAND = command_line("python benchmarks/few_shot_heads.py", sys.argv[1:])
 HEADS = {"digital": "proto", "written": "proto", "learning": "learning", "rates": "rates", "aware": "aware"}
-FILES = ("heads.csv", "heads.md")
+FILES = ("heads.csv", "heads.md", "heads.png")
+KEPT = ("episodes", "by_step", "pulses_by_step")  # of a row: accuracy of each episode, means after each step
 Row = dict[str, Any]
 
 
@@ -48,11 +50,11 @@ class HeadsConfig(RunOptions):
     tolerance: float = option(0.02, bounds=(0.0, 0.5), help="to which weights are written [of their range]")
     episodes: int = option(1000, bounds=(2, 10**6), help="tasks, each on a chip of its own")
     seed: int = option(0, help="of episodes, chips and noise")
-    out: Path = option(Path("few-shot-heads"), help="folder of heads.csv, heads.md, run.json and a journal")
+    out: Path = option(Path("few-shot-heads"), help="folder of heads.csv, heads.md, heads.png, run.json and a journal")
 
 
 def judged(config: HeadsConfig, images: np.ndarray, device: str, devices: str, head: str, once: Any) -> Row:
-    """A line of the table, and the accuracy of each episode."""
+    """A line of the table, and KEPT."""
     if head not in HEADS:
         raise ValueError(f"head is {head!r}: choose from {', '.join(HEADS)}")
     init = load_initialisation(getattr(config, HEADS[head]))
@@ -64,7 +66,9 @@ def judged(config: HeadsConfig, images: np.ndarray, device: str, devices: str, h
     row: Row = {"device": device, "devices_per_weight": devices, "head": head}
     for name, shares in zip(("accuracy", "after_a_day"), outcomes.later, strict=True):
         row[name], row[f"{name}_half_width"] = mean_and_half_width(shares)
-    return row | {name: float(getattr(outcomes, name).mean()) for name in COUNTERS} | {"episodes": outcomes.later[0]}
+    row |= {name: float(getattr(outcomes, name).mean()) for name in COUNTERS}
+    by_step = (getattr(outcomes, name).mean(1) for name in KEPT[1:])
+    return row | dict(zip(KEPT, (outcomes.later[0], *by_step), strict=True))
 
 
 def table_of(rows: list[Row]) -> str:
@@ -83,6 +87,32 @@ def table_of(rows: list[Row]) -> str:
     return markdown([*head, *COSTS], lines)
 
 
+def picture_of(rows: list[Row]) -> bytes:
+    """Accuracy against pulses of a task, after each step; a panel for each device and devices a weight."""
+    from matplotlib.figure import Figure
+
+    places = list(dict.fromkeys((row["device"], row["devices_per_weight"]) for row in rows))
+    across = min(len(places), 4)
+    down = -(-len(places) // across)
+    figure = Figure(figsize=(3.2 * across, 3.0 * down), dpi=110, layout="constrained")
+    panels: Any = figure.subplots(down, across, squeeze=False)
+    for axes, place in zip(panels.flat, places, strict=False):
+        for row in rows:
+            if (row["device"], row["devices_per_weight"]) != place:
+                continue
+            colour, share = f"C{list(HEADS).index(row['head'])}", 100 * row["by_step"]
+            if row["pulses"]:
+                steps = slice(int(row["pulses_by_step"][0] == 0), None)
+                axes.semilogx(row["pulses_by_step"][steps], share[steps], "o-", color=colour, label=row["head"])
+            else:
+                axes.axhline(share[0], color=colour, label=row["head"])
+        axes.set(title=f"{place[0]}, {place[1]}", xlabel="pulses of a task", ylabel="queries right [%]")
+    panels.flat[0].legend(fontsize=8)
+    for axes in panels.flat[len(places) :]:
+        axes.remove()
+    return rendered(figure)
+
+
 def main() -> None:
     """Judge what is missing, and write the table."""
     config = parse(HeadsConfig, sys.argv[1:], "benchmarks/few_shot_heads.py")
@@ -98,10 +128,11 @@ def main() -> None:
         for place in bar:
             bar.set_description(" ".join(place))
             rows.append(judged(config, images, *place, lambda key, task, place=place: run.once((*place, *key), task)))
-            plain = [{name: value for name, value in row.items() if name != "episodes"} for row in rows]
+            plain = [{name: value for name, value in row.items() if name not in KEPT} for row in rows]
             text = f"`{COMMAND}`\n\n5-way 1-shot, {config.episodes} episodes, ± 95 % interval\n\n{table_of(rows)}"
             if not run.again:
-                run.write({"heads.csv": csv_text(plain), "heads.md": text}, complete=len(rows) == len(work))
+                tables = {"heads.csv": csv_text(plain), "heads.md": text}
+                run.write(tables | {"heads.png": picture_of(rows)}, complete=len(rows) == len(work))
     print(text)
 
 

@@ -71,6 +71,16 @@ def relu(value: Array) -> Array:
     return np.maximum(value, 0.0) if xp is np else xp.relu(value)
 
 
+def constant(value: Array) -> Array:
+    """The value without its history."""
+    return value if namespace(value) is np else value.detach()
+
+
+def derived_as(value: Array, other: Array) -> Array:
+    """The constant `value` with the derivatives of a tensor."""
+    return value if namespace(other) is np else namespace(other).asarray(value) + (other - other.detach())
+
+
 @functools.cache
 def _below(number: float, dtype: Any) -> float:
     """The greatest number of a type of torch that is less than `number`."""

@@ -4,7 +4,7 @@ Leading axes are tasks, each with weights or a chip of its own. What a derivativ
 here: rounding counts as the identity, and a further pulse of a train as what the next and the last one do.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from memenv.learning.layers import Matrix
 from memenv.learning.pulse_trains import Train, after
 from memenv.learning.step import Counters, Layer, adapt_step, draw_noise, stochastic
 
+Loss = Callable[[Array, Array], tuple[Array, Array]]  # of outputs and targets, and its derivative
 Rates = Sequence[Sequence[Array]]  # of each step those of each layer; a plain 0 keeps a layer as it is
 
 
@@ -75,10 +76,11 @@ def on_chip(
     rates: Rates,
     draws: Draws,
     first_order: bool = False,
+    loss_of: Loss = cross_entropy,
 ) -> Iterator[Adapted]:
     """Learning by pulses, a step each; arguments as of `ideal`. Torch differentiates straight through whole pulses."""
     for step in rates:
-        config = hardware.adaptation(step)
+        config = replace(hardware.adaptation(step), loss=loss_of)
         if namespace(x) is not np:
             config = replace(config, rounding=straight_through, give=by_marginal_pulse)
         noise = draw_noise(layers, x.shape[-2], config, draws.normal, draws.uniform)

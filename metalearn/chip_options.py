@@ -24,6 +24,9 @@ class ChipOptions(Options):
     pulsed: str = option("both", help="which devices learn", choices=("both", "set", "reset", "plus"))
     max_pulses: int = option(10, bounds=(1, MANY), help="at most per device and step")
     reads: int = option(4, bounds=(1, MANY), help="averaged in each product")
+    tolerance: float = option(
+        0.02, bounds=(0.0, 0.5), help="to which weights are written, by pulses that count [of their range]; 0: as if so"
+    )
     unknown_faults: bool = option(False, help="no test has found the stuck cells")
     accumulate: bool = option(False, help="mixed precision: the residual of whole pulses is accumulated")
     lines: bool = option(False, help="stochastic row-parallel updates")
@@ -32,5 +35,5 @@ class ChipOptions(Options):
 
     def hardware(self, device: CellModel) -> Hardware:
         """Chips of a nominal device; errors as of `Hardware`."""
-        names = ("devices_per_weight", "pulsed", "max_pulses", "reads", "accumulate", "lines", "assume")
+        names = ("devices_per_weight", "pulsed", "max_pulses", "reads", "tolerance", "accumulate", "lines", "assume")
         return Hardware(device=device, know_stuck=not self.unknown_faults, **{n: getattr(self, n) for n in names})

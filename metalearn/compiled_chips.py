@@ -17,7 +17,7 @@ from memenv.few_shot.chips import Draws, Hardware
 from memenv.few_shot.compiled_chips import Chips, Weights
 from memenv.learning.kernels import Kept, Program, Shown, vector_jacobian_product
 from memenv.learning.step import Step
-from metalearn.adaptation import Rates, by_marginal_pulse, straight_through
+from metalearn.adaptation import Loss, Rates, by_marginal_pulse, straight_through
 
 
 class _Run(torch.autograd.Function):
@@ -56,7 +56,14 @@ def chips_of(hardware: Hardware, seed: int) -> Chips:
 
 
 def learning(
-    chips: Chips, weights: tuple[Weights, ...], x: torch.Tensor, targets: torch.Tensor, rates: Rates, draws: Draws
+    chips: Chips,
+    weights: tuple[Weights, ...],
+    x: torch.Tensor,
+    targets: torch.Tensor,
+    rates: Rates,
+    draws: Draws,
+    loss_of: Loss,
 ) -> Iterator[Step]:
     """The steps of the inner loop; arguments and derivatives as of `adapt.on_chip`."""
-    return chips.steps(weights, x, targets, rates, draws, rounding=straight_through, give=by_marginal_pulse)
+    how = {"rounding": straight_through, "give": by_marginal_pulse, "loss": loss_of}
+    return chips.steps(weights, x, targets, rates, draws, **how)

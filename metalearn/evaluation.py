@@ -14,7 +14,7 @@ from memenv.few_shot.chips import Hardware, summed, total
 from memenv.few_shot.compiled_chips import fits
 from memenv.few_shot.episodes import Episodes, draw
 from memenv.few_shot.initialisations import Initialisation
-from memenv.learning.writing import Spent
+from memenv.learning.writing import UNCOUNTED, Spent
 from metalearn.learners import Learner, begin, learner_of
 
 EVALUATION, TUNING = 0, 1  # what a seed is for: the two share neither chips nor tasks nor noise
@@ -38,8 +38,9 @@ class Outcomes:
     """Outcomes of episodes."""
 
     by_step: np.ndarray  # (steps + 1, episodes) accuracy on the queries before the first and after each step
+    pulses_by_step: np.ndarray  # (steps + 1, episodes) of the task until then, class means included, to all devices
     later: np.ndarray  # (delays, episodes) accuracy so long after the last step
-    pulses: np.ndarray  # (episodes,) of the task, class means included, to all devices
+    pulses: np.ndarray  # (episodes,) of the whole task
     energy: np.ndarray  # (episodes,) [J] of the pulses
     reads: np.ndarray  # (episodes,) of devices, in products and to verify what is written
     read_energy: np.ndarray  # (episodes,) [J] of these, at most
@@ -139,7 +140,7 @@ def evaluate(
         tasks_rng, chip_rng, noise_rng = (np.random.default_rng([seed, number, 3 * purpose + k]) for k in range(3))
         tasks = min(BATCH, episodes - number * BATCH)
         drawn = draw(inputs, tasks_rng, tasks, ways=ways, shots=shots, queries=queries)
-        learner = learner_of(hardware, tasks, chip_rng, noise_rng, compiled)
+        learner = learner_of(hardware, init, tasks, chip_rng, noise_rng, compiled)
         return vars(_learned(learner, hardware, init, drawn, np.eye(ways)[drawn.support_y], delays))
 
     parts = [once((number,), partial(batch, number)) for number in range(-(-episodes // BATCH))]
@@ -210,17 +211,20 @@ def _learned(
         return answers
 
     shares = [share(layers)]
-    for number, step in enumerate(learner.steps(layers, drawn.support_x, targets, begun.rates)):
+    for number, step in enumerate(begun.steps(learner, drawn.support_x, targets)):
         layers = step.layers
         shares.append(share(layers))
-        if hardware is not None:
-            reads = _reads(hardware, init, begun.rates[number], *targets.shape[1:])
-            pulses, energy, read_energy = (total(step.counters, what) for what in ("pulses", "energy", "read_energy"))
-            parts.append(Spent(pulses, energy, reads, read_energy))
+        if hardware is None:
+            parts.append(UNCOUNTED)
+            continue
+        reads = _reads(hardware, init, begun.rates[number], *targets.shape[1:])
+        pulses, energy, read_energy = (total(step.counters, what) for what in ("pulses", "energy", "read_energy"))
+        parts.append(Spent(pulses, energy, reads, read_energy))
     spent, nothing = summed(parts)._asdict(), np.zeros(len(targets))
     spent |= {f"initial_{name}": part for name, part in begun.initial._asdict().items()}
     return Outcomes(
         by_step=np.stack(shares),
+        pulses_by_step=np.cumsum([part.pulses + nothing for part in parts], 0),
         later=np.stack([share(learner.rested(layers, seconds)) for seconds in delays]),
         **{name: part + nothing for name, part in spent.items()},
     )

@@ -31,6 +31,7 @@ from metalearn.evaluation import (
     tune,
     with_non_ideality,
 )
+from metalearn.learners import seated
 from metalearn.omniglot import SPLITS
 
 FLOAT = "float"  # in place of a device: numbers instead of cells
@@ -70,9 +71,6 @@ class FewshotConfig(ChipOptions, RunOptions):
     )
     head: tuple[str, ...] = option(
         (), help="in place of that of the initialisation, each in turn: " + "; ".join(map(": ".join, MODES.items()))
-    )
-    tolerance: float = option(
-        0.02, bounds=(0.0, 0.5), help="to which weights are written, by pulses that count [of their range]; 0: as if so"
     )
     tune: int = option(
         0, bounds=(0, MOST), help="training episodes on which to tune a factor of all rates and one of all ranges"
@@ -114,8 +112,7 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
         for one in varied:
             with_non_ideality(one, what, NON_IDEALITIES[what][1][0])
     for init in inits.values() if varied else ():
-        on_chip = len(init.hidden) + (init.head != "digital")
-        config.hardware(varied[0]).devices_of(on_chip)  # refused before anything is judged
+        seated(config.hardware(varied[0]), init)  # refused before anything is judged
     characters = load(config.data, config.split)
     work = [(name, device, "", 0.0) for name in inits for device in devices]
     work += [
@@ -204,7 +201,7 @@ def _check(config: FewshotConfig) -> None:
 
 def hardware(config: FewshotConfig, device: CellModel | None) -> Hardware | None:
     """The chip of a configuration; None without one."""
-    return None if device is None else replace(config.hardware(device), tolerance=config.tolerance)
+    return None if device is None else config.hardware(device)
 
 
 class View(NamedTuple):

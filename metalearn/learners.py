@@ -4,7 +4,7 @@ All three answer the same calls, so that evaluation, pictures and `adapt` are on
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -13,7 +13,7 @@ import numpy as np
 from memenv.few_shot import chips
 from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip
 from memenv.few_shot.compiled_chips import Chips
-from memenv.few_shot.heads import class_means, head_inputs
+from memenv.few_shot.heads import class_means, column_offsets, head_inputs, less_offsets
 from memenv.few_shot.initialisations import Initialisation
 from memenv.learning.step import matrix, rest
 from memenv.learning.writing import UNCOUNTED, Spent
@@ -37,8 +37,10 @@ class Learner(Protocol):
     def product(self, layers: Layers) -> Spent:
         """The costs of taking one example through the layers."""
 
-    def steps(self, layers: Layers, x: np.ndarray, targets: np.ndarray, rates: Rates) -> Iterator[Any]:
-        """Learning, a step each; `layers` and `counters` of each."""
+    def steps(
+        self, layers: Layers, x: np.ndarray, targets: np.ndarray, rates: Rates, offsets: np.ndarray | float
+    ) -> Iterator[Any]:
+        """Learning, a step each; `layers` and `counters` of each. `offsets` are subtracted from outputs."""
 
     def rested(self, layers: Layers, seconds: float) -> Layers:
         """The layers after a time [s] without a pulse."""
@@ -66,8 +68,10 @@ class Numbers:
         """See `Learner`."""
         return UNCOUNTED
 
-    def steps(self, layers: Layers, x: np.ndarray, targets: np.ndarray, rates: Rates) -> Iterator[Any]:
-        """See `Learner`."""
+    def steps(
+        self, layers: Layers, x: np.ndarray, targets: np.ndarray, rates: Rates, offsets: np.ndarray | float
+    ) -> Iterator[Any]:
+        """See `Learner`; numbers are not off."""
         return ideal(layers, x, targets.astype(x.dtype), rates)
 
     def rested(self, layers: Layers, seconds: float) -> Layers:
@@ -107,9 +111,11 @@ class Cells:
             Spent(0.0, 0.0, reads * layer.state.x[0].size, matrix(layer, reads).energy) for layer in layers
         )
 
-    def steps(self, layers: Layers, x: np.ndarray, targets: np.ndarray, rates: Rates) -> Iterator[Any]:
+    def steps(
+        self, layers: Layers, x: np.ndarray, targets: np.ndarray, rates: Rates, offsets: np.ndarray | float
+    ) -> Iterator[Any]:
         """See `Learner`."""
-        return on_chip(self.hardware, layers, x, targets, rates, self.draws)
+        return on_chip(self.hardware, layers, x, targets, rates, self.draws, loss_of=less_offsets(offsets))
 
     def rested(self, layers: Layers, seconds: float) -> Layers:
         """See `Learner`."""
@@ -143,21 +149,43 @@ class Compiled:
             Spent(0.0, 0.0, reads * layer.shown.x.size // self.tasks, layer.read(reads).energy) for layer in layers
         )
 
-    def steps(self, layers: Layers, x: np.ndarray, targets: np.ndarray, rates: Rates) -> Iterator[Any]:
+    def steps(
+        self, layers: Layers, x: np.ndarray, targets: np.ndarray, rates: Rates, offsets: np.ndarray | float
+    ) -> Iterator[Any]:
         """See `Learner`."""
-        return self.chips.steps(layers, x, targets.astype(np.float32), rates, self.draws)
+        targets = targets.astype(np.float32)
+        return self.chips.steps(layers, x, targets, rates, self.draws, loss=less_offsets(offsets))
 
     def rested(self, layers: Layers, seconds: float) -> Layers:
         """See `Learner`."""
         return tuple(self.chips.rested(layer, seconds) for layer in layers)
 
 
+def seated(hardware: Hardware, init: Initialisation) -> Hardware:
+    """The chip that an initialisation takes: without the devices that are given for a head which stays in digital.
+
+    Raises:
+        ValueError: devices a weight for another number of layers.
+    """
+    given, hidden = hardware.devices_per_weight, len(init.hidden)
+    if init.head == "digital" and isinstance(given, tuple) and len(given) == hidden + 1 > 1:
+        hardware = replace(hardware, devices_per_weight=given[:-1])
+    hardware.devices_of(hidden + (init.head != "digital"))
+    return hardware
+
+
 def learner_of(
-    hardware: Hardware | None, tasks: int, chip: np.random.Generator, noise: np.random.Generator, compiled: bool = False
+    hardware: Hardware | None,
+    init: Initialisation,
+    tasks: int,
+    chip: np.random.Generator,
+    noise: np.random.Generator,
+    compiled: bool = False,
 ) -> Learner:
     """The learner of so many tasks, on chips drawn from one generator with noise from another; or numbers."""
     if hardware is None:
         return Numbers(tasks)
+    hardware = seated(hardware, init)
     if not compiled:
         return Cells(hardware, tasks, chip, Draws(noise.standard_normal, noise.random))
     draws = Draws(partial(noise.standard_normal, dtype=np.float32), partial(noise.random, dtype=np.float32))
@@ -175,10 +203,17 @@ class Begun(NamedTuple):
     rates: list[list[float]]  # of the steps of learning that follow
     initial: Spent  # of putting the initialisation on the chip
     means: Spent  # of reading the support and of writing the class means
+    offsets: np.ndarray | float = 0.0  # (tasks, 1, classes) of the columns of a written head
 
     def outputs(self, learner: Learner, layers: Layers, x: np.ndarray) -> np.ndarray:
         """(tasks, n, classes) of examples (tasks, n, inputs), by the layers as they are now."""
-        return learner.outputs(layers, x) if self.head is None else head_inputs(learner.outputs, layers, x) @ self.head
+        if self.head is not None:
+            return head_inputs(learner.outputs, layers, x) @ self.head
+        return learner.outputs(layers, x) - self.offsets
+
+    def steps(self, learner: Learner, x: np.ndarray, targets: np.ndarray) -> Iterator[Any]:
+        """Learning from these layers, as of `Learner`."""
+        return learner.steps(self.layers, x, targets, self.rates, self.offsets)
 
 
 def begin(learner: Learner, init: Initialisation, x: np.ndarray, targets: np.ndarray) -> Begun:
@@ -193,12 +228,18 @@ def begin(learner: Learner, init: Initialisation, x: np.ndarray, targets: np.nda
     rates = init.rates.tolist() if init.rates.any() or init.head == "zeros" else []
     if init.head == "zeros":
         return Begun(layers, None, rates, initial, UNCOUNTED)
-    means = class_means(head_inputs(learner.outputs, layers[:hidden], x), targets.astype(x.dtype), init.means_gain)
-    read = Spent(*(x.shape[1] * cost for cost in learner.product(layers[:hidden])))
+    features = head_inputs(learner.outputs, layers[:hidden], x)
+    means = class_means(features, targets.astype(x.dtype), init.means_gain)
+
+    def read(layers: Layers) -> Spent:
+        return Spent(*(x.shape[1] * cost for cost in learner.product(layers)))
+
     if init.head == "digital":
-        return Begun(layers, means, [], initial, read)
+        return Begun(layers, means, [], initial, read(layers))
     head, spent = learner.rewritten(layers[-1], means)
-    return Begun((*layers[:hidden], head), None, rates, initial, chips.summed((read, spent)))
+    offsets = column_offsets(learner.outputs((head,), features), features, means)
+    layers = *layers[:hidden], head
+    return Begun(layers, None, rates, initial, chips.summed((read(layers), spent)), offsets)
 
 
 def adapt(
@@ -220,9 +261,9 @@ def adapt(
         raise ValueError(f"labels are {labels.dtype} {labels.shape}: a whole number from 0 for each image is needed")
     x, targets = init.front(images)[None], np.eye(int(labels.max()) + 1)[labels][None]
     rng = np.random.default_rng(seed)
-    learner = learner_of(hardware, 1, rng, rng)
+    learner = learner_of(hardware, init, 1, rng, rng)
     begun = begin(learner, init, x, targets)
     layers = begun.layers
-    for step in learner.steps(layers, x, targets, begun.rates):
+    for step in begun.steps(learner, x, targets):
         layers = step.layers
     return lambda others: begun.outputs(learner, layers, init.front(others)[None])[0].argmax(-1)

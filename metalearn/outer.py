@@ -13,7 +13,7 @@ from memenv.arrays import tree_map
 from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, rewrite, write
 from memenv.few_shot.compiled_chips import fits
 from memenv.few_shot.episodes import Episodes
-from memenv.few_shot.heads import class_means, head_inputs
+from memenv.few_shot.heads import class_means, column_offsets, head_inputs, less_offsets
 from memenv.learning.step import matrix, rest
 from metalearn.adaptation import ideal, ideal_outputs, on_chip
 from metalearn.compiled_chips import chips_of, learning
@@ -91,7 +91,7 @@ def _on_ideal(
     network: Network, x: torch.Tensor, targets: torch.Tensor, query: torch.Tensor, loop: InnerLoop, seed: int
 ) -> Learned:
     init = _initial(network, len(x), targets.shape[-1], x)
-    init = _with_means(network, init, x, targets, ideal_outputs, lambda _, means: (means, None))
+    init, _ = _with_means(network, init, x, targets, ideal_outputs, lambda _, means: (means, None))
     end = last(init, ideal(init, x, targets, _rates(network, loop), loop.first_order))
     return end, ideal_outputs(end, query)
 
@@ -109,19 +109,20 @@ def _on_chips(
         chips, rates = chips_of(hardware, seed), _rates(network, loop)
         written, _ = chips.written(init, ranges)
         outputs = partial(chips.outputs, draws=draws)
-        written = _with_means(network, written, x, targets, outputs, chips.rewritten)
-        weights = last(written, learning(chips, written, x, targets, rates, draws))
+        written, offsets = _with_means(network, written, x, targets, outputs, chips.rewritten)
+        weights = last(written, learning(chips, written, x, targets, rates, draws, less_offsets(offsets)))
         used = [chips.rested(layer, loop.rest) for layer in weights] if loop.rest else weights
-        return tuple(layer.read(1).weights for layer in weights), chips.outputs(used, query, draws)
+        return tuple(layer.read(1).weights for layer in weights), chips.outputs(used, query, draws) - offsets
     sizes = (x.shape[-1], *(w.shape[-1] for w in init))
     chip = fresh_chip(hardware, np.random.default_rng(seed), sizes, len(x))
     chip = tree_map(lambda leaf: torch.tensor(leaf, dtype=dtype) if isinstance(leaf, np.ndarray) else leaf, chip)
     layers, _ = write(hardware, chip, init, ranges, draws)
     outputs = partial(chip_outputs, hardware, draws=draws)
-    layers = _with_means(network, layers, x, targets, outputs, partial(rewrite, hardware, draws=draws))
-    end = last(layers, on_chip(hardware, layers, x, targets, _rates(network, loop), draws, loop.first_order))
+    layers, offsets = _with_means(network, layers, x, targets, outputs, partial(rewrite, hardware, draws=draws))
+    how = loop.first_order, less_offsets(offsets)
+    end = last(layers, on_chip(hardware, layers, x, targets, _rates(network, loop), draws, *how))
     used = rest(end, loop.rest) if loop.rest else end
-    return tuple(matrix(layer).weights for layer in end), chip_outputs(hardware, used, query, draws)
+    return tuple(matrix(layer).weights for layer in end), chip_outputs(hardware, used, query, draws) - offsets
 
 
 def _with_means(
@@ -131,13 +132,14 @@ def _with_means(
     targets: torch.Tensor,
     outputs: Callable[..., torch.Tensor],
     rewritten: Callable[..., tuple[Any, Any]],
-) -> tuple[Any, ...]:
-    """The layers, with the support's class means for a head if the network has such heads."""
+) -> tuple[tuple[Any, ...], Any]:
+    """The layers, with the support's class means for a head if the network has such heads, and that head's offsets."""
     if network.log_means is None:
-        return layers
-    means = class_means(head_inputs(outputs, layers[:-1], x), targets, network.log_means.exp())
+        return layers, 0.0
+    features = head_inputs(outputs, layers[:-1], x)
+    means = class_means(features, targets, network.log_means.exp())
     head, _ = rewritten(layers[-1], means)
-    return (*layers[:-1], head)
+    return (*layers[:-1], head), column_offsets(outputs((head,), features), features, means)
 
 
 def last(layers: tuple[Any, ...], steps: Iterable[Any]) -> tuple[Any, ...]:

@@ -84,10 +84,10 @@ def _learn(
 ) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
     """Answers to each query, (steps + 1, queries), and maps of the head before and after, with their titles."""
     targets, rng = np.eye(ways)[drawn.support_y], np.random.default_rng(seed)
-    learner = learner_of(hardware, 1, rng, rng)
+    learner = learner_of(hardware, init, 1, rng, rng)
     begun = begin(learner, init, drawn.support_x, targets)
     stages = [begun.layers]
-    stages += [step.layers for step in learner.steps(begun.layers, drawn.support_x, targets, begun.rates)]
+    stages += [step.layers for step in begun.steps(learner, drawn.support_x, targets)]
     answers = np.array([begun.outputs(learner, one, drawn.query_x)[0].argmax(-1) for one in stages])
     if begun.head is not None:
         return answers, [("digital weights", begun.head[0])]

@@ -74,7 +74,12 @@ class PretrainConfig(ChipOptions, RunOptions):
     device: tuple[str, ...] = option(
         (), help="learn by pulses on fresh chips, in each step of one of these devices; without it ideally"
     )
-    rest: float = option(0.0, bounds=(0.0, 1e12), help="drift between learning and use [s]")
+    tolerance: float = option(
+        0.0, bounds=(0.0, 0.5), help="to which weights are written by pulses [of their range; slower]; 0: as if so"
+    )
+    rest: float = option(
+        0.0, bounds=(0.0, 1e12), help="drift between learning and use, up to so long and as often of each decade [s]"
+    )
     steps: int = option(20000, bounds=(1, MOST), help="outer steps")
     tasks: int = option(0, bounds=(0, 100_000), help="in an outer step [conv 1, else 32]")
     ways: int = option(
@@ -292,6 +297,8 @@ class Learner:
             images = torch.from_numpy(np.concatenate((episodes.support_x, episodes.query_x), 1))
             features = self._front(images.flatten(0, 1), rng).unflatten(0, images.shape[:2])
         seed, loop = int(rng.integers(2**62)), self.loops[rng.integers(len(self.loops))]
+        if config.rest > 1.0:
+            loop = replace(loop, rest=config.rest ** rng.random())
         return outer_loss(self.network, features[:, :supports], features[:, supports:], episodes, loop, seed)
 
     def _front(self, images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

@@ -108,6 +108,7 @@ HARDWARE = {
     "taox-sandia": {"accumulate": True},
     "threshold": {"assume": "law"},
     "fefet": {"lines": True, "max_pulses": 4},
+    "enode-sandia": {"tolerance": 0.02},
 }
 
 

@@ -4,19 +4,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from memenv.arrays import tree_map
 from memenv.devices.catalogue import load_device
 from memenv.devices.device import Device, Mismatch, Read, Response
 from memenv.few_shot.chips import Draws, Hardware, fresh_chip, write
 from memenv.few_shot.compiled_chips import Chips
 from memenv.few_shot.episodes import draw
 from memenv.few_shot.heads import class_means
-from memenv.few_shot.initialisations import Initialisation
+from memenv.few_shot.initialisations import Initialisation, untrained
 from memenv.few_shot.strokes import glyphs
+from memenv.learning.backprop import cross_entropy
 from memenv.learning.step import matrix
 from metalearn.evaluation import BATCH, evaluate
 from metalearn.few_shot import with_head
-from metalearn.learners import adapt
+from metalearn.learners import adapt, begin, learner_of
 
 ZERO = Initialisation(rates=np.array([[0.3], [0.2]]), ranges=np.array([0.3]))
 STEP = Response(dose=0.05, gamma=1.0)
@@ -87,6 +90,23 @@ def test_an_initialisation_with_class_means_is_kept_and_one_of_before_still_load
             assert file["counts"][0] == (2 if init is proto else 1) and ("gain" in file) == (init is proto)
 
 
+@pytest.mark.parametrize("shots", [1, 3])
+def test_what_written_columns_are_off_in_the_mean_of_the_support_is_subtracted(inputs, shots):
+    chip = hardware(QUIET.replace(mismatch=Mismatch(stuck_anywhere=0.3)))
+    drawn = draw(inputs, np.random.default_rng(0), 2, shots=shots)
+    x, targets = drawn.support_x.astype(float), np.eye(5)[drawn.support_y]
+    init = with_head(ZERO, "learning")
+    learner = learner_of(chip, init, 2, np.random.default_rng(1), np.random.default_rng(2))
+    begun = begin(learner, init, x, targets)
+    features = np.concatenate((x, np.ones_like(x[..., :1])), -1)
+    ideal = features @ class_means(features, targets, init.means_gain)
+    off, corrected = learner.outputs(begun.layers, x), begun.outputs(learner, begun.layers, x)
+    assert np.abs((off - ideal).mean(1)).min() > 1e-4
+    np.testing.assert_allclose(corrected.mean(1), ideal.mean(1), atol=1e-12)
+    first = next(begun.steps(learner, x, targets))
+    np.testing.assert_allclose(first.loss, cross_entropy(corrected, targets)[0])
+
+
 # -- written by pulses -------------------------------------------------------------------------------------------------
 
 
@@ -124,6 +144,17 @@ def test_a_device_that_does_not_answer_is_left_alone_and_its_partner_does_its_pa
         assert (spent.pulses / wanted.size < 24).all()
 
 
+def test_a_weight_passes_its_derivative_on_through_pulses_where_it_arrives(rng):
+    chip = hardware(QUIET, tolerance=0.01)
+    fresh = fresh_chip(chip, np.random.default_rng(0), (20, 8), 1)
+    fresh = tree_map(lambda leaf: torch.tensor(leaf) if isinstance(leaf, np.ndarray) else leaf, fresh)
+    wanted = torch.tensor(rng.uniform(-1.5, 1.5, (1, 21, 8)), requires_grad=True)
+    draws = Draws(lambda shape: torch.zeros(shape, dtype=torch.float64), None)
+    (layer,), _ = write(chip, fresh, [wanted], [1.0], draws)
+    (slope,) = torch.autograd.grad(matrix(layer).weights.sum(), wanted)
+    torch.testing.assert_close(slope, (wanted.abs() < 1.0).double())
+
+
 def test_compiled_chips_are_written_as_those_of_numpy():
     pytest.importorskip("numba")
     rng, known = np.random.default_rng(0), load_device("hfo2-array-baseline").replace(uncertainty=None)
@@ -159,6 +190,19 @@ def test_layers_have_the_devices_that_were_given_for_each():
 def test_devices_that_the_chip_cannot_seat_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         fresh_chip(hardware(devices_per_weight=given), np.random.default_rng(0), (4, 5, 3, 2), 1)
+
+
+def test_devices_that_are_given_for_a_head_are_not_missed_where_it_stays_in_digital():
+    two, images = untrained("mlp", (8,), 1), glyphs(0, 4, 2).images[:, 0]
+    labels, given = np.arange(4), hardware(devices_per_weight=(1, 2))
+    digital, alone = (
+        adapt(with_head(two, "digital"), images, labels, chip)(images)
+        for chip in (given, hardware(devices_per_weight=1))
+    )
+    np.testing.assert_array_equal(digital, alone)
+    adapt(with_head(two, "written"), images, labels, given)
+    with pytest.raises(ValueError, match="one for each of the 1 layers"):
+        adapt(with_head(two, "digital"), images, labels, hardware(devices_per_weight=(1, 2, 3)))
 
 
 def test_more_devices_in_a_head_make_up_for_stuck_ones(inputs):

@@ -60,6 +60,7 @@ def rows_of(folder):
         {"method": "proto", "inner_steps": 0},
         {"method": "proto", "inner_steps": 0, "device": ("hfo2-array-om",)},
         {"method": "proto", "device": ("alox-hfo2",), "devices_per_weight": (1, 1, 2)},
+        {"method": "proto", "inner_steps": 0, "device": ("pcm",), "tolerance": 0.05, "rest": 3600.0},
         {"method": "proto", "network": "conv", "ways": 6, "inner_steps": 0},
     ],
     ids=str,
@@ -165,6 +166,18 @@ def test_every_step_is_on_chips_of_one_of_the_devices(tmp_path, monkeypatch):
     pretrain(replace(TINY, out=tmp_path / "run", device=devices, steps=12))
     names = {load_device(name).name for name in devices}
     assert set(met) == names and len(met) == 12
+
+
+def test_drift_in_pretraining_is_of_every_decade_up_to_the_longest(tmp_path, monkeypatch):
+    met = []
+
+    def noted(network, support, query, episodes, loop, seed):
+        met.append(loop.rest)
+        return network.log_gain + 0.0, 0.0
+
+    monkeypatch.setattr(pretraining, "outer_loss", noted)
+    pretrain(replace(TINY, out=tmp_path / "run", device=("pcm",), rest=1e4, steps=40, evaluations=1))
+    assert {int(np.log10(seconds)) for seconds in met} == {0, 1, 2, 3} and max(met) < 1e4
 
 
 def test_a_warm_start_begins_where_the_other_run_ended(tmp_path):

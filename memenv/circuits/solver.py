@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memenv.arrays import Array, floor_at, namespace, tree_map
+from memenv.arrays import Array, constant, floor_at, namespace, tree_map
 from memenv.circuits.batched import installed, many_inputs, worthwhile
 from memenv.circuits.ladders import COLS, ROWS, Ladder, inward, ladder, outward, sag
 from memenv.circuits.network import Network, Solution, Wires, assembled, inner
@@ -60,10 +60,10 @@ def fast(
     """
     net = assembled(conductance, wires, row_voltage, col_voltage)
     xp = namespace(*net)
-    fixed = Network(*(_constant(part) for part in net))
+    fixed = Network(*(constant(part) for part in net))
     guess = None
     if start is not None:
-        guess = _constant(xp.asarray(start))
+        guess = constant(xp.asarray(start))
         if guess.shape[-2:] != net.shape[-2:] or not bool(xp.isfinite(guess).all()):
             raise ValueError(f"start, of shape {tuple(guess.shape)}, must be finite drops of an array {net.shape[-2:]}")
         guess = fixed.conductance * guess
@@ -193,11 +193,6 @@ class _Solver(NamedTuple):
         return y - self.rows.up(current)
 
 
-def _constant(value: Array) -> Array:
-    """The value without its history."""
-    return value if namespace(value) is np else value.detach()
-
-
 def _solution(net: Network, tolerance: float, drop: Array, residual: Array, iterations: Array) -> Solution:
     """Of the drops (..., rows, cols) [V], their residuals (..., 1, 1) and the steps taken (..., 1, 1)."""
     current, residual = net.conductance * drop, residual[..., 0, 0]
@@ -226,7 +221,7 @@ def _solve(net: Network, solver: _Solver, guess: Array | None) -> tuple[Array, A
     """Drops (..., rows, cols) [V], residuals and iterations (..., 1, 1)."""
     fixed, ideal = solver.net, net.ideal_drop
     injected = net.conductance * ideal
-    power = inner(_constant(injected), _constant(ideal))
+    power = inner(constant(injected), constant(ideal))
     xp = namespace(injected)
     if xp is np:
         found, iterations = solver.sag(injected, power, guess)
@@ -234,7 +229,7 @@ def _solve(net: Network, solver: _Solver, guess: Array | None) -> tuple[Array, A
         circuit = (net.conductance, net.row_resistance, net.col_resistance)
         found, iterations = _differentiable_sag(xp)(*circuit, injected, solver, power, guess)
     drop = ideal - found
-    residual = fixed.residual(_constant(drop))
+    residual = fixed.residual(constant(drop))
     finite = xp.isfinite(residual)
     return xp.where(finite, drop, ideal), xp.where(finite, residual, np.inf), iterations
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memenv.arrays import Array, tree_map
+from memenv.arrays import Array, constant, derived_as, namespace, tree_map
 from memenv.bounds import whole
 from memenv.compiler.counter_rng import parts
 from memenv.devices.protocol import CellModel
@@ -124,19 +124,24 @@ def write(
 
 
 def rewrite(hardware: Hardware, layer: Layer, weights: Array, draws: Draws) -> tuple[Layer, Spent]:
-    """The layer with other weights (..., rows, outputs), and what that took of each task's chip."""
+    """The layer with other weights (..., rows, outputs), and what that took of each task's chip.
+
+    Torch takes the derivatives of a write at once for those through pulses: a weight that arrives is what was wanted.
+    """
     shape = tuple(layer.state.x.shape)
     if not hardware.tolerance:
         error, relaxation = hardware.write_error * draws.normal(shape), draws.normal(shape)
         return program(layer, weights, error, relaxation), UNCOUNTED
-    wanted = weights / layer.scale + np.zeros(shape[:-1])
+    at_once = weights if namespace(weights) is np else program(layer, weights).state.x
+    layer = layer.replace(state=layer.state._replace(x=constant(layer.state.x)))
+    wanted = constant(weights / layer.scale) + 0.0 * layer.state.x[..., 0]
     tolerance = hardware.tolerance * full_scale(layer)
     tried, parts = untried(layer.state.x), []
     for _ in range(PASSES):
         noise = [draws.normal(shape) for _ in range(3)]
         layer, tried, spent = pulse_and_verify(layer, wanted, tried, tolerance, draws.normal(shape), noise)
         parts.append(tree_map(lambda part: part.sum((-2, -1)), spent))
-    return layer, summed(parts)
+    return layer.replace(state=layer.state._replace(x=derived_as(layer.state.x, at_once))), summed(parts)
 
 
 def summed(parts: Iterable[Spent]) -> Spent:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from memenv.arrays import Array, is_zero, tree_map
+from memenv.arrays import Array, constant, derived_as, is_zero, namespace, tree_map
 from memenv.compiler.counter_rng import Key, Noise, Words
 from memenv.compiler.runtime import run
 from memenv.crossbars.memory_budget import check_memory
@@ -61,7 +61,7 @@ def not_compiled(hardware: Hardware) -> str:
     return ""
 
 
-def by_numpy(program: Program, key: Key, rest: Any, moving: tuple[np.ndarray, ...]) -> tuple[Shown, Kept]:
+def by_numpy(program: Callable[..., Any], key: Key, rest: Any, moving: tuple[np.ndarray, ...]) -> Any:
     """Runs a program on arrays."""
     arrays = tuple(np.asarray(part, np.float32) for part in moving)
     return run(program, key, (len(arrays[0]),), (arrays, rest), None, 1, False)
@@ -127,24 +127,30 @@ class Chips:
         layer = layer.replace(scale=layer.scale * most, good=1.0 if hardware.know_stuck and differ else None)
         if not hardware.tolerance:
             return Weights(layer, Shown(unknown, 0.0, 0.0), unknown, tuple(axes))
-        shown, kept = self._run(kernels.blank, layer.replace(scale=1.0), unknown)
+        shown, kept = by_numpy(kernels.blank, next(self.keys), layer.replace(scale=1.0), (unknown,))
         return Weights(layer.replace(state=kept.state), shown, kept.reading, tuple(axes))
 
     def rewritten(self, weights: Weights, other: Array) -> tuple[Weights, costs.Spent]:
-        """Other weights (tasks, rows, outputs) on the same cells, and what that took of each task's chip."""
+        """`rewrite` with weights (tasks, rows, outputs)."""
         layer, axes = weights.layer, weights.axes
         wanted = (other / layer.scale).reshape(-1)
-        if not self.hardware.tolerance:
+        counted = bool(self.hardware.tolerance)
+        if not counted or namespace(wanted) is not np:
             unknown = layer.replace(scale=1.0, state=State(x=_unknown(len(wanted), 2 * layer.plus), age=0.0))
-            shown, kept = self._run(kernels.program, (unknown, self.hardware.write_error), wanted)
-            return Weights(layer.replace(state=kept.state), shown, kept.reading, axes), costs.UNCOUNTED
+            error = 0.0 if counted else self.hardware.write_error
+            at_once, kept = self._run(kernels.program, (unknown, error), wanted)
+            if not counted:
+                return Weights(layer.replace(state=kept.state), at_once, kept.reading, axes), costs.UNCOUNTED
         still, shown, parts = layer.replace(scale=1.0), weights.shown, []
-        tried, tolerance = costs.untried(shown.x), self.hardware.tolerance * full_scale(layer)
+        x, goal = np.asarray(constant(shown.x)), constant(wanted)
+        tried, tolerance = costs.untried(x), self.hardware.tolerance * full_scale(layer)
         for _ in range(costs.PASSES):
             rest = still, tried, tolerance
-            shown, kept, tried, spent = self._run(kernels.verifying, rest, shown.x, wanted)
-            still = still.replace(state=kept.state)
+            shown, kept, tried, spent = by_numpy(kernels.verifying, next(self.keys), rest, (x, goal))
+            still, x = still.replace(state=kept.state), shown.x
             parts.append(tree_map(lambda part: part.reshape(axes[0], -1).sum(-1, dtype=float), spent))
+        if namespace(wanted) is not np:
+            shown = Shown(*map(derived_as, shown, at_once))
         return Weights(still.replace(scale=layer.scale), shown, kept.reading, axes), summed(parts)
 
     def learn(

@@ -2,7 +2,8 @@
 
 A query is of the class whose mean points most nearly where its features point. Means are scaled to equal length, so
 that no biases are needed, and taken from their own mean: classes are told apart by the same differences, with smaller
-weights. NumPy or torch.
+weights. Cells that a head was written to are off by more than its biases could make up for: what their columns are off
+in the mean of the support is subtracted in digital, as a converter's offset is. NumPy or torch.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from memenv.arrays import Array, namespace, relu
+from memenv.learning.backprop import cross_entropy
 
 HEADS = ("zeros", "digital", "written")  # before learning: nothing; class means, multiplied in digital or on the chip
 LEAST = 1e-12  # mean square of a class without any feature
@@ -46,3 +48,19 @@ def class_means(features: Array, targets: Array, gain: Array) -> Array:
     means = means / xp.sqrt((means**2).mean(-1) + LEAST)[..., None]
     head = gain * (means - means.mean(-2)[..., None, :]).swapaxes(-1, -2)
     return xp.concatenate((head, 0.0 * head[..., :1, :]), -2)
+
+
+def column_offsets(seen: Array, features: Array, head: Array) -> Array:
+    """What the columns of a written head are off in the mean of the support, (..., 1, classes).
+
+    Args:
+        seen: (..., n, classes) what they make of the support's features.
+        features: (..., n, rows) as the head gets them.
+        head: (..., rows, classes) that was to be written.
+    """
+    return (seen - features @ head).mean(-2)[..., None, :]
+
+
+def less_offsets(offsets: Array) -> Callable[[Array, Array], tuple[Array, Array]]:
+    """The cross-entropy of outputs from which offsets (..., 1, classes) are subtracted, for `Adaptation`."""
+    return lambda outputs, targets: cross_entropy(outputs - offsets, targets)
