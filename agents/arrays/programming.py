@@ -29,13 +29,14 @@ from memenv.crossbars.encoding import KINDS, Encoding
 from memenv.crossbars.memory_budget import FEW, check_room
 from memenv.crossbars.schemes import SCHEMES
 from memenv.envs.write_verify.task import WriteVerify
+from memenv.experiments import web_page
 from memenv.experiments.options import option, parse
-from memenv.experiments.reporting import uncertain
+from memenv.experiments.reporting import rendered, uncertain
 from memenv.experiments.runs import RECORD, RunOptions, begun, check_picture, command_line
 
 MAPS = ("asked", "target", "conductance", "pulses", "energy", "accepted", "failed", "outside", "openings")
 OBJECTIVES = (CELLS_ALONE, *METHODS)
-FILES = ("conductances.npz", "report.json", "report.md", "maps.png")
+FILES = ("conductances.npz", "report.json", "report.md", "maps.png", "report.html")
 TILES = "tiles/tile_*.npz"
 PACKAGES = ("memenv", "numpy", "scipy")
 
@@ -83,7 +84,7 @@ class ProgramConfig(RunOptions):
     trials: int = option(60, bounds=(1, MANY), help="parameter sets that the controller's tuning tries; 1 = no tuning")
     products: int = option(256, bounds=(1, MOST), help="random inputs on which products are judged without --inputs")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, noise, tuning and inputs")
-    out: Path = option(Path("programmed"), help="folder of conductances.npz, report.json, report.md, maps.png, tiles/")
+    out: Path = option(Path("programmed"), help="folder of conductances.npz, report.json, .md, .html, maps.png, tiles/")
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -114,11 +115,14 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
         found = figures(programmer, results)
         if not run.again:
             record = run.record | {"parameters": parameters}
+            text = page(found, record["config"], command) + uncertain([programmer.crossbar.device])
+            figure = maps(programmer, results)
             contents = (
                 _arrays(programmer, results),
                 json.dumps(record | {"report": found}, indent=2) + "\n",
-                page(found, record["config"], command) + uncertain([programmer.crossbar.device]),
-                maps(programmer, results),
+                text,
+                rendered(figure),
+                web_page.page(text, {"Maps of the cells": figure}, record),
             )
             run.write(dict(zip(FILES, contents, strict=True)), parameters=parameters, complete=True)
     return found
