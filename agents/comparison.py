@@ -25,8 +25,9 @@ from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
 from memenv.experiments.parallel import workers
 from memenv.experiments.runs import RECORD, Run, begun, check_picture, command_line
+from memenv.experiments.web_page import page
 
-FILES = ("comparison.csv", "comparison.md", "comparison.png")
+FILES = ("comparison.csv", "comparison.md", "comparison.png", "comparison.html")
 LEVELS = "levels.csv"
 PACKAGES = ("memenv", "numpy", "scipy", "gymnasium", "cmaes")
 SHARED = ("max_pulses", "rounds", "confirm_reads", "weight_energy")  # options and arguments of the task
@@ -86,7 +87,7 @@ class CompareConfig(JudgeOptions):
     tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
     controllers: tuple[str, ...] = option((), help="controllers, shipped policies or paths of policies [all]")
     against: str | None = option(None, help="one of them, from which the others' pulses are subtracted cell by cell")
-    out: Path = option(Path("comparison"), help="folder of comparison.csv, .md, .png, run.json, journal")
+    out: Path = option(Path("comparison"), help="folder of comparison.csv, .md, .png, .html, run.json, journal")
 
 
 class Row(dict[str, Any]):
@@ -238,7 +239,9 @@ def _write(run: Run, judged: list[Judged], config: CompareConfig, command: str, 
     rows = rows_of(judged, config)
     table = markdown_table(rows, command, config.against) + reporting.uncertain(one.task.device for one in judged)
     levels = [row for one in judged if one.task.target_levels for row in level_rows(one.task, one.name, one.outcomes)]
-    contents: tuple[str | bytes, ...] = (reporting.csv_text(rows), table + level_table(levels), picture(judged))
+    text, figure = table + level_table(levels), picture(judged)
+    shown = page(text, {"Pulses, errors and reads": figure}, run.record)
+    contents: tuple[str | bytes, ...] = (reporting.csv_text(rows), text, reporting.rendered(figure), shown)
     files = dict(zip(FILES, contents, strict=True)) | ({LEVELS: reporting.csv_text(levels)} if levels else {})
     run.write(files, runs=[one.run for one in judged], complete=complete)
 
@@ -305,8 +308,8 @@ def markdown_table(rows: list[Row], command: str, against: str | None = None, me
     return f"`{command}`\n\n{meaning}{note}\n" + "".join(tables)
 
 
-def picture(judged: list[Judged]) -> bytes:
-    """PNG: for each device the distribution of pulses, the error against pulses, and traces of one cell."""
+def picture(judged: list[Judged]) -> Any:
+    """The figure: for each device the distribution of pulses, the error against pulses, and traces of one cell."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -326,7 +329,7 @@ def picture(judged: list[Judged]) -> bytes:
             done = np.array([(outcomes.accepted & (outcomes.pulses <= k)).mean() for k in pulses * task.rounds])
             shares.step(pulses, 100 * done, where="post", color=colours[name], label=name)
             if task.rounds == 1:
-                errors.semilogy(pulses, 100 * outcomes.error_by_pulse, color=colours[name])
+                errors.semilogy(pulses, 100 * outcomes.error_by_pulse, color=colours[name], label=name)
         last = int(np.clip(max(np.percentile(one.outcomes.pulses, 90) for one in own), 8, 20))
         shares.set(
             title=f"{device}: cells programmed", xlabel="pulses", ylabel="share [%]", xlim=(0, last), ylim=(0, 102)
@@ -342,7 +345,7 @@ def picture(judged: list[Judged]) -> bytes:
         traces.set_xlim(-0.3, last)
     handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
     figure.legend(handles=handles, loc="outside right center")
-    return reporting.rendered(figure)
+    return figure
 
 
 def _draw_traces(axes: Any, task: WriteVerify, own: list[Judged], colours: dict[str, Any]) -> None:
@@ -354,5 +357,5 @@ def _draw_traces(axes: Any, task: WriteVerify, own: list[Judged], colours: dict[
     axes.axhspan((target - half) * 1e6, (target + half) * 1e6, color="tab:green", alpha=0.3)
     for _, name, outcomes, _, _ in own:
         reads = outcomes.examples[cell][0]
-        axes.plot(np.arange(len(reads)), reads * 1e6, "o-", markersize=3, color=colours[name], alpha=0.8)
+        axes.plot(np.arange(len(reads)), reads * 1e6, "o-", markersize=3, color=colours[name], alpha=0.8, label=name)
     axes.set(title="one cell: reads and target band", xlabel="pulses", ylabel="G [uS]")

@@ -28,8 +28,9 @@ from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import RECORD, Run, begun, check_picture, command_line
+from memenv.experiments.web_page import page
 
-FILES = ("stress.csv", "stress.md", "stress.png")
+FILES = ("stress.csv", "stress.md", "stress.png", "stress.html")
 MATCHED, TOLERANCE = "record", "tolerance"
 BEST = "of_the_best"  # column of the ratio to the best classical controller
 
@@ -125,7 +126,7 @@ class StressConfig(PriceOptions):
         help="parameter sets that each controller's tuning tries, 1 = no tuning [shipped parameters where there are "
         f"any, else {TRIALS}, {FEW_TRIALS} where loops are not compiled]",
     )
-    out: Path = option(Path("stress"), help="folder of stress.csv, .md, .png, run.json, journal")
+    out: Path = option(Path("stress"), help="folder of stress.csv, .md, .png, .html, run.json, journal")
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -173,7 +174,9 @@ def under_stress(config: StressConfig, command: str = "") -> list[dict[str, Any]
         finally:
             rows = [row for name, judged in found.items() for row in rows_of(name, judged, config)]
             if rows and not run.again:
-                contents = (reporting.csv_text(rows), markdown(rows, command), picture(rows, task.device.name))
+                text, figure = markdown(rows, command), picture(rows, task.device.name)
+                shown = page(text, {"Pulses and success of each controller on each truth": figure}, run.record)
+                contents = (reporting.csv_text(rows), text, reporting.rendered(figure), shown)
                 complete = len(rows) == len(cases) * len(names)
                 run.write(dict(zip(FILES, contents, strict=True)), complete=complete)
     return rows
@@ -250,8 +253,8 @@ def markdown(rows: Sequence[dict[str, Any]], command: str) -> str:
     return f"`{command}`\n\n{NOTE} Intervals stand in stress.csv.\n\n{reporting.markdown(*table(rows))}"
 
 
-def picture(rows: Sequence[dict[str, Any]], device: str) -> bytes:
-    """PNG: truths against controllers, coloured by the cost of a cell, with pulses and success."""
+def picture(rows: Sequence[dict[str, Any]], device: str) -> Any:
+    """The figure: truths against controllers, coloured by the cost of a cell, with pulses and success."""
     from matplotlib.figure import Figure
 
     names, truths = (list(dict.fromkeys(row[key] for row in rows)) for key in ("controller", "truth"))
@@ -270,4 +273,4 @@ def picture(rows: Sequence[dict[str, Any]], device: str) -> bytes:
     bar = figure.colorbar(image, ax=axes, ticks=[-2, -1, 0, 1, 2])
     bar.set_ticklabels(["1/4", "1/2", "1", "2", "4"])
     bar.set_label("pulses, of the best classical controller's")
-    return reporting.rendered(figure)
+    return figure

@@ -24,9 +24,10 @@ from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
 from memenv.experiments.parallel import workers
 from memenv.experiments.runs import RECORD, begun, check_picture, command_line
+from memenv.experiments.web_page import page
 from memenv.files import load_json, named, write_whole
 
-FILES = ("sweep.csv", "sweep.md", "sweep.png")
+FILES = ("sweep.csv", "sweep.md", "sweep.png", "sweep.html")
 POINTS = "points/*.json"
 FORMAT = "memenv sweep point 1"
 MOST_POINTS = 10_000
@@ -50,7 +51,7 @@ class SweepConfig(JudgeOptions):
     cluster: str | None = option(
         None, help="address of a cluster of Ray whose nodes take the points, or auto; needs the extra ray"
     )
-    out: Path = option(Path("sweep"), help="folder of sweep.csv, .md, .png, run.json and points/, a file for each")
+    out: Path = option(Path("sweep"), help="folder of sweep.csv, .md, .png, .html, run.json, points/ (a file each)")
 
 
 class Point(NamedTuple):
@@ -115,7 +116,7 @@ def sweep(config: SweepConfig, command: str = "") -> list[Row]:
                 bar.update()
         ordered = list(rows.values())
         if not kept.again:
-            contents = _contents(ordered, config, command)
+            contents = _contents(ordered, config, command, kept.record)
             kept.write(dict(zip(FILES, contents, strict=True)), complete=True)
     return ordered
 
@@ -207,11 +208,15 @@ def over_searches(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def _contents(rows: Sequence[Row], config: SweepConfig, command: str) -> tuple[str | bytes, ...]:
+def _contents(
+    rows: Sequence[Row], config: SweepConfig, command: str, record: dict[str, Any]
+) -> tuple[str | bytes, ...]:
     """Those of FILES."""
     joined = over_searches(rows)
     table = markdown_table(joined, command, meaning=MEANING) + reporting.uncertain(map(load_device, config.device))
-    return reporting.csv_text(rows), table, reporting.rendered(picture(joined))
+    figure = picture(joined)
+    shown = page(table, {"Pulses and success against the tolerance": figure}, record)
+    return reporting.csv_text(rows), table, reporting.rendered(figure), shown
 
 
 def _place(row: Row) -> tuple[Any, ...]:
@@ -222,6 +227,7 @@ def picture(rows: Sequence[Row]) -> Any:
     """The figure: for each device pulses, and cells that failed, against the tolerance."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     devices, names = (list(dict.fromkeys(row[key] for row in rows)) for key in ("device", "controller"))
     figure = Figure(figsize=(11, 4.3 * len(devices)), dpi=110, layout="constrained")
@@ -237,8 +243,12 @@ def picture(rows: Sequence[Row]) -> Any:
                 axes.plot(across, value, "o-", markersize=4, color=colour, label=name)
         for axes, title, up in zip(line, ("pulses", "cells programmed [%]"), ("log", "linear"), strict=True):
             axes.set(title=f"{device}: {title}", xlabel="tolerance [% of range]", ylabel=title, xscale="log", yscale=up)
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_formatter("{x:g}")
-                axis.set_minor_formatter("")
+            axes.set_xticks(sorted({100 * row["tolerance"] for row in rows}))
+            axes.set_xticks([], minor=True)
+            axes.xaxis.set_major_formatter("{x:g}")
+        pulses = line[0].yaxis
+        pulses.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        pulses.set_major_formatter("{x:g}")
+        pulses.set_minor_locator(NullLocator())
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right center")
     return figure

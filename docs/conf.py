@@ -12,7 +12,7 @@ project, author, copyright = "memenv", "memenv developers", "memenv developers"
 version = release = memenv.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "extension"]
-exclude_patterns = ["extension", "reference/cache"]
+exclude_patterns = ["extension", "leaderboard/*", "reference/leaderboard.md", "reference/cache"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"  # of what has not changed the outputs are kept

@@ -18,6 +18,8 @@ COMMANDS = {
     "compare": ("agents.comparison", "compare controllers and policies on a device: table, picture, files"),
     "stress": ("agents.stress", "compare them on cells for which the device's record is wrong"),
     "sweep": ("agents.sweeping", "compare them at many tolerances and over searches, on several cores or machines"),
+    "score": ("agents.scoring", "judge a policy on standard tasks: a card that others can check"),
+    "datasets": ("agents.datasets", "record what policies do as datasets of Minari, to learn from offline"),
     "train": ("agents.training", "train a policy for a device"),
     "import-policy": ("agents.sb3.importing", "make arrays of a stable-baselines3 .zip that you trust"),
     "program": ("agents.arrays.programming", "program a matrix of weights into crossbars"),

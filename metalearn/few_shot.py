@@ -14,8 +14,9 @@ from memenv.bounds import MOST, MOST_SEED
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
 from memenv.experiments.options import option, parse
-from memenv.experiments.reporting import aligned, csv_text, markdown, mean_and_half_width, uncertain
+from memenv.experiments.reporting import aligned, csv_text, markdown, mean_and_half_width, rendered, uncertain
 from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line
+from memenv.experiments.web_page import page
 from memenv.few_shot.characters import Split
 from memenv.few_shot.chips import Hardware
 from memenv.few_shot.initialisations import Initialisation, load_initialisation, shipped
@@ -39,8 +40,13 @@ TUNING = 200  # training characters to tune on
 EACH = ("pulses", "energy", "reads", "read_energy")
 COUNTERS = (*EACH, *(f"initial_{name}" for name in EACH))  # of a task; of putting the initialisation on the chip
 COSTS = [f"{when}{what}" for when in ("", "initial ") for what in ("pulses", "reads", "energy [nJ]")]
-FILES = ("fewshot.csv", "fewshot.md", "steps.png", "episode.png")
+FILES = ("fewshot.csv", "fewshot.md", "steps.png", "episode.png", "fewshot.html")
 VARIED = "robustness.png"
+CAPTIONS = {
+    "steps": "Accuracy after each step",
+    "episode": "An episode",
+    "robustness": "Accuracy against what was varied",
+}
 PACKAGES = ("memenv", "numpy")
 MODES = {  # of a head
     "zeros": "nothing, from which it learns",
@@ -77,7 +83,7 @@ class FewshotConfig(ChipOptions, RunOptions):
     )
     vary: tuple[str, ...] = option((), help="also in several amounts: " + ", ".join(NON_IDEALITIES))
     seed: int = option(0, bounds=(0, MOST_SEED), help="of episodes, chips and noise")
-    out: Path = option(Path("fewshot"), help="folder of fewshot.csv, .md, steps.png, episode.png, run.json, journal")
+    out: Path = option(Path("fewshot"), help="folder of fewshot.csv, .md, .html, pictures, run.json, journal")
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -152,7 +158,10 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
             title, view = f"{first} on {device}", views[first]
             drawn = _pictures(config, rows, tuned[first, device], chip, characters, view, title)
             cards = {name: json.loads(init.card) for name, init in inits.items()}
-            run.write(_tables(rows, command, notes) | drawn, cards=cards, complete=True)
+            tables = _tables(rows, command, notes)
+            shown = page(tables["fewshot.md"], {CAPTIONS[name]: one for name, one in drawn.items()}, run.record)
+            files = {f"{name}.png": rendered(figure) for name, figure in drawn.items()}
+            run.write({**tables, **files, "fewshot.html": shown}, cards=cards, complete=True)
     return rows
 
 
@@ -233,7 +242,7 @@ def _tuned(
 # -- what is written ---------------------------------------------------------------------------------------------------
 
 
-def _tables(rows: Sequence[Row], command: str, notes: str) -> dict[str, str | bytes]:
+def _tables(rows: Sequence[Row], command: str, notes: str) -> dict[str, str]:
     return {"fewshot.csv": csv_text(rows), "fewshot.md": markdown_table(rows, command) + notes}
 
 
@@ -245,16 +254,16 @@ def _pictures(
     characters: Split,
     view: View,
     title: str,
-) -> dict[str, str | bytes]:
-    """Accuracy by step, one episode of an initialisation on a chip, and what was varied."""
+) -> dict[str, Any]:
+    """Figures by name: accuracy by step, one episode of an initialisation on a chip, and what was varied."""
     from metalearn import plots as pictures
 
     numbers = {name: getattr(config, name) for name in ("ways", "shots", "queries", "seed")}
-    files: dict[str, str | bytes] = {
-        "steps.png": pictures.by_step(rows),
-        "episode.png": pictures.episode(init, chip, characters.test, view.test, title=title, **numbers),
+    figures = {
+        "steps": pictures.by_step(rows),
+        "episode": pictures.episode(init, chip, characters.test, view.test, title=title, **numbers),
     }
-    return files | {VARIED: pictures.robustness(rows)} if config.vary else files
+    return figures | {"robustness": pictures.robustness(rows)} if config.vary else figures
 
 
 def _row(config: FewshotConfig, name: str, device: str, what: str, amount: float, outcomes: Outcomes) -> Row:

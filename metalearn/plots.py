@@ -1,11 +1,10 @@
-"""Pictures of few-shot learning: an episode on a chip, and accuracy against the strength of non-idealities; PNG."""
+"""Pictures of few-shot learning: an episode on a chip, and accuracy against the strength of non-idealities; figures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from memenv.experiments.reporting import rendered
 from memenv.few_shot.characters import Characters
 from memenv.few_shot.chips import Hardware
 from memenv.few_shot.episodes import draw
@@ -29,7 +28,7 @@ def episode(
     queries: int,
     seed: int,
     title: str,
-) -> bytes:
+) -> Any:
     """Support, queries with what they were taken for, accuracy after each step, and the head's weights on the cells.
 
     Args:
@@ -76,7 +75,7 @@ def episode(
     axes.plot(100 * right.mean(1), "o-")
     axes.set(xlabel="step", ylabel="queries right [%]", ylim=(0, 103), xticks=range(len(right)))
     _draw_head(end, heads)
-    return rendered(figure)
+    return figure
 
 
 def _learn(
@@ -119,7 +118,7 @@ def _draw_head(figure: Any, maps: Sequence[tuple[str, np.ndarray]]) -> None:
         figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.9, pad=0.02)
 
 
-def by_step(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def by_step(rows: Sequence[Mapping[str, Any]]) -> Any:
     """Accuracy after each step of learning, of what was not varied, with 95 % intervals; rows as of `robustness`."""
     from matplotlib.figure import Figure
 
@@ -133,10 +132,10 @@ def by_step(rows: Sequence[Mapping[str, Any]]) -> bytes:
             axes.errorbar(range(len(steps)), shares, half, marker="o", capsize=3, label=label)
     axes.set(xlabel="step", ylabel="accuracy [%]")
     axes.legend(fontsize=7)
-    return rendered(figure)
+    return figure
 
 
-def robustness(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def robustness(rows: Sequence[Mapping[str, Any]]) -> Any:
     """Accuracy right after learning against the amount of each non-ideality that was varied, with 95 % intervals.
 
     Args:
@@ -163,4 +162,4 @@ def robustness(rows: Sequence[Mapping[str, Any]]) -> bytes:
         axes.xaxis.label.set_fontsize(7)
     panels[0].set_ylabel("accuracy [%]")
     panels[-1].legend(fontsize=7)
-    return rendered(figure)
+    return figure

@@ -1,7 +1,5 @@
 """Minari as a client: what a controller did is recorded, and recovered with its environment."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,25 +8,25 @@ pytest.importorskip("h5py", reason="h5py is not installed: extra clients")
 
 import minari
 
+from agents.tuning import Tuned
+from memenv.__main__ import main
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning"),  # Minari removes that folder itself
     pytest.mark.filterwarnings("ignore:Package memenv is not installed"),  # from a checkout
 ]
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 EPISODES = 3
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    """The dataset of ISPP, made by the script and loaded again."""
+    """The dataset of ISPP, made by the command and loaded again."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        patch.setenv("MINARI_DATASETS_PATH", "")  # which the script changes, and which is then put back
-        from minari_datasets import main
-
-        few = ("--episodes", str(EPISODES), "--trials", "1", "--controllers", "ispp")
-        main(["--device", "pcm", *few, "--out", str(tmp_path_factory.mktemp("datasets"))])
-        yield minari.load_dataset("memenv/pcm/ispp-v0")
+        folder = str(tmp_path_factory.mktemp("datasets"))
+        few = ("--episodes", str(EPISODES), "--trials", "1", "--policies", "ispp,random")
+        assert main(["datasets", "--device", "pcm", *few, "--out", folder]) == 0
+        patch.setenv("MINARI_DATASETS_PATH", folder)
+        yield minari.load_dataset("memenv/WriteVerify/pcm/ispp-v0")
 
 
 def test_a_dataset_recovers_its_environment_in_which_its_actions_give_its_observations_again(recorded):
@@ -55,3 +53,16 @@ def test_a_dataset_holds_the_infos_of_the_reset_and_of_every_step(recorded):
 def test_every_cell_is_another_one(recorded):
     targets = {episode.observations[0].tobytes() for episode in recorded.iterate_episodes()}
     assert len(targets) == EPISODES
+
+
+def test_arrays_are_played_cell_by_cell_and_chance_plays_learning_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("agents.datasets.shipped_or_tuned", lambda policy, *_: Tuned(policy=policy, cost=0.0, trials=0))
+    words = ["datasets", "--episodes", "1", "--trials", "1", "--out", str(tmp_path / "out")]
+    assert main([*words, "memenv/CrossbarProgram-v0", "--policies", "secant"]) == 0
+    assert main([*words, "memenv/FewShotMLP-v0", "--policies", "random"]) == 0
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "out"))
+    names = set(minari.list_local_datasets())
+    assert names == {"memenv/CrossbarProgram/own/secant-v0", "memenv/FewShotMLP/own/random-v0"}
+    assert main([*words, "memenv/FewShot-v0", "--policies", "secant"]) == 2
+    assert "secant has no actions for this environment" in capsys.readouterr().err
+    assert main([*words, "memenv/Nothing-v0"]) == 2 and "unknown id 'memenv/Nothing-v0'" in capsys.readouterr().err

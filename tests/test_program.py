@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from agents import tuning
 from agents.arrays import programming as command
@@ -37,7 +38,7 @@ def fast() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_maps(finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawn for the finished run alone."""
-    monkeypatch.setattr(command, "maps", lambda *_: b"")
+    monkeypatch.setattr(command, "maps", lambda *_: Figure())
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from scipy.stats import gamma
 
 from agents import comparison, tuning
@@ -74,7 +75,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "compiled", lambda _: False)
     monkeypatch.setattr(tuning, "CELLS", CELLS)
     monkeypatch.setattr(tuning, "FINAL_CELLS", CELLS)
-    monkeypatch.setattr(comparison, "picture", lambda _: b"")
+    monkeypatch.setattr(comparison, "picture", lambda _: Figure())
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ def test_programming_tunes_on_cells_that_it_does_not_program(
     from agents.arrays import programming as command
 
     monkeypatch.setattr(command, "tune", watch.named("tuning", command.tune))
-    monkeypatch.setattr(command, "maps", lambda *_: b"")
+    monkeypatch.setattr(command, "maps", lambda *_: Figure())
     np.save(tmp_path / "w.npy", np.eye(8))
     sizes = {"rows": 8, "cols": 8, "products": 4, "controller": "ispp", "trials": 2}
     command.program(command.ProgramConfig(weights=tmp_path / "w.npy", **sizes, out=tmp_path / "out"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import metalearn.evaluation as judging
 import metalearn.few_shot as command
@@ -169,8 +170,8 @@ def test_the_command_tunes_on_training_characters_and_judges_on_others(
 ) -> None:
     data = Split(glyphs(0, 6, 20), glyphs(1, 7, 20))
     monkeypatch.setattr(command, "load", lambda source, split: data)
-    monkeypatch.setattr("metalearn.plots.episode", lambda *_, **__: b"")
-    monkeypatch.setattr("metalearn.plots.by_step", lambda _: b"")
+    monkeypatch.setattr("metalearn.plots.episode", lambda *_, **__: Figure())
+    monkeypatch.setattr("metalearn.plots.by_step", lambda _: Figure())
     tunes, judges = noted(monkeypatch, command, "tune"), noted(monkeypatch, command, "evaluate")
     START.save(tmp_path / "mine.npz")
     options = {"device": ("threshold",), "episodes": 3, "tune": 2, "seed": 5, "shots": 2, "queries": 4}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from agents.arrays import programming as command
 from agents.arrays import tiles
@@ -134,7 +135,7 @@ def test_what_programs_has_the_parameters_that_tuning_found(
         return Tuned(policy=replace(policy, step=0.3), cost=0.0, trials=trials, parameters={"step": 0.3})
 
     monkeypatch.setattr(command, "shipped_or_tuned", tuned)
-    monkeypatch.setattr(command, "maps", lambda *_: b"")
+    monkeypatch.setattr(command, "maps", lambda *_: Figure())
     monkeypatch.setattr(Programmer, "program", noted)
     np.save(tmp_path / "w.npy", weights)
     sizes = {"rows": 8, "cols": 8, "products": 4, "controller": "ispp", "trials": 7, "seed": 3}

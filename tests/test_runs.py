@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import metalearn.few_shot as fewshot_command
 from agents import comparison as compare_command
@@ -379,9 +380,9 @@ def shrink(place: Path, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "load", lambda source, split: Split(glyphs(0, 12, 20), glyphs(1, 12, 20)))
     patch.setattr(pretraining, "VALIDATION", 6)
     patch.setattr(pretraining, "JUDGED", 6)
-    patch.setattr(fewshot_command, "_pictures", lambda *_: {"steps.png": b"", "episode.png": b""})
-    patch.setattr(compare_command, "picture", lambda _: b"")
-    patch.setattr(program_command, "maps", lambda *_: b"")
+    patch.setattr(fewshot_command, "_pictures", lambda *_: {"steps": Figure(), "episode": Figure()})
+    patch.setattr(compare_command, "picture", lambda _: Figure())
+    patch.setattr(program_command, "maps", lambda *_: Figure())
     Initialisation(rates=np.array([[0.3], [0.2]]), ranges=np.array([0.3]), card="{}").save(place / "init.npz")
     np.save(place / "w.npy", np.random.default_rng(0).standard_normal((8, 3)))
 
@@ -487,7 +488,7 @@ def uninterrupted(tmp_path_factory) -> dict[str, bytes]:
     """What LONG writes, but for the picture."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("uninterrupted"))
-        patch.setattr(compare_command, "picture", lambda _: b"")
+        patch.setattr(compare_command, "picture", lambda _: Figure())
         assert main(LONG.split()) == 0
         return contents(Path("run"))
 

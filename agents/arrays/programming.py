@@ -32,14 +32,15 @@ from memenv.crossbars.memory_budget import FEW, check_room
 from memenv.crossbars.schemes import SCHEMES
 from memenv.envs.write_verify.levels import BANDS, read_levels
 from memenv.envs.write_verify.task import WriteVerify
+from memenv.experiments import web_page
 from memenv.experiments.options import option, parse
-from memenv.experiments.reporting import uncertain
+from memenv.experiments.reporting import rendered, uncertain
 from memenv.experiments.runs import RECORD, RunOptions, begun, check_picture, command_line
 from memenv.files import write_whole
 
 MAPS = ("asked", "target", "conductance", "pulses", "energy", "accepted", "failed", "outside", "openings")
 OBJECTIVES = (CELLS_ALONE, *METHODS)
-FILES = ("conductances.npz", "report.json", "report.md", "maps.png")
+FILES = ("conductances.npz", "report.json", "report.md", "maps.png", "report.html")
 TILES = "tiles/tile_*.npz"
 TILE_PULSES = "tiles/tile_*.csv"
 PACKAGES = ("memenv", "numpy", "scipy")
@@ -100,7 +101,7 @@ class ProgramConfig(RunOptions):
     products: int = option(256, bounds=(1, MOST), help="random inputs on which products are judged without --inputs")
     pulses: str | None = option(None, help="also write every pulse of every cell, in order, to this .csv in the folder")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, noise, tuning and inputs")
-    out: Path = option(Path("programmed"), help="folder of conductances.npz, report.json, report.md, maps.png, tiles/")
+    out: Path = option(Path("programmed"), help="folder of conductances.npz, report.json, .md, .html, maps.png, tiles/")
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -132,11 +133,14 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
         found = figures(programmer, results)
         if not run.again:
             record = run.record | {"parameters": parameters}
+            text = page(found, record["config"], command) + uncertain([programmer.crossbar.device])
+            figure = maps(programmer, results)
             contents: tuple[str | bytes, ...] = (
                 _arrays(programmer, results),
                 json.dumps(record | {"report": found}, indent=2) + "\n",
-                page(found, record["config"], command) + uncertain([programmer.crossbar.device]),
-                maps(programmer, results),
+                text,
+                rendered(figure),
+                web_page.page(text, {"Maps of the cells": figure}, record),
             )
             parts = (_tile_file(config, tile).with_suffix(".csv") for tile in programmer.tiles)
             tables = {name: HEAD + "".join(part.read_text() for part in parts) for name in _pulse_file(config)}

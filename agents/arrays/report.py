@@ -7,7 +7,7 @@ import numpy as np
 from agents.arrays.product_feedback import FEW, Feedback, rows_of
 from agents.arrays.tiles import CELLS_ALONE, Programmer, TileResult, joined
 from memenv.envs.write_verify.levels import bit_errors, level_of
-from memenv.experiments.reporting import markdown, mean_and_half_width, rendered, shown
+from memenv.experiments.reporting import markdown, mean_and_half_width, shown
 
 DOTS = 110  # per inch
 MISSED = 2.0  # [tolerances of a cell] a weight farther off than this is missed: a pair of good cells never is
@@ -140,8 +140,8 @@ def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
     return f"`{command}`\n\n{head}\n\n{markdown(('', ''), lines)}\n{notes}\n"
 
 
-def maps(programmer: Programmer, results: list[TileResult]) -> bytes:
-    """PNG: target, conductance, error and pulses of every cell."""
+def maps(programmer: Programmer, results: list[TileResult]) -> Any:
+    """The figure: target, conductance, error and pulses of every cell."""
     from matplotlib.figure import Figure
 
     device = programmer.crossbar.device
@@ -166,4 +166,4 @@ def maps(programmer: Programmer, results: list[TileResult]) -> bytes:
         image = axes.imshow(values, aspect="auto", interpolation="nearest", **style)
         axes.set(title=title, xlabel="column", ylabel="row")
         figure.colorbar(image, ax=axes)
-    return rendered(figure)
+    return figure

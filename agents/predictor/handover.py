@@ -103,7 +103,8 @@ def _width_level(law: Law, high: float, log_count: float, device: Device) -> flo
     """The shortest width, of the driver's log range, at which the driver's amplitude is worth e^log_count pulses."""
     driver = device.driver
     width = np.exp(log_count) * law.unit / np.expm1(max((high - law.onset) / law.slope, 1e-3))
-    return float(np.clip(np.log(width / driver.width_min) / np.log(driver.width_max / driver.width_min), 0.0, 1.0))
+    span = max(np.log(driver.width_max / driver.width_min), 1e-12)  # a driver may offer one width only
+    return float(np.clip(np.log(width / driver.width_min) / span, 0.0, 1.0))
 
 
 def unknown(secant: Secant, device: Device, view: View, handed: bool) -> Watch:

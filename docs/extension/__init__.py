@@ -1,6 +1,7 @@
 """What the site makes of the package at each build: pages in `docs/reference`, never committed, and docstrings.
 
-Pages are made of registrations, records, docstrings and `docs/scores.json`; pictures by the environments' own `render`.
+Pages are made of registrations, records, docstrings, `docs/scores.json` and cards of `docs/leaderboard`; pictures by
+the environments' own `render`.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.util import logging
 
-from extension import commands, devices, docstrings, faces, ids, mathematics
+from extension import commands, devices, docstrings, faces, ids, leaderboard, mathematics
 
 LOG = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ def write_pages(app: Any) -> None:
     folder.mkdir(exist_ok=True)
     for page in folder.glob("*.md"):
         page.unlink()
-    for module in (ids, devices, faces, commands):
+    for module in (ids, devices, faces, commands, leaderboard):
         for name, text in module.pages(folder).items():
             (folder / f"{name}.md").write_text(text, encoding="utf-8")
 

@@ -1,0 +1,13 @@
+"""The table of the leaderboard, of its cards, and the standard tasks: `docs/leaderboard.md` includes them."""
+
+from pathlib import Path
+
+from agents.scoring import TASKS, read_card, table
+
+CARDS = Path(__file__).parents[1] / "leaderboard"
+
+
+def pages(folder: Path) -> dict[str, str]:
+    """What that page includes."""
+    tasks = "".join(f"- `{name}`: {text}\n" for name, (text, _, _) in TASKS.items())
+    return {"leaderboard": f"{table([read_card(path) for path in sorted(CARDS.glob('*.json'))])}\n{tasks}"}

@@ -1,0 +1,116 @@
+"""`memenv score`: standard tasks on chips of their own, and cards that belong to their policy."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents import scoring
+from agents.classical.secant import Secant
+from agents.evaluation import EVALUATION, TRAINING, TUNING, seeded
+from agents.library import load_policy
+from agents.scoring import FIGURES, SCORING, TASKS, check, read_card, score, standard, table
+from agents.tuning import Tuned
+from memenv.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+CARDS = sorted((ROOT / "docs/leaderboard").glob("*.json"))
+SHIPPED = ROOT / "agents/shipped"
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of the tasks, few cells, as `--quick` without a search."""
+    monkeypatch.setattr(scoring, "TASKS", {name: TASKS[name] for name in ("program", "stress")})
+    monkeypatch.setattr(scoring, "FEW", 20)
+    monkeypatch.setattr(scoring, "shipped_or_tuned", lambda policy, *_: Tuned(policy=policy, cost=0.0, trials=0))
+
+
+def test_chips_of_a_score_are_those_of_no_evaluation_search_or_training() -> None:
+    device = standard("program").told.device
+    doses = [
+        np.asarray(device.fabricate(seeded(0, purpose), 50).set.dose)  # type: ignore[attr-defined]
+        for purpose in (EVALUATION, TUNING, TRAINING, SCORING)
+    ]
+    assert len(np.unique(np.concatenate(doses))) == sum(len(np.unique(one)) for one in doses)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_standard_task_is_played_by_the_generalist(name: str) -> None:
+    one = standard(name)
+    assert one.told.give_up and load_policy("generalist", one.told).begin(one.told.fabricate(seeded(0, 0), 2), 2)
+
+
+def test_a_card_has_every_figure_with_its_interval_and_its_policy_can_be_imported(
+    few: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["score", "agents.classical.secant:Secant", "--quick", "--out", str(tmp_path / "card.json")]
+    assert main(words) == 0
+    card = read_card(tmp_path / "card.json")
+    assert card["policy"]["kind"] == "code" and len(card["policy"]["sha256"]) == 64 and card["versions"]["memenv"]
+    for found in card["tasks"].values():
+        assert all(low <= value <= high for value, low, high in (found[figure] for figure in FIGURES))
+    named = score("secant", quick=True)
+    assert named["policy"]["kind"] == "shipped" and named["tasks"] == json.loads(json.dumps(card["tasks"]))
+    assert "| Secant | " in table([card]) and "| Secant | " in capsys.readouterr().out
+    assert main(words) == 2 and "is there already" in capsys.readouterr().err
+
+
+def test_a_card_that_is_of_another_policy_or_promises_other_figures_is_refused(few: None) -> None:
+    card = score("secant", quick=True)
+    check(card, "secant")
+    with pytest.raises(ValueError, match="its name is secant, that of history is history"):
+        check(card, "history")
+    with pytest.raises(ValueError, match="its kind is shipped"):
+        check(card | {"policy": card["policy"] | {"name": "Secant"}}, "agents.classical.secant:Secant")
+    card["tasks"]["stress"]["pulses_mean"] = [1.0, 0.9, 1.1]
+    with pytest.raises(ValueError, match=r"the card does not hold: pulses_mean of stress is .*, it has 0.9 to 1.1"):
+        check(card, "secant")
+
+
+def test_a_card_of_another_file_is_refused(few: None, tmp_path: Path) -> None:
+    shutil.copy(SHIPPED / "threshold.npz", tmp_path / "mine.npz")
+    card = score(str(tmp_path / "mine.npz"), quick=True)
+    assert card["policy"]["kind"] == "file"
+    shutil.copy(SHIPPED / "generalist.npz", tmp_path / "mine.npz")
+    with pytest.raises(ValueError, match="its sha256 is"):
+        check(card, str(tmp_path / "mine.npz"))
+
+
+def test_a_task_that_a_policy_refuses_counts_as_failed(few: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other:
+        def __new__(cls, task: Any) -> Any:
+            if task.tolerance == 0.005:
+                raise ValueError("not for me")
+            return Secant(task=task)
+
+    monkeypatch.setattr(scoring, "TASKS", {name: TASKS[name] for name in ("program", "fine")})
+    monkeypatch.setattr("agents.classical.secant.Other", Other, raising=False)
+    card = score("agents.classical.secant:Other", quick=True)
+    assert card["tasks"]["fine"] == {"refused": "not for me"}
+    assert scoring.overall(card) == pytest.approx((card["tasks"]["program"]["return_mean"][0] - 1.0) / 2)
+    assert "| – |" in table([card])
+
+
+def test_what_is_no_policy_or_no_card_is_one_line(
+    few: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "card.json").write_text('{"format": "memenv score 1", "tasks": {')
+    for words, said in (
+        (["nobody"], "nobody plays none of the tasks: unknown controller"),
+        (["nowhere:Policy"], "nowhere:Policy cannot be imported"),
+        (["secant", "--check", str(tmp_path / "card.json")], "is no card of memenv score"),
+        (["secant", "--check", str(tmp_path / "none.json")], "there is no such file"),
+    ):
+        assert main(["score", *words, "--quick", "--out", str(tmp_path / "out.json")]) == 2
+        error = capsys.readouterr().err
+        assert said in error and not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_a_card_of_the_leaderboard_is_whole_and_not_a_quick_one(path: Path) -> None:
+    card = read_card(path)
+    assert card["cells"] == scoring.CELLS and card["command"].startswith("memenv score ")
