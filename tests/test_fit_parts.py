@@ -16,7 +16,7 @@ from memenv.fitting.histories import traces
 from memenv.fitting.ignorance import with_uncertainty
 from memenv.fitting.likelihood import Trains, WanderingRead, filtered
 from memenv.fitting.pulse_data import read_csv
-from memenv.fitting.relaxation import Rests, parted, relaxation
+from memenv.fitting.relaxation import Rests, parted, retention_of
 from memenv.fitting.search import _in_own_range, filtered_by
 from memenv.fitting.spread import spread_of_offsets
 
@@ -128,7 +128,7 @@ def rested(shift: float, spread: float) -> Rests:
 
 
 def test_relaxation_comes_back_with_its_shift_and_spread() -> None:
-    kept, said = relaxation(rested(-0.05, 0.02), 2e-7, 1e-4)
+    kept, said = retention_of(rested(-0.05, 0.02), 2e-7, 1e-4)
     assert kept is not None and (kept.early, kept.late) == (1e-6, 1000.0)
     assert kept.shift_late == pytest.approx(-0.05, abs=3 * 0.02 / 60**0.5)
     assert kept.sigma_late[0] == pytest.approx(0.02, rel=0.25)
@@ -136,7 +136,7 @@ def test_relaxation_comes_back_with_its_shift_and_spread() -> None:
 
 
 def test_read_noise_is_no_relaxation() -> None:
-    kept, said = relaxation(rested(0.0, 0.0), 2e-7, 1e-4)
+    kept, said = retention_of(rested(0.0, 0.0), 2e-7, 1e-4)
     assert kept is None and "show no relaxation" in said
 
 
