@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 
 from memenv.devices.device import Device, Read
-from memenv.devices.law import Response
+from memenv.devices.law import Response, move
 from memenv.devices.neurosim import one_pulse_response
 from memenv.devices.records import validate
 from memenv.fitting.coordinates import Coordinates, values, with_values
 from memenv.fitting.estimation import Estimate, Likeliest
+from memenv.fitting.histories import traces
 from memenv.fitting.ignorance import with_uncertainty
 from memenv.fitting.likelihood import Trains, WanderingRead, filtered
 from memenv.fitting.pulse_data import read_csv
-from memenv.fitting.relaxation import Rests, parted, relaxation
+from memenv.fitting.relaxation import Rests, parted, retention_of
 from memenv.fitting.search import _in_own_range, filtered_by
 from memenv.fitting.spread import spread_of_offsets
 
@@ -94,6 +95,26 @@ def test_the_spread_of_devices_is_unbiased_and_its_intervals_hold_zero_where_the
     assert (np.mean(held, axis=0) >= 0.8).all()
 
 
+# -- whole trains ------------------------------------------------------------------------------------------------------
+
+
+def test_trains_that_the_law_does_not_follow_are_counted() -> None:
+    still = DEVICE.replace(set=dataclasses.replace(LAW, cycle_noise=0.05), read=WanderingRead(noise=0.002))
+    x, reads = np.full(20, 0.05), [np.full(20, 0.05)]
+    bounds, up = (np.zeros(20), np.ones(20)), np.full(20, True)
+    dose = LAW.dose * np.where(np.arange(20) < 2, 0.4, 1.0)  # two devices of another kind
+    for _ in range(30):
+        x = move(LAW.law(), x, *bounds, up, dose)
+        reads.append(x)
+    amplitude = np.vstack([np.zeros(20), np.ones((30, 20))])
+    some = Trains(np.array(reads), amplitude, 1e-6 * amplitude, np.arange(20), *bounds, amplitude > 1)
+    some = some._replace(width=np.full(amplitude.shape, 1e-6))
+    (trace,) = traces(still, some, np.ones((2, 20)))
+    assert trace.away == 2
+    assert "does not follow" in str(trace) and "does not follow" not in str(trace._replace(away=0, distance=0.01))
+    assert "does not follow 2 of them, more than 5% of the range off" in str(trace._replace(distance=0.01))
+
+
 # -- relaxation --------------------------------------------------------------------------------------------------------
 
 
@@ -107,7 +128,7 @@ def rested(shift: float, spread: float) -> Rests:
 
 
 def test_relaxation_comes_back_with_its_shift_and_spread() -> None:
-    kept, said = relaxation(rested(-0.05, 0.02), 2e-7, 1e-4)
+    kept, said = retention_of(rested(-0.05, 0.02), 2e-7, 1e-4)
     assert kept is not None and (kept.early, kept.late) == (1e-6, 1000.0)
     assert kept.shift_late == pytest.approx(-0.05, abs=3 * 0.02 / 60**0.5)
     assert kept.sigma_late[0] == pytest.approx(0.02, rel=0.25)
@@ -115,7 +136,7 @@ def test_relaxation_comes_back_with_its_shift_and_spread() -> None:
 
 
 def test_read_noise_is_no_relaxation() -> None:
-    kept, said = relaxation(rested(0.0, 0.0), 2e-7, 1e-4)
+    kept, said = retention_of(rested(0.0, 0.0), 2e-7, 1e-4)
     assert kept is None and "show no relaxation" in said
 
 

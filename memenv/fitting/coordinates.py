@@ -42,6 +42,7 @@ FAINT = {"cycle_noise": 2e-3, "additive_noise": 2e-5, "noise": 2e-5, "wander": 1
 NOISES = tuple(FAINT)
 PLAIN = ("threshold", "x_lo", "x_hi")  # parameters whose errors are not those of a logarithm
 LEVEL = 1.96  # standard errors that hold 95 %
+LINEAR = 0.9999  # of what the rate needs above threshold to grow by e, which it needs at most
 NUDGE = 1e-5  # of a coordinate, for derivatives by difference
 
 
@@ -84,7 +85,9 @@ class Coordinates:
             return value
         if leaf(name) == "slope":
             law = getattr(self.base, name.partition(".")[0])
-            return math.log(-value * math.expm1(-(law.amplitude - law.threshold) / value))
+            above = law.amplitude - law.threshold
+            share = min(-math.expm1(-above / value) * value / above / LINEAR, 1 - 1e-9)
+            return math.log(above * share) - math.log(1 - share**4) / 4
         limit = self._limit(name)
         return math.log(max(value, 1e-9)) if limit is None else _logit(value / limit)
 
@@ -134,11 +137,12 @@ def with_values(device: Device, changed: Mapping[str, float]) -> Device:
 def _slope(growth: Array, above: Array) -> Array:
     """The slope [V] of a rate that grows at the reference pulse, `above` [V] the threshold, by e in `growth` [V].
 
-    That is what two amplitudes tell; slope and threshold follow one another.
+    That is what two amplitudes tell; slope and threshold follow one another. A rate that is linear above threshold
+    grows by e in `above`; larger growths come near that.
     """
-    share = np.minimum(growth / above, 0.99)
-    z = 1 / share
-    for _ in range(12):  # Newton's method from the right of the root of 1 - exp(-z) = share z, which it never passes
+    share = LINEAR * (growth / above) / (1 + (growth / above) ** 4) ** 0.25
+    z = np.minimum(1 / share, 2 * (1 - share) / share)
+    for _ in range(8):  # Newton's method from the right of the root of 1 - exp(-z) = share z, which it never passes
         z = z - (1 - np.exp(-z) - share * z) / (np.exp(-z) - share)
     return above / z
 

@@ -49,7 +49,7 @@ def parted(data: PulseData) -> tuple[PulseData, Rests]:
     return dataclasses.replace(data, conductance=conductance, amplitude=amplitude, width=width), rests
 
 
-def relaxation(rests: Rests, read_noise: float, g_max: float) -> tuple[Retention | None, str]:
+def retention_of(rests: Rests, read_noise: float, g_max: float) -> tuple[Retention | None, str]:
     """The relaxation of the states, linear in the logarithm of time, and a sentence; none where noise explains it.
 
     Args:

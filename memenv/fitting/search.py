@@ -175,10 +175,10 @@ def _start(
     residual, mean = np.full((2, *of.shape), np.nan)
     residual[of], mean[of] = single.after - end, end - single.before
     relative, additive, read = split_noise(residual, mean)
-    # neither may start from nothing, where the likelihood does not feel it
+    # none may start from nothing, where the likelihood does not feel it
     rest, size = 0.3 * float(np.nanstd(residual)) + 1e-5, float(np.nanmean(np.abs(mean)))
     noise = {"cycle_noise": min(max(relative, rest / size), 1.0), "additive_noise": max(additive, rest)}
-    return [dataclasses.replace(response, **noise) for response in responses], read
+    return [dataclasses.replace(response, **noise) for response in responses], max(read, rest)
 
 
 def _read_noise(reading: np.ndarray, of: np.ndarray) -> float:

@@ -26,7 +26,7 @@ from memenv.fitting.histories import SIGNS, at_each_pulse, memories, traces
 from memenv.fitting.ignorance import with_uncertainty
 from memenv.fitting.likelihood import Trains
 from memenv.fitting.pulse_data import FEWEST, PulseData, read_csv
-from memenv.fitting.relaxation import parted, relaxation
+from memenv.fitting.relaxation import parted, retention_of
 from memenv.fitting.search import JUMP, WANDER, filtered_by, likeliest_device, likeliest_of, single_steps, without_jumps
 from memenv.fitting.tables import estimate_tables
 
@@ -175,7 +175,7 @@ def _fit_pulses(data: PulseData, g_min: float | None, g_max: float | None) -> Fi
     said = [_undetermined(estimate), *_assumed(data, likeliest, (g_min, g_max))]
     device, retention = likeliest.device, None
     if data.time is not None:
-        retention, sentence = relaxation(rests, device.read.noise * (device.g_max - device.g_min), device.g_max)
+        retention, sentence = retention_of(rests, device.read.noise * (device.g_max - device.g_min), device.g_max)
         said.append(sentence)
     device = device.replace(
         mismatch=mismatch,
