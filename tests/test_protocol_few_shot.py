@@ -136,7 +136,7 @@ def test_every_batch_of_compiled_chips_has_chips_of_its_own(
         def written(self, weights: Any, ranges: Any) -> Any:
             return weights, UNCOUNTED
 
-        def steps(self, *_: Any) -> Any:
+        def steps(self, *_: Any, loss: Any) -> Any:
             return iter(())
 
         def rested(self, layer: Any, seconds: float) -> Any:
