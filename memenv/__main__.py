@@ -22,6 +22,7 @@ COMMANDS = {
     "datasets": ("agents.datasets", "record what policies do as datasets of Minari, to learn from offline"),
     "train": ("agents.training", "train a policy for a device"),
     "import-policy": ("agents.sb3.importing", "make arrays of a stable-baselines3 .zip that you trust"),
+    "probe": ("agents.probing", "probe a chip whose record is uncertain, then program it"),
     "program": ("agents.arrays.programming", "program a matrix of weights into crossbars"),
     "export": ("agents.export.command", "a policy as C99 or ONNX, for a controller without Python"),
     "tune": ("agents.tuning", "tune classical controllers for a device"),

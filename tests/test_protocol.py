@@ -191,7 +191,7 @@ def test_programming_tunes_on_cells_that_it_does_not_program(
 ) -> None:
     from agents.arrays import programming as command
 
-    monkeypatch.setattr(command, "tune", watch.named("tuning", command.tune))
+    monkeypatch.setattr(command, "shipped_or_tuned", watch.named("tuning", command.shipped_or_tuned))
     monkeypatch.setattr(command, "maps", lambda *_: Figure())
     np.save(tmp_path / "w.npy", np.eye(8))
     sizes = {"rows": 8, "cols": 8, "products": 4, "controller": "ispp", "trials": 2}

@@ -72,7 +72,7 @@ def test_every_search_is_a_point_and_the_table_has_their_spread(
         return {"figures": dict.fromkeys(("pulses_mean", "pulses_mean_low", "pulses_mean_high"), pulses), "run": {}}
 
     monkeypatch.setattr(command, "judge", judge)
-    monkeypatch.setattr(command, "_contents", lambda *_: ("", "", ""))
+    monkeypatch.setattr(command, "_contents", lambda *_: ("", "", "", ""))
     rows = sweep(config(tmp_path, tolerance=(0.02,), controllers=("ispp", "revealed"), seeds=(1, 3)))
     assert [(row["controller"], row["tuning_seed"]) for row in rows] == [("ispp", 1), ("ispp", 3), ("revealed", None)]
     ispp, revealed = command.over_searches(rows)

@@ -8,6 +8,7 @@ from memenv.lab.simulated import SimulatedBench
 from memenv.lazy import lazily
 
 if TYPE_CHECKING:
+    from memenv.lab.probing import probe
     from memenv.lab.recorded import RecordedBench
     from memenv.lab.visa import Commands, VisaBench
 
@@ -20,9 +21,15 @@ __all__ = [
     "RecordedBench",
     "SimulatedBench",
     "VisaBench",
+    "probe",
     "program",
 ]
 
 __getattr__ = lazily(
-    __name__, {"memenv.lab.recorded": ("RecordedBench",), "memenv.lab.visa": ("Commands", "VisaBench")}
+    __name__,
+    {
+        "memenv.lab.probing": ("probe",),
+        "memenv.lab.recorded": ("RecordedBench",),
+        "memenv.lab.visa": ("Commands", "VisaBench"),
+    },
 )
