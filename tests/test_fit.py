@@ -236,6 +236,9 @@ def test_the_label_of_a_preset_is_the_label_that_it_was_made_from(name: str, up:
 def test_the_fitted_record_survives_json_and_reports_itself(one_device: tuple[PulseData, Fit]) -> None:
     _, found = one_device
     assert from_json(to_json(found.device)) == found.device
+    unknown = found.device.uncertainty
+    assert unknown is not None and {"set.dose", "read.noise", "set.slope"} <= set(unknown.parameters)
+    assert len(unknown.correlations) == len(unknown.parameters)
     report = found.report()
     assert all(name in report for name in found.errors)
     assert all(remark in report for remark in found.remarks)

@@ -1,4 +1,4 @@
-"""Parts of the fit: bounds of devices, coordinates, the spread of devices, and what a record says of ignorance."""
+"""Parts of the fit: bounds, coordinates, the spread of devices, relaxation, and what a record says of ignorance."""
 
 import dataclasses
 from pathlib import Path

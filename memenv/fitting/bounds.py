@@ -1,4 +1,4 @@
-"""The bounds of devices in trains of pulses: where trains come to rest, and how much that differs between devices."""
+"""The bounds of devices in trains of pulses, where the search for them begins: where trains come to rest."""
 
 import math
 from typing import NamedTuple
