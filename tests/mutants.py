@@ -276,7 +276,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     "tests/test_write_verify.py::test_an_acceptance_needs_every_confirming_read": (
         Fault(
             "memenv/envs/write_verify/task.py",
-            "accepted = accepted & (np.abs(reading - episode.target) <= tolerance)",
+            "accepted = accepted & self.within(chip, reading, episode.target)",
             "pass",
         ),
     ),
