@@ -25,7 +25,7 @@ from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
 from memenv.experiments.parallel import workers
 from memenv.experiments.runs import RECORD, Run, begun, check_picture, command_line
-from memenv.experiments.web_page import page
+from memenv.experiments.web_page import contents
 
 FILES = ("comparison.csv", "comparison.md", "comparison.png", "comparison.html")
 LEVELS = "levels.csv"
@@ -239,10 +239,8 @@ def _write(run: Run, judged: list[Judged], config: CompareConfig, command: str, 
     rows = rows_of(judged, config)
     table = markdown_table(rows, command, config.against) + reporting.uncertain(one.task.device for one in judged)
     levels = [row for one in judged if one.task.target_levels for row in level_rows(one.task, one.name, one.outcomes)]
-    text, figure = table + level_table(levels), picture(judged)
-    shown = page(text, {"Pulses, errors and reads": figure}, run.record)
-    contents: tuple[str | bytes, ...] = (reporting.csv_text(rows), text, reporting.rendered(figure), shown)
-    files = dict(zip(FILES, contents, strict=True)) | ({LEVELS: reporting.csv_text(levels)} if levels else {})
+    made = contents(rows, table + level_table(levels), "Pulses, errors and reads", picture(judged), run.record)
+    files = dict(zip(FILES, made, strict=True)) | ({LEVELS: reporting.csv_text(levels)} if levels else {})
     run.write(files, runs=[one.run for one in judged], complete=complete)
 
 

@@ -28,7 +28,7 @@ from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import RECORD, Run, begun, check_picture, command_line
-from memenv.experiments.web_page import page
+from memenv.experiments.web_page import contents
 
 FILES = ("stress.csv", "stress.md", "stress.png", "stress.html")
 MATCHED, TOLERANCE = "record", "tolerance"
@@ -174,11 +174,9 @@ def under_stress(config: StressConfig, command: str = "") -> list[dict[str, Any]
         finally:
             rows = [row for name, judged in found.items() for row in rows_of(name, judged, config)]
             if rows and not run.again:
-                text, figure = markdown(rows, command), picture(rows, task.device.name)
-                shown = page(text, {"Pulses and success of each controller on each truth": figure}, run.record)
-                contents = (reporting.csv_text(rows), text, reporting.rendered(figure), shown)
-                complete = len(rows) == len(cases) * len(names)
-                run.write(dict(zip(FILES, contents, strict=True)), complete=complete)
+                figure, caption = picture(rows, task.device.name), "Pulses and success of each controller on each truth"
+                made = contents(rows, markdown(rows, command), caption, figure, run.record)
+                run.write(dict(zip(FILES, made, strict=True)), complete=len(rows) == len(cases) * len(names))
     return rows
 
 

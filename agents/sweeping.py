@@ -24,7 +24,7 @@ from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
 from memenv.experiments.parallel import workers
 from memenv.experiments.runs import RECORD, begun, check_picture, command_line
-from memenv.experiments.web_page import page
+from memenv.experiments.web_page import contents
 from memenv.files import load_json, named, write_whole
 
 FILES = ("sweep.csv", "sweep.md", "sweep.png", "sweep.html")
@@ -116,8 +116,8 @@ def sweep(config: SweepConfig, command: str = "") -> list[Row]:
                 bar.update()
         ordered = list(rows.values())
         if not kept.again:
-            contents = _contents(ordered, config, command, kept.record)
-            kept.write(dict(zip(FILES, contents, strict=True)), complete=True)
+            made = _contents(ordered, config, command, kept.record)
+            kept.write(dict(zip(FILES, made, strict=True)), complete=True)
     return ordered
 
 
@@ -214,9 +214,7 @@ def _contents(
     """Those of FILES."""
     joined = over_searches(rows)
     table = markdown_table(joined, command, meaning=MEANING) + reporting.uncertain(map(load_device, config.device))
-    figure = picture(joined)
-    shown = page(table, {"Pulses and success against the tolerance": figure}, record)
-    return reporting.csv_text(rows), table, reporting.rendered(figure), shown
+    return contents(rows, table, "Pulses and success against the tolerance", picture(joined), record)
 
 
 def _place(row: Row) -> tuple[Any, ...]:
