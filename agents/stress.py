@@ -19,7 +19,7 @@ from agents.evaluation import Outcomes, evaluate
 from agents.library import fair_controllers, known_policies, load_policy
 from agents.tuned import shipped_or_tuned
 from agents.tuning import FEW_TRIALS, TRIALS, PriceOptions, priced
-from memenv.bounds import MANY, MOST, MOST_SEED
+from memenv.bounds import MANY, MOST, MOST_SEED, once
 from memenv.devices.device import Device
 from memenv.devices.law import Response
 from memenv.devices.protocol import CellModel, parametric
@@ -151,9 +151,8 @@ def under_stress(config: StressConfig, command: str = "") -> list[dict[str, Any]
     task.check_memory(config.cells)
     cases = [case(task, text) for text in config.truths]
     names = config.controllers or known_policies(task)
-    for what, given in (("truths", [one.name for one in cases]), ("controllers", list(names))):
-        if twice := [name for name in given if given.count(name) > 1]:
-            raise ValueError(f"{what} has {twice[0]!r} {given.count(twice[0])} times, once is allowed")
+    once("truths", [one.name for one in cases])
+    once("controllers", names)
     policies = {
         (told.tolerance, name): load_policy(name, told)
         for told in {one.told.tolerance: one.told for one in cases}.values()

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from agents.comparison import PACKAGES, JudgeOptions, Row, judge, markdown_table, text_table
 from agents.library import known_policies, load_policy
 from agents.tuning import tunable
-from memenv.bounds import MOST_SEED
+from memenv.bounds import MOST_SEED, once
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
@@ -128,13 +128,9 @@ def work_of(config: SweepConfig) -> dict[Point, Any]:
         ValueError: an unknown device or controller, a value twice, or more than `MOST_POINTS`.
     """
     devices = [load_device(device) for device in config.device]
-    lists = {
-        "device": [one.name for one in devices],
-        **{name: getattr(config, name) for name in ("tolerance", "seeds")},
-    }
-    for name, values in (lists | {"controllers": config.controllers}).items():
-        if twice := [value for value in values if list(values).count(value) > 1]:
-            raise ValueError(f"{name} has {twice[0]} {list(values).count(twice[0])} times, once is allowed")
+    once("device", [one.name for one in devices])
+    for name in ("tolerance", "seeds", "controllers"):
+        once(name, getattr(config, name))
     most = len(devices) * len(config.tolerance) * max(len(config.seeds), 1)
     _check_count(most * max(len(config.controllers), 1))
     work: dict[Point, Any] = {}
