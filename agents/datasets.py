@@ -76,10 +76,10 @@ def record(config: DatasetsConfig) -> Iterator[Any]:
     except ImportError:
         raise ValueError("datasets need Minari: pip install 'memenv[datasets]'") from None
     made = {key: getattr(config, key) for key in ("device", "tolerance") if getattr(config, key) is not None}
-    work = []
+    work, known = [], [f"memenv/{one}-v0" for one in VARIANTS]
     for name in config.ids:
-        if name.removeprefix("memenv/").removesuffix("-v0") not in VARIANTS:
-            raise ValueError(f"unknown id {name!r}; known are {', '.join(f'memenv/{one}-v0' for one in VARIANTS)}")
+        if name not in known:
+            raise ValueError(f"unknown id {name!r}; known are {', '.join(known)}")
         task = gym.make(name, **made).unwrapped.task  # type: ignore[attr-defined]
         work += [(name, policy, player(policy, task, config)) for policy in config.policies]
     with _folder(config.out):
