@@ -15,7 +15,7 @@ from agents.by_level import BIT_ERRORS, level_rows, level_table, wrong_bits
 from agents.evaluation import Outcomes, evaluate
 from agents.library import known_policies, load_policy
 from agents.tuned import shipped_or_tuned
-from agents.tuning import FEW_TRIALS, TRIALS, PriceOptions, priced, tune
+from agents.tuning import TRIALS_HELP, PriceOptions, priced, tune
 from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
@@ -51,12 +51,7 @@ class JudgeOptions(PriceOptions):
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
     rounds: int = option(1, bounds=(1, MANY), help="targets written one after another to the same cell")
     confirm_reads: int = option(0, bounds=(0, MANY), help="further reads that must be inside before a cell is accepted")
-    trials: int | None = option(
-        None,
-        bounds=(1, MANY),
-        help="parameter sets that each controller's tuning tries, 1 = no tuning [shipped parameters where there are "
-        f"any, else {TRIALS}, {FEW_TRIALS} where loops are not compiled]",
-    )
+    trials: int | None = option(None, bounds=(1, MANY), help=TRIALS_HELP)
     retune: bool = option(False, help="tune also where parameters are shipped")
     jobs: int = option(1, bounds=(1, MANY), help="controllers at a time, each in a process; the table is the same")
 

@@ -18,7 +18,7 @@ from agents.comparison import PACKAGES, metrics
 from agents.evaluation import Outcomes, evaluate
 from agents.library import fair_controllers, known_policies, load_policy
 from agents.tuned import shipped_or_tuned
-from agents.tuning import FEW_TRIALS, TRIALS, PriceOptions, priced
+from agents.tuning import TRIALS_HELP, PriceOptions, priced
 from memenv.bounds import MANY, MOST, MOST_SEED, once
 from memenv.devices.device import Device
 from memenv.devices.law import Response
@@ -120,12 +120,7 @@ class StressConfig(PriceOptions):
     cells: int = option(1000, bounds=(1, MOST), help="fresh cells of each truth for each controller")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, starts, targets and noise")
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
-    trials: int | None = option(
-        None,
-        bounds=(1, MANY),
-        help="parameter sets that each controller's tuning tries, 1 = no tuning [shipped parameters where there are "
-        f"any, else {TRIALS}, {FEW_TRIALS} where loops are not compiled]",
-    )
+    trials: int | None = option(None, bounds=(1, MANY), help=TRIALS_HELP)
     out: Path = option(Path("stress"), help="folder of stress.csv, .md, .png, .html, run.json, journal")
 
 
