@@ -1,7 +1,6 @@
 """`memenv sweep`: comparisons at many tolerances and over searches, a file for each point, joined into one table."""
 
 import json
-import math
 import re
 import sys
 from collections.abc import Sequence
@@ -164,7 +163,7 @@ def judged(task: WriteVerify, name: str, policy: Any, config: SweepConfig, seed:
 
 def text(point: Point, found: dict[str, Any]) -> str:
     """What is kept of a point; figures that are not finite, as a ratio to nothing, are null."""
-    figures = {name: value if math.isfinite(value) else None for name, value in found["figures"].items()}
+    figures = {name: reporting.finite(value) for name, value in found["figures"].items()}
     return json.dumps({"format": FORMAT, "point": point._asdict(), **found, "figures": figures}, indent=1) + "\n"
 
 
