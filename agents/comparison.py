@@ -36,7 +36,7 @@ AGAINST = "pulses_against"  # column of the paired difference to a rival
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeOptions(PriceOptions):
-    """How controllers are judged, alike for every command that judges many of them on one device after the other."""
+    """The judging of controllers, alike for every command that judges many of them on one device after the other."""
 
     group: ClassVar[str] = "how controllers are judged"
 
@@ -56,7 +56,7 @@ class JudgeOptions(PriceOptions):
     jobs: int = option(1, bounds=(1, MANY), help="controllers at a time, each in a process; the table is the same")
 
     def task(self, device: str | CellModel, tolerance: float) -> WriteVerify:
-        """What is done on a device, at the price of its pulses' time.
+        """The task on a device, at the price of its pulses' time.
 
         Raises:
             ValueError: an unknown device, an impossible tolerance, or more cells than fit into the memory.

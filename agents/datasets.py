@@ -1,4 +1,4 @@
-"""`memenv datasets`: what controllers do in the environments, in Minari's format, for offline learning and imitation.
+"""`memenv datasets`: episodes of controllers, in Minari's format, for offline learning and imitation.
 
 One dataset for each id and policy, `memenv/<id>/<device>/<policy>-v0`: observations, actions, rewards and infos, each
 episode on a fresh chip of the seeds for training, which no evaluation sees. Where MINARI_DATASETS_PATH names the
@@ -88,7 +88,7 @@ def record(config: DatasetsConfig) -> Iterator[Any]:
 
 
 def player(policy: str, task: Any, config: DatasetsConfig) -> Act | None:
-    """What a policy does in the environment of a task, None for chance.
+    """Actions of a policy in the environment of a task, None for chance.
 
     Raises:
         ValueError: an unknown policy, or one that cannot play it.

@@ -112,7 +112,7 @@ def _judged(policy: Policy, one: Case, quick: bool) -> dict[str, Any]:
 
 
 def maker(policy: str) -> tuple[Make, dict[str, Any]]:
-    """What makes the policy for a task, and what the card says of it: name, kind, SHA-256 of its file.
+    """A function of a task that makes the policy, and its entry in the card: name, kind, SHA-256 of its file.
 
     A file is data (`agents.load_policy`); code runs only by an import path, of what the user has installed.
 

@@ -121,7 +121,7 @@ def sweep(config: SweepConfig, command: str = "") -> list[Row]:
 
 
 def work_of(config: SweepConfig) -> dict[Point, Any]:
-    """What judges each point, in the order of the table.
+    """A function for each point that judges it, in the order of the table.
 
     Raises:
         ValueError: an unknown device or controller, a value twice, or more than `MOST_POINTS`.
@@ -162,7 +162,7 @@ def judged(task: WriteVerify, name: str, policy: Any, config: SweepConfig, seed:
 
 
 def text(point: Point, found: dict[str, Any]) -> str:
-    """What is kept of a point; figures that are not finite, as a ratio to nothing, are null."""
+    """The file of a point; figures that are not finite, as a ratio to nothing, are null."""
     figures = {name: reporting.finite(value) for name, value in found["figures"].items()}
     return json.dumps({"format": FORMAT, "point": point._asdict(), **found, "figures": figures}, indent=1) + "\n"
 

@@ -14,7 +14,7 @@ COMPILER = "cc"
 
 
 def has_compiler() -> bool:
-    """Whether there is one."""
+    """True where there is one."""
     return shutil.which(COMPILER) is not None
 
 

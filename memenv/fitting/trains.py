@@ -195,7 +195,7 @@ def _fit_pulses(data: PulseData, g_min: float | None, g_max: float | None) -> Fi
 
 
 def _moving(likeliest: Likeliest, bound: str, stated: float | None) -> bool:
-    """Whether trains do not tell a bound that nobody stated."""
+    """True of a bound that nobody stated and trains do not tell."""
     return stated is None and bound not in likeliest.names
 
 
