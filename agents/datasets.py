@@ -22,7 +22,7 @@ from tqdm import tqdm
 from agents.arrays.each_cell import EachCell
 from agents.evaluation import TRAINING, mixed
 from agents.library import load_policy
-from agents.tuned import shipped_or_tuned
+from agents.tuning import tune
 from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.envs.crossbar_program.task import CrossbarProgram
 from memenv.envs.variants import VARIANTS
@@ -96,10 +96,10 @@ def player(policy: str, task: Any, config: DatasetsConfig) -> Act | None:
     if policy == RANDOM:
         return None
     if isinstance(task, WriteVerify) and not task.goal:
-        return shipped_or_tuned(load_policy(policy, task), config.trials, config.seed).policy.predict  # type: ignore[no-any-return]
+        return tune(load_policy(policy, task), config.trials, config.seed).policy.predict  # type: ignore[no-any-return]
     if isinstance(task, CrossbarProgram):
         each = EachCell.of(policy, task)
-        return replace(each, policy=shipped_or_tuned(each.policy, config.trials, config.seed).policy).predict
+        return replace(each, policy=tune(each.policy, config.trials, config.seed).policy).predict
     raise ValueError(f"{policy} has no actions for this environment: only {RANDOM} has")
 
 
