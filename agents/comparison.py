@@ -95,7 +95,8 @@ def run(arguments: Sequence[str]) -> None:
     rows = compare(config, command_line("memenv compare", arguments))
     print(text_table(rows, config.against))
     print(reporting.uncertain(map(load_device, config.device)))
-    print(f"in {config.out}: {', '.join(FILES)}, {RECORD}")
+    files = (*FILES, LEVELS) if config.target_levels else FILES
+    print(f"in {config.out}: {', '.join(files)}, {RECORD}")
 
 
 def compare(config: CompareConfig, command: str = "") -> list[Row]:
@@ -180,6 +181,7 @@ def judge(
 def judged_of(task: WriteVerify, name: str, found: dict[str, Any], config: CompareConfig) -> Judged:
     """One controller, of what was measured."""
     key = {"controller": name, "device": task.device.name, "tolerance": config.tolerance, "cells": config.cells}
+    key |= {"bands": task.bands} if task.target_levels else {}
     return Judged(task, name, Outcomes(**found["outcomes"]), Row(key | found["figures"]), found["run"])
 
 
@@ -258,6 +260,7 @@ SHOWN = (
     ("latency_mean", "time us", "{:.3g}", 1e6),
     ("return_mean", "return", "{:.3f}", 1.0),
 )
+TOLERANCES = {None: "the range", **dict(zip(BANDS, ("the range", "the resistances", "the target"), strict=True))}
 LEVELLED = (BIT_ERRORS, "bit errors %", "{:.3f}", 100.0)  # shown of tasks with levels
 
 
@@ -285,7 +288,7 @@ def _grouped(rows: list[Row], against: str | None) -> Iterator[tuple[str, list[s
     for device, tolerance in dict.fromkeys((row["device"], row["tolerance"]) for row in rows):
         own = [row for row in rows if (row["device"], row["tolerance"]) == (device, tolerance)]
         head = ["controller", *(title for _, title, _, _ in _shown(own[0])), *more]
-        title = f"{device}: tolerance {tolerance:.3g} of the range, {own[0]['cells']} cells"
+        title = f"{device}: tolerance {tolerance:.3g} of {TOLERANCES[own[0].get('bands')]}, {own[0]['cells']} cells"
         yield title, head, [_line(row, against) for row in own]
 
 
@@ -306,7 +309,7 @@ def picture(judged: list[Judged]) -> Any:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
     devices = list(dict.fromkeys(one.task.device.name for one in judged))
     figure = Figure(figsize=(15, 4.3 * len(devices)), dpi=110, layout="constrained")
@@ -336,6 +339,8 @@ def picture(judged: list[Judged]) -> Any:
         errors.yaxis.set_minor_formatter("{x:g}")
         _draw_traces(traces, task, own, colours)
         traces.set_xlim(-0.3, last)
+        for axes in line:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
     figure.legend(handles=handles, loc="outside right center")
     return figure

@@ -42,7 +42,7 @@ class ProbeConfig(RunOptions):
 
     device: str = option("enode-sandia", help="a preset or a record (.json) with an uncertainty")
     tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
-    chips: int = option(10, bounds=(1, MANY), help="chips, each of a device drawn from the record's uncertainty")
+    chips: int = option(10, bounds=(2, MANY), help="chips, each of a device drawn from the record's uncertainty")
     cells: int = option(64, bounds=(1, MANY), help="cells that are programmed on each")
     probed: int = option(8, bounds=(1, MANY), help="of them, cells that are probed")
     pulses: int = option(8, bounds=(1, MANY), help="probing pulses on each of those")
@@ -64,6 +64,7 @@ def run(arguments: Sequence[str]) -> None:
             page = _page(device, config, command, chips)
             run.write({"probed.md": page, "record.json": chips[0]["record"]}, complete=True)
     print((config.out / "probed.md").read_text(encoding="utf-8"))
+    print(f"in {config.out}: {', '.join(FILES)}, {RECORD}")
 
 
 def _task(device: Device, config: ProbeConfig) -> WriteVerify:

@@ -1,6 +1,7 @@
 """`memenv devices`: list the presets, show one as a table or as JSON, plot its response, noise, mismatch and drift."""
 
 import inspect
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,11 +102,11 @@ def table() -> str:
         spread, read = device.mismatch, device.read
         bad = spread.stuck_low + spread.stuck_high + spread.stuck_anywhere + spread.collapsed
         crossing = f"{pulses_across(device, True)}/{pulses_across(device, False)}"
-        labels = f"{label(device, 'set'):+.2f}/{label(device, 'reset'):+.2f}"
+        labels = f"{label(device, 'set'):+z.2f}/{label(device, 'reset'):+z.2f}"
         lines.append(
             f"{name:<20} {device.g_min * 1e6:>8.3g}-{device.g_max * 1e6:<8.3g} {crossing:>11} {labels:>14} "
             f"{step_noise(device):>7.2%} {read.noise:>6.2%} {spread.rate:>5.0%} {bad:>5.1%} {_slope(device):>6}  "
-            f"{device.source[:60]}"
+            f"{textwrap.shorten(device.source, 60, placeholder=' ...')}"
         )
     for model in map(load_device, physics_models()):
         lines.append(f"{model.name:<26} {model.g_min * 1e6:.3g}-{model.g_max * 1e6:.3g} uS, equations of its own")
@@ -128,13 +129,12 @@ def card(device: Device) -> str:
     """One device in words."""
     rows = [("name", device.name), ("source", device.source), ("range", f"{device.g_min:.4g} to {device.g_max:.4g} S")]
     for name, response in (("SET", device.set), ("RESET", device.reset)):
-        rows.append((name, ", ".join(f"{key}={value:.4g}" for key, value in vars(response).items())))
+        rows.append((name, _fields(vars(response))))
     if device.uncertainty is not None:
         rows.append(("uncertain", f"of a chip, standard deviations: {device.uncertainty.described()}"))
     for name in ("driver", "mismatch", "read", "retention"):
         part: Any = getattr(device, name)
-        fields = {} if part is None else vars(part)
-        rows.append((name, ", ".join(f"{key}={value}" for key, value in fields.items()) or "none"))
+        rows.append((name, "none" if part is None else _fields(vars(part))))
     return "\n".join(f"{name:<10} {value}" for name, value in rows)
 
 
@@ -154,7 +154,12 @@ def outline(model: CellModel) -> str:
 
 
 def _fields(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={value:.4g}" for key, value in values.items() if isinstance(value, float | int))
+    kept = {key: value for key, value in values.items() if isinstance(value, float | int | tuple)}
+    return ", ".join(f"{key}={_number(value)}" for key, value in kept.items())
+
+
+def _number(value: Any) -> str:
+    return f"({', '.join(map(_number, value))})" if isinstance(value, tuple) else f"{value:.4g}"
 
 
 def plot(device: Device, path: Path) -> None:

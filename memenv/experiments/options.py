@@ -3,11 +3,12 @@
 import argparse
 import dataclasses
 import inspect
+import textwrap
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from memenv.bounds import MOST, real, whole
+from memenv.bounds import MANY, MOST, real, whole
 
 
 def option(default: Any = dataclasses.MISSING, *, help: str, positional: bool = False, **metadata: Any) -> Any:
@@ -46,6 +47,11 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def _split_lines(self, text: str, width: int) -> list[str]:  # a sign or an option's name stays whole
+        return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)
+
+
 def parse(kind: type, arguments: Sequence[str], program: str) -> Any:
     """The configuration of type `kind` from command-line arguments; argparse ends the program on unusable ones.
 
@@ -54,7 +60,7 @@ def parse(kind: type, arguments: Sequence[str], program: str) -> Any:
     """
     description, _, example = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")
     told: dict[str, Any] = {"prog": program, "description": description, "epilog": example}
-    parser = Parser(**told, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(**told, allow_abbrev=False, formatter_class=_Help)
     hints = typing.get_type_hints(kind)
     groups: dict[str | None, Any] = {}  # by their titles
     for f in dataclasses.fields(kind):
@@ -73,7 +79,7 @@ def parse(kind: type, arguments: Sequence[str], program: str) -> Any:
         item = _item(hint)
         if "bounds" in f.metadata:
             low, high = f.metadata["bounds"]
-            text += f" ({low:g} to {high:g})"
+            text += f" (at least {low:g})" if high >= MANY else f" ({low:g} to {high:g})"
         settings: dict[str, Any] = {"type": _word(_read(item)) if several else _read(item), "help": text}
         if several:
             settings["nargs"] = "+" if needed or not f.metadata["positional"] else "*"
@@ -122,4 +128,4 @@ def _word(item: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 
 def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -11,7 +11,7 @@ from memenv.experiments.reporting import csv_text, rendered
 SERIES = "series: "  # before a label, in the id that matplotlib writes
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 90em; margin: 2em auto; padding: 0 1em; color: #222; }
 code { background: #f2f2f2; padding: .1em .3em; overflow-wrap: anywhere; }
 figure { margin: 1em 0; border: 1px solid #ddd; } svg { display: block; width: 100%; height: auto; cursor: crosshair; }
 figcaption, output { display: block; padding: .3em .8em; color: #555; } output { min-height: 1.5em; color: #222; }
