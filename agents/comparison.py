@@ -260,7 +260,7 @@ SHOWN = (
     ("latency_mean", "time us", "{:.3g}", 1e6),
     ("return_mean", "return", "{:.3f}", 1.0),
 )
-TOLERANCES = {None: "the range", **dict(zip(BANDS, ("the range", "the resistances", "the target"), strict=True))}
+TOLERANCES = dict(zip((None, *BANDS), ("the range", "the range", "the resistances", "the target"), strict=True))
 LEVELLED = (BIT_ERRORS, "bit errors %", "{:.3f}", 100.0)  # shown of tasks with levels
 
 
