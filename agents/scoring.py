@@ -151,12 +151,16 @@ def read_card(path: Path) -> dict[str, Any]:
             raise ValueError("it is not of the standard tasks")
         for name, found in card["tasks"].items():
             for figure in () if "refused" in found else FIGURES:
-                value, low, high = found[figure]
-                if None not in (value, low, high) and not low <= value <= high:
-                    raise ValueError(f"{figure} of {name} is {value}, outside its interval")
+                if _outside(*found[figure]):
+                    raise ValueError(f"{figure} of {name} is {found[figure][0]}, outside its interval")
         for key in ("name", "kind", "sha256"):
             card["policy"][key]
         return card
+
+
+def _outside(value: float | None, low: float | None, high: float | None) -> bool:
+    """True of a figure outside its interval; one that is not finite is in any."""
+    return value is not None and low is not None and high is not None and not low <= value <= high
 
 
 def check(card: dict[str, Any], policy: str) -> None:
@@ -176,7 +180,7 @@ def check(card: dict[str, Any], policy: str) -> None:
             raise ValueError(f"the card does not hold: {name} is {'not ' if 'refused' in one else ''}played")
         for figure in () if "refused" in one else FIGURES:
             (value, *_), (_, low, high) = one[figure], there[figure]
-            if None not in (value, low, high) and not low <= value <= high:
+            if _outside(value, low, high):
                 raise ValueError(
                     f"the card does not hold: {figure} of {name} is {value:.4g}, it has {low:.4g} to {high:.4g}"
                 )

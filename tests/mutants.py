@@ -298,10 +298,10 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         ),
     ),
     PROTOCOL + "::test_the_acceptance_that_training_maximises_is_that_of_noisy_reads": (
-        Fault("agents/predictor/training.py", "variance + read_noise**2 +", "variance +"),
+        Fault("agents/predictor/training.py", "variance + noise**2 +", "variance +"),
     ),
     PROTOCOL + "::test_training_tells_the_acceptance_the_noise_of_the_devices_reads": (
-        Fault("agents/predictor/training.py", "tolerance, chip.read.noise)", "tolerance, 0.0)"),
+        Fault("agents/predictor/training.py", "tolerance, chip.verify_noise)", "tolerance, 0.0)"),
     ),
     FEW_SHOT + "::test_mixed_precision_owes_what_a_limit_of_pulses_cuts_off": (
         Fault("memenv/learning/updates.py", "residual = want - pulses * step", "residual = (given - pulses) * step"),
