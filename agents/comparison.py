@@ -15,7 +15,7 @@ from agents.by_level import BIT_ERRORS, level_rows, level_table, wrong_bits
 from agents.evaluation import Outcomes, evaluate
 from agents.library import known_policies, load_policy
 from agents.tuned import shipped_or_tuned
-from agents.tuning import FEW_TRIALS, TRIALS, PriceOptions, priced, tune
+from agents.tuning import TRIALS_HELP, PriceOptions, priced, tune
 from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
@@ -25,7 +25,7 @@ from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
 from memenv.experiments.parallel import workers
 from memenv.experiments.runs import RECORD, Run, begun, check_picture, command_line
-from memenv.experiments.web_page import page
+from memenv.experiments.web_page import contents
 
 FILES = ("comparison.csv", "comparison.md", "comparison.png", "comparison.html")
 LEVELS = "levels.csv"
@@ -36,7 +36,7 @@ AGAINST = "pulses_against"  # column of the paired difference to a rival
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeOptions(PriceOptions):
-    """How controllers are judged, alike for every command that judges many of them on one device after the other."""
+    """The judging of controllers, alike for every command that judges many of them on one device after the other."""
 
     group: ClassVar[str] = "how controllers are judged"
 
@@ -51,17 +51,12 @@ class JudgeOptions(PriceOptions):
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
     rounds: int = option(1, bounds=(1, MANY), help="targets written one after another to the same cell")
     confirm_reads: int = option(0, bounds=(0, MANY), help="further reads that must be inside before a cell is accepted")
-    trials: int | None = option(
-        None,
-        bounds=(1, MANY),
-        help="parameter sets that each controller's tuning tries, 1 = no tuning [shipped parameters where there are "
-        f"any, else {TRIALS}, {FEW_TRIALS} where loops are not compiled]",
-    )
+    trials: int | None = option(None, bounds=(1, MANY), help=TRIALS_HELP)
     retune: bool = option(False, help="tune also where parameters are shipped")
     jobs: int = option(1, bounds=(1, MANY), help="controllers at a time, each in a process; the table is the same")
 
     def task(self, device: str | CellModel, tolerance: float) -> WriteVerify:
-        """What is done on a device, at the price of its pulses' time.
+        """The task on a device, at the price of its pulses' time.
 
         Raises:
             ValueError: an unknown device, an impossible tolerance, or more cells than fit into the memory.
@@ -241,10 +236,8 @@ def _write(run: Run, judged: list[Judged], config: CompareConfig, command: str, 
     rows = rows_of(judged, config)
     table = markdown_table(rows, command, config.against) + reporting.uncertain(one.task.device for one in judged)
     levels = [row for one in judged if one.task.target_levels for row in level_rows(one.task, one.name, one.outcomes)]
-    text, figure = table + level_table(levels), picture(judged)
-    shown = page(text, {"Pulses, errors and reads": figure}, run.record)
-    contents: tuple[str | bytes, ...] = (reporting.csv_text(rows), text, reporting.rendered(figure), shown)
-    files = dict(zip(FILES, contents, strict=True)) | ({LEVELS: reporting.csv_text(levels)} if levels else {})
+    made = contents(rows, table + level_table(levels), "Pulses, errors and reads", picture(judged), run.record)
+    files = dict(zip(FILES, made, strict=True)) | ({LEVELS: reporting.csv_text(levels)} if levels else {})
     run.write(files, runs=[one.run for one in judged], complete=complete)
 
 
@@ -267,7 +260,7 @@ SHOWN = (
     ("latency_mean", "time us", "{:.3g}", 1e6),
     ("return_mean", "return", "{:.3f}", 1.0),
 )
-TOLERANCES = {None: "the range", **dict(zip(BANDS, ("the range", "the resistances", "the target"), strict=True))}
+TOLERANCES = dict(zip((None, *BANDS), ("the range", "the range", "the resistances", "the target"), strict=True))
 LEVELLED = (BIT_ERRORS, "bit errors %", "{:.3f}", 100.0)  # shown of tasks with levels
 
 

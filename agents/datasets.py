@@ -1,4 +1,4 @@
-"""`memenv datasets`: what controllers do in the environments, in Minari's format, for offline learning and imitation.
+"""`memenv datasets`: episodes of controllers, in Minari's format, for offline learning and imitation.
 
 One dataset for each id and policy, `memenv/<id>/<device>/<policy>-v0`: observations, actions, rewards and infos, each
 episode on a fresh chip of the seeds for training, which no evaluation sees. Where MINARI_DATASETS_PATH names the
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from agents.arrays.each_cell import EachCell
 from agents.evaluation import TRAINING, mixed
 from agents.library import load_policy
-from agents.tuned import shipped_or_tuned
+from agents.tuning import tune
 from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.envs.crossbar_program.task import CrossbarProgram
 from memenv.envs.variants import VARIANTS
@@ -76,10 +76,10 @@ def record(config: DatasetsConfig) -> Iterator[Any]:
     except ImportError:
         raise ValueError("datasets need Minari: pip install 'memenv[datasets]'") from None
     made = {key: getattr(config, key) for key in ("device", "tolerance") if getattr(config, key) is not None}
-    work = []
+    work, known = [], [f"memenv/{one}-v0" for one in VARIANTS]
     for name in config.ids:
-        if name.removeprefix("memenv/").removesuffix("-v0") not in VARIANTS:
-            raise ValueError(f"unknown id {name!r}; known are {', '.join(f'memenv/{one}-v0' for one in VARIANTS)}")
+        if name not in known:
+            raise ValueError(f"unknown id {name!r}; known are {', '.join(known)}")
         task = gym.make(name, **made).unwrapped.task  # type: ignore[attr-defined]
         work += [(name, policy, player(policy, task, config)) for policy in config.policies]
     with _folder(config.out):
@@ -88,7 +88,7 @@ def record(config: DatasetsConfig) -> Iterator[Any]:
 
 
 def player(policy: str, task: Any, config: DatasetsConfig) -> Act | None:
-    """What a policy does in the environment of a task, None for chance.
+    """Actions of a policy in the environment of a task, None for chance.
 
     Raises:
         ValueError: an unknown policy, or one that cannot play it.
@@ -96,10 +96,10 @@ def player(policy: str, task: Any, config: DatasetsConfig) -> Act | None:
     if policy == RANDOM:
         return None
     if isinstance(task, WriteVerify) and not task.goal:
-        return shipped_or_tuned(load_policy(policy, task), config.trials, config.seed).policy.predict  # type: ignore[no-any-return]
+        return tune(load_policy(policy, task), config.trials, config.seed).policy.predict  # type: ignore[no-any-return]
     if isinstance(task, CrossbarProgram):
         each = EachCell.of(policy, task)
-        return replace(each, policy=shipped_or_tuned(each.policy, config.trials, config.seed).policy).predict
+        return replace(each, policy=tune(each.policy, config.trials, config.seed).policy).predict
     raise ValueError(f"{policy} has no actions for this environment: only {RANDOM} has")
 
 

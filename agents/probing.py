@@ -12,7 +12,7 @@ import numpy as np
 from agents.evaluation import EVALUATION
 from agents.library import GENERALIST, load_policy
 from agents.tuned import shipped_or_tuned
-from agents.tuning import priced
+from agents.tuning import TRIALS_HELP, priced
 from memenv.bounds import MANY, MOST_SEED
 from memenv.devices.catalogue import load_device
 from memenv.devices.device import Device
@@ -46,9 +46,7 @@ class ProbeConfig(RunOptions):
     cells: int = option(64, bounds=(1, MANY), help="cells that are programmed on each")
     probed: int = option(8, bounds=(1, MANY), help="of them, cells that are probed")
     pulses: int = option(8, bounds=(1, MANY), help="probing pulses on each of those")
-    trials: int | None = option(
-        None, bounds=(1, MANY), help="of the tuning of secant [shipped parameters, or a search]"
-    )
+    trials: int | None = option(None, bounds=(1, MANY), help=TRIALS_HELP)
     seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, targets and noise")
     out: Path = option(Path("probed"), help="folder of probed.md, record.json (the first chip's, as it is known then)")
 

@@ -4,7 +4,6 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -93,8 +92,8 @@ def score(policy: str, quick: bool = False, command: str = "") -> dict[str, Any]
         played[name] = _judged(own, one, quick)
     if all("refused" in found for found in played.values()):
         raise ValueError(f"{policy} plays none of the tasks: {played['program']['refused']}")
-    facts = {"cells": FEW if quick else CELLS, "seed": SEED, "versions": versions(*PACKAGES)}
-    return {"format": FORMAT, "command": command, "policy": told, **facts, "tasks": played}
+    judged = {"cells": FEW if quick else CELLS, "seed": SEED, "versions": versions(*PACKAGES)}
+    return {"format": FORMAT, "command": command, "policy": told, **judged, "tasks": played}
 
 
 def standard(name: str) -> Case:
@@ -108,16 +107,12 @@ def _judged(policy: Policy, one: Case, quick: bool) -> dict[str, Any]:
     tuned = shipped_or_tuned(policy, 1 if quick else None, SEED)
     outcomes = evaluate(tuned.policy, one.true, FEW if quick else CELLS, SEED, purpose=SCORING)
     found = metrics(outcomes, SEED)
-    figures = {name: [_finite(value) for value in reporting.figure(found, name)] for name in FIGURES}
+    figures = {name: [reporting.finite(value) for value in reporting.figure(found, name)] for name in FIGURES}
     return {"trials": tuned.trials, "parameters": tuned.parameters, **figures}
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def maker(policy: str) -> tuple[Make, dict[str, Any]]:
-    """What makes the policy for a task, and what the card says of it: name, kind, SHA-256 of its file.
+    """A function of a task that makes the policy, and its entry in the card: name, kind, SHA-256 of its file.
 
     A file is data (`agents.load_policy`); code runs only by an import path, of what the user has installed.
 

@@ -18,8 +18,8 @@ from agents.comparison import PACKAGES, metrics
 from agents.evaluation import Outcomes, evaluate
 from agents.library import fair_controllers, known_policies, load_policy
 from agents.tuned import shipped_or_tuned
-from agents.tuning import FEW_TRIALS, TRIALS, PriceOptions, priced
-from memenv.bounds import MANY, MOST, MOST_SEED
+from agents.tuning import TRIALS_HELP, PriceOptions, priced
+from memenv.bounds import MANY, MOST, MOST_SEED, once
 from memenv.devices.device import Device
 from memenv.devices.law import Response
 from memenv.devices.protocol import CellModel, parametric
@@ -28,7 +28,7 @@ from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import RECORD, Run, begun, check_picture, command_line
-from memenv.experiments.web_page import page
+from memenv.experiments.web_page import contents
 
 FILES = ("stress.csv", "stress.md", "stress.png", "stress.html")
 MATCHED, TOLERANCE = "record", "tolerance"
@@ -120,12 +120,7 @@ class StressConfig(PriceOptions):
     cells: int = option(1000, bounds=(1, MOST), help="fresh cells of each truth for each controller")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, starts, targets and noise")
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
-    trials: int | None = option(
-        None,
-        bounds=(1, MANY),
-        help="parameter sets that each controller's tuning tries, 1 = no tuning [shipped parameters where there are "
-        f"any, else {TRIALS}, {FEW_TRIALS} where loops are not compiled]",
-    )
+    trials: int | None = option(None, bounds=(1, MANY), help=TRIALS_HELP)
     out: Path = option(Path("stress"), help="folder of stress.csv, .md, .png, .html, run.json, journal")
 
 
@@ -151,9 +146,8 @@ def under_stress(config: StressConfig, command: str = "") -> list[dict[str, Any]
     task.check_memory(config.cells)
     cases = [case(task, text) for text in config.truths]
     names = config.controllers or known_policies(task)
-    for what, given in (("truths", [one.name for one in cases]), ("controllers", list(names))):
-        if twice := [name for name in given if given.count(name) > 1]:
-            raise ValueError(f"{what} has {twice[0]!r} {given.count(twice[0])} times, once is allowed")
+    once("truths", [one.name for one in cases])
+    once("controllers", names)
     policies = {
         (told.tolerance, name): load_policy(name, told)
         for told in {one.told.tolerance: one.told for one in cases}.values()
@@ -174,11 +168,9 @@ def under_stress(config: StressConfig, command: str = "") -> list[dict[str, Any]
         finally:
             rows = [row for name, judged in found.items() for row in rows_of(name, judged, config)]
             if rows and not run.again:
-                text, figure = markdown(rows, command), picture(rows, task.device.name)
-                shown = page(text, {"Pulses and success of each controller on each truth": figure}, run.record)
-                contents = (reporting.csv_text(rows), text, reporting.rendered(figure), shown)
-                complete = len(rows) == len(cases) * len(names)
-                run.write(dict(zip(FILES, contents, strict=True)), complete=complete)
+                figure, caption = picture(rows, task.device.name), "Pulses and success of each controller on each truth"
+                made = contents(rows, markdown(rows, command), caption, figure, run.record)
+                run.write(dict(zip(FILES, made, strict=True)), complete=len(rows) == len(cases) * len(names))
     return rows
 
 

@@ -1,7 +1,6 @@
 """`memenv sweep`: comparisons at many tolerances and over searches, a file for each point, joined into one table."""
 
 import json
-import math
 import re
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from agents.comparison import PACKAGES, JudgeOptions, Row, judge, markdown_table, text_table
 from agents.library import known_policies, load_policy
 from agents.tuning import tunable
-from memenv.bounds import MOST_SEED
+from memenv.bounds import MOST_SEED, once
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
@@ -24,7 +23,7 @@ from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
 from memenv.experiments.parallel import workers
 from memenv.experiments.runs import RECORD, begun, check_picture, command_line
-from memenv.experiments.web_page import page
+from memenv.experiments.web_page import contents
 from memenv.files import load_json, named, write_whole
 
 FILES = ("sweep.csv", "sweep.md", "sweep.png", "sweep.html")
@@ -116,25 +115,21 @@ def sweep(config: SweepConfig, command: str = "") -> list[Row]:
                 bar.update()
         ordered = list(rows.values())
         if not kept.again:
-            contents = _contents(ordered, config, command, kept.record)
-            kept.write(dict(zip(FILES, contents, strict=True)), complete=True)
+            made = _contents(ordered, config, command, kept.record)
+            kept.write(dict(zip(FILES, made, strict=True)), complete=True)
     return ordered
 
 
 def work_of(config: SweepConfig) -> dict[Point, Any]:
-    """What judges each point, in the order of the table.
+    """A function for each point that judges it, in the order of the table.
 
     Raises:
         ValueError: an unknown device or controller, a value twice, or more than `MOST_POINTS`.
     """
     devices = [load_device(device) for device in config.device]
-    lists = {
-        "device": [one.name for one in devices],
-        **{name: getattr(config, name) for name in ("tolerance", "seeds")},
-    }
-    for name, values in (lists | {"controllers": config.controllers}).items():
-        if twice := [value for value in values if list(values).count(value) > 1]:
-            raise ValueError(f"{name} has {twice[0]} {list(values).count(twice[0])} times, once is allowed")
+    once("device", [one.name for one in devices])
+    for name in ("tolerance", "seeds", "controllers"):
+        once(name, getattr(config, name))
     most = len(devices) * len(config.tolerance) * max(len(config.seeds), 1)
     _check_count(most * max(len(config.controllers), 1))
     work: dict[Point, Any] = {}
@@ -167,8 +162,8 @@ def judged(task: WriteVerify, name: str, policy: Any, config: SweepConfig, seed:
 
 
 def text(point: Point, found: dict[str, Any]) -> str:
-    """What is kept of a point; figures that are not finite, as a ratio to nothing, are null."""
-    figures = {name: value if math.isfinite(value) else None for name, value in found["figures"].items()}
+    """The file of a point; figures that are not finite, as a ratio to nothing, are null."""
+    figures = {name: reporting.finite(value) for name, value in found["figures"].items()}
     return json.dumps({"format": FORMAT, "point": point._asdict(), **found, "figures": figures}, indent=1) + "\n"
 
 
@@ -214,9 +209,7 @@ def _contents(
     """Those of FILES."""
     joined = over_searches(rows)
     table = markdown_table(joined, command, meaning=MEANING) + reporting.uncertain(map(load_device, config.device))
-    figure = picture(joined)
-    shown = page(table, {"Pulses and success against the tolerance": figure}, record)
-    return reporting.csv_text(rows), table, reporting.rendered(figure), shown
+    return contents(rows, table, "Pulses and success against the tolerance", picture(joined), record)
 
 
 def _place(row: Row) -> tuple[Any, ...]:

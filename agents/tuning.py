@@ -30,6 +30,10 @@ from memenv.experiments.options import option, parse
 from memenv.experiments.runs import Run, RunOptions, begun, command_line
 
 TRIALS, FEW_TRIALS = 2000, 200  # by default, where loops are compiled and where not
+TRIALS_HELP = (
+    "parameter sets that a controller's tuning tries, 1 = no tuning [shipped parameters where there are any, else "
+    f"{TRIALS}, {FEW_TRIALS} where loops are not compiled]"
+)
 CELLS, FINAL_CELLS = 256, 8192  # to judge the first generations on, and to judge the best few of all on
 STAGES = ((0.5, 1), (0.8, 4), (1.0, 8))  # shares of the search that end with so many times CELLS
 FINALISTS = 8

@@ -52,7 +52,7 @@ def some(table: TableDevice, keep: np.ndarray) -> TableDevice:
 
 
 def behaviour(device: Any, chip: Any, repeats: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """What cells do, (places or pulses, cells, repeats) [S]; `ends` (2, cells, 1)."""
+    """Steps and traces of cells, (places or pulses, cells, repeats) [S], and the ends of their ranges (2, cells, 1)."""
     count = len(chip.x_hi)
     cells = take(chip, np.repeat(np.arange(count), repeats))
     shape, size = (count, repeats), device.g_max - device.g_min
@@ -96,7 +96,7 @@ def covered(expected: dict[str, np.ndarray], seen: dict[str, np.ndarray]) -> dic
 
 
 def judged(table: TableDevice, left: int, config: HeldOutConfig) -> dict[str, Any]:
-    """How often the device `left` out does what the record of the others expects."""
+    """A row for the device `left` out: the shares that the record of the others covers."""
     rng, alone = np.random.default_rng((config.seed, left)), np.arange(len(table.tables.device)) == left
     record, one = fit(some(table, ~alone)).device, some(table, alone)
     chip = record.fabricate(of_chips(rng, config.cells), config.cells)

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,17 @@ def flag(name: str, value: Any, error: type[ValueError] = ValueError) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise error(f"{name} is {shown(value)}, allowed is True or False")
     return bool(value)
+
+
+def once(name: str, values: Sequence[Any], error: type[ValueError] = ValueError) -> None:
+    """Refuse values of which one is given twice; arguments as of `whole`.
+
+    Raises:
+        error: there is one.
+    """
+    for value in values:
+        if values.count(value) > 1:
+            raise error(f"{name} has {shown(value)} {values.count(value)} times, once is allowed")
 
 
 def is_number(value: Any) -> bool:

@@ -56,7 +56,7 @@ def test_every_cell_is_another_one(recorded):
 
 
 def test_arrays_are_played_cell_by_cell_and_chance_plays_learning_alone(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("agents.datasets.shipped_or_tuned", lambda policy, *_: Tuned(policy=policy, cost=0.0, trials=0))
+    monkeypatch.setattr("agents.datasets.tune", lambda policy, *_: Tuned(policy=policy, cost=0.0, trials=0))
     words = ["datasets", "--episodes", "1", "--trials", "1", "--out", str(tmp_path / "out")]
     assert main([*words, "memenv/CrossbarProgram-v0", "--policies", "secant"]) == 0
     assert main([*words, "memenv/FewShotMLP-v0", "--policies", "random"]) == 0

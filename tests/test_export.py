@@ -1,5 +1,6 @@
 """Exported policies decide as they do in Python."""
 
+import shutil
 import subprocess
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from agents.classical import ISPP, NominalInverse, Secant
 from agents.evaluation import evaluate
 from agents.export.c_code import c_files, rounded
 from agents.export.recording import difference, recorded_steps
-from agents.export.running import compiled, decided, has_compiler
+from agents.export.running import COMPILER, compiled, decided
 from agents.library import load_policy
 from agents.predictor.gru import initial_weights
 from agents.predictor.handover import Domain
@@ -18,7 +19,7 @@ from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor
 from memenv import WriteVerify, load_device
 from memenv.__main__ import main
 
-needs_cc = pytest.mark.skipif(not has_compiler(), reason="no C compiler cc on this machine")
+needs_cc = pytest.mark.skipif(not shutil.which(COMPILER), reason="no C compiler cc on this machine")
 TASK = WriteVerify(device="threshold", give_up=True)
 ENODE = WriteVerify(device="enode-sandia", give_up=True)
 

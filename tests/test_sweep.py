@@ -88,7 +88,7 @@ def test_what_cannot_be_swept_is_refused_in_one_line_and_nothing_is_written(
         (["--tolerance", "0.1,0.2", "--controllers", "ispp,secant"], "4 points, allowed are 3: name fewer of --device"),
         (["--tolerance", "0.05"], " points, allowed are 3"),
         (["--tolerance", "0.1,0.10"], "tolerance has 0.1 2 times, once is allowed"),
-        (["--device", "ideal,ideal"], "device has ideal 2 times"),
+        (["--device", "ideal,ideal"], "device has 'ideal' 2 times"),
         (["--tolerance", "2"], "tolerance is 2.0"),
         (["--controllers", "nobody", "--tolerance", "0.1"], "unknown controller or policy 'nobody'"),
     ):

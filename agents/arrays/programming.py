@@ -22,7 +22,7 @@ from agents.arrays.writing import PASSES
 from agents.evaluation import EVALUATION
 from agents.library import load_policy
 from agents.tuned import shipped_or_tuned
-from agents.tuning import FEW_TRIALS, TRIALS, kept, priced
+from agents.tuning import TRIALS_HELP, kept, priced
 from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.circuits.solver import Wires
 from memenv.crossbars.converters import Converter
@@ -92,12 +92,7 @@ class ProgramConfig(RunOptions):
     )
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget of a cell in each verify pass")
     passes: int = option(PASSES, bounds=(0, MANY), help="verify passes after the first, for cells out of tolerance")
-    trials: int | None = option(
-        None,
-        bounds=(1, MANY),
-        help="parameter sets that the controller's tuning tries, 1 = no tuning [shipped parameters where there are "
-        f"any, else {TRIALS}, {FEW_TRIALS} where loops are not compiled]",
-    )
+    trials: int | None = option(None, bounds=(1, MANY), help=TRIALS_HELP)
     products: int = option(256, bounds=(1, MOST), help="random inputs on which products are judged without --inputs")
     pulses: str | None = option(None, help="also write every pulse of every cell, in order, to this .csv in the folder")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, noise, tuning and inputs")

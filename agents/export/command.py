@@ -11,7 +11,7 @@ from agents.export.recording import recorded_steps
 from agents.library import load_policy
 from agents.predictor.policy import PulsePredictor
 from agents.tuned import shipped_or_tuned
-from agents.tuning import kept, priced
+from agents.tuning import TRIALS_HELP, kept, priced
 from memenv.bounds import MANY, MOST_SEED
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
@@ -34,9 +34,7 @@ class ExportConfig(RunOptions):
     device: str = option("threshold", help="a name or a .json record")
     tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
-    trials: int | None = option(
-        None, bounds=(1, MANY), help="parameter sets that tuning tries, 1 = no tuning [shipped parameters, or a search]"
-    )
+    trials: int | None = option(None, bounds=(1, MANY), help=TRIALS_HELP)
     cells: int = option(20, bounds=(1, MANY), help="whose episodes are the test vector")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of these cells and of the tuning")
     out: Path = option(Path("exported"), help="folder of policy.c, policy.h, main.c, vector.h, or of policy.onnx")

@@ -1,4 +1,4 @@
-"""What a policy decided, step by step: the test vector of an export."""
+"""Decisions of a policy, step by step: the test vector of an export."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

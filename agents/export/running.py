@@ -1,7 +1,6 @@
 """Exported C on this machine: compiled by its compiler `cc`, and asked what it decides."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +10,6 @@ import numpy as np
 from agents.export.recording import Steps
 
 COMPILER = "cc"
-
-
-def has_compiler() -> bool:
-    """Whether there is one."""
-    return shutil.which(COMPILER) is not None
 
 
 def compiled(files: Mapping[str, str], folder: Path, *options: str) -> Path:

@@ -139,7 +139,7 @@ def card(device: Device) -> str:
 
 
 def outline(model: CellModel) -> str:
-    """What a device without a record, of equations of its own or a measured table, tells about itself."""
+    """Lines on a device without a record, of equations of its own or a measured table."""
     rows = [
         ("name", model.name),
         ("what", inspect.cleandoc(type(model).__doc__ or "").replace("\n", " ")),

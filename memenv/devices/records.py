@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from memenv.arrays import tree_map
-from memenv.bounds import shown
+from memenv.bounds import once, shown
 from memenv.devices.device import Device, Driver, Mismatch, Read, Retention
 from memenv.devices.grid import multiples, within
 from memenv.devices.law import DOSES, GAMMAS, SPREADS, STEEPEST, Response
@@ -297,9 +297,8 @@ def _check_uncertainty(device: Device, unknown: Uncertainty) -> None:
         given = getattr(unknown, path)
         if not isinstance(given, tuple) or not all(isinstance(name, str) for name in given):
             raise DeviceError(f"uncertainty.{path} is {shown(given)}, a list of names is needed")
+        once(f"uncertainty.{path}", given, DeviceError)
         for name in given:
-            if given.count(name) > 1:
-                raise DeviceError(f"uncertainty.{path} has {shown(name)} {given.count(name)} times, once is allowed")
             if name not in known:
                 raise DeviceError(f"uncertainty.{path} has {shown(name)}, known are {', '.join(known)}")
     if not isinstance(unknown.deviations, tuple) or len(unknown.deviations) != count:

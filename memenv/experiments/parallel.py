@@ -27,7 +27,7 @@ class Finished(Protocol):
 
 @contextmanager
 def workers(jobs: int = 1, cluster: str | None = None, packages: Collection[str] = ()) -> Iterator[Finished]:
-    """Whoever does pieces of work, until the end of the context.
+    """Those who do pieces of work, until the end of the context.
 
     Args:
         jobs: processes on this machine; 1: this one, in the order of the pieces.

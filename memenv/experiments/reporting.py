@@ -76,6 +76,11 @@ def number(value: float, form: str = "{:.2f}") -> str:
     return form.format(value) if np.isfinite(value) else "–"
 
 
+def finite(value: float) -> float | None:
+    """A figure for JSON, None for what is not finite."""
+    return value if np.isfinite(value) else None
+
+
 def shown(figure: Interval, form: str = "{:.2f}") -> str:
     """A figure with its interval in brackets, unless it is a dash."""
     value, low, high = (number(one, form) for one in figure)

@@ -3,10 +3,10 @@
 import html
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from memenv.experiments.reporting import rendered
+from memenv.experiments.reporting import csv_text, rendered
 
 SERIES = "series: "  # before a label, in the id that matplotlib writes
 
@@ -63,6 +63,13 @@ for (const figure of document.querySelectorAll("figure")) {
   };
 }
 """
+
+
+def contents(
+    rows: Sequence[Mapping[str, Any]], text: str, caption: str, figure: Any, record: Mapping[str, Any]
+) -> tuple[str | bytes, ...]:
+    """A result's .csv, .md, .png and .html; arguments as of `page`, with one figure."""
+    return csv_text(rows), text, rendered(figure), page(text, {caption: figure}, record)
 
 
 def page(text: str, figures: Mapping[str, Any], record: Mapping[str, Any]) -> str:

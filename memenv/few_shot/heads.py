@@ -51,7 +51,7 @@ def class_means(features: Array, targets: Array, gain: Array) -> Array:
 
 
 def column_offsets(seen: Array, features: Array, head: Array) -> Array:
-    """What the columns of a written head are off in the mean of the support, (..., 1, classes).
+    """Offsets (..., 1, classes) of the columns of a written head, in the mean of the support.
 
     Args:
         seen: (..., n, classes) what they make of the support's features.

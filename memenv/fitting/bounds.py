@@ -16,7 +16,7 @@ STILL = 8  # reads there, at least, of which later ones lie within a standard de
 
 
 class Bounds(NamedTuple):
-    """Where the search for bounds begins; the first axis is low, high."""
+    """First values of the search for bounds; the first axis is low, high."""
 
     trains: np.ndarray  # (2, trains) [S]
     devices: np.ndarray  # (2, devices) [S]
@@ -66,8 +66,8 @@ def find_bounds(data: PulseData, g_min: float | None, g_max: float | None) -> Bo
 
 
 def _ramps(data: PulseData, each: np.ndarray, own: int, side: int) -> bool:
-    """Whether the trains of a device, from each[0] to each[1] (trains,) [S], all sweep it and end where noise does not
-    explain."""
+    """True where the trains of a device, from each[0] to each[1] (trains,) [S], all sweep its range and end further
+    apart than noise explains."""
     of = data.device == own
     sweeps = np.ptp(each[:, of], axis=0) >= RAMP * np.ptp(each[:, of])
     ends = each[side, of & (data.polarity() == 2 * side - 1)]
@@ -102,7 +102,7 @@ def _stretches(data: PulseData, own: int, sign: int) -> list[np.ndarray]:
 
 
 def _rest(data: PulseData, own: int, side: int) -> float:
-    """Where trains of a device come to rest at one end [S]; NaN: they do not."""
+    """The conductance [S] at which trains of a device come to rest at one end; NaN: they do not."""
     sign = 2 * side - 1
     stretches = _stretches(data, own, sign)
     if not stretches:

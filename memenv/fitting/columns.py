@@ -90,7 +90,7 @@ def _by_kind(sheet: Sheet) -> tuple[dict[str, list[Column]], list[str]]:
 
 
 def _is_clock(column: Column) -> bool:
-    """Whether a column tells the seconds of each row: its name has a unit."""
+    """True of a column that tells the time of each row: its name has a unit."""
     return column.meaning.kind == "time" and column.meaning.unit is not None and all(map(is_number, column.cells))
 
 

@@ -31,8 +31,8 @@ class FitConfig(OutputOptions):
     unit: str | None = option(None, help="of the reads, as uS, kOhm or nA, in place of the header's")
     read: str = option("after", help="whether a row's read follows its pulse or precedes it", choices=ORDERS)
     read_voltage: float | None = option(None, help="[V] at which currents were read [as the file tells, else 0.1]")
-    g_min: float | None = option(None, help="[S] conductance at x = 0 [where trains rest, else the least read]")
-    g_max: float | None = option(None, help="[S] conductance at x = 1 [where trains rest, else the largest read]")
+    g_min: float | None = option(None, help="[S] conductance at x = 0 [fitted; the least read if no train rests]")
+    g_max: float | None = option(None, help="[S] conductance at x = 1 [fitted; the largest read if no train rests]")
 
 
 def run(arguments: Sequence[str]) -> None:

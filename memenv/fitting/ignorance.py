@@ -1,4 +1,4 @@
-"""What a fit does not know, as its record states it: errors with correlations, and priors where no data tell."""
+"""The uncertainty that a fit states in its record: errors with correlations, and priors where no data tell."""
 
 import numpy as np
 

@@ -72,7 +72,7 @@ def likeliest_device(
 
 
 def _rests(likeliest: Likeliest, trains: Trains, bound: str) -> bool:
-    """Whether trains of a device stay at a bound towards which they are driven."""
+    """True where trains of a device stay at a bound towards which they are driven."""
     seen, side = filtered_by(likeliest, trains), BOUNDS.index(bound)
     sign, place = 2 * side - 1, trains.bounds(likeliest.device, likeliest.offsets[:, trains.device])[side]
     there = (np.sign(trains.amplitude[1:]) == sign) & (sign * (place - seen.after) < np.sqrt(seen.variance))
@@ -81,7 +81,7 @@ def _rests(likeliest: Likeliest, trains: Trains, bound: str) -> bool:
 
 
 def _legal(device: Device) -> bool:
-    """Conductances above zero."""
+    """True where conductances are above zero."""
     return bool(device.g_min + device.x_lo * (device.g_max - device.g_min) > 0)
 
 

@@ -1,4 +1,4 @@
-"""How much devices differ: restricted maximum likelihood of the spread of what each of them adds to what all share."""
+"""Mismatch: restricted maximum likelihood of the spread of what each device adds to what all share."""
 
 from typing import NamedTuple
 

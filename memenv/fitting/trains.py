@@ -1,8 +1,8 @@
 """From a lab's pulse data to a device record: mean response, noise and mismatch, their errors, and where the law fails.
 
 Pulse trains: the shape of each polarity's response is chosen by least squares on the single steps, then everything is
-fitted together by maximum likelihood on the trains (`estimation.py`, `likelihood.py`). Measured tables: `tables.py`.
-Either way a half of the trains (devices) predicts the other half.
+fitted together by maximum likelihood on the trains (`search.py`, `estimation.py`, `likelihood.py`). Measured tables:
+`tables.py`. Either way a half of the trains (devices) predicts the other half.
 """
 
 import dataclasses
@@ -102,8 +102,8 @@ def fit(
         data: pulse trains (`read_csv`) or measured tables (`TableDevice.load`).
         name: of the record.
         source: of the data; what was fitted and assumed is added to it.
-        g_min: [S] conductance at x = 0, a bound of all devices; by default where each device's trains come to rest,
-            else the least read. Not for tables.
+        g_min: [S] conductance at x = 0, a bound of all devices; by default fitted, with what each device adds, if
+            trains come to rest there, else the least read. Not for tables.
         g_max: [S] that at x = 1; by default likewise, else the largest read. Not for tables.
 
     Raises:
@@ -195,7 +195,7 @@ def _fit_pulses(data: PulseData, g_min: float | None, g_max: float | None) -> Fi
 
 
 def _moving(likeliest: Likeliest, bound: str, stated: float | None) -> bool:
-    """Whether trains do not tell a bound that nobody stated."""
+    """True of a bound that nobody stated and trains do not tell."""
     return stated is None and bound not in likeliest.names
 
 

@@ -30,6 +30,11 @@ class Level(NamedTuple):
         """The distance of the target to the nearer end of its band."""
         return min(self.target - self.low, self.high - self.target)
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Those of the band, an open one at FAR."""
+        return max(self.low, -FAR), min(self.high, FAR)
+
 
 def specified(value: Any) -> Any:
     """A number of levels, or tuples of numbers or of bands, as plain numbers.
@@ -149,13 +154,13 @@ def level_of(levels: Sequence[Level], x: Any) -> Any:
 def in_band(levels: Sequence[Level], x: Any, target: Any) -> Any:
     """(cells,) bool: states [range] are in the bands of their targets; element-wise."""
     number = level_of(levels, target)
-    low = by_number([max(level.low, -FAR) for level in levels], number)
-    return (x >= low) & (x <= by_number([min(level.high, FAR) for level in levels], number))
+    low, high = (by_number(ends, number) for ends in zip(*(level.ends for level in levels), strict=True))
+    return (x >= low) & (x <= high)
 
 
 def drawn_level(levels: Sequence[Level], x: Any, uniform: Any) -> Any:
     """Targets (cells,) of any level, all alike but for one in whose band the state is; of uniforms, element-wise."""
-    inside = [1.0 * ((x >= max(level.low, -FAR)) & (x <= min(level.high, FAR))) for level in levels]
+    inside = [1.0 * ((x >= low) & (x <= high)) for low, high in (level.ends for level in levels)]
     place = uniform * (len(levels) - sum(inside))
     here = sum((number * there for number, there in enumerate(inside)), len(levels) * (1.0 - sum(inside)))
     return by_number([level.target for level in levels], place + 1.0 * (place >= here))
