@@ -125,7 +125,7 @@ def work_of(config: SweepConfig) -> dict[Point, Any]:
     """What judges each point, in the order of the table.
 
     Raises:
-        ValueError: an unknown device or controller, a value twice, or more than `MOST_POINTS`.
+        ValueError: an unknown device or controller, no or the same value twice, or more than `MOST_POINTS`.
     """
     devices = [load_device(device) for device in config.device]
     lists = {
@@ -135,6 +135,9 @@ def work_of(config: SweepConfig) -> dict[Point, Any]:
     for name, values in (lists | {"controllers": config.controllers}).items():
         if twice := [value for value in values if list(values).count(value) > 1]:
             raise ValueError(f"{name} has {twice[0]} {list(values).count(twice[0])} times, once is allowed")
+    for name in ("device", "tolerance"):
+        if not lists[name]:
+            raise ValueError(f"{name} is empty: at least one is needed")
     most = len(devices) * len(config.tolerance) * max(len(config.seeds), 1)
     _check_count(most * max(len(config.controllers), 1))
     work: dict[Point, Any] = {}
