@@ -81,7 +81,7 @@ def test_a_card_whose_own_intervals_are_of_any_width_or_empty_is_refused(few: No
 
 @pytest.mark.parametrize("path", ["os:getcwd", "json:__name__", "..:Secant", ":Secant"])
 def test_an_import_path_that_makes_no_policy_is_refused_in_one_line(path: str) -> None:
-    with pytest.raises(ValueError, match="makes no policy of a task|cannot be imported"):
+    with pytest.raises(ValueError, match=r"makes no policy of a task|cannot be imported"):
         score(path, quick=True)
 
 
