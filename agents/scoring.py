@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from agents.comparison import PACKAGES, metrics
@@ -126,8 +128,12 @@ def maker(policy: str) -> tuple[Make, dict[str, Any]]:
         return lambda task: load_policy(policy, task), {"name": Path(policy).stem, "kind": kind, "sha256": digest}
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two of no name of a module
         raise ValueError(f"{policy} cannot be imported ({error}): put its folder into PYTHONPATH") from None
+    try:
+        inspect.signature(found).bind(task=None)
+    except (TypeError, ValueError) as error:  # nothing that can be called, or a call that cannot be known
+        raise ValueError(f"{policy} makes no policy of a task ({error}): it is called as {name}(task=...)") from None
     spec = importlib.util.find_spec(module)
     source = Path(spec.origin) if spec and spec.origin else None
     digest = hashlib.sha256(source.read_bytes()).hexdigest() if source and source.is_file() else None
@@ -167,7 +173,7 @@ def check(card: dict[str, Any], policy: str) -> None:
     """Judge the policy of a card again.
 
     Raises:
-        ValueError: the card is of another policy or file, or a figure lies outside its interval.
+        ValueError: the card is of another policy or file, or a figure lies outside the interval of the other.
     """
     _, told = maker(policy)
     for key, said in card["policy"].items():
@@ -179,11 +185,17 @@ def check(card: dict[str, Any], policy: str) -> None:
         if ("refused" in one) != ("refused" in there):
             raise ValueError(f"the card does not hold: {name} is {'not ' if 'refused' in one else ''}played")
         for figure in () if "refused" in one else FIGURES:
-            (value, *_), (_, low, high) = one[figure], there[figure]
-            if _outside(value, low, high):
-                raise ValueError(
-                    f"the card does not hold: {figure} of {name} is {value:.4g}, it has {low:.4g} to {high:.4g}"
-                )
+            if not _agree(one[figure], there[figure]):
+                here, said = (", ".join(map(str, found)) for found in (one[figure], there[figure]))
+                raise ValueError(f"the card does not hold: {figure} of {name} is {here}, it has {said}")
+
+
+def _agree(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
+    """True where each of two figures lies in the other's interval: a card states its own, as wide as it likes."""
+    if None in one or None in other:
+        return list(one) == list(other)
+    (here, *ends), (there, *others) = np.array(one, float), np.array(other, float)
+    return bool(ends[0] <= there <= ends[1] and others[0] <= here <= others[1])
 
 
 def overall(card: dict[str, Any]) -> float:

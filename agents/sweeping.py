@@ -124,12 +124,15 @@ def work_of(config: SweepConfig) -> dict[Point, Any]:
     """A function for each point that judges it, in the order of the table.
 
     Raises:
-        ValueError: an unknown device or controller, a value twice, or more than `MOST_POINTS`.
+        ValueError: an unknown device or controller, no or the same value twice, or more than `MOST_POINTS`.
     """
     devices = [load_device(device) for device in config.device]
     once("device", [one.name for one in devices])
     for name in ("tolerance", "seeds", "controllers"):
         once(name, getattr(config, name))
+    for name in ("device", "tolerance"):
+        if not getattr(config, name):
+            raise ValueError(f"{name} is empty: at least one is needed")
     most = len(devices) * len(config.tolerance) * max(len(config.seeds), 1)
     _check_count(most * max(len(config.controllers), 1))
     work: dict[Point, Any] = {}

@@ -5,7 +5,7 @@ import functools
 import math
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
@@ -99,6 +99,21 @@ def choose(where: Array, high: Array, low: Array, like: Array | None = None) -> 
     if xp is not np and like is not None:
         high, low = (xp.as_tensor(value, dtype=like.dtype) for value in (high, low))
     return xp.where(where, high, low)
+
+
+def stepwise(value: Any, cuts: Sequence[float], steps: Sequence[float]) -> Any:
+    """The one of `steps` (n,) before which as many stand as a value exceeds of `cuts` (n - 1,); element-wise.
+
+    By halves, as the text of a compiled loop may not be nested deeply.
+    """
+
+    def among(first: int, last: int) -> Any:
+        if first == last:
+            return steps[first]
+        half = (first + last) // 2
+        return np.where(value > cuts[half], among(half + 1, last), among(first, half))
+
+    return among(0, len(cuts)) + 0.0 * value
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import pytest
 from agents.classical import ISPP, NominalInverse, Secant
 from agents.evaluation import evaluate
 from agents.export.c_code import c_files, rounded
+from agents.export.c_text import commented
 from agents.export.recording import difference, recorded_steps
 from agents.export.running import COMPILER, compiled, decided
 from agents.library import load_policy
@@ -152,3 +153,9 @@ def test_an_onnx_model_decides_as_the_network_in_python():
     np.testing.assert_allclose(got[1], expected.width, rtol=2e-4)
     np.testing.assert_allclose(got[2], 1 / (1 + np.exp(-expected.reachable)), atol=1e-4)
     np.testing.assert_allclose(got[3], known, atol=1e-4)
+
+
+def test_names_and_commands_stay_within_the_comment_that_they_stand_in():
+    for text in ("a*/b", "a/*b", "a*/*/b", "a*\\\n/b", "C:\\\n"):
+        made = commented(text).replace("\\\n", "")  # lines are joined before comments are found
+        assert "*/" not in made and "/*" not in made and made.replace(" ", "") == text

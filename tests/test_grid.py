@@ -112,6 +112,9 @@ def test_a_record_keeps_its_grid_and_those_of_before_have_none():
         ({"widths": (1e-6,), "width_step": 1e-7}, "driver.widths and driver.width_step are both given"),
         ({"widths": (-1.0, 1e-6)}, "driver.widths is .*, allowed is"),
         ({"amplitudes": ("a",)}, "driver.amplitudes is 'a', a number is needed"),
+        ({"amplitudes": [0.6, 1.0]}, r"driver.amplitudes is \[0.6, 1.0\], a tuple of numbers is needed"),
+        ({"amplitudes": tuple(0.5 + k / 1000 for k in range(257))}, "257, allowed are 256"),
+        ({"amplitude_step": 5e-324}, "driver.amplitude_step is 5e-324, allowed is 1.8e-12 or more, or 0 for any"),
         ({"amplitude_step": -0.1}, "driver.amplitude_step is -0.1, allowed is 0 to"),
     ],
 )

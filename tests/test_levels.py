@@ -26,6 +26,18 @@ def targets(task, cells=4000):
     return task.initial(chip, noise, {})
 
 
+def depth(value):
+    """How deeply the text of a symbolic value is nested."""
+    known = {}
+
+    def found(one):
+        if id(one) not in known:
+            known[id(one)] = 1 + max(map(found, filter(lambda part: isinstance(part, Symbol), one.operands)), default=0)
+        return known[id(one)]
+
+    return found(value)
+
+
 def test_levels_lie_evenly_in_conductance_with_the_tolerance_about_them():
     bands = WriteVerify(target_levels=4, target_range=(0.1, 0.7)).target_bands
     np.testing.assert_allclose([level.target for level in bands], [0.1, 0.3, 0.5, 0.7])
@@ -69,6 +81,18 @@ def test_compiled_loops_take_levels():
     assert isinstance(task._draw_target(task.device, variable("x"), variable("uniform")), Symbol)
 
 
+def test_compiled_loops_nest_256_levels_a_few_deep():
+    with pytest.warns(
+        UserWarning, match=r"the narrowest band of target_levels 0.001 \(range\) is below the read noise"
+    ):
+        task = WriteVerify(target_levels=256, tolerance=1e-3)
+    for value in (
+        task.within(task.device, variable("x"), variable("target")),
+        task._draw_target(task.device, variable("x"), variable("uniform")),
+    ):
+        assert depth(value) < 50
+
+
 def test_acceptance_and_false_acceptance_are_those_of_the_band():
     task = WriteVerify(target_levels=OPEN, give_up=True)
     outcomes = evaluate(Secant(task=task), task, 400, 1)
@@ -100,6 +124,10 @@ def test_neighbours_differ_in_one_bit_and_states_are_read_as_the_nearest_band():
         ({"target_levels": ((0.3, 0.2, 0.4), (0.5, 0.6, 0.7))}, "level 0 .* is outside its own band"),
         ({"target_levels": ((None, 0.2, None), (0.5, 0.6, 0.7))}, "level 0 .* has a band without ends"),
         ({"target_levels": 1}, "target_levels is 1, allowed are 2 to 256 of them"),
+        (
+            {"target_levels": (("low", 0.2, 0.4), (0.5, 0.6, 0.7))},
+            r"target_levels is \(\('low', 0.2, 0.4\).*allowed are",
+        ),
         ({"target_levels": "many"}, "target_levels is 'many', allowed are"),
         ({"target_levels": 4, "bands": "log"}, 'bands is \'log\', allowed is "conductance" or "resistance" or'),
         ({"bands": "relative"}, "there are no target_levels that could have them"),

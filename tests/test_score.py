@@ -67,8 +67,22 @@ def test_a_card_that_is_of_another_policy_or_promises_other_figures_is_refused(f
     with pytest.raises(ValueError, match="its kind is shipped"):
         check(card | {"policy": card["policy"] | {"name": "Secant"}}, "agents.classical.secant:Secant")
     card["tasks"]["stress"]["pulses_mean"] = [1.0, 0.9, 1.1]
-    with pytest.raises(ValueError, match=r"the card does not hold: pulses_mean of stress is .*, it has 0.9 to 1.1"):
+    with pytest.raises(ValueError, match=r"the card does not hold: pulses_mean of stress is .*, it has 1.0, 0.9, 1.1"):
         check(card, "secant")
+
+
+@pytest.mark.parametrize("said", [[1e6, -1e9, 1e9], [None, None, None]])
+def test_a_card_whose_own_intervals_are_of_any_width_or_empty_is_refused(few: None, said: list[float | None]) -> None:
+    card = score("secant", quick=True)
+    card["tasks"]["stress"]["return_mean"] = said
+    with pytest.raises(ValueError, match="the card does not hold: return_mean of stress is"):
+        check(card, "secant")
+
+
+@pytest.mark.parametrize("path", ["os:getcwd", "json:__name__", "..:Secant", ":Secant"])
+def test_an_import_path_that_makes_no_policy_is_refused_in_one_line(path: str) -> None:
+    with pytest.raises(ValueError, match=r"makes no policy of a task|cannot be imported"):
+        score(path, quick=True)
 
 
 def test_a_card_of_another_file_is_refused(few: None, tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def test_what_cannot_be_swept_is_refused_in_one_line_and_nothing_is_written(
         (["--tolerance", "0.1,0.10"], "tolerance has 0.1 2 times, once is allowed"),
         (["--device", "ideal,ideal"], "device has 'ideal' 2 times"),
         (["--tolerance", "2"], "tolerance is 2.0"),
+        (["--tolerance", ""], "tolerance is empty: at least one is needed"),
         (["--controllers", "nobody", "--tolerance", "0.1"], "unknown controller or policy 'nobody'"),
     ):
         assert main(["sweep", "--device", "ideal", *words, "--out", str(tmp_path / "out")]) == 2

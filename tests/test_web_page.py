@@ -74,6 +74,11 @@ def test_a_page_tells_command_versions_options_tables_and_notes_and_escapes_them
     assert "memenv 1.2" in found.texts["p"] and "A note." in found.texts["p"] and "<b>&" not in text
 
 
+def test_a_cell_without_text_keeps_its_place() -> None:
+    text = page("`command`\n\n| name | pulses |\n| --- | --- |\n|  | 2.5 |\n| b |  |\n", {}, {})
+    assert "<tr><td></td><td>2.5</td></tr>" in text and "<tr><td>b</td><td></td></tr>" in text
+
+
 def test_a_figure_knows_its_series_and_the_numbers_of_its_axes() -> None:
     _, found = shown({"first": drawn(), "second": drawn("log")})
     assert [one["data-series"] for one in found.named("g") if one.get("class") == "series"] == [ODD, "bars"] * 2

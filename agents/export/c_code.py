@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from agents.bulk.policies import Remembered, compiled_policy
-from agents.export.c_text import OneCell, Statements, array, variable
+from agents.export.c_text import OneCell, Statements, array, commented, variable
 from agents.export.recording import Steps
 from agents.export.templates import HEADER, MAIN, NETWORK, SOURCE
 from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor
@@ -50,8 +50,8 @@ def c_files(policy: Any, steps: Steps, command: str = "", int8: bool = False) ->
     pulse.lines.append(f"return {pulse.name(after.x)};")
     own = {
         "what": type(policy).__name__,
-        "device": device.name.replace("*/", "* /"),
-        "command": command.replace("*/", "* /"),
+        "device": commented(device.name),
+        "command": commented(command),
         "about": WHOLE if learned and policy.standby is not None else "A controller without a network.",
         "g_min": device.g_min,
         "span": device.g_max - device.g_min,

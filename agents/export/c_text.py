@@ -1,5 +1,6 @@
 """From symbolic values to C: statements for one cell, in numbers of the type `real`, with the functions of tgmath.h."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,11 @@ class Statements:
         name = f"t{len(self._names)}"
         self.lines.append(f"const {KINDS[value.kind]} {name} = {text};")
         return name
+
+
+def commented(text: str) -> str:
+    """A text that neither ends nor begins a comment in C, nor joins lines."""
+    return re.sub(r"\*(?=/)|/(?=\*)|\\(?=\n)", r"\g<0> ", text)
 
 
 def number(value: Any) -> str:

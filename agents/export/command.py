@@ -1,5 +1,6 @@
 """`memenv export`: a policy as C99, with a header, a test vector and a program that uses it, or as an ONNX model."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ def run(arguments: Sequence[str]) -> None:
             run.write(exported(tuned.policy, config, command), parameters=tuned.parameters, complete=True)
     print(f"in {config.out}: {', '.join((*files, RECORD))}")
     if config.to == "c":
-        print(f"try it: cd {config.out} && cc -std=c99 -O2 policy.c main.c -o main -lm && ./main")
+        print(f"try it: cd {shlex.quote(str(config.out))} && cc -std=c99 -O2 policy.c main.c -o main -lm && ./main")
 
 
 def exported(policy: Any, config: ExportConfig, command: str = "") -> Mapping[str, str | bytes]:

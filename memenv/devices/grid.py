@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from memenv.arrays import Array
+from memenv.arrays import Array, stepwise
 from memenv.devices.device import Driver
 
 SLACK = 1e-6  # [steps] by which a multiple may miss the range, as quotients round
@@ -52,7 +52,5 @@ def _stepped(value: Any, step: float, low: float, high: float, even: bool) -> An
 
 def _listed(value: Any, values: Sequence[float], even: bool) -> Any:
     """The one of some values nearest to each, in itself or (not `even`) in its logarithm."""
-    found: Any = values[0] + 0.0 * value
-    for one, other in pairwise(values):
-        found = np.where(value > (0.5 * (one + other) if even else math.sqrt(one * other)), other, found)
-    return found
+    cuts = [0.5 * (one + other) if even else math.sqrt(one * other) for one, other in pairwise(values)]
+    return stepwise(value, cuts, values)

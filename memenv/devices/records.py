@@ -22,6 +22,8 @@ class DeviceError(ValueError):
 
 SIEMENS = (1e-18, 1e3)
 VOLTS = (1e-6, 1e6)
+MOST_LISTED = 256  # amplitudes, and widths, of an instrument: compiled loops choose one by one
+MOST_STEPS = 1e12  # up to the largest, whose number a float holds with digits to spare
 PULSE_SECONDS = (1e-15, 1e3)
 SECONDS = (1e-15, 1e12)
 SHARE = (0.0, 1.0)
@@ -194,7 +196,8 @@ def _check_types(record: Any, like: Any, path: str) -> None:
                 _check_types(value, kind(), name + ".")
         elif isinstance(default, tuple):
             if not isinstance(value, tuple) or len(value) != (len(default) or len(value)):  # of none as many as wanted
-                raise DeviceError(f"{name} is {shown(value)}, {len(default)} numbers are needed")
+                needed = f"{len(default)} numbers are" if default else "a tuple of numbers is"
+                raise DeviceError(f"{name} is {shown(value)}, {needed} needed")
             for item in value:
                 _check_number(name, item)
         elif isinstance(default, str | bool):
@@ -280,6 +283,10 @@ def _check_grid(driver: Driver) -> None:
     for name, kind in ranges.items():
         low, high = getattr(driver, f"{name}_min"), getattr(driver, f"{name}_max")
         step, values = getattr(driver, f"{kind}_step"), getattr(driver, f"{kind}s")
+        if 0 < step < high / MOST_STEPS:
+            raise DeviceError(f"driver.{kind}_step is {step!r}, allowed is {high / MOST_STEPS:g} or more, or 0 for any")
+        if len(values) > MOST_LISTED:
+            raise DeviceError(f"driver.{kind}s are {len(values)}, allowed are {MOST_LISTED}: give driver.{kind}_step")
         if step and values:
             raise DeviceError(f"driver.{kind}s and driver.{kind}_step are both given: leave out one of them")
         if any(one >= other for one, other in pairwise(values)):

@@ -101,7 +101,9 @@ def _blocks(text: str) -> Iterator[str]:
     """Paragraphs and tables of Markdown."""
     for block in re.split(r"\n{2,}", text.strip()):
         if block.startswith("| "):
-            head, _, *lines = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in block.splitlines())
+            head, _, *lines = (
+                [cell.strip() for cell in line.strip()[1:-1].split(" | ")] for line in block.splitlines()
+            )
             names = "".join(f'<th scope="col"><button>{_inline(name)}</button></th>' for name in head)
             rows = "".join(f"<tr>{''.join(f'<td>{_inline(cell)}</td>' for cell in line)}</tr>\n" for line in lines)
             yield f"<div><table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table></div>\n"

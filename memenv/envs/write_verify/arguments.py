@@ -77,8 +77,10 @@ def check_together(task: Any) -> None:
         )
     noise = float(np.max(task.device.read.noise + 0.5 * task.device.read.telegraph))
     if finest < noise:
+        what = "the narrowest band of target_levels" if task.target_levels else "tolerance"
+        given = f"{finest:.3g} (range)" if task.target_levels else f"{task.tolerance!r} ({task.tolerance_unit})"
         warnings.warn(
-            f"tolerance {task.tolerance!r} ({task.tolerance_unit}) is below the read noise, {noise:.3g} of the "
+            f"{what} {given} is below the read noise, {noise:.3g} of the "
             "range: false acceptances will follow; use confirm_reads or a wider tolerance",
             stacklevel=4,
         )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from memenv.arrays import stepwise
 from memenv.bounds import is_number, is_row, shown
 from memenv.devices.protocol import CellModel
 from memenv.envs.task import TaskError
@@ -48,13 +49,18 @@ def specified(value: Any) -> Any:
     if row is not None and (not row or 2 <= len(row) <= MOST):
         if all(map(is_number, row)):
             return tuple(map(float, row))
-        if all(is_row(band, 3) and is_number(band[1]) for band in row):
+        if all(is_row(band, 3) and is_number(band[1]) and all(map(_is_end, band)) for band in row):
             closed = ((-math.inf if low is None else low, at, math.inf if up is None else up) for low, at, up in row)
             return tuple(tuple(map(float, band)) for band in closed)
     raise TaskError(
         f"{NAME} is {shown(value)}, allowed are 2 to {MOST} of them: a whole number, a list of targets, or one of "
         "(low, target, high), where None leaves an end open"
     )
+
+
+def _is_end(value: Any) -> bool:
+    """True of an end of a band: a number, or infinity or None where it is open."""
+    return value is None or is_number(value) or value in (-math.inf, math.inf)
 
 
 def read_levels(text: str | None) -> Any:
@@ -136,19 +142,14 @@ def _check(levels: Sequence[Level], device: CellModel) -> None:
 
 
 def by_number(values: Sequence[float], number: Any) -> Any:
-    """The value of each level number (cells,), of which the whole part counts; element-wise."""
-    found: Any = values[0] + 0.0 * number
-    for place, value in enumerate(values[1:], 1):
-        found = np.where(number >= place, value, found)
-    return found
+    """The value of each level number (cells,), a whole one; element-wise."""
+    return stepwise(number, [place + 0.5 for place in range(len(values) - 1)], values)
 
 
 def level_of(levels: Sequence[Level], x: Any) -> Any:
     """The number (cells,) of the level that states [range] are read as: bands are told apart half-way; element-wise."""
-    number: Any = 0.0 * x
-    for one, other in pairwise(levels):
-        number = number + 1.0 * (x > 0.5 * (one.high + other.low))
-    return number
+    cuts = [0.5 * (one.high + other.low) for one, other in pairwise(levels)]
+    return stepwise(x, cuts, [float(number) for number in range(len(levels))])
 
 
 def in_band(levels: Sequence[Level], x: Any, target: Any) -> Any:
@@ -160,9 +161,9 @@ def in_band(levels: Sequence[Level], x: Any, target: Any) -> Any:
 
 def drawn_level(levels: Sequence[Level], x: Any, uniform: Any) -> Any:
     """Targets (cells,) of any level, all alike but for one in whose band the state is; of uniforms, element-wise."""
-    inside = [1.0 * ((x >= low) & (x <= high)) for low, high in (level.ends for level in levels)]
-    place = uniform * (len(levels) - sum(inside))
-    here = sum((number * there for number, there in enumerate(inside)), len(levels) * (1.0 - sum(inside)))
+    inside = in_band(levels, x, x)
+    place = np.floor(uniform * (len(levels) - 1.0 * inside))
+    here = np.where(inside, level_of(levels, x), 1.0 * len(levels))
     return by_number([level.target for level in levels], place + 1.0 * (place >= here))
 
 
