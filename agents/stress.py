@@ -251,7 +251,9 @@ def picture(rows: Sequence[dict[str, Any]], device: str) -> Any:
 
     names, truths = (list(dict.fromkeys(row[key] for row in rows)) for key in ("controller", "truth"))
     ratio = np.full((len(truths), len(names)), np.nan)
-    figure = Figure(figsize=(2 + 0.95 * len(names), 1.2 + 0.42 * len(truths)), dpi=110, layout="constrained")
+    figure = Figure(
+        figsize=(max(2 + 0.95 * len(names), 6.5), max(1.2 + 0.42 * len(truths), 4.0)), dpi=110, layout="constrained"
+    )
     axes = figure.subplots()
     for row in rows:
         place = truths.index(row["truth"]), names.index(row["controller"])

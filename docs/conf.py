@@ -20,6 +20,7 @@ nb_execution_cache_path = str(HERE / "reference" / "cache")
 nb_execution_raise_on_error = True  # a page that does not run stops the build ...
 nb_execution_timeout = 120  # [s] ... and one that does not end
 nb_execution_show_tb = True
+nb_output_stderr = "remove"  # that a loop is compiled, and where it is kept here
 
 default_role = "code"  # docstrings quote names with single backticks
 smartquotes = False  # quotes in docstrings are Python's

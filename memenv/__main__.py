@@ -108,7 +108,8 @@ def _shadowed() -> str:
 
 def _missing(error: ImportError) -> str:
     package = (error.name or str(error)).partition(".")[0]
-    return f"{package} is missing; install it with the extras: pip install 'memenv[all]'"
+    extra = "onnx" if package.startswith("onnx") else "all"  # of which onnx is no part
+    return f"{package} is missing; install it with the extras: pip install 'memenv[{extra}]'"
 
 
 def _said(error: Exception) -> str:

@@ -101,7 +101,7 @@ def test_a_header_says_whether_the_hand_over_is_exported():
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["bayes"], "Bayesian cannot be compiled, controllers and pulse predictors can"),
+        (["bayes"], "Bayesian cannot be compiled; pulse predictors can, and controllers but bayes and the bounds"),
         (["secant", "--int8"], "int8 is for the weights of a network, Secant has none: leave out --int8"),
         (["secant", "--to", "onnx"], "Secant has no network: export it --to c"),
         (["secant", "--device", "physics/vteam"], "memenv export needs a parametric device"),

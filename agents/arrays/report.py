@@ -141,29 +141,37 @@ def page(found: dict[str, Any], config: dict[str, Any], command: str) -> str:
 
 
 def maps(programmer: Programmer, results: list[TileResult]) -> Any:
-    """The figure: target, conductance, error and pulses of every cell."""
+    """The figure: of every cell the target asked for, conductance, how far that is off its last target, and pulses."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     device = programmer.crossbar.device
 
     def whole(name: str) -> np.ndarray:
         return joined(programmer.tiles, [getattr(result, name) for result in results])
 
-    target, g = 1e6 * whole("target"), 1e6 * whole("conductance")
-    error = 100 * (g - target) / (1e6 * (device.g_max - device.g_min))
+    asked, g = 1e6 * whole("asked"), 1e6 * whole("conductance")
+    error = 100 * (whole("conductance") - whole("target")) / (device.g_max - device.g_min)
     limit = 200 * float(np.max(programmer.task.tolerance_x))
-    ends: dict[str, Any] = {"vmin": float(min(target.min(), g.min())), "vmax": float(max(target.max(), g.max()))}
+    ends: dict[str, Any] = {"vmin": float(min(asked.min(), g.min())), "vmax": float(max(asked.max(), g.max()))}
     pulses = whole("pulses")
     most = {"cmap": "magma", "vmin": 0.0, "vmax": max(float(np.percentile(pulses, 99.5)), 1.0)}
     figure = Figure(figsize=(11, 9), dpi=DOTS, layout="constrained")
     for axes, title, values, style in zip(
         figure.subplots(2, 2).ravel(),
-        ("target [uS]", "conductance [uS]", "error [% of range]", "pulses (brightest: and more)"),
-        (target, g, error, pulses),
+        (
+            "target asked for [uS]",
+            "conductance [uS]",
+            "off the last target [% of range]",
+            "pulses (brightest: so many or more)",
+        ),
+        (asked, g, error, pulses),
         (ends, ends, {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}, most),
         strict=True,
     ):
         image = axes.imshow(values, aspect="auto", interpolation="nearest", **style)
         axes.set(title=title, xlabel="column", ylabel="row")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
         figure.colorbar(image, ax=axes)
     return figure

@@ -161,4 +161,6 @@ def compiled_policy(policy: Any, varied: Collection[str] = ()) -> CompiledPolicy
         return CompiledPredictor(policy)
     if isinstance(policy, Controller):
         return CompiledController(policy, tuple(varied))
-    raise ValueError(f"{type(policy).__name__} cannot be compiled, controllers and pulse predictors can")
+    raise ValueError(
+        f"{type(policy).__name__} cannot be compiled; pulse predictors can, and controllers but bayes and the bounds"
+    )

@@ -24,7 +24,7 @@ PACKAGES = ("memenv", "numpy", "cmaes")
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig(RunOptions):
-    """Export a policy for a controller without Python: `secant`, `ispp`, a shipped or trained pulse predictor.
+    """Export a pulse predictor, or a controller but `bayes` and the bounds, for a machine without Python.
 
     Example: memenv export specialist --device threshold --to c --int8 --out exported
     """

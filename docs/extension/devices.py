@@ -49,7 +49,7 @@ def _overview(devices: list[Device]) -> str:
             f"[{device.name}](#{device.name})",
             f"{1e6 * device.g_min:.3g} to {1e6 * device.g_max:.3g}",
             f"{pulses_across(device, True)}\u00a0/\u00a0{pulses_across(device, False)}",
-            f"{label(device, 'set'):+.2f}\u00a0/\u00a0{label(device, 'reset'):+.2f}",
+            f"{label(device, 'set'):+z.2f}\u00a0/\u00a0{label(device, 'reset'):+z.2f}",
             *(f"{100 * share:.3g}" for share in (step_noise(device), device.read.noise, spread.rate, bad)),
         )
         lines.append(cells)

@@ -83,7 +83,7 @@ def read_sheets(path: Path) -> list[Sheet]:
         with regular_file(path) as file:
             raw = file.read()
     except (OSError, ValueError) as error:
-        raise DeviceError(f"cannot read {path}: {error}") from None
+        raise DeviceError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     try:
         if path.suffix.lower() in (".xlsx", ".xlsm"):
             lines, notes, form = _spreadsheet(raw)
