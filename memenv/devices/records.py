@@ -171,15 +171,20 @@ def validate(device: Device) -> Device:
     """
     device = tree_map(lambda leaf: leaf.item() if isinstance(leaf, np.generic) else leaf, device)
     _check_types(device, Device(), "")
+    _check_values(device)
+    if device.uncertainty is not None:
+        _check_uncertainty(device, device.uncertainty)
+    return device
+
+
+def _check_values(device: Device) -> None:
+    """Every number is in its range, and what must hold between them does."""
     for part, record in {"": device, **{f"{name}.": getattr(device, name) for name in PARTS}}.items():
         for name, (low, high) in RANGES.get(type(record), {}).items():
             value = getattr(record, name)
             if not all(low <= number <= high for number in (value if isinstance(value, tuple) else (value,))):
                 raise DeviceError(f"{part}{name} is {value!r}, allowed is {low:g} to {high:g}")
     _check_order(device)
-    if device.uncertainty is not None:
-        _check_uncertainty(device, device.uncertainty)
-    return device
 
 
 def _check_types(record: Any, like: Any, path: str) -> None:
@@ -321,7 +326,7 @@ def _check_uncertainty(device: Device, unknown: Uncertainty) -> None:
         for side in (-FARTHEST, FARTHEST):
             try:
                 extreme = displaced(device, [side * (place == number) for place in range(count)])
-                validate(extreme)
+                _check_values(extreme)
                 if device.g_min + extreme.x_lo * (device.g_max - device.g_min) <= 0:
                     raise DeviceError(f"x_lo is {extreme.x_lo:g}, where conductances are negative")
             except (DeviceError, OverflowError) as error:
