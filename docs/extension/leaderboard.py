@@ -11,5 +11,5 @@ def pages(folder: Path) -> dict[str, str]:
     """The part of that page that is made of the cards."""
     tasks = "".join(f"- `{name}`: {text}\n" for name, (text, _, _) in TASKS.items())
     cards = table([read_card(path) for path in sorted(CARDS.glob("*.json"))])
-    narrow = cards.replace(" [", "<br>[").replace(" / ", "<br>").replace(" %", "\u00a0%")
+    narrow = cards.replace(" [", "<br><small>[").replace("] / ", "]</small><br>").replace(", ", ",\u00a0")
     return {"leaderboard": f"{narrow}\n{tasks}"}

@@ -63,7 +63,7 @@ def read_trains(path: Path, stated: Stated) -> Read:
         said += [read.understood] * (read.understood not in said)
         voltages += [] if read.read_voltage is None else [read.read_voltage]
     if not any(len(train.conductance) > 1 for train in trains):
-        raise DeviceError(f"{path}: no train with two reads or more")
+        raise DeviceError(f"{path}: no train with two reads or more: put its reads below each other")
     understood = f"{path.name}: {' '.join(said)}"
     return Read(trains, understood, voltages[0] if voltages else None)
 
