@@ -9,7 +9,7 @@ import pytest
 from memenv.devices.device import Device, Read
 from memenv.devices.law import Response, move
 from memenv.devices.neurosim import one_pulse_response
-from memenv.devices.records import validate
+from memenv.devices.records import DeviceError, validate
 from memenv.fitting.coordinates import Coordinates, values, with_values
 from memenv.fitting.estimation import Estimate, Likeliest
 from memenv.fitting.histories import traces
@@ -19,6 +19,7 @@ from memenv.fitting.pulse_data import read_csv
 from memenv.fitting.relaxation import Rests, parted, retention_of
 from memenv.fitting.search import _in_own_range, filtered_by
 from memenv.fitting.spread import spread_of_offsets
+from memenv.fitting.trains import fit
 
 LAW = Response(threshold=0.5, slope=0.1, dose=0.05, gamma=1.4, margin=0.1, cycle_noise=0.1, additive_noise=0.003)
 DEVICE = Device(g_min=1e-5, g_max=1e-4, set=LAW, reset=LAW, read=WanderingRead(noise=0.004))
@@ -195,3 +196,15 @@ def test_a_parameter_that_is_nothing_is_not_uncertain_by_a_factor() -> None:
     still = with_values(RECORD, {"read.noise": 0.0})
     device, said = with_uncertainty(still, known({"set.dose": 0.1, "read.noise": 0.5}))
     assert device.uncertainty is not None and "read.noise" not in device.uncertainty.parameters and said == []
+
+
+def test_trains_that_are_no_device_are_said_to_be_none(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for reads, message in (
+        (rng.uniform(1e-6, 1e-4, 160), r"trains follow no law of a device \(.*additive_noise is .*\): look for reads"),
+        (5e-5 * np.exp(0.001 * rng.standard_normal(160)), "as trains end: .*take trains whose pulses move the device"),
+    ):
+        lines = [f"{k // 40},{k % 40},{1 - 2 * (k // 40 % 2)},1e-6,{g}" for k, g in enumerate(reads)]
+        (tmp_path / "a.csv").write_text("\n".join(["train,pulse,amplitude_V,width_s,conductance_S", *lines]) + "\n")
+        with pytest.raises(DeviceError, match=message):
+            fit(read_csv(tmp_path / "a.csv"))

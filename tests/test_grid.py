@@ -7,6 +7,8 @@ import pytest
 
 from agents.classical import ISPP, Secant
 from memenv import DeviceError, WriteVerify, from_json, load_device, to_json
+from memenv.__main__ import main
+from memenv.crossbars.operations import line_by_line
 from memenv.devices.device import Driver
 from memenv.devices.grid import on_grid
 from memenv.devices.mixture import Mixture
@@ -96,6 +98,24 @@ def test_a_bench_gets_pulses_of_the_grid_alone(kind, tmp_path):
     volt, width = np.array(sorted(bench.seen)).T
     np.testing.assert_allclose(volt / 0.1, np.round(volt / 0.1), rtol=1e-9)
     np.testing.assert_allclose(width / 1e-7, np.round(width / 1e-7), rtol=1e-9)
+
+
+def test_cells_that_are_written_together_get_a_pulse_of_the_instrument():
+    volt, width = np.array([[0.5, 1.0, 0.0], [-0.5, -1.0, -1.8]]), np.array([[1e-6, 1e-6, 1e-6], [1e-7, 1e-6, 1e-6]])
+    made = line_by_line(volt, width, volt != 0, LISTS, (1, 1))
+    np.testing.assert_allclose(made.amplitude, [[0.5, 0.5, 0.0], [-1.0, -1.0, -1.0]])
+    np.testing.assert_allclose(made.width, [[1e-6, 1e-6, 0.0], [1e-6, 1e-6, 1e-6]])
+    assert np.count_nonzero(made.line_amplitude) == np.count_nonzero(made.line_width) == 2  # unused operations rest
+
+
+def test_arrays_of_cells_get_pulses_of_the_instrument_alone(tmp_path):
+    (tmp_path / "device.json").write_text(to_json(load_device("hfo2-array-om").replace(driver=LISTS)))
+    np.save(tmp_path / "w.npy", np.random.default_rng(0).standard_normal((4, 4)))
+    words = ["--weights", "w.npy", "--device", "device.json", "--trials", "1", "--pulses", "p.csv", "--out", "out"]
+    words = [str(tmp_path / word) if word in ("w.npy", "device.json", "out") else word for word in words]
+    assert main(["program", *words]) == 0
+    *_, volt, width = np.loadtxt(tmp_path / "out" / "p.csv", delimiter=",", skiprows=1).T
+    assert set(np.abs(volt)) <= set(LISTS.amplitudes) and set(width) <= set(LISTS.widths) and len(set(width)) > 1
 
 
 def test_a_record_keeps_its_grid_and_those_of_before_have_none():

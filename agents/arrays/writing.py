@@ -21,6 +21,7 @@ from memenv.arrays import put, take, tree_map
 from memenv.crossbars.crossbar import Crossbar, CrossbarState, shaped
 from memenv.crossbars.encoding import Encoding, Mapping
 from memenv.crossbars.schemes import SCHEMES
+from memenv.devices.grid import on_grid
 from memenv.devices.protocol import CellModel, one_device
 from memenv.envs.write_verify.task import WriteVerify
 
@@ -257,7 +258,8 @@ class _Run(NamedTuple):
         """Signed amplitudes [V] and widths [s] (cells,) of final strong pulses."""
         driver = self.crossbar.device.driver
         amplitude = driven(driver, up, 1.0)
-        return np.where(up, amplitude, -amplitude), width_at(driver, FINAL) + 0.0 * amplitude
+        amplitude, width = on_grid(driver, up, amplitude, width_at(driver, FINAL) + 0.0 * amplitude)
+        return np.where(up, amplitude, -amplitude), width
 
 
 def _placed(values: np.ndarray, rows: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

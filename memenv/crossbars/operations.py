@@ -13,6 +13,7 @@ from memenv.arrays import Array, clip, floor_at, namespace
 from memenv.bounds import MANY, shown, whole
 from memenv.crossbars.converters import CrossbarError
 from memenv.devices.device import Driver
+from memenv.devices.grid import on_grid
 
 
 class Operations(NamedTuple):
@@ -80,8 +81,8 @@ def line_by_line(
 
     The cells of a line are grouped by polarity and by the interval of the driver's range, evenly divided, in which
     their amplitude (and, on a logarithmic scale, their width) lies. Each group is one operation at its members' mean
-    amplitude and mean width: pulses that are alike stay as they are, and (1, 1) shares one amplitude among all cells of
-    a polarity.
+    amplitude and mean width, as the instrument makes them: pulses that are alike stay as they are, and (1, 1) shares
+    one amplitude among all cells of a polarity.
 
     Args:
         amplitude: (..., rows, cols) [V]; positive SETs, negative RESETs.
@@ -99,6 +100,10 @@ def line_by_line(
     slots = 2 * levels[0] * levels[1]
     many = floor_at(summed(1.0 * pulsed, slot, slots), 1.0)
     volts, seconds = (summed(part * pulsed, slot, slots) / many for part in (amplitude, width))
+    if driver.gridded:
+        up, used = volts > 0, volts != 0
+        height, length = on_grid(driver, up, np.abs(volts), seconds)
+        volts, seconds = np.where(up, height, -height) * used, length * used
     amplitude, width = (picked(part, slot) * pulsed for part in (volts, seconds))
     if columns:
         amplitude, width = (xp.swapaxes(part, -1, -2) for part in (amplitude, width))

@@ -58,7 +58,10 @@ def find_bounds(data: PulseData, g_min: float | None, g_max: float | None) -> Bo
             nominal[side] = float(devices[side].mean())
     low, high = nominal
     if not 0 < low < high:
-        raise DeviceError(f"g_min is {low:g} S and g_max {high:g} S: 0 < g_min < g_max is needed")
+        raise DeviceError(
+            f"g_min is {low:g} S and g_max {high:g} S, as {'stated' if None not in (g_min, g_max) else 'trains end'}: "
+            "0 < g_min < g_max is needed; state both, or take trains whose pulses move the device"
+        )
     for name, stated, beyond in (("g_min", g_min, low - each[0].min()), ("g_max", g_max, each[1].max() - high)):
         if stated is not None and beyond > 0.2 * (high - low):
             raise DeviceError(f"{name} is {stated:g} S, but reads go {beyond:.3g} S beyond it")

@@ -112,6 +112,12 @@ def fit(
     """
     found = _fit_tables(data) if isinstance(data, TableDevice) else _fit_pulses(data, g_min, g_max)
     text = " ".join(filter(None, (source, found.device.source, largest_misfit(found.described))))
+    try:
+        validate(found.device)
+    except DeviceError as error:
+        raise DeviceError(
+            f"trains follow no law of a device ({error}): look for reads that jump or that pulses do not move"
+        ) from None
     return dataclasses.replace(found, device=validate(found.device.replace(name=name, source=text)))
 
 
