@@ -76,12 +76,17 @@ def record(config: DatasetsConfig) -> Iterator[Any]:
     except ImportError:
         raise ValueError("datasets need Minari: pip install 'memenv[datasets]'") from None
     made = {key: getattr(config, key) for key in ("device", "tolerance") if getattr(config, key) is not None}
-    work, known = [], [f"memenv/{one}-v0" for one in VARIANTS]
+    known = [f"memenv/{one}-v0" for one in VARIANTS]
     for name in config.ids:
         if name not in known:
             raise ValueError(f"unknown id {name!r}; known are {', '.join(known)}")
-        task = gym.make(name, **made).unwrapped.task  # type: ignore[attr-defined]
-        work += [(name, policy, player(policy, task, config)) for policy in config.policies]
+    envs = [gym.make(name, **made) for name in config.ids]
+    check_new([dataset_id(env, policy, config) for env in envs for policy in config.policies], config.out)
+    work = [
+        (name, policy, player(policy, env.unwrapped.task, config))  # type: ignore[attr-defined]
+        for name, env in zip(config.ids, envs, strict=True)
+        for policy in config.policies
+    ]
     with _folder(config.out):
         for name, policy, act in work:
             yield _dataset(minari, gym.make(name, **made), policy, act, config)
@@ -103,6 +108,26 @@ def player(policy: str, task: Any, config: DatasetsConfig) -> Act | None:
     raise ValueError(f"{policy} has no actions for this environment: only {RANDOM} has")
 
 
+def dataset_id(env: Any, policy: str, config: DatasetsConfig) -> str:
+    """What Minari calls the dataset of a policy in an environment."""
+    short = env.spec.id.removeprefix("memenv/").removesuffix("-v0")
+    device = config.device or env.unwrapped.spec.kwargs.get("device") or "own"
+    return f"memenv/{short}/{Path(device).stem}/{Path(policy).stem}-v0"
+
+
+def check_new(names: Sequence[str], folder: Path) -> None:
+    """Refuse what Minari would refuse when all episodes are played.
+
+    Raises:
+        ValueError: two datasets of one name, or one that is in the folder.
+    """
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise ValueError(f"two datasets would be {name}: name ids and policies once, and files differently")
+        if (folder / name).exists():
+            raise ValueError(f"{folder / name} is there already: choose another --out, or remove it")
+
+
 @contextmanager
 def _folder(path: Path) -> Iterator[None]:
     """Minari writes where an environment variable says."""
@@ -120,7 +145,6 @@ def _folder(path: Path) -> Iterator[None]:
 def _dataset(minari: Any, plain: gym.Env[Any, Any], policy: str, act: Act | None, config: DatasetsConfig) -> Any:
     """The dataset of one policy in one environment."""
     spec: Any = plain.spec
-    device = config.device or plain.unwrapped.spec.kwargs.get("device") or "own"  # type: ignore[union-attr]
     env = minari.DataCollector(plain, record_infos=True, data_format="hdf5")
     plain.action_space.seed(config.seed)
     for episode in tqdm(range(config.episodes), f"{policy} in {spec.id}", disable=None, file=sys.stderr):
@@ -130,9 +154,8 @@ def _dataset(minari: Any, plain: gym.Env[Any, Any], policy: str, act: Act | None
             action, state = act(observation, state, first) if act else (plain.action_space.sample(), None)
             observation, _, terminated, truncated, _ = env.step(action)
             first, over = np.zeros(1, bool), terminated or truncated
-    short = spec.id.removeprefix("memenv/").removesuffix("-v0")
     found = env.create_dataset(
-        f"memenv/{short}/{Path(device).stem}/{Path(policy).stem}-v0",
+        dataset_id(plain, policy, config),
         eval_env=spec,
         algorithm_name=policy,
         author="memenv developers",
