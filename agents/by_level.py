@@ -1,16 +1,40 @@
-"""Figures of tasks by levels: each level's own, and the bits that reading back gets wrong."""
+"""Tasks by levels: their options, each level's own figures, and the bits that reading back gets wrong."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from agents.evaluation import Outcomes
-from memenv.envs.write_verify.levels import bit_errors, level_of
+from memenv.envs.write_verify.levels import BANDS, bit_errors, level_of, read_levels
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
+from memenv.experiments.options import Options, option
 
 BIT_ERRORS = "bit_error_rate"
 HEAD = ("controller", "level", "target S", "band S", "cells", "pulses", "success %", "read as another %")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelOptions(Options):
+    """The levels of a task, alike for every command that programs to them."""
+
+    group: ClassVar[str] = "levels"
+
+    target_levels: str | None = option(
+        None, help="targets are so many levels, or these, as 0.1,0.5,0.9 or, with bands, :0.1:0.2,0.4:0.5:0.6 [any]"
+    )
+    bands: str | None = option(
+        None, choices=BANDS, help="of levels without bands: tolerance is of conductances, resistances or the target"
+    )
+
+    def level_arguments(self) -> dict[str, Any]:
+        """Arguments of `WriteVerify`.
+
+        Raises:
+            ValueError: no levels.
+        """
+        return {"target_levels": read_levels(self.target_levels), "bands": self.bands or BANDS[0]}
 
 
 def wrong_bits(task: WriteVerify, outcomes: Outcomes) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from agents.by_level import BIT_ERRORS, level_rows, level_table, wrong_bits
+from agents.by_level import BIT_ERRORS, LevelOptions, level_rows, level_table, wrong_bits
 from agents.evaluation import Outcomes, evaluate
 from agents.library import known_policies, load_policy
 from agents.tuned import shipped_or_tuned
@@ -19,7 +19,7 @@ from agents.tuning import TRIALS_HELP, PriceOptions, priced, tune
 from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
-from memenv.envs.write_verify.levels import BANDS, read_levels
+from memenv.envs.write_verify.levels import BANDS
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
@@ -35,17 +35,11 @@ AGAINST = "pulses_against"  # column of the paired difference to a rival
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeOptions(PriceOptions):
+class JudgeOptions(LevelOptions, PriceOptions):
     """The judging of controllers, alike for every command that judges many of them on one device after the other."""
 
     group: ClassVar[str] = "how controllers are judged"
 
-    target_levels: str | None = option(
-        None, help="targets are so many levels, or these, as 0.1,0.5,0.9 or, with bands, :0.1:0.2,0.4:0.5:0.6 [any]"
-    )
-    bands: str | None = option(
-        None, choices=BANDS, help="of levels without bands: tolerance is of conductances, resistances or the target"
-    )
     cells: int = option(1000, bounds=(1, MOST), help="fresh cells for each controller")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, starts, targets and noise")
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
@@ -62,8 +56,7 @@ class JudgeOptions(PriceOptions):
             ValueError: an unknown device, an impossible tolerance, or more cells than fit into the memory.
         """
         own: dict[str, Any] = {name: getattr(self, name) for name in SHARED}
-        own |= {"target_levels": read_levels(self.target_levels), "bands": self.bands or BANDS[0]}
-        whole = WriteVerify(device=device, tolerance=tolerance, give_up=True, **own)
+        whole = WriteVerify(device=device, tolerance=tolerance, give_up=True, **own, **self.level_arguments())
         task = priced(whole, self.weight_latency)
         task.check_memory(self.cells)
         return task
@@ -152,10 +145,8 @@ def judge(
 
     With a `tuning_seed` it is tuned by a search of that seed, else, where it has to be tuned, of `config.seed`.
     """
-    anew = config.retune or tuning_seed is not None
-    found = (tune if anew else shipped_or_tuned)(
-        policy, config.trials, config.seed if tuning_seed is None else tuning_seed
-    )
+    anew, seed = config.retune or tuning_seed is not None, config.seed if tuning_seed is None else tuning_seed
+    found = (tune if anew else shipped_or_tuned)(policy, config.trials, seed)
     if found.trials and not (found.pulses or anew or config.trials):
         text = f"{name} on {task.device.name}: tuned, since no parameters are shipped for this record and task"
         tqdm.write(text, file=sys.stderr)

@@ -19,6 +19,7 @@ from agents.arrays.pulse_list import HEAD, Step, pulse_lines
 from agents.arrays.report import figures, maps, page
 from agents.arrays.tiles import CELLS_ALONE, Programmer, TileResult, joined
 from agents.arrays.writing import PASSES
+from agents.by_level import LevelOptions
 from agents.evaluation import EVALUATION
 from agents.library import load_policy
 from agents.tuned import shipped_or_tuned
@@ -30,7 +31,6 @@ from memenv.crossbars.crossbar import WRITING, Crossbar
 from memenv.crossbars.encoding import KINDS, Encoding
 from memenv.crossbars.memory_budget import FEW, check_room
 from memenv.crossbars.schemes import SCHEMES
-from memenv.envs.write_verify.levels import BANDS, read_levels
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import web_page
 from memenv.experiments.options import option, parse
@@ -47,7 +47,7 @@ PACKAGES = ("memenv", "numpy", "scipy")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProgramConfig(RunOptions):
+class ProgramConfig(LevelOptions, RunOptions):
     """Program a matrix of weights into crossbars, as many as it takes.
 
     Example: memenv program --weights W.npy --device threshold --controller secant --out programmed
@@ -83,12 +83,6 @@ class ProgramConfig(RunOptions):
     controller: str = option("generalist", help="a controller, a shipped policy or the path of one")
     tolerance: float = option(
         0.02, bounds=(1e-9, 1.0), help="half-width of a cell's target band, fraction of the range"
-    )
-    target_levels: str | None = option(
-        None, help="cells hold one of so many levels, or of these, as 0.1,0.5,0.9 or, with bands, :0.1:0.2,0.4:0.5:0.6"
-    )
-    bands: str | None = option(
-        None, choices=BANDS, help="of levels without bands: tolerance is of conductances, resistances or the target"
     )
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget of a cell in each verify pass")
     passes: int = option(PASSES, bounds=(0, MANY), help="verify passes after the first, for cells out of tolerance")
@@ -170,8 +164,7 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
     if config.target_levels and config.objective != CELLS_ALONE:
         raise ValueError(f"target_levels with objective {config.objective!r}: allowed is {CELLS_ALONE!r}")
     own = {name: getattr(config, name) for name in ("device", "tolerance", "max_pulses")}
-    levels = {"target_levels": read_levels(config.target_levels), "bands": config.bands or BANDS[0]}
-    task = priced(WriteVerify(**own, **levels, give_up=True), None)
+    task = priced(WriteVerify(**own, **config.level_arguments(), give_up=True), None)
     low, high = config.span
     volts = task.device.read.voltage
     largest = config.rows * task.device.g_max * volts
