@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 
 from agents.comparison import CompareConfig
+from agents.library import fair_controllers
 from memenv.experiments.reporting import markdown
 
 RAMPS = ("ispp", "ispp-shrinking", "vipi")
-SIMPLE = (*RAMPS, "constant", "secant", "nominal", "history", "bayes")
 FAILURE = CompareConfig().max_pulses  # [pulses]
 HEAD = ("device", "tolerance", "specialist", "generalist", "best without learning", "price of specialist, of the best")
 Row = dict[str, str]
@@ -33,7 +33,7 @@ def figures(row: Row) -> str:
 
 def line(own: dict[str, Row]) -> list[str]:
     """The line of a device at a tolerance, from its rows by controller."""
-    best, ramp = (min((own[name] for name in names if name in own), key=price) for names in (SIMPLE, RAMPS))
+    best, ramp = (min((own[name] for name in names if name in own), key=price) for names in (fair_controllers(), RAMPS))
     mine = own["specialist"]
     return [
         mine["device"],

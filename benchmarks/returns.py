@@ -25,7 +25,7 @@ from agents.arrays import EachCell
 from agents.evaluation import evaluate
 from agents.few_shot import learn, shipped_agent
 from agents.few_shot.schedules import own_schedule
-from agents.library import load_policy
+from agents.library import fair_controllers, load_policy
 from agents.tuning import Tuned, one_by_one, tune
 from memenv import CrossbarProgram, FewShot, WriteVerify
 from memenv.envs.variants import VARIANTS
@@ -33,7 +33,7 @@ from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
 from memenv.files import load_json, write_whole
 
-CLASSICAL = ("constant", "ispp", "ispp-shrinking", "vipi", "secant", "nominal", "history", "bayes")
+CLASSICAL = fair_controllers()
 KNOWING = ("specialist", "generalist", "oracle")  # learned, or looking at the cell
 Row = dict[str, Any]
 
