@@ -80,16 +80,12 @@ def record(config: DatasetsConfig) -> Iterator[Any]:
     for name in config.ids:
         if name not in known:
             raise ValueError(f"unknown id {name!r}; known are {', '.join(known)}")
-    envs = [gym.make(name, **made) for name in config.ids]
-    check_new([dataset_id(env, policy, config) for env in envs for policy in config.policies], config.out)
-    work = [
-        (name, policy, player(policy, env.unwrapped.task, config))  # type: ignore[attr-defined]
-        for name, env in zip(config.ids, envs, strict=True)
-        for policy in config.policies
-    ]
+    work = [(gym.make(name, **made), policy) for name in config.ids for policy in config.policies]
+    check_new([dataset_id(env, policy, config) for env, policy in work], config.out)
+    acts = [player(policy, env.unwrapped.task, config) for env, policy in work]  # type: ignore[attr-defined]
     with _folder(config.out):
-        for name, policy, act in work:
-            yield _dataset(minari, gym.make(name, **made), policy, act, config)
+        for (env, policy), act in zip(work, acts, strict=True):
+            yield _dataset(minari, env, policy, act, config)
 
 
 def player(policy: str, task: Any, config: DatasetsConfig) -> Act | None:
