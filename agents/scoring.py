@@ -157,16 +157,11 @@ def read_card(path: Path) -> dict[str, Any]:
             raise ValueError("it is not of the standard tasks")
         for name, found in card["tasks"].items():
             for figure in () if "refused" in found else FIGURES:
-                if _outside(*found[figure]):
+                if not _agree(found[figure], found[figure]):
                     raise ValueError(f"{figure} of {name} is {found[figure][0]}, outside its interval")
         for key in ("name", "kind", "sha256"):
             card["policy"][key]
         return card
-
-
-def _outside(value: float | None, low: float | None, high: float | None) -> bool:
-    """True of a figure outside its interval; one that is not finite is in any."""
-    return value is not None and low is not None and high is not None and not low <= value <= high
 
 
 def check(card: dict[str, Any], policy: str) -> None:
