@@ -33,9 +33,9 @@ class Mixture:
             raise DeviceError(f"a mixture of {len(self.devices)} devices: at least two are needed")
         for device in self.devices:
             parametric(device, "a mixture")
-        for device in self.devices:
-            if any(one.driver.gridded for one in self.devices) and device.driver != self.devices[0].driver:
-                raise DeviceError(f"the devices of {self.name} have different drivers: one grid of pulses is needed")
+        drivers = [device.driver for device in self.devices]
+        if any(one.gridded for one in drivers) and any(one != drivers[0] for one in drivers):
+            raise DeviceError(f"the devices of {self.name} have different drivers: one grid of pulses is needed")
 
     @property
     def name(self) -> str:

@@ -132,8 +132,7 @@ def volts(signal: Float, log_width: Float, driver: Driver) -> tuple[Float, Float
     low, high = amplitude_range(up, driver)
     magnitude = low + np.abs(signal) * (high - low)
     width = driver.width_min * np.exp((0.5 * np.log(driver.width_max / driver.width_min)) * (log_width + 1.0))
-    if driver.gridded:
-        magnitude, width = on_grid(driver, up, magnitude, width)
+    magnitude, width = on_grid(driver, up, magnitude, width)
     return np.where(up, magnitude, -magnitude), width
 
 

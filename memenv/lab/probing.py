@@ -132,8 +132,8 @@ def _gains(doses: np.ndarray, doubt: np.ndarray) -> np.ndarray:
 
 def _shown(device: Device, up: bool, before: np.ndarray, after: np.ndarray) -> float:
     """ln of the median dose that cells have shown."""
-    law, way = device.law(np.full(len(before), up)), np.full(len(before), up)
-    dose = dose_to_reach(law, before, after, device.x_lo, device.x_hi, way)
+    way = np.full(len(before), up)
+    dose = dose_to_reach(device.law(way), before, after, device.x_lo, device.x_hi, way)
     return float(np.log(np.median(dose) + FAINT))
 
 

@@ -8,8 +8,6 @@ from memenv.devices.device import Driver
 from memenv.fitting.pulse_data import PulseData
 from memenv.lab.bench import BenchError
 
-ENDS = (min, max)
-
 
 class RecordedBench:
     """Measured transitions, replayed off-policy: no law is assumed, and what was not measured is refused.
