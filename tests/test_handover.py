@@ -59,6 +59,14 @@ def test_the_standby_controller_has_the_lines_of_its_record() -> None:
         assert evaluate(standby(task, record), task, 500, 0).pulses.mean() < most
 
 
+def test_a_driver_of_one_width_has_a_standby_controller_that_gives_it() -> None:
+    device = load_device("hfo2-neurram")
+    task = WriteVerify(device=device, give_up=True)
+    assert device.driver.width_min == device.driver.width_max
+    assert 0 <= standby(task, device).width_level <= 1
+    assert evaluate(load_policy("generalist", task), task, 20, 0).accepted.mean() > 0.9
+
+
 def test_domains_are_kept_in_the_card_and_files_without_one_load(tmp_path: Path) -> None:
     policy = dataclasses.replace(specialist(TASK), domain=Domain(tolerance=(0.01, 0.04), alarm=33.0))
     policy.save(tmp_path / "policy.npz")
