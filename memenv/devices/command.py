@@ -132,7 +132,7 @@ def card(device: Device) -> str:
         rows.append((name, _fields(vars(response))))
     if device.uncertainty is not None:
         rows.append(("uncertain", f"of a chip, standard deviations: {device.uncertainty.described()}"))
-    for name in ("driver", "mismatch", "read", "retention"):
+    for name in ("driver", "mismatch", "read", "retention", *(("gate",) if device.gate else ())):
         part: Any = getattr(device, name)
         rows.append((name, "none" if part is None else _fields(vars(part))))
     return "\n".join(f"{name:<10} {value}" for name, value in rows)
