@@ -3,10 +3,18 @@
 import dataclasses
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
+from agents.classical.gated import GateISPP, Radar
+from agents.evaluation import evaluate
+from agents.library import GATED as GATED_CONTROLLERS
+from agents.library import load_policy
+from memenv import TaskError, WriteVerify
 from memenv.devices import Device, DeviceError, Gate, Mixture, from_json, load_device, to_json
+from memenv.envs.write_verify.observation import View
+from memenv.lab import program
 
 VOLTS, STOPS = (1.5, 1.8, 2.2, 2.6), (0.0, 0.7, 0.82, 0.9)
 GATE = Gate(low=1.0, high=4.0, volts=VOLTS, stops=STOPS, loss=1.5)
@@ -115,3 +123,114 @@ def test_a_voltage_beyond_the_gate_is_refused() -> None:
         BARE.at_gate(2.0)
     with pytest.raises(DeviceError, match="a mixture takes devices without"):
         Mixture(devices=(GATED, BARE))
+
+
+# -- the task ----------------------------------------------------------------------------------------------------------
+
+TASK = WriteVerify(device=GATED, give_up=True)
+
+
+def episode_after(task: WriteVerify, action: np.ndarray) -> Any:
+    """Episodes (cells,) that began at 5 % of the range, after one action."""
+    rng, cells = np.random.default_rng(0), len(action)
+    chip = task.fabricate(rng, cells)
+
+    def noise(draws: Any) -> tuple[np.ndarray, ...]:
+        return tuple(np.zeros((*draw.shape, cells)) for draw in draws)
+
+    start = {"start": chip.g_min + 0.05 * (chip.g_max - chip.g_min), "target": 6e-5}
+    return task.transition(task.initial(chip, noise(task.initial_draws), start), action, noise(task.step_draws))
+
+
+def test_the_gate_is_a_component_of_actions_and_the_last_number_of_observations() -> None:
+    """Polarity, amplitude, width, gate, giving up; a held gate and a menu have none."""
+    assert TASK.action_space.shape == (5,) and TASK.observation_space.shape == (8,)
+    for other in (WriteVerify(device=GATED.at_gate(2.0)), WriteVerify(device=BARE)):
+        assert other.action_space.shape == (3,) and other.observation_space.shape == (7,)
+    assert WriteVerify(device=GATED, action="discrete").observation_space.shape == (7,)
+
+
+@pytest.mark.parametrize("task", [TASK, WriteVerify(device=GATED, rounds=2), WriteVerify(device=GATED, history=3)])
+def test_the_gate_that_was_encoded_is_decoded_driven_and_seen(task: WriteVerify) -> None:
+    """What is out of the driver's reach is clipped; one that is not given is fully open."""
+    asked, cells = np.array([1.0, 1.7, 2.2, 9.0]), 4
+    action = task.encode(np.full(cells, 1.8), np.full(cells, 1e-5), gate=asked)
+    *_, volts = task.decode(action)
+    np.testing.assert_allclose(volts, [1.0, 1.7, 2.2, 4.0], rtol=1e-6)
+    episode = episode_after(task, action)
+    np.testing.assert_allclose(task.view(task.observe(episode)).gate, volts, rtol=1e-6)
+    np.testing.assert_allclose(task.view_of(episode).gate, volts, rtol=1e-6)
+    held = [
+        episode_after(WriteVerify(device=GATED.at_gate(one)), np.array([[1.0, 1.0, 1.0]])).true_conductance
+        for one in volts.tolist()
+    ]
+    assert held[0] < held[1] < held[2]
+    np.testing.assert_allclose(task.decode(task.encode(np.ones(1), np.ones(1)))[-1], 4.0)
+
+
+def test_giving_up_leaves_the_gate_that_was_seen() -> None:
+    """As it leaves amplitude and width."""
+    action = TASK.encode(np.full(3, 1.8), np.full(3, 1e-6), np.full(3, True), gate=np.full(3, 2.0))
+    assert TASK.view(TASK.observe(episode_after(TASK, action))).gate.tolist() == [0.0] * 3
+
+
+def test_engines_agree_on_a_gated_device() -> None:
+    """Observation and reward, step by step."""
+    pytest.importorskip("numba")
+    seen = []
+    for engine in ("numpy", "numba"):
+        env = gymnasium.make_vec("memenv/WriteVerify-v0", num_envs=4, device=GATED, engine=engine)
+        env.reset(seed=1)
+        rng = np.random.default_rng(0)
+        steps = [env.step(rng.uniform(-1, 1, (4, 4)).astype(np.float32))[:2] for _ in range(4)]
+        seen.append(np.concatenate([np.column_stack(step) for step in steps]))
+    np.testing.assert_allclose(*seen, atol=1e-4)
+
+
+# -- who decides -------------------------------------------------------------------------------------------------------
+
+
+def test_rising_gate_climbs_at_a_fixed_bit_line_and_restarts_where_the_polarity_turns() -> None:
+    """SETs by the gate, RESETs by the source line at full gate."""
+    policy = GateISPP(task=TASK, gate_start=0.2, gate_step=0.1, bit_level=1.0, reset_start=0.5, reset_step=0.25)
+    view = View(*np.array([[0.1], [0.5], *[[0.0]] * 5]), gate=np.zeros(1))
+    memory, found = policy.unknown(view), []
+    for read in (0.1, 0.2, 0.3, 0.7, 0.65, 0.3):
+        (amplitude, width, _, gate), memory = policy.act(view._replace(read=np.array([read])), memory)
+        view = view._replace(amplitude=amplitude, width=width)
+        found.append((amplitude[0], gate[0]))
+    np.testing.assert_allclose(
+        found, [(1.8, 1.6), (1.8, 1.9), (1.8, 2.2), (-1.15, 4.0), (-1.475, 4.0), (1.8, 1.6)], rtol=1e-5
+    )
+
+
+def test_radar_goes_over_to_weak_pulses_at_full_gate_near_the_target() -> None:
+    """Near is a distance to the target, on both sides."""
+    policy = Radar(task=TASK, near=0.1, fine_set=0.0, fine_reset=0.0)
+    view = View(*np.array([[0.2, 0.45, 0.55, 0.9], [0.5] * 4, *[[0.0] * 4] * 5]), gate=np.zeros(4))
+    (amplitude, _, _, gate), _ = policy.act(view, policy.unknown(view))
+    assert gate[0] < 4.0 and (gate[1:] == 4.0).all()
+    np.testing.assert_allclose(amplitude[1:3], [0.5, -0.5])
+    assert amplitude[0] > 0.5 and amplitude[3] < -0.5
+
+
+@pytest.mark.parametrize("name", [*GATED_CONTROLLERS, "secant", "history"])
+def test_controllers_program_a_gated_device(name: str) -> None:
+    """Those that know no gate leave it fully open."""
+    outcomes = evaluate(load_policy(name, TASK), TASK, 60, 0)
+    assert outcomes.accepted.mean() > 0.6
+
+
+def test_policies_without_a_gate_are_refused_by_name_and_those_with_one_need_it() -> None:
+    """The message says how to hold the gate."""
+    message = r"a gate of 1 to 4 V, which .* does not drive; hold it at a voltage, such as device.at_gate\(4\)"
+    for refused in (
+        lambda: load_policy("generalist", TASK),
+        lambda: program(None, GateISPP(task=TASK), TASK, [5e-5], "x"),
+    ):
+        with pytest.raises(TaskError, match=message):
+            refused()
+    load_policy("generalist", WriteVerify(device=GATED.at_gate(4.0)))
+    for task in (WriteVerify(device=BARE), WriteVerify(device=GATED.at_gate(2.0))):
+        with pytest.raises(TaskError, match="drives a gate: a record with `gate` is needed, not held"):
+            load_policy("radar", task)
