@@ -13,6 +13,7 @@ from agents.library import GATED as GATED_CONTROLLERS
 from agents.library import load_policy
 from memenv import TaskError, WriteVerify
 from memenv.devices import Device, DeviceError, Gate, Mixture, from_json, load_device, to_json
+from memenv.devices.command import card
 from memenv.envs.write_verify.observation import View
 from memenv.lab import program
 
@@ -123,6 +124,15 @@ def test_a_voltage_beyond_the_gate_is_refused() -> None:
         BARE.at_gate(2.0)
     with pytest.raises(DeviceError, match="a mixture takes devices without"):
         Mixture(devices=(GATED, BARE))
+
+
+@pytest.mark.parametrize(("volts", "mean", "spread"), [(1.8, 179, 15), (2.2, 209, 14), (2.6, 220, 11)])
+def test_the_radar_chip_sets_a_fresh_cell_as_far_as_was_measured(volts: float, mean: float, spread: float) -> None:
+    """Pulses of 2 V and 1 us from 8 uS [uS]; its card names the gate."""
+    device = load_device("hfo2-radar")
+    g = 2.0 + 248.0 * pulsed(device.at_gate(volts), 0.025, 2.0)
+    assert abs(g.mean() - mean) < 4 and 0.5 * spread < g.std() < 1.2 * spread
+    assert "gate       low=1.4, high=4" in card(device)
 
 
 # -- the task ----------------------------------------------------------------------------------------------------------
