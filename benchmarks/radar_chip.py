@@ -98,7 +98,7 @@ def fitted_gate(data: dict[str, np.ndarray], odd: int) -> Gate:
     long, short = (rows[rows["r_before_ohm"] > FRESH] for rows in (long, short))
     seen = [states(long, "r_after_ohm")[np.abs(long["wl_V"] - volts) < 0.026] for volts in TABLE]
     stops = np.maximum.accumulate([part.mean() for part in seen])
-    x, share = states(short, "r_after_ohm"), 1.0
+    x = states(short, "r_after_ohm")
 
     def off(rise: np.ndarray) -> np.ndarray:
         reached = short["wl_V"] * -np.expm1(-1e-7 / rise[0])
