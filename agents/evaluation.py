@@ -111,7 +111,7 @@ def evaluate(
             latest[rows] = np.abs(episode.true_error / size[rows])
             error_by_pulse[step] = np.median(latest)
         for place, row in enumerate(rows[: np.searchsorted(rows, examples)]):
-            amplitude, _, gave_up = task.decode(
+            amplitude, _, gave_up, *_ = task.decode(
                 action[place : place + 1], take(episode.chip, slice(place, place + 1)).driver
             )
             if not gave_up[0]:

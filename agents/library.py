@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.classical.bayes import Bayesian, Oracle
+from agents.classical.gated import GateISPP, Radar
 from agents.classical.optimum import TableOptimum
 from agents.classical.revealed import Revealed
 from agents.classical.secant import Secant
@@ -35,6 +36,7 @@ CONTROLLERS: dict[str, type[Any]] = {
     "revealed": Revealed,
     "oracle": Oracle,
 }
+GATED: dict[str, type[Any]] = {"ispp-gate": GateISPP, "radar": Radar}  # those that drive a gate
 BOUNDS = ("revealed", "oracle")  # those that know the cell
 GENERALIST = "generalist"
 OPTIMUM = "optimum"
@@ -56,9 +58,10 @@ def controller(name: str, task: WriteVerify) -> Policy:
     Raises:
         ValueError: no controller has that name.
     """
-    if name not in CONTROLLERS:
-        raise ValueError(f"unknown controller {name!r}; known are {', '.join(CONTROLLERS)}")
-    found: Policy = CONTROLLERS[name](task=task)
+    kinds = CONTROLLERS | GATED
+    if name not in kinds:
+        raise ValueError(f"unknown controller {name!r}; known are {', '.join(kinds)}")
+    found: Policy = kinds[name](task=task)
     return found
 
 
@@ -71,11 +74,13 @@ def shipped() -> tuple[str, ...]:
 def known_policies(task: WriteVerify) -> tuple[str, ...]:
     """Names to compare when none are given: controllers, the device's specialist and the generalist, the bound.
 
-    Of a device whose law is not known those that do without.
+    Of a device whose law is not known those that do without, of one with a gate those that drive it, too.
     """
     device = task.device
     if device.record is None and not (device.polarity_only or device.devices):  # a class of the user's own
         return tuple(name for name in controllers() if not CONTROLLERS[name].needs_law)
+    if task.gate is not None:
+        return (*fair_controllers(), *GATED, *BOUNDS)
     learned = [name for name in ("specialist", GENERALIST) if _file(name, task) is not None]
     bounds = (*BOUNDS, *((OPTIMUM,) if device.polarity_only else ()))
     return (*fair_controllers(), *learned, *bounds)
@@ -93,7 +98,7 @@ def load_policy(name: str | Path, task: WriteVerify) -> Policy:
         ValueError: an unknown name, a missing or damaged file, or a policy for another task.
     """
     text = str(name)
-    if text in CONTROLLERS:
+    if text in CONTROLLERS | GATED:
         return controller(text, task)
     if text == OPTIMUM:
         return TableOptimum(task=task)
@@ -106,13 +111,14 @@ def load_policy(name: str | Path, task: WriteVerify) -> Policy:
     path = Path(text) if text.endswith(".npz") else shipped_file
     if path is None:
         raise ValueError(
-            f"unknown controller or policy {text!r}; known are {', '.join((*CONTROLLERS, *shipped()))}; "
+            f"unknown controller or policy {text!r}; known are {', '.join((*CONTROLLERS, *GATED, *shipped()))}; "
             "or give a path to a .npz that memenv train saved"
         )
     if load_card(path, "policy that memenv train saved").get("format") == SB3_FORMAT:
         from agents.sb3.files import load_sb3
 
         return load_sb3(path, task)
+    task.without_gate(text)
     predictor = load_pulse_predictor(path, task)
     one = not task.device.polarity_only and not task.device.devices
     if one and (outside := predictor.domain.outside(task)):

@@ -157,6 +157,7 @@ def _tasks(config: TrainConfig) -> list[WriteVerify]:
 
 def _record(task: WriteVerify) -> Device:
     """The device that a pulse predictor is trained through."""
+    task.without_gate(f"--algo {PULSE}")
     return parametric(task.device, f"--algo {PULSE}, to differentiate through it (others, such as ppo, do not),")
 
 

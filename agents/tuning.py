@@ -21,7 +21,7 @@ from tqdm import tqdm
 from agents.bulk.writer import MassWriter, mass_writer
 from agents.classical.write_verify import Controller
 from agents.evaluation import TUNING, evaluate, mixed
-from agents.library import CONTROLLERS, controller, controllers
+from agents.library import CONTROLLERS, GATED, controller, controllers
 from memenv.bounds import MANY, MOST_SEED, MOST_WEIGHT, whole
 from memenv.compiler.runtime import Unsupported
 from memenv.engine import load_engine
@@ -105,7 +105,7 @@ def on_cells(policies: Sequence[Any], cells: int, seed: int) -> np.ndarray:
 
 def compiled(policy: Any) -> bool:
     """True where trials of the policy run in compiled loops: it is one of ours, all of which remember numbers only."""
-    own = isinstance(policy, Controller) and type(policy) in CONTROLLERS.values()
+    own = isinstance(policy, Controller) and type(policy) in (CONTROLLERS | GATED).values()
     return own and policy.task.action == "continuous" and not policy.task.not_compiled and load_engine().name == "numba"
 
 

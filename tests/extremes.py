@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from memenv.arrays import tree_map
 from memenv.compiler.counter_rng import Key
 from memenv.devices.device import Device, Retention
+from memenv.devices.gate import Gate
 from memenv.devices.law import dose_to_reach, pulse_worth
 from memenv.devices.records import PARTS, RANGES, DeviceError, validate
 from memenv.engine import Engine
 
 ENDS = ("low", "middle", "high")
+WHOLE = Device(retention=Retention(), gate=Gate(volts=(1.0, 2.0), stops=(0.1, 0.9), mismatch=(0.1, 0.0)))
 
 
 def numbers() -> Iterator[tuple[str, str, int | None, float, float]]:
@@ -79,7 +81,7 @@ def at_an_end(device: Device, part: str, name: str, place: int | None, low: floa
 
 
 def dressed(device: Device, other: Device) -> Device:
-    """The record with all the terms of another that it has not itself: noises, mismatch, retention, a second pole."""
+    """The record with the terms of another that it has not itself: noises, mismatch, retention, gate, second pole."""
 
     def fill(mine: Any, theirs: Any) -> Any:
         return {
@@ -95,7 +97,7 @@ def dressed(device: Device, other: Device) -> Device:
     for name in ("set", "reset"):
         reach = device.x_hi - device.x_lo + parts[name].margin
         parts[name] = dataclasses.replace(parts[name], kappa=min(parts[name].kappa, 0.2 / reach))
-    mixed = device.replace(**parts, retention=device.retention or other.retention)
+    mixed = device.replace(**parts, retention=device.retention or other.retention, gate=device.gate or WHOLE.gate)
     assert valid(mixed), mixed
     return mixed
 
@@ -103,7 +105,7 @@ def dressed(device: Device, other: Device) -> Device:
 @st.composite
 def records(draw: st.DrawFn) -> Device:
     """Valid records whose numbers lie anywhere in their ranges, the ends among them; what breaks an order is left."""
-    device = Device(retention=Retention())
+    device = WHOLE
     changes = draw(st.lists(st.tuples(st.sampled_from([*numbers()]), st.floats(0.0, 1.0)), max_size=30))
     for (part, name, place, low, high), share in changes:
         before = own(device, part, name, place)

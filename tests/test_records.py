@@ -7,12 +7,12 @@ import os
 
 import numpy as np
 import pytest
-from extremes import ENDS, at_an_end, changed, dressed, numbers, records, side_by_side, use, use_chip
+from extremes import ENDS, WHOLE, at_an_end, changed, dressed, numbers, records, side_by_side, use, use_chip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import memenv
-from memenv import Device, DeviceError, Mismatch, Read, Response, Retention, from_json, to_json
+from memenv import Device, DeviceError, Mismatch, Read, Response, from_json, to_json
 from memenv.devices.records import PARTS, RANGES, validate
 from memenv.devices.uncertainty import Uncertainty
 
@@ -141,7 +141,7 @@ def test_values_just_outside_every_range_are_refused(kind):
         if (PARTS[part] if part else Device) is kind:
             for value in (math.nextafter(low, -math.inf), math.nextafter(high, math.inf)):
                 with pytest.raises(DeviceError, match=name):
-                    validate(changed(Device(retention=Retention()), part, name, place, value))
+                    validate(changed(WHOLE, part, name, place, value))
 
 
 FUZZ = int(os.environ.get("MEMENV_FUZZ", "1")) >= 1000  # at length: hours
@@ -166,7 +166,7 @@ def test_so_do_the_ends_where_a_device_has_no_other_terms(name):
         at_an_end(device, *number, end)
         for number in numbers()
         for end in ENDS
-        if device.retention or number[0] != "retention"
+        if not number[0] or getattr(device, number[0])
     ]
     assert [use(one, CELLS, STEPS) for one in devices] == [""] * len(devices)
 

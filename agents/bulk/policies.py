@@ -18,7 +18,7 @@ from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor, features
 from memenv.arrays import Array, tree_map
 from memenv.envs.write_verify.observation import View
 
-Decision = tuple[Array, Array, Array]  # signed amplitude [V], width [s], giving up
+Decision = tuple[Array, ...]  # signed amplitude [V], width [s], giving up, and the gate [V] where it is chosen
 
 
 class CompiledPolicy(Protocol):

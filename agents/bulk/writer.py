@@ -231,9 +231,10 @@ class MassWriter:
     ) -> tuple[Any, Any, Any]:
         """Policy and task: the episode after the step but for its chip, the memory, and whether the cell is done."""
         task = self.task
-        (amplitude, width, gave_up), known = self.policy.decide(self.view(episode), memory, outputs)
+        (amplitude, width, gave_up, *gate), known = self.policy.decide(self.view(episode), memory, outputs)
         signal, log_width = signals_of(amplitude, width, task.device.driver)
-        decoded_action = signal, log_width, gave_up if task.give_up else np.zeros_like(signal, bool)
+        giving_up = gave_up if task.give_up else np.zeros_like(signal, bool)
+        decoded_action = signal, log_width, giving_up, *task.actions.gate_signal(signal, *gate)
         own = Noise.under(noise.key, streams)
         following: Any = task.advance(episode, decoded_action, drawn(task.step_draws, own))
         carried = following._replace(chip=None, **dict.fromkeys(task.of_one_step))

@@ -257,7 +257,7 @@ class _ParticleController(ABC):
         weak = pulse_for(median, driver, up, fractions, usual)
         amplitude, width = np.hstack([asked[row, rank], weak[0]]), np.hstack([how_long[row, rank], weak[1]])
         action = self.task.encode(np.where(up, amplitude, -amplitude).ravel(), width.ravel())
-        signed, possible, _ = self.task.decode(action)
+        signed, possible, *_ = self.task.decode(action)
         return np.abs(signed).reshape(amplitude.shape), possible.reshape(amplitude.shape)
 
     def _log_dose_variance(self, cell: Device, up: Cloud) -> Cloud:

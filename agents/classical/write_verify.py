@@ -110,15 +110,20 @@ class Controller(ABC):
         view = self.task.view(observation)
         unknown = self.unknown(view)
         decision, memory = self.act(view, unknown if state is None else choose(view.amplitude == 0, unknown, state))
-        return self.task.encode(*decision), memory
+        amplitude, width, gave_up, *gate = decision
+        return self.task.encode(amplitude, width, gave_up, gate=gate[0] if gate else None), memory
 
     def unknown(self, view: View) -> Memory:
         """The memory of cells at the first observation."""
         far = np.full(len(view.read), np.inf)
         return self.begin(None, len(far))._replace(read=view.read, target=view.target, nearest=far)
 
-    def act(self, view: View, memory: Memory) -> tuple[tuple[Float, Float, Bool], Memory]:
-        """Signed amplitudes [V], widths [s] and giving up, and the memory after them: element-wise if `decide` is."""
+    def gate(self, own: Any) -> tuple[Float, ...]:
+        """The gate (cells,) [V] of the pulse decided on, by the own memory after it; nothing: fully open."""
+        return ()
+
+    def act(self, view: View, memory: Memory) -> tuple[tuple[Any, ...], Memory]:
+        """Signed amplitudes [V], widths [s], giving up, `gate`, and the memory after: element-wise if `decide` is."""
         nearest, idle = self._stalled(view, memory)
         up = view.read < view.target
         if self.task.device.polarity_only:
@@ -126,7 +131,7 @@ class Controller(ABC):
             width = self.width(1.0) + 0.0 * view.read
         else:
             amplitude, width, own = self.decide(view, memory, up)
-        decision = np.where(up, amplitude, -amplitude), width, idle >= self.patience
+        decision = np.where(up, amplitude, -amplitude), width, idle >= self.patience, *self.gate(own)
         return decision, Memory(view.read, view.target, nearest, idle, own)
 
     def width(self, level: Any) -> Any:

@@ -83,6 +83,8 @@ def load_sb3(path: Path, task: WriteVerify) -> SB3Policy:
         own = dataclasses.replace(task, **layout)
     if card["rounds"] > 1 >= task.rounds:
         raise ValueError(f"{path}: trained with rounds > 1; the task has rounds={task.rounds}")
+    if not any(device.get("gate") for device in card["devices"]):
+        own.without_gate(str(path))
     with named(path, WHAT):
         network = _network(card["algorithm"], card["network"], own)
     _, arrays = load_archive(path, WHAT, lambda _, headers: _entries(card["algorithm"], network, headers))

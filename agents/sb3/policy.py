@@ -154,10 +154,10 @@ class SB3Policy:
         inner = tree_map(_swapped, inner)  # recurrent states have the cells as second axis, policies as first
         action, inner = self.network.predict(inputs, inner, episode_start, deterministic, **masks)
         if self.own.action_space != self.task.action_space:
-            signal, log_width, gave_up = self.own.actions.signals(action)
+            signal, log_width, gave_up, *gate = self.own.actions.signals(action)
             if self.algorithm == "ppo" and not self.own.give_up:
                 gave_up = self._hopeless(inputs)
-            action = self.task.actions.of_signals(signal, log_width, gave_up)
+            action = self.task.actions.of_signals(signal, log_width, gave_up, *gate)
         return action, (seen, tree_map(_swapped, inner))
 
     def _hopeless(self, inputs: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from memenv.devices.catalogue import load_device, presets
 from memenv.devices.device import Device, Driver, Mismatch, Read, ReadMoments, Retention, State
+from memenv.devices.gate import Gate
 from memenv.devices.law import Response
 from memenv.devices.mixture import Mixture
 from memenv.devices.protocol import CellModel
@@ -19,6 +20,7 @@ __all__ = [
     "Device",
     "DeviceError",
     "Driver",
+    "Gate",
     "Mismatch",
     "Mixture",
     "Read",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from memenv.bounds import shown
-from memenv.devices.catalogue import load_device, physics_models, presets
+from memenv.devices.catalogue import GATED, load_device, physics_models, presets
 from memenv.devices.device import Device
 from memenv.devices.law import Response, equivalent_pulses, move
 from memenv.devices.neurosim import label
@@ -110,6 +110,8 @@ def table() -> str:
         )
     for model in map(load_device, physics_models()):
         lines.append(f"{model.name:<26} {model.g_min * 1e6:.3g}-{model.g_max * 1e6:.3g} uS, equations of its own")
+    for model in map(load_device, GATED):
+        lines.append(f"{model.name:<26} {model.g_min * 1e6:.3g}-{model.g_max * 1e6:.3g} uS, with a gate")
     lines.append("pulses: reference pulses across 95 % of the range; NL: NeuroSim's label, bound to bound")
     lines.append("c2c: cycle noise of one SET pulse where it is largest, read: read noise, both of the range")
     lines.append("rate: log-normal spread of step sizes from device to device; bad: share of stuck or collapsed cells")
@@ -132,7 +134,7 @@ def card(device: Device) -> str:
         rows.append((name, _fields(vars(response))))
     if device.uncertainty is not None:
         rows.append(("uncertain", f"of a chip, standard deviations: {device.uncertainty.described()}"))
-    for name in ("driver", "mismatch", "read", "retention"):
+    for name in ("driver", "mismatch", "read", "retention", *(("gate",) if device.gate else ())):
         part: Any = getattr(device, name)
         rows.append((name, "none" if part is None else _fields(vars(part))))
     return "\n".join(f"{name:<10} {value}" for name, value in rows)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self, cast
 import numpy as np
 
 from memenv.arrays import Array, choose, clip, expm1, floor_at, is_zero, log1p, namespace, sqrt
+from memenv.devices.gate import Gate
 from memenv.devices.law import DOSES, GAMMAS, SPREADS, TINY, Law, Response, equivalent_pulses, move, reachable_kappa
 from memenv.devices.uncertainty import Uncertainty, chip_normals, settled
 
@@ -126,6 +127,7 @@ class Device:
     read: Read = field(default_factory=Read)
     retention: Retention | None = None
     uncertainty: Uncertainty | None = None  # what is not known of the device as a whole; None on a chip
+    gate: Gate | None = None  # of a transistor in series with each cell; None without one
 
     polarity_only = False  # an amplitude and a width can be chosen (a measured table knows neither)
     pulse_channels = 3  # standard normals that a pulse takes: cycle noise, additive noise, relaxation
@@ -141,6 +143,19 @@ class Device:
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    def at_gate(self, volts: Array) -> Self:
+        """The device, or a chip of it, with the gate held at `volts`, a number or (cells,) [V].
+
+        Raises:
+            ValueError: no gate, or one that does not go there.
+        """
+        gate = self.gate
+        if gate is None:
+            raise ValueError(f"device is {self.name}: it has no gate")
+        if isinstance(volts, float | int) and not gate.low <= volts <= gate.high:
+            raise ValueError(f"the gate is {volts!r} V, of {self.name} allowed is {gate.low:g} to {gate.high:g} V")
+        return self.replace(gate=dataclasses.replace(gate, low=volts, high=volts))
 
     @property
     def verify_noise(self) -> Array:
@@ -166,7 +181,7 @@ class Device:
             return known.fabricate(rng, cells)
         spread = self.mismatch
         shifting = not is_zero(spread.x_shift)
-        draws = rng.standard_normal((11 + shifting, cells))
+        draws = rng.standard_normal((11 + shifting + (self.gate is not None), cells))
 
         def lognormal(value: Array, sigma: Array, draw: np.ndarray) -> Array:
             return value if is_zero(sigma) else value * np.exp(sigma * draw)
@@ -200,6 +215,7 @@ class Device:
             x_hi=x_hi,
             set=dataclasses.replace(up, kappa=reachable_kappa(up, widest)),
             reset=dataclasses.replace(down, kappa=reachable_kappa(down, widest)),
+            gate=None if self.gate is None else dataclasses.replace(self.gate, cell=draws[11 + shifting]),
         )
 
     def _bounds(self, rng: Any, low: np.ndarray, high: np.ndarray, shift: Array, cells: int) -> tuple[Array, Array]:
@@ -251,7 +267,8 @@ class Device:
         xp = namespace(state.x, amplitude, width)
         up = amplitude > 0
         law = self.law(up, state.x)
-        n = equivalent_pulses(law, xp.abs(amplitude), width) * count
+        magnitude, x_hi = self._limits(up, xp.abs(amplitude), width, state.x, noise[1])
+        n = equivalent_pulses(law, magnitude, width) * count
         s = law.dose * n
         if not is_zero(law.cycle_noise):
             sigma = law.cycle_noise
@@ -263,11 +280,17 @@ class Device:
         if not is_zero(law.additive_noise):  # the derivative of sqrt(n) is infinite at n = 0: no noise there
             added = law.additive_noise * noise[1] * touched * n / sqrt(n + TINY**2)
         return state._replace(
-            x=move(law, state.x, self.x_lo, self.x_hi, up, s, added),
+            x=move(law, state.x, self.x_lo, x_hi, up, s, added),
             age=xp.where(touched, 0.0 * state.age, state.age + width * count),
             relaxation=None if state.relaxation is None else xp.where(touched, noise[2], state.relaxation),
             trap=self._trap_after(state.trap, width * count),
         )
+
+    def _limits(self, up: Array, magnitude: Array, width: Array, x: Array, noise: Array) -> tuple[Array, Array]:
+        """Magnitudes [V] that act and upper bounds [range] of pulses, as far as there is a gate to limit them."""
+        if self.gate is None:
+            return magnitude, self.x_hi
+        return self.gate.limits(up, magnitude, width, x, self.x_hi, noise)
 
     def rest(self, state: State, seconds: Array) -> State:
         """The state after `seconds` (float or (cells,)) [s] without a pulse."""
@@ -302,7 +325,9 @@ class Device:
         size = self.g_max - self.g_min
         x = clip((g - self.g_min) / size, self.x_lo, self.x_hi)
         law = self.law(up, x)
-        return size * namespace(g).abs(move(law, x, self.x_lo, self.x_hi, up, law.dose + 0.0 * x) - x)
+        amplitude, width = self.reference_pulse(up, x)
+        _, x_hi = self._limits(up, abs(amplitude), width + 0.0 * x, x, 0.0)
+        return size * namespace(g).abs(move(law, x, self.x_lo, x_hi, up, law.dose + 0.0 * x) - x)
 
     # -- reads -------------------------------------------------------------------------------------------------------
 

@@ -32,7 +32,8 @@ class Mixture:
         if len(self.devices) < 2:
             raise DeviceError(f"a mixture of {len(self.devices)} devices: at least two are needed")
         for device in self.devices:
-            parametric(device, "a mixture")
+            if parametric(device, "a mixture").gate is not None:
+                raise DeviceError(f"device is {device.name}: it has a gate, a mixture takes devices without")
         drivers = [device.driver for device in self.devices]
         if any(one.gridded for one in drivers) and any(one != drivers[0] for one in drivers):
             raise DeviceError(f"the devices of {self.name} have different drivers: one grid of pulses is needed")

@@ -10,6 +10,7 @@ import numpy as np
 from memenv.arrays import tree_map
 from memenv.bounds import once, shown
 from memenv.devices.device import Device, Driver, Mismatch, Read, Retention
+from memenv.devices.gate import Gate
 from memenv.devices.grid import multiples, within
 from memenv.devices.law import DOSES, GAMMAS, SPREADS, STEEPEST, Response
 from memenv.devices.uncertainty import ADDED, FACTORS, FARTHEST, Uncertainty, displaced
@@ -99,6 +100,17 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
         "drift_mean": COEFFICIENT,
         "drift_spread": COEFFICIENT,
     },
+    Gate: {
+        "low": (0.0, 1e6),
+        "high": VOLTS,
+        "rise": (0.0, 1e3),
+        "loss": (0.0, 1e6),
+        "volts": (0.0, 1e6),
+        "stops": (-10.0, 10.0),
+        "mismatch": SPREADS,
+        "cycle_noise": SPREADS,
+        "cell": (-FARTHEST, FARTHEST),
+    },
 }
 PARTS = {
     "set": Response,
@@ -108,8 +120,9 @@ PARTS = {
     "read": Read,
     "retention": Retention,
     "uncertainty": Uncertainty,
+    "gate": Gate,
 }
-OPTIONAL = ("retention", "uncertainty")
+OPTIONAL = ("retention", "uncertainty", "gate")
 FIELDS = tuple(  # that can be assumed
     f"{part}{name}"
     for part, kind in {"": Device, **{f"{name}.": kind for name, kind in PARTS.items()}}.items()
@@ -119,7 +132,10 @@ FIELDS = tuple(  # that can be assumed
 
 def to_json(device: Device) -> str:
     """The record of a nominal device as JSON text; `from_json` returns an equal record."""
-    return json.dumps(dataclasses.asdict(device), indent=2, allow_nan=False) + "\n"
+    tree = dataclasses.asdict(device)
+    if device.gate is None:  # records of two-terminal devices stay as they were
+        del tree["gate"]
+    return json.dumps(tree, indent=2, allow_nan=False) + "\n"
 
 
 def from_json(text: str) -> Device:
@@ -234,6 +250,8 @@ def _check_order(device: Device) -> None:
         ("driver.width_min", driver.width_min, "driver.width_max", driver.width_max),
     ]
     _check_grid(driver)
+    if device.gate is not None:
+        _check_gate(device.gate)
     if retention is not None:
         ordered.append(("retention.early", retention.early, "retention.late", retention.late))
     for low_name, low, high_name, high in ordered:
@@ -300,6 +318,19 @@ def _check_grid(driver: Driver) -> None:
             raise DeviceError(f"driver.{kind}_step is {step!r}: no multiple lies within {name}_min to {name}_max")
         if values and not within(values, low, high):
             raise DeviceError(f"driver.{kind}s is {shown(values)}: none lies within {name}_min to {name}_max")
+
+
+def _check_gate(gate: Gate) -> None:
+    """The table of a gate has a row for each of its voltages, and there is a voltage that can be driven."""
+    if not gate.low <= gate.high:
+        raise DeviceError(f"gate.low is {gate.low!r} and gate.high is {gate.high!r}: gate.low must not be the larger")
+    count = len(gate.volts)
+    if not 2 <= count <= MOST_LISTED or any(one >= other for one, other in pairwise(gate.volts)):
+        raise DeviceError(f"gate.volts is {shown(gate.volts)}: 2 to {MOST_LISTED} are needed, which ascend")
+    for name in ("stops", "mismatch", "cycle_noise"):
+        row = getattr(gate, name)
+        if len(row) != count and (row or name == "stops"):
+            raise DeviceError(f"gate.{name} is {shown(row)}: one for each of the {count} gate.volts is needed")
 
 
 def _check_uncertainty(device: Device, unknown: Uncertainty) -> None:

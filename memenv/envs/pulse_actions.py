@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.devices.device import Driver
+from memenv.devices.gate import Gate
 from memenv.devices.grid import on_grid
 from memenv.envs.task import TaskError, clipped
 
@@ -28,6 +29,7 @@ class PulseActions:
     levels: tuple[int, int]  # amplitudes and widths of the menu, per polarity
     give_up: bool  # giving up is an action: the last of the menu, or the last component
     polarity_only: bool  # there is one pulse for each polarity
+    gate: Gate | None = None  # whose voltage is a component, after the width
 
     @cached_property
     def space(self) -> spaces.Space[Any]:
@@ -38,8 +40,8 @@ class PulseActions:
 
     @property
     def channels(self) -> int:
-        """Numbers of an action: polarity, amplitude and width as far as they can be chosen, and giving up."""
-        return (1 if self.polarity_only else 3) + self.give_up
+        """Numbers of an action: polarity, amplitude, width and gate as far as they can be chosen, and giving up."""
+        return (1 if self.polarity_only else 3) + (self.gate is not None) + self.give_up
 
     @cached_property
     def menu(self) -> tuple[Float, Float]:
@@ -62,8 +64,8 @@ class PulseActions:
         signal, log_width = (np.append(part, part[-1]) for part in self.menu)
         return self._components(signal, log_width, given_up)
 
-    def signals(self, action: np.ndarray) -> tuple[Float, Float, np.ndarray]:
-        """Signal, log-width and giving up (bool), each (cells,), of actions (cells, ...); refuses invalid ones."""
+    def signals(self, action: np.ndarray) -> tuple[Any, ...]:
+        """`decoded` of actions (cells, ...), of which invalid ones are refused."""
         return self.decoded([*self.components(action).astype(np.float64)])
 
     def components(self, action: np.ndarray) -> np.ndarray:
@@ -82,13 +84,13 @@ class PulseActions:
             raise TaskError(f"action is {action[~known][0]}, allowed is 0 to {options - 1}")
         return self._rows.take(action, axis=1)
 
-    def decoded(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
-        """Signal, log-width and giving up, each (cells,), of an action's components (cells,); element-wise."""
+    def decoded(self, components: Sequence[Any]) -> tuple[Any, ...]:
+        """Signal, log-width, giving up and the gate's signal, if it has one, of components (cells,); element-wise."""
         polarity, *pulse = components[: self.channels - self.give_up]
-        amplitude, log_width = pulse or (np.ones_like(polarity), np.ones_like(polarity))
+        amplitude, log_width, *gate = pulse or (np.ones_like(polarity), np.ones_like(polarity))
         magnitude = np.maximum(0.5 * (amplitude + 1.0), FAINT)
         gave_up = components[-1] > GIVE_UP_ABOVE if self.give_up else np.zeros_like(polarity, bool)
-        return np.where(polarity > 0, magnitude, -magnitude), log_width, gave_up
+        return np.where(polarity > 0, magnitude, -magnitude), log_width, gave_up, *gate
 
     def masks(self, error: Float, signal: Float) -> np.ndarray:
         """(cells, menu) bool, by read error and last signal: no pulse away from the target, no giving up before one."""
@@ -102,25 +104,34 @@ class PulseActions:
         mask = (self.menu[0] > 0) == below[:, None]
         return np.column_stack([mask, pulsed]) if self.give_up else mask
 
-    def encode(self, amplitude: Float, width: Float, give_up: np.ndarray | None, driver: Driver) -> np.ndarray:
-        """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""
-        return self.of_signals(*signals_of(np.asarray(amplitude, float), np.asarray(width, float), driver), give_up)
+    def encode(
+        self, amplitude: Float, width: Float, give_up: np.ndarray | None, driver: Driver, gate: Any = None
+    ) -> np.ndarray:
+        """The actions nearest to signed amplitudes, gates (cells,) [V] and widths (cells,) [s], within the driver's."""
+        pulse = signals_of(np.asarray(amplitude, float), np.asarray(width, float), driver)
+        return self.of_signals(*pulse, give_up, *self.gate_signal(pulse[0], gate))
 
-    def of_signals(self, signal: Float, log_width: Float, give_up: np.ndarray | None) -> np.ndarray:
-        """The actions nearest to signals and log-widths (cells,); the inverse of `signals`."""
+    def gate_signal(self, like: Any, volts: Any = None) -> tuple[Any, ...]:
+        """The gate's signal (cells,) at `volts` (cells,) [V], None being fully open; nothing where it has none."""
+        if self.gate is None:
+            return ()
+        return (0.0 * like + self.gate.signal_of(self.gate.high if volts is None else volts),)
+
+    def of_signals(self, signal: Float, log_width: Float, give_up: np.ndarray | None, *gate: Float) -> np.ndarray:
+        """The actions nearest to signals, log-widths and gates (cells,); the inverse of `signals`."""
         if self.discrete:
             menu_signal, menu_width = self.menu
             other = (signal > 0)[:, None] != (menu_signal > 0)
             distance = np.abs(signal[:, None] - menu_signal) + 10.0 * other
             index = np.argmin(distance + np.abs(log_width[:, None] - menu_width), axis=1)
             return index if give_up is None or not self.give_up else np.where(give_up, len(menu_signal), index)
-        return self._components(signal, log_width, give_up).T.astype(np.float32)
+        return self._components(signal, log_width, give_up, *gate).T.astype(np.float32)
 
-    def _components(self, signal: Float, log_width: Float, give_up: np.ndarray | None) -> np.ndarray:
+    def _components(self, signal: Float, log_width: Float, give_up: np.ndarray | None, *gate: Float) -> np.ndarray:
         """(channels, cells) the components of continuous actions; the inverse of `decoded`."""
         rows = [np.where(signal > 0, 1.0, -1.0)]
         if not self.polarity_only:
-            rows += [2.0 * np.abs(signal) - 1.0, log_width]
+            rows += [2.0 * np.abs(signal) - 1.0, log_width, *gate]
         if self.give_up:
             rows.append(-1.0 + 2.0 * (np.zeros(len(signal)) if give_up is None else give_up))
         return np.stack(rows)

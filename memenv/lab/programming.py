@@ -92,6 +92,7 @@ def program(
     out, targets = Path(out), np.asarray(targets, float)
     cells = np.arange(len(targets)) if cells is None else np.asarray(cells, int)
     device = one_device(task.device, "a bench")
+    task.without_gate("a bench")
     limits = (limits or Limits()).filled(device.driver)
     first = 1 + task.confirm_reads
     if first > (limits.reads or first) or first * device.read_energy(device.g_max) > limits.energy:

@@ -59,6 +59,9 @@ class WriteVerifyEnv(TaskEnv):
             6      budget     none to all of the `max_pulses` for this target are left
             7      rounds     none to rounds - 1 targets are still to come; only with rounds > 1
 
+        A device whose gate is not held has its voltage, on the scale of the driver's, after the width of continuous
+        actions and as the last number of each step (`Device.gate`).
+
         With a list of devices, x refers to the range of the device that the cell was drawn from. `task.view` turns
         observations into a record in volts, seconds and tolerances.
 

@@ -37,6 +37,7 @@ class Episode(NamedTuple):
     false_acceptances: Float  # in the episode
     gave_up: np.ndarray  # bool
     history: np.ndarray | None = None  # (cells, history, features) float32, newest last
+    gate: Float | None = None  # [-1, 1] of the last pulse, 0 before the first; None where it is not chosen
 
 
 # Fields of an episode that no later step needs.

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.devices.device import Driver
+from memenv.devices.gate import Gate
 from memenv.envs.pulse_actions import Float, signals_of, volts
 from memenv.envs.scales import FARTHEST, READS, UNIT, scaled, symlog, symlog_inverse, unscaled
 from memenv.envs.task import Observation
@@ -26,6 +27,7 @@ class View(NamedTuple):
     amplitude: Float  # [V] signed, of the last pulse, 0 before the first
     width: Float  # [s] of the last pulse, 0 before the first
     budget: Float  # [1] share of the pulses for this target that is left
+    gate: Float | None = None  # [V] of the last pulse, 0 before the first; None where it is not chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +39,12 @@ class CellObservation:
     rounds: int  # targets in an episode
     history: int  # steps
     goal: bool = False  # read and target stand apart, as goals
+    gate: Gate | None = None  # whose last voltage is the last number
 
     @property
     def features(self) -> int:
-        """Numbers of one step: read, target, error, response, signal, log-width, budget (and rounds left)."""
-        return 8 if self.rounds > 1 else 7
+        """Numbers of one step: read, target, error, response, signal, log-width, budget (and rounds left, and gate)."""
+        return 7 + (self.rounds > 1) + (self.gate is not None)
 
     @property
     def farthest(self) -> float:
@@ -70,14 +73,15 @@ class CellObservation:
         log_width: Any,
         spent: Any,
         rounds_left: Any,
+        gate: Any = None,
     ) -> tuple[Any, ...]:
         """The numbers of a step, of an `Episode`'s fields and its tolerance [range], each (cells,); element-wise."""
         error, change = (self.distance(part, tolerance) for part in (reading - target, response))
         budget = scaled(self.max_pulses - spent, (0.0, self.max_pulses))
-        parts = scaled(reading, READS), scaled(target, UNIT), error, change, signal, log_width, budget
-        if self.rounds == 1:
-            return parts
-        return *parts, scaled(rounds_left, (0.0, self.rounds - 1))
+        parts: tuple[Any, ...] = scaled(reading, READS), scaled(target, UNIT), error, change, signal, log_width, budget
+        if self.rounds > 1:
+            parts = *parts, scaled(rounds_left, (0.0, self.rounds - 1))
+        return parts if gate is None else (*parts, gate)
 
     def observed(self, parts: Sequence[np.ndarray]) -> Observation:
         """Observations of one step, from its parts (cells,)."""
@@ -148,16 +152,19 @@ class CellObservation:
             target=target,
             error=error,
             response=symlog_inverse(response, self.farthest),
-            **last_pulse(signal, log_width, driver),
+            **last_pulse(signal, log_width, driver, self.gate, rest[-1]),
             budget=unscaled(budget, UNIT),
         )
 
 
-def last_pulse(signal: Float, log_width: Float, driver: Driver) -> dict[str, Float]:
-    """Amplitude [V] and width [s] of a `View`, both 0 where there was no pulse; element-wise."""
-    amplitude, width = volts(signal, log_width, driver)
-    pulsed = signal != 0
-    return {"amplitude": np.where(pulsed, amplitude, 0.0), "width": np.where(pulsed, width, 0.0)}
+def last_pulse(
+    signal: Float, log_width: Float, driver: Driver, gate: Gate | None, gate_signal: Float | None
+) -> dict[str, Float]:
+    """Amplitude [V], width [s] and gate [V], if there is one, of a `View`, 0 where there was no pulse; element-wise."""
+    parts = dict(zip(("amplitude", "width"), volts(signal, log_width, driver), strict=True))
+    if gate is not None:
+        parts["gate"] = gate.volts_of(gate_signal)
+    return {name: np.where(signal != 0, part, 0.0) for name, part in parts.items()}
 
 
 def _columns(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -12,7 +12,8 @@ from memenv.arrays import numbers, put, take
 from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
 from memenv.devices.catalogue import Loaded
-from memenv.devices.device import Driver
+from memenv.devices.device import Device, Driver
+from memenv.devices.gate import Gate
 from memenv.devices.protocol import CellModel
 from memenv.devices.uncertainty import of_chips
 from memenv.envs import scales
@@ -93,10 +94,29 @@ class WriteVerify:
         return levels_of(self) if self.target_levels else ()
 
     @cached_property
+    def gate(self) -> Gate | None:
+        """The gate whose voltage an action chooses; None without one, where it is held, and of menus: fully open."""
+        record = self.device.record
+        free = record is not None and record.gate is not None and not record.gate.held
+        return cast(Device, record).gate if free and self.action == "continuous" else None
+
+    def without_gate(self, who: str) -> None:
+        """Refuse a gate to be chosen, for `who` chooses none.
+
+        Raises:
+            TaskError: the device has one that is not held.
+        """
+        if self.gate is not None:
+            raise TaskError(
+                f"device is {self.device.name}: it has a gate of {self.gate.low:g} to {self.gate.high:g} V, which "
+                f"{who} does not drive; hold it at a voltage, such as device.at_gate({self.gate.high:g})"
+            )
+
+    @cached_property
     def observations(self) -> CellObservation:
         """The layout of observations."""
         least = float(np.min(self.tolerance_x))
-        own = {name: getattr(self, name) for name in ("max_pulses", "rounds", "history", "goal")}
+        own = {name: getattr(self, name) for name in ("max_pulses", "rounds", "history", "goal", "gate")}
         return CellObservation(tolerance=least, **own)
 
     @property
@@ -117,6 +137,7 @@ class WriteVerify:
             levels=self.levels,
             give_up=self.give_up,
             polarity_only=self.device.polarity_only,
+            gate=self.gate,
         )
 
     @property
@@ -126,16 +147,25 @@ class WriteVerify:
 
     # -- actions and observations in physical terms ------------------------------------------------------------------
 
-    def decode(self, action: np.ndarray, driver: Driver | None = None) -> tuple[Float, Float, np.ndarray]:
-        """Signed amplitude [V], width [s] and giving up (bool), each (cells,), of actions (cells, ...)."""
-        signal, log_width, gave_up = self.actions.signals(action)
-        return (*volts(signal, log_width, driver or self.device.driver), gave_up)
+    def decode(self, action: np.ndarray, driver: Driver | None = None) -> tuple[Any, ...]:
+        """Signed amplitude [V], width [s], giving up (bool) and the gate [V], if chosen, of actions (cells, ...)."""
+        signal, log_width, gave_up, *gate = self.actions.signals(action)
+        opened = [cast(Gate, self.gate).volts_of(part) for part in gate]
+        return *volts(signal, log_width, driver or self.device.driver), gave_up, *opened
 
     def encode(
-        self, amplitude: Float, width: Float, give_up: np.ndarray | None = None, driver: Driver | None = None
+        self,
+        amplitude: Float,
+        width: Float,
+        give_up: np.ndarray | None = None,
+        driver: Driver | None = None,
+        gate: Float | None = None,
     ) -> np.ndarray:
-        """The actions nearest to signed amplitudes (cells,) [V] and widths (cells,) [s], clipped to the driver's."""
-        return self.actions.encode(amplitude, width, give_up, driver or self.device.driver)
+        """The actions nearest to signed amplitudes (cells,) [V], widths (cells,) [s] and gates (cells,) [V].
+
+        They are clipped to the driver's; a gate that is not given is fully open.
+        """
+        return self.actions.encode(amplitude, width, give_up, driver or self.device.driver, gate)
 
     def view(self, observation: Observation, driver: Driver | None = None) -> View:
         """Observations (cells, ...) in physical terms, the newest step of each."""
@@ -144,7 +174,9 @@ class WriteVerify:
     def observation_parts(self, episode: Episode) -> tuple[Float, ...]:
         """The numbers of the newest step, each (cells,), in the order of the observation; element-wise."""
         seen = episode.reading, episode.target, self.tolerance_of(episode.chip), episode.response
-        return self.observations.parts(*seen, episode.signal, episode.log_width, episode.spent, episode.rounds_left)
+        return self.observations.parts(
+            *seen, episode.signal, episode.log_width, episode.spent, episode.rounds_left, episode.gate
+        )
 
     def view_of(self, episode: Episode) -> View:
         """The `view` of an observation of these episodes, but for its rounding; element-wise."""
@@ -154,7 +186,7 @@ class WriteVerify:
             target=episode.target,
             error=np.clip((episode.reading - episode.target) / tolerance, -farthest, farthest),
             response=np.clip(episode.response / tolerance, -farthest, farthest),
-            **last_pulse(episode.signal, episode.log_width, episode.chip.driver),
+            **last_pulse(episode.signal, episode.log_width, episode.chip.driver, self.gate, episode.gate),
             budget=1.0 - episode.spent / self.max_pulses,
         )
 
@@ -241,6 +273,7 @@ class WriteVerify:
             false=never,
             false_acceptances=zero,
             gave_up=never,
+            gate=None if self.gate is None else zero,
         )
 
     def transition(self, episode: Episode, action: np.ndarray, noise: tuple[np.ndarray, ...]) -> Episode:
@@ -250,13 +283,13 @@ class WriteVerify:
             history=self.observations.remember(episode.history, self.observation_parts(following))
         )
 
-    def advance(self, episode: Episode, decoded_action: tuple[Any, Any, Any], noise: Sequence[Any]) -> Episode:
+    def advance(self, episode: Episode, decoded_action: tuple[Any, ...], noise: Sequence[Any]) -> Episode:
         """`transition` but for the history; element-wise, with confirm_reads=0 also on symbolic values.
 
-        `decoded_action` is signal, log-width and giving up, each (cells,).
+        `decoded_action` is signal, log-width, giving up and the gate's signal, if there is one, each (cells,).
         """
         chip, tolerance = episode.chip, self.tolerance_of(episode.chip)
-        signal, log_width, gave_up = decoded_action
+        signal, log_width, gave_up, *gate = decoded_action
         amplitude, width = volts(signal, log_width, chip.driver)
         if chip.driver.gridded:
             signal, log_width = signals_of(amplitude, width, chip.driver)
@@ -264,7 +297,11 @@ class WriteVerify:
         if self.give_up:  # a pulse of no amplitude and no width does nothing and is not remembered
             amplitude, width = amplitude * pulsed, width * pulsed
             signal, log_width = np.where(pulsed, signal, episode.signal), np.where(pulsed, log_width, episode.log_width)
-        pulsed_cell = chip.pulse(episode.cell, amplitude, width, noise[0])
+        gated = chip
+        if self.gate is not None:
+            gated = cast(Device, chip).at_gate(self.gate.volts_of(gate[0]))
+            gate = [np.where(pulsed, gate[0], episode.gate)]
+        pulsed_cell = gated.pulse(episode.cell, amplitude, width, noise[0])
         after = chip.conductance(pulsed_cell)
         seen, cell = chip.sense(pulsed_cell, noise[1][0])
         verify = chip.read_energy(after)
@@ -326,6 +363,7 @@ class WriteVerify:
             false_acceptances=episode.false_acceptances + false,
             gave_up=gave_up,
             history=None,
+            gate=gate[0] if gate else None,
         )
 
     def with_chip(self, episode: Episode, chip: CellModel) -> Episode:
