@@ -1,4 +1,4 @@
-"""Responses of an array of gas sensors to invented odours: a task with sensors that needs no download; no measured data.
+"""Simulated answers of an array of gas sensors to invented odours: a task with sensors that needs no download.
 
 An odour is a mixture of up to three of forty substances. It is led over the array for a third of the time and then
 purged. A substance gathers on sensors and leaves them at a rate of its own (first order), and each sensor answers the
