@@ -19,7 +19,7 @@ from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import markdown, mean_and_half_width
 from memenv.experiments.runs import command_line
 
-PARTS = 4  # of the stream
+PARTS = 4  # of the stream, besides its first task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,9 @@ def main() -> None:
     lines: list[list[str]] = []
     for device in config.device:
         told = streamed(config, device)
-        for place in np.array_split(np.arange(len(told["newest"])), PARTS):
-            cells: list[Any] = [device, f"{place[0] + 1} to {place[-1] + 1}"]
+        numbers = np.arange(len(told["newest"]))
+        for place in (numbers[:1], *np.array_split(numbers, PARTS)):
+            cells: list[Any] = [device, " to ".join(str(k + 1) for k in dict.fromkeys((place[0], place[-1])))]
             for name, unit in (("newest", 100.0), ("kept", 100.0), ("pulses", 1.0)):
                 mean, half = mean_and_half_width(told[name][place].mean(0))
                 cells.append(f"{unit * mean:.2f} ± {unit * half:.2f}")

@@ -2,8 +2,8 @@
 
 from memenv.few_shot.characters import Split
 from memenv.few_shot.strokes import TEST_GLYPHS, TRAINING_GLYPHS, glyphs
-from metalearn.odours import TEST_ODOURS, TRAINING_ODOURS, odours
 from metalearn.omniglot import load_omniglot
+from metalearn.sensors import TEST_ODOURS, TRAINING_ODOURS, odours
 
 SOURCES = ("omniglot", "glyphs", "odours")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metalearn.odours import BEGIN, odours
+from metalearn.sensors import BEGIN, odours
 from metalearn.tasks import classification
 
 
