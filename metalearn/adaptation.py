@@ -35,22 +35,28 @@ class Adapted(NamedTuple):
 
 
 def ideal(
-    weights: Sequence[Array], x: Array, targets: Array, rates: Rates, first_order: bool = False
+    weights: Sequence[Array],
+    x: Array,
+    targets: Array,
+    rates: Rates,
+    first_order: bool = False,
+    loss_of: Loss = cross_entropy,
 ) -> Iterator[Adapted]:
-    """Gradient descent on the cross-entropy, a step each.
+    """Gradient descent on a loss, a step each.
 
     Args:
         weights: (..., rows, outputs) of the layers; last rows hold the biases.
         x: (..., n, inputs) examples.
-        targets: (..., n, classes) one-hot.
+        targets: (..., n, outputs); of the cross-entropy one-hot.
         rates: of each step and layer.
         first_order: whether derivatives regard each step's gradient as constant.
+        loss_of: outputs and targets.
     """
     for step in rates:
         seen = [w.detach() for w in weights] if first_order else weights
         matrices = [Matrix(w) for w in seen]
         passed = forward(matrices, x)
-        loss, error = cross_entropy(passed.outputs, targets)
+        loss, error = loss_of(passed.outputs, targets)
         lowest = min((number for number, rate in enumerate(step) if not is_zero(rate)), default=len(step) - 1)
         errors = backward(matrices, passed, error, lowest=lowest)
         weights = tuple(

@@ -66,7 +66,9 @@ class FewshotConfig(ChipOptions, RunOptions):
 
     init: tuple[str, ...] = option((), positional=True, help="shipped names or .npz files [those for the data]")
     device: tuple[str, ...] = option((FLOAT, "alox-hfo2"), help="names, .json records or .npz tables; float: no chip")
-    data: str = option("glyphs", help="characters; of omniglot those for evaluation", choices=SOURCES)
+    data: str = option(
+        "glyphs", help="whose classes for evaluation are taken; odours: of simulated sensors", choices=SOURCES
+    )
     split: str = option("random", help="of Omniglot's characters", choices=SPLITS)
     ways: int = option(5, bounds=(2, 10_000), help="classes of a task")
     shots: int = option(1, bounds=(1, 10_000), help="examples of a class to learn from")

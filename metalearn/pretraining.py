@@ -59,7 +59,7 @@ class PretrainConfig(ChipOptions, RunOptions):
     Example: memenv pretrain --data glyphs --steps 100 --out my-init
     """
 
-    data: str = option("omniglot", help="characters to learn from", choices=SOURCES)
+    data: str = option("omniglot", help="to learn from; odours: of simulated sensors", choices=SOURCES)
     split: str = option("random", help="of Omniglot's characters", choices=SPLITS)
     network: str = option(
         "", help="conv: encoder and a head; mlp: every layer on the chip [that of --init, else conv]", choices=NETWORKS

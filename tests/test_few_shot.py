@@ -436,3 +436,68 @@ def test_an_action_outside_the_space_is_clipped():
 def test_reset_options_of_other_tasks_are_refused(few):
     with pytest.raises(TaskError, match="reset option start is for the programming of cells"):
         FewShotEnv(**arguments("devices", few)).reset(options={"start": 1e-5})
+
+
+# -- a stream of tasks -------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_goes_on_with_another_task_on_the_chip_as_the_last_one_left_it(few):
+    task = FewShot(**arguments("mismatch", few, stream=3, max_steps=2))
+    episodes = play(task, 2, *[{}] * 6)
+    plain = play(FewShot(**arguments("mismatch", few, max_steps=2)), 2, *[{}] * 2)
+    learnt, second = plain[-1], episodes[2]
+    for now, then in zip(second.layers, learnt.layers, strict=True):
+        np.testing.assert_array_equal(now.state.x, then.state.x)
+    assert (second.kind != learnt.kind).any() and (second.stream.number == 1).all() and not second.steps.any()
+    np.testing.assert_array_equal(second.stream.newest, learnt.seen.accuracy)
+    np.testing.assert_array_equal(second.last.accuracy, learnt.last.accuracy)  # the reward is the old task's
+    np.testing.assert_array_equal(second.pulses, learnt.pulses)
+    over = [task.terminated(episode).all() for episode in episodes]
+    assert over == [False] * 6 + [True] and (episodes[-1].stream.number == 2).all()
+
+
+def test_what_an_earlier_task_is_worth_is_asked_when_the_next_one_has_been_learned(few):
+    task = FewShot(**arguments("one device", few, stream=3, max_steps=1, queries=15))
+    first, second, third = play(task, 20, {}, {}, {"gain": 0.0})[:3]
+    assert not first.stream.kept.any() and not second.stream.kept.any()
+    frozen = play(task, 20, {}, {"stop": True}, {})[2]  # nothing was learned in between
+    np.testing.assert_allclose(frozen.stream.kept.mean(), second.stream.newest.mean(), atol=0.05)
+    assert third.stream.kept.mean() < frozen.stream.kept.mean() - 0.05
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_between_two_tasks_of_a_stream_cells_drift(engine, few):
+    if engine == "numba":
+        pytest.importorskip("numba")
+    given = arguments("relaxing", few, stream=2, max_steps=1, engine=engine)
+    at_once, later = (play(FewShot(**given, interval=time), 2, {})[1] for time in (0.0, 1e5))
+    weights = [episode.written[-1].seen.weights for episode in (at_once, later)]
+    assert np.abs(weights[1]).mean() < 0.99 * np.abs(weights[0]).mean()
+
+
+def test_a_task_that_is_stopped_gives_way_to_the_next_for_its_chip_alone(few):
+    task = FewShot(**arguments("mismatch", few, stream=2))
+    noise = Episodes.of(0, range(2)).noise(cells_of(task))
+    chip, noise = task.fabricate(noise.chip, 2), noise.next()
+    episode = task.initial(chip, noise.drawn(task.initial_draws), {})
+    action = task.encode(np.ones((2, 1)), stop=np.array([True, False]))
+    after = task.transition(episode, action, noise.next().drawn(task.step_draws))
+    assert after.stream.number.tolist() == [1, 0] and after.steps.tolist() == [0, 1]
+    np.testing.assert_array_equal(after.kind[1], episode.kind[1])
+
+
+def test_a_stream_longer_than_the_ids_episodes_warns(few):
+    env = gym.make(ID, **arguments("one device", few, stream=4, max_steps=2))
+    env.reset(seed=0)
+    for _ in range(5):
+        truncated = env.step(env.action_space.sample() * 0)[3]
+    assert truncated
+    with pytest.warns(UserWarning, match="the arguments allow 8"):
+        env.reset()
+
+
+def test_a_stream_has_a_task_at_least_and_no_more_steps_than_can_be_counted(few):
+    with pytest.raises(TaskError, match="stream is 0"):
+        FewShot(**arguments("one device", few, stream=0))
+    with pytest.raises(TaskError, match="stream is 100000, allowed is at most 262,140 / max_steps"):
+        FewShot(**arguments("one device", few, stream=100_000))

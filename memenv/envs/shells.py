@@ -119,7 +119,7 @@ def _masks(runner: Runner) -> np.ndarray:
 def _warn_of_limit(env: Any, steps: int | None) -> None:
     """Says that an id's own limit of so many steps cuts episodes which the task's arguments allow to be longer."""
     registered = gym.registry.get(env.spec.id) if env.spec else None
-    longest = getattr(env.task, "max_steps", 0)
+    longest = getattr(env.task, "episode_steps", getattr(env.task, "max_steps", 0))
     if registered is not None and steps is not None and steps == registered.max_episode_steps and steps < longest:
         warnings.warn(
             f"episodes are truncated after {steps} steps, the limit of {env.spec.id}; the arguments allow {longest}: "

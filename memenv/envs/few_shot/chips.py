@@ -193,6 +193,14 @@ class Chips:
         limited = spent.limited / (gradient[0].size * written.layer.shape[-1])
         return learnt, counted(gradient, spent.costs, limited)
 
+    def rested(self, written: Sequence[Written], seconds: float, noise: CellNoise) -> tuple[Written, ...]:
+        """The layers after a time [s] without a pulse."""
+        parts = []
+        for one, first in zip(written, self.places, strict=True):
+            x, rest = one.layer.state.x, (one.layer.replace(scale=1.0), seconds)
+            parts.append(self._shown(one.layer, *self._run(kernels.relax, noise, first, (x,), rest, x.shape[1:-1])))
+        return tuple(parts)
+
     def normals(self, noise: CellNoise, number: int, shape: tuple[int, ...]) -> np.ndarray:
         """Standard normals (tasks, *shape) float32, those of the pair of lanes of a product."""
         size, tasks = math.prod(shape), len(noise.step)

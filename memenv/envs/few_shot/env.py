@@ -71,8 +71,10 @@ class FewShotEnv(TaskEnv):
         error of 1 % of the range), support and queries read once: these cost nothing. The head starts at zero.
 
     Episode end:
-        Terminated when the agent stops or after `max_steps` steps. `gym.make` and `gym.make_vec` truncate after the
-        id's `max_episode_steps`: with larger `max_steps` pass larger `max_episode_steps`, too (else it warns).
+        Terminated when the agent stops or after `max_steps` steps. Of a `stream` of tasks that ends a task: the next
+        one has other classes, which the same head has to learn, on the chip as it is after `interval` seconds; budget
+        and loss are the new task's, and the last task ends the episode. `gym.make` and `gym.make_vec` truncate after
+        the id's `max_episode_steps`: pass max_episode_steps=stream * max_steps where that is more (else it warns).
 
     Info:
             key            unit  meaning
@@ -80,6 +82,9 @@ class FewShotEnv(TaskEnv):
             support_loss   1     mean cross-entropy of the support
             pulses         1     for each device in the mean, in the episode so far
             energy         J     in the episode so far
+            number         1     of a stream: tasks before this one
+            newest         1     of a stream: accuracy with which the task before was left
+            kept           1     of a stream: accuracy on the task before that one, asked again at that time
             reward/<name>        the terms of the last reward, zero at the start
 
     Reset options:
@@ -97,7 +102,9 @@ class FewShotEnv(TaskEnv):
         network: "conv" (a fixed encoder, 64 features, and a head on the chip) or "mlp" (every layer on the chip).
         split: "train", or "test" with other classes: agents are trained on the one and judged on the other.
         characters: `memenv.few_shot.characters.Characters` in place of the glyphs, such as Omniglot's.
-        ways, shots, queries: of a task; max_steps: of an episode.
+        ways, shots, queries, max_steps: of a task.
+        stream: tasks of an episode, one after the other on the same ageing chip; interval: [s] between two of them, in
+            which cells drift.
         devices_per_weight: plus devices of a weight, and as many minus devices; pulsed: which learn ("both", "set",
             "reset", "plus"); max_pulses: at most per device and step; reads: averaged in each product; know_stuck:
             whether a test has found the cells that do not move, which then get no pulses.

@@ -40,6 +40,16 @@ class Step(NamedTuple):
     layers: np.ndarray  # (tasks, 3, layers) OF_LAYERS
 
 
+class Stream(NamedTuple):
+    """The place in a stream of tasks, and what became of those before; arrays (tasks, ...)."""
+
+    number: np.ndarray  # int, tasks before this one
+    kind: np.ndarray  # as of the episode, of the task before; of the first one its own
+    instance: np.ndarray
+    newest: Float  # accuracy with which the task before was left, 0 in the first
+    kept: Float  # accuracy on the task before that one, asked again then, 0 in the first two
+
+
 class LearningEpisode(NamedTuple):
     """Everything about the tasks' current episodes."""
 
@@ -47,11 +57,12 @@ class LearningEpisode(NamedTuple):
     kind: np.ndarray  # (tasks, ways) int, which classes
     instance: np.ndarray  # (tasks, ways, shots + queries) int, which drawings of them
     seen: Seen
-    steps: Float  # (tasks,)
+    steps: Float  # (tasks,) of the task
     stopped: np.ndarray  # (tasks,) bool
     pulses: Float  # (tasks,) for each device in the mean
     energy: Float  # (tasks,) [J]
     last: Step
+    stream: Stream
 
     @property
     def layers(self) -> tuple[Layer, ...]:

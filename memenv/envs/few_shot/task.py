@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from gymnasium import spaces
 
+from memenv.arrays import put, take
 from memenv.bounds import MANY, MOST_WEIGHT, flag, is_word, real, shown, whole
 from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import check_room, memory_needed
@@ -14,8 +15,8 @@ from memenv.devices.catalogue import Loaded
 from memenv.devices.protocol import learning
 from memenv.engine import EngineError, load_engine
 from memenv.envs.few_shot.actions import Float, LearningActions, of_the_worst
-from memenv.envs.few_shot.chips import MOST_STEPS, Chips, uniforms
-from memenv.envs.few_shot.episode import OF_LAYERS, Chip, LearningEpisode, Seen, Step
+from memenv.envs.few_shot.chips import MOST_STEPS, STEP_BITS, Chips, uniforms
+from memenv.envs.few_shot.episode import OF_LAYERS, Chip, LearningEpisode, Seen, Step, Stream
 from memenv.envs.few_shot.observation import LearningObservation, LearningView
 from memenv.envs.noise import CellNoise
 from memenv.envs.task import Draw, OwnDraw, TaskError
@@ -27,6 +28,8 @@ from memenv.learning.backprop import cross_entropy
 
 DEVICES = ("alox-hfo2", "hfo2-array-om", "enode-sandia", "threshold")  # a pulse changes from 0.3 to 70 % of the way
 KIND, CLASSES, DRAWINGS = 8000, 8001, 8002  # of uniform numbers; three for each layer lie below
+FURTHER = 1000  # lanes between those of a step's looks at one task and at the next
+MOST_INTERVAL = 1e12  # [s]
 OF_HARDWARE = ("devices_per_weight", "pulsed", "max_pulses", "reads", "know_stuck")
 
 
@@ -48,7 +51,9 @@ class FewShot:
     ways: int = 10  # classes of a task
     shots: int = 1  # examples of a class to learn from
     queries: int = 15  # examples of a class to be judged by
-    max_steps: int = 5
+    max_steps: int = 5  # of a task
+    stream: int = 1  # tasks of an episode, one after the other on the same chip
+    interval: float = 0.0  # [s] without a pulse between two tasks
     devices_per_weight: int = 1  # plus devices of a weight, and as many minus devices
     pulsed: str = "both"  # devices that learn: "both", "set", "reset" or "plus"
     max_pulses: int = 10  # at most per device and step
@@ -66,10 +71,12 @@ class FewShot:
         good = self.characters is None or isinstance(self.characters, Characters)
         self._check("characters", good, "None or memenv.few_shot.characters.Characters")
         self._check("init", isinstance(self.init, str), "a name, or a path")
-        for name in ("ways", "shots", "queries", "max_steps", "max_pulses", "reads", "devices_per_weight"):
+        for name in ("ways", "shots", "queries", "max_steps", "stream", "max_pulses", "reads", "devices_per_weight"):
             most = {"devices_per_weight": MOST_DEVICES, "max_steps": MOST_STEPS}.get(name, MANY)
             number = whole(name, getattr(self, name), 2 if name == "ways" else 1, most, TaskError)
             object.__setattr__(self, name, number)
+        self._check("stream", self.episode_steps <= MOST_STEPS, f"at most {MOST_STEPS:,} / max_steps")
+        object.__setattr__(self, "interval", real("interval", self.interval, 0, MOST_INTERVAL, TaskError))
         object.__setattr__(self, "know_stuck", flag("know_stuck", self.know_stuck, TaskError))
         for one in fields(self):
             if one.name.startswith("weight_"):
@@ -142,6 +149,11 @@ class FewShot:
         if self.characters is None:
             return bank.features(self.init, self.network, self.split)
         return self.start.front(self.characters.images)
+
+    @property
+    def episode_steps(self) -> int:
+        """The most steps of an episode."""
+        return self.max_steps * self.stream
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -237,16 +249,21 @@ class FewShot:
         for name in ("start", "target"):
             if options.get(name) is not None:
                 raise TaskError(f"reset option {name} is for the programming of cells; known here is chip_seed")
-        (now,), (classes, instances) = noise, self._shape
-        tasks = len(now.step)
-        kind = uniforms(now, CLASSES, classes).argsort(-1)[:, : self.ways]
-        instance = uniforms(now, DRAWINGS, self.ways * instances).reshape(tasks, self.ways, instances)
-        instance = instance.argsort(-1)[..., : self.shots + self.queries]
+        (now,) = noise
+        tasks, (kind, instance) = len(now.step), self._drawn(now)
         written = self.chips.write(chip.cells, chip.kinds, self.weights, self.start.ranges.tolist(), now)
         seen, count = self._look(written, self._examples(kind, instance), now), (tasks, len(written))
         zero, never = np.zeros(tasks), np.zeros(tasks, bool)
         last = Step(zero, zero, zero, zero, np.zeros(count), np.zeros((tasks, len(OF_LAYERS), count[1])))
-        return LearningEpisode(written, kind, instance, seen, zero, never, zero, zero, last)
+        stream = Stream(np.zeros(tasks, int), kind, instance, zero, zero)
+        return LearningEpisode(written, kind, instance, seen, zero, never, zero, zero, last, stream)
+
+    def _drawn(self, now: CellNoise) -> tuple[np.ndarray, np.ndarray]:
+        """Classes (tasks, ways) of new tasks, and drawings of them (tasks, ways, shots + queries)."""
+        classes, instances = self._shape
+        kind = uniforms(now, CLASSES, classes).argsort(-1)[:, : self.ways]
+        instance = uniforms(now, DRAWINGS, self.ways * instances).reshape(-1, self.ways, instances)
+        return kind, instance.argsort(-1)[..., : self.shots + self.queries]
 
     def transition(self, episode: LearningEpisode, action: np.ndarray, noise: tuple[Any, ...]) -> LearningEpisode:
         """One step of learning, or the decision to stop; a chip whose episode has ended learns no more."""
@@ -273,7 +290,7 @@ class FewShot:
             signal=self.encode(gain)[:, : gain.shape[1]].astype(np.float64),
             layers=np.stack(counted, 1),
         )
-        return episode._replace(
+        episode = episode._replace(
             written=step.layers,
             seen=seen,
             steps=episode.steps + 1,
@@ -281,6 +298,24 @@ class FewShot:
             pulses=episode.pulses + pulses,
             energy=episode.energy + energy,
             last=last,
+        )
+        rows = np.flatnonzero(self.terminated(episode) & (episode.stream.number < self.stream - 1))
+        return put(episode, rows, self._next_task(*take((episode, now), rows))) if len(rows) else episode
+
+    def _next_task(self, episode: LearningEpisode, now: CellNoise) -> LearningEpisode:
+        """The episodes with the next task of the stream, on chips as the last one has left them."""
+        (kind, instance), (number, *before, _, _) = self._drawn(now), episode.stream
+        later = [now._replace(step=now.step + np.uint32(k * FURTHER << STEP_BITS)) for k in (1, 2)]
+        kept = self._look(episode.written, self._examples(*before), later[0]).accuracy
+        written = self.chips.rested(episode.written, self.interval, now) if self.interval else episode.written
+        return episode._replace(
+            written=written,
+            kind=kind,
+            instance=instance,
+            seen=self._look(written, self._examples(kind, instance), later[1]),
+            steps=np.zeros_like(episode.steps),
+            stopped=np.zeros_like(episode.stopped),
+            stream=Stream(number + 1, episode.kind, episode.instance, episode.seen.accuracy, kept * (number > 0)),
         )
 
     def _examples(self, kind: np.ndarray, instance: np.ndarray) -> np.ndarray:
@@ -340,9 +375,12 @@ class FewShot:
 
     def info(self, episode: LearningEpisode) -> dict[str, np.ndarray]:
         """Everything that the agent does not see, arrays (tasks,)."""
-        return {
+        told = {
             "accuracy": episode.seen.accuracy,
             "support_loss": episode.seen.loss,
             "pulses": episode.pulses,
             "energy": episode.energy,
         }
+        if self.stream > 1:
+            told |= {name: getattr(episode.stream, name) for name in ("number", "newest", "kept")}
+        return told
