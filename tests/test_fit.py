@@ -89,6 +89,12 @@ def test_read_noise_is_told_from_cycle_noise(one_device: tuple[PulseData, Fit]) 
     assert found.device.set.cycle_noise == pytest.approx(DEVICE.set.cycle_noise, rel=0.2)
 
 
+def test_a_noise_may_be_further_above_its_estimate_than_below(one_device: tuple[PulseData, Fit]) -> None:
+    found = one_device[1]
+    value, (low, high) = found.device.set.cycle_noise, found.estimate.interval("set.cycle_noise")
+    assert high**2 - value**2 > 1.05 * (value**2 - low**2)
+
+
 def test_standard_errors_shrink_with_the_root_of_the_data(one_device: tuple[PulseData, Fit]) -> None:
     _, many = one_device
     few = given(simulate(DEVICE, trains=10, pulses=30, seed=1))

@@ -96,6 +96,14 @@ def test_the_spread_of_devices_is_unbiased_and_its_intervals_hold_zero_where_the
     assert (np.mean(held, axis=0) >= 0.8).all()
 
 
+def test_two_devices_that_are_alike_may_differ_as_far_as_chance_lets_them() -> None:
+    offsets = np.array([0.01, -0.01, 0.01, -0.01])  # of both doses: the rate alone
+    precision = 1e8 * np.kron(np.eye(2), np.eye(2) - 0.5)  # the mean of both is known by them alone
+    found = spread_of_offsets(precision @ offsets, precision, devices=2)
+    assert found.value[0] == pytest.approx(0.01 * 2**0.5, rel=0.01)
+    assert found.intervals[0, 1] == pytest.approx(found.value[0] / 0.0313, rel=0.1)  # of chi^2 of one degree
+
+
 # -- whole trains ------------------------------------------------------------------------------------------------------
 
 
@@ -111,9 +119,10 @@ def test_trains_that_the_law_does_not_follow_are_counted() -> None:
     some = Trains(np.array(reads), amplitude, 1e-6 * amplitude, np.arange(20), *bounds, amplitude > 1)
     some = some._replace(width=np.full(amplitude.shape, 1e-6))
     (trace,) = traces(still, some, np.ones((2, 20)))
-    assert trace.away == 2
+    assert (trace.far, trace.away) == (2, 2)
     assert "does not follow" in str(trace) and "does not follow" not in str(trace._replace(away=0, distance=0.01))
     assert "does not follow 2 of them, more than 5% of the range off" in str(trace._replace(distance=0.01))
+    assert "2 are more than 5% off: noise, says the record" in str(trace._replace(distance=0.01, away=0))
 
 
 # -- relaxation --------------------------------------------------------------------------------------------------------
@@ -201,7 +210,7 @@ def test_a_parameter_that_is_nothing_is_not_uncertain_by_a_factor() -> None:
 def test_trains_that_are_no_device_are_said_to_be_none(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for reads, message in (
-        (rng.uniform(1e-6, 1e-4, 160), r"trains follow no law of a device \(.*additive_noise is .*\): look for reads"),
+        (rng.uniform(1e-6, 1e-4, 160), r"trains follow no law of a device \(.*noise is .*\): look for reads"),
         (5e-5 * np.exp(0.001 * rng.standard_normal(160)), "as trains end: .*take trains whose pulses move the device"),
     ):
         lines = [f"{k // 40},{k % 40},{1 - 2 * (k // 40 % 2)},1e-6,{g}" for k, g in enumerate(reads)]

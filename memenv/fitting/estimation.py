@@ -34,6 +34,7 @@ DRAWS = 4000  # from the likelihood of parameters that bend together
 STEP = 0.02  # of the logarithm of a noise, for a derivative
 FARTHEST = 0.3  # step of the logarithm of a noise
 NEAR = 0.005  # of the logarithm of the likelihood: a tenth of a standard error
+MOST_BENT = 0.75  # of an interval: its end is 21 times as far as that of an even one
 LEAST = 1e-6  # variance of a kind of difference, for the precision to be finite
 
 
@@ -282,16 +283,15 @@ def _unbiased(likelihood: _Likelihood, point: np.ndarray) -> np.ndarray:
     return point - step * min(1.0, FARTHEST / max(np.abs(step[noises]).max(), FARTHEST))
 
 
-def _known(likelihood: _Likelihood, point: np.ndarray) -> Estimate:
-    """Errors from Fisher's information of the trains and the prior.
+def _covariance(likelihood: _Likelihood, point: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Values of the free parameters, their covariance from Fisher's information, and from the steps' own gradients too.
 
-    Noises enter as variances, of which a vanishing one has an error too.
+    In units of their errors: values of thresholds and bounds, variances of noises, logarithms of the others; last the
+    derivative of the coordinates by these.
     """
     free, names = likelihood.free, likelihood.coordinates.names
     leaves = [leaf(name) for name in names]
     noises = np.array([own in NOISES for own in leaves])
-    point = point.copy()
-    point[:free] = np.maximum(point[:free], likelihood.coordinates.faint())
     _, _, fisher, squares = likelihood.scores(point)
     own = np.kron(likelihood.own, np.eye(likelihood.devices))
     hold = linalg.block_diag(np.diag(np.where(noises, 0.0, likelihood.hold)), own)
@@ -304,8 +304,27 @@ def _known(likelihood: _Likelihood, point: np.ndarray) -> Estimate:
     hold[range(free), range(free)] += [LARGEST[own] ** -4 if own in NOISES else 0.0 for own in leaves]
     covariance = np.linalg.inv(back.T @ fisher @ back + hold)
     robust = covariance @ (back.T @ squares @ back + hold) @ covariance  # noise with heavy tails tells less
-    covariance, back = covariance[:free, :free], back[:free, :free]
-    wider = np.sqrt(np.maximum(np.diag(robust)[:free] / np.diag(covariance), 1.0))
+    return value, covariance[:free, :free], robust[:free, :free], back[:free, :free]
+
+
+def _known(likelihood: _Likelihood, point: np.ndarray) -> Estimate:
+    """Errors from Fisher's information of the trains and the prior.
+
+    Noises enter as variances, of which a vanishing one has an error too. Their errors grow with them: intervals are
+    even on the scale on which a variance of few degrees of freedom is normal, its cube root (Wilson and Hilferty).
+    """
+    free, names = likelihood.free, likelihood.coordinates.names
+    leaves = [leaf(name) for name in names]
+    noises = np.array([own in NOISES for own in leaves])
+    point = point.copy()
+    point[:free] = np.maximum(point[:free], likelihood.coordinates.faint())
+    value, covariance, robust, back = _covariance(likelihood, point)
+    wider = np.sqrt(np.maximum(np.diag(robust) / np.diag(covariance), 1.0))
+    growth, least = np.zeros(free), np.sqrt(np.diag(covariance))  # of the error of a variance, by its interval's end
+    for kind in {*leaves} & {*NOISES}:
+        moved, end = np.flatnonzero([own == kind for own in leaves]), point.copy()
+        end[moved] = [likelihood.coordinates.of(names[k], (value[k] ** 2 + LEVEL * least[k]) ** 0.5) for k in moved]
+        growth[moved] = np.sqrt(np.diag(_covariance(likelihood, end)[1])[moved]) / least[moved] - 1
     covariance = wider[:, None] * covariance * wider
     errors = np.sqrt(np.diag(covariance))
     coordinate = np.sqrt(np.diag(back @ covariance @ back.T))
@@ -314,7 +333,9 @@ def _known(likelihood: _Likelihood, point: np.ndarray) -> Estimate:
     plain = np.array([own in PLAIN for own in leaves])
     factors = [np.exp(np.clip(np.where(noises, 0.0, end), -40.0, 40.0)) for end in (low, high)]
     ends = [np.where(plain, value + end, value * factor) for end, factor in zip((low, high), factors, strict=True)]
-    roots = [np.sqrt(np.maximum(value**2 + end, 0.0)) for end in (low, high)]
+    bend = np.clip(growth * wider / 3, 1e-3, MOST_BENT)
+    bends = [end * ((1 - way * bend) ** -3 - 1) / (way * 3 * bend) for end, way in ((low, -1), (high, 1))]
+    roots = [np.sqrt(np.maximum(value**2 + end, 0.0)) for end in bends]
     intervals = np.column_stack([np.where(noises, *pair) for pair in zip(roots, ends, strict=True)])
     bent = np.array([own in ("threshold", "slope") for own in leaves])
     if bent.any():  # along what two amplitudes tell of both

@@ -29,7 +29,8 @@ class Trace(NamedTuple):
     distance: float  # measured
     expected: float  # of trains that the device itself makes, with its noise
     reads: int  # over which was smoothed
-    away: int  # trains that are off by more than `FAR`, and by more than the noise of the device ever makes them
+    far: int  # trains that are off by more than `FAR`
+    away: int  # those of them that are off by more than the noise of the device ever makes them
 
     def __str__(self) -> str:
         """A sentence."""
@@ -37,6 +38,8 @@ class Trace(NamedTuple):
         verdict = " The law does not follow them." if self.distance > max(FAR, 1.3 * self.expected) else ""
         if self.away and not verdict:
             verdict = f" The law does not follow {self.away} of them, more than {FAR:.0%} of the range off."
+        elif self.far and not verdict:
+            verdict = f" {self.far} are more than {FAR:.0%} off: noise, says the record, or what the law does not know."
         return (
             f"{self.polarity.upper()}: whole trains ({self.trains}) are {self.distance:.1%} of the range off the law "
             f"(root mean square, smoothed over {self.reads} reads); {what} {self.expected:.1%}.{verdict}"
@@ -63,8 +66,8 @@ def traces(device: Device, trains: Trains, rate: np.ndarray) -> list[Trace]:
         copies = _walk(device, some, own, begin, np.random.default_rng(0))
         path = np.take_along_axis(paths, best[None, None], axis=1)
         again = np.array([_distance(path, copy, reads)[0] for copy in np.moveaxis(copies, 1, 0)])
-        away = int((distance > np.maximum(FAR, 1.3 * again.max(axis=0))).sum())
-        out.append(Trace(polarity, len(of), _mean(distance), _mean(again), reads, away))
+        far, away = (int((distance > np.maximum(FAR, least)).sum()) for least in (FAR, 1.3 * again.max(axis=0)))
+        out.append(Trace(polarity, len(of), _mean(distance), _mean(again), reads, far, away))
     return out
 
 

@@ -19,6 +19,8 @@ from memenv.fitting.pulse_data import FEWEST
 JUMP = 7.0  # standard deviations beyond which a step is a jump; log-normal noise stays below
 CLEAR = 3.0  # read noises that a step, or a stretch of steps, must exceed to tell the law's shape
 LONG = 100  # reads of a train, from which slow wander can be told from a walk of the state
+QUIET = 0.2  # of the noise of single steps: where too much noise explains the trains, nothing moves the search on
+DOUBT = 4.0  # of the criterion, by which a second pole must do better: the odds of 50 that it has against it
 WANDER = ("read.wander", "read.memory")
 
 
@@ -44,7 +46,7 @@ def likeliest_device(
     names: tuple[str, ...] = ()
     for polarity, (responses, _) in first.items():
         some = trains.select((np.sign(trains.amplitude) == SIGNS[polarity]).any(axis=0))
-        best = responses[0]
+        response = responses[0]
         if len(responses) > 1:  # the likelihood of the trains decides
             some = some.thinned(LONG)
             ahead = tuple(name for name in bounds if name == ("x_hi" if polarity == "set" else "x_lo"))
@@ -52,10 +54,11 @@ def likeliest_device(
             for rival in responses:
                 own = (*_names(polarity, rival, free[polarity]), "read.noise", *slow, *ahead)
                 rivals.append(fit_trains(base.replace(**{polarity: rival}), own, some, offsets, bare=True))
-            best = getattr(min(rivals, key=lambda rival: rival.criterion).device, polarity)
-            best = dataclasses.replace(best, cycle_noise=responses[0].cycle_noise)  # of one pulse
-        base = base.replace(**{polarity: best})
-        names += _names(polarity, best, free[polarity])
+            best = min(rivals, key=lambda rival: rival.criterion + DOUBT * (f"{polarity}.kappa" in rival.names))
+            response = getattr(best.device, polarity)
+            response = dataclasses.replace(response, cycle_noise=responses[0].cycle_noise)  # of one pulse
+        base = base.replace(**{polarity: response})
+        names += _names(polarity, response, free[polarity])
     likeliest, trains = likeliest_of(base, (*names, "read.noise", *slow, *bounds), trains, offsets)
     vague = [name for name in bounds if not (_rests(likeliest, trains, name) and _legal(likeliest.device))]
     still = slow and likeliest.known.interval("read.wander")[0] == 0
@@ -177,7 +180,7 @@ def _start(
     relative, additive, read = split_noise(residual, mean)
     # none may start from nothing, where the likelihood does not feel it
     rest, size = 0.3 * float(np.nanstd(residual)) + 1e-5, float(np.nanmean(np.abs(mean)))
-    noise = {"cycle_noise": min(max(relative, rest / size), 1.0), "additive_noise": max(additive, rest)}
+    noise = {"cycle_noise": QUIET * min(max(relative, rest / size), 1.0), "additive_noise": QUIET * max(additive, rest)}
     return [dataclasses.replace(response, **noise) for response in responses], max(read, rest)
 
 
