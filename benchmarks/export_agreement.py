@@ -3,8 +3,9 @@
     python benchmarks/export_agreement.py
 
 Decisions are compared by amplitude and log-width in -1..1 of the driver's range, and by giving up, on every step of
-episodes that the Python policy ran. Rows `int8` have the weights that 8 bits hold: their C is compared with Python on
-these weights, and their pulses with those of the weights as they were, on the same cells (paired, 95 % over cells).
+episodes that the Python policy ran. Rows with fewer bits have the weights that these hold: their C is compared with
+Python on these weights, and their pulses with those of the weights as they were, on the same cells (paired, 95 % over
+cells).
 """
 
 import sys
@@ -27,7 +28,7 @@ from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import Options, option, parse
 from memenv.experiments.reporting import markdown, paired_interval, shown
 
-HEAD = ("policy", "device", "steps", "largest difference", "bytes", "us a pulse", "pulses", "8 bits against float32")
+HEAD = ("policy", "device", "steps", "largest difference", "bytes", "us a pulse", "pulses", "against 32 bits")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,26 +51,27 @@ def main() -> None:
         for name in config.policies:
             policy = load_policy(name, task)
             policy = tuned.policy if (tuned := as_shipped(policy)) else policy
-            for int8 in (False, True) if isinstance(policy, PulsePredictor) else (False,):
-                lines.append([f"{name}{' int8' * int8}", task.device.name, *_row(policy, int8, config)])
+            for bits in (32, 8, 6) if isinstance(policy, PulsePredictor) else (32,):
+                label = name if bits == 32 else f"{name}, {bits} bits"
+                lines.append([label, task.device.name, *_row(policy, bits, config)])
                 print(lines[-1], file=sys.stderr)
     print(markdown(HEAD, lines))
 
 
-def _row(policy: Any, int8: bool, config: AgreementConfig) -> list[str]:
+def _row(policy: Any, bits: int, config: AgreementConfig) -> list[str]:
     """The figures of a policy."""
     task = policy.task
-    held = rounded(policy) if int8 else policy
+    held = policy if bits == 32 else rounded(policy, bits)
     steps = recorded_steps(held, task, config.cells, config.seed)
     few = steps.cell < 20
     with tempfile.TemporaryDirectory() as place:
-        program = compiled(c_files(held, type(steps)(*(part[few] for part in steps)), int8=int8), Path(place), "-O2")
+        program = compiled(c_files(held, type(steps)(*(part[few] for part in steps)), bits=bits), Path(place), "-O2")
         apart = difference(steps, decided(program, steps), task.device.driver)
         found = f"{len(apart):,}", f"{apart.max():.1e}", f"{size(Path(place)):,}"
         pulses = evaluate(held, task, config.cells, config.seed).pulses
-        rival = evaluate(policy, task, config.cells, config.seed).pulses if int8 else pulses
+        rival = pulses if bits == 32 else evaluate(policy, task, config.cells, config.seed).pulses
         percent = [100 * number / rival.mean() for number in paired_interval(pulses, rival, config.seed)]
-        change = shown(percent, "{:+.2f} %") if int8 else "–"
+        change = "–" if bits == 32 else shown(percent, "{:+.2f} %")
         return [*found, f"{microseconds(program, 100):.3g}", f"{np.mean(pulses):.3f}", change]
 
 

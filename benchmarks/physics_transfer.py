@@ -2,12 +2,12 @@
 
     python benchmarks/physics_transfer.py                 # all devices, both sets of data; --resume goes on
 
-Of each device a laboratory's data are simulated: 4 cells, 24 trains of 25 pulses each, SET and RESET in turn, at 4
-amplitudes x 3 widths ("grid"), or at the middle amplitude alone ("one"). `memenv fit` makes a record of them, with
-the driver of the physics. Controllers are tuned on the record (bayes and the generalist are taken as they are) and
-drive simulated benches (`memenv.lab`) of the record, at its estimates, and of the physics: the same targets, in 0.1 to
-0.9 of the record's range. Pulses are those of all cells for each accepted one, with 95 % bootstrap intervals over
-cells; the gap is their ratio.
+Of each device a laboratory's data are simulated: 4 cells, 24 trains of a read and 25 pulses each, SET and RESET in
+turn, at 4 amplitudes x 3 widths ("grid"), or at the middle amplitude alone ("one"). `memenv fit` makes a record of
+them, with the driver of the physics. Controllers are tuned on the record (bayes and the generalist are taken as they
+are) and drive simulated benches (`memenv.lab`) of the record, at its estimates, and of the physics: the same targets,
+in 0.1 to 0.9 of the record's range. Pulses are those of all cells for each accepted one, with 95 % bootstrap intervals
+over cells; the gap is their ratio.
 """
 
 import itertools
@@ -59,14 +59,19 @@ def measure(device: str, grid: bool, seed: int, path: Path) -> None:
     shares = (0.25, 0.5, 0.75, 1.0) if grid else (0.625,)
     order = np.random.default_rng((seed, 2)).permutation(TRAINS // 2)
     lines = ["device,train,pulse,amplitude_V,width_s,conductance_S"]
+
+    def note(train: int, pulse: int, volts: float, width: float) -> None:
+        reads = bench.read(cells).tolist()
+        lines.extend(f"{cell},{train},{pulse},{volts},{width},{g}" for cell, g in enumerate(reads))
+
     for train in range(TRAINS):
+        note(train, 0, 0.0, 0.0)  # the fit needs to know where the first pulse begins
         place, up = order[train // 2], train % 2 == 0
         low, high = (driver.set_min, driver.set_max) if up else (driver.reset_min, driver.reset_max)
         volts = (1 if up else -1) * (low + shares[place // 3 % len(shares)] * (high - low))
         for pulse in range(PULSES):
             bench.pulse(cells, np.full(MEASURED, volts), np.full(MEASURED, widths[place % 3]))
-            reads = bench.read(cells).tolist()
-            lines += [f"{cell},{train},{pulse},{volts},{widths[place % 3]},{g}" for cell, g in enumerate(reads)]
+            note(train, pulse + 1, volts, widths[place % 3])
     path.write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -64,17 +64,19 @@ def test_c_hands_cells_over_to_secant_as_python_does(alarm, tmp_path):
 
 
 @needs_cc
-def test_weights_of_8_bits_decide_as_the_rounded_weights_do(tmp_path):
-    policy = rounded(small())
+@pytest.mark.parametrize("bits", [8, 6])
+def test_packed_weights_decide_as_the_rounded_weights_do(bits, tmp_path):
+    policy = rounded(small(), bits)
     steps = recorded_steps(policy, TASK, 100, 5)
-    program = compiled(c_files(policy, steps, int8=True), tmp_path)
+    program = compiled(c_files(policy, steps, bits=bits), tmp_path)
     assert difference(steps, decided(program, steps), TASK.device.driver).max() < 1e-5
-    assert "int8_t w_in" in (tmp_path / "policy.c").read_text()
+    inputs, hidden = 2 * 8, 8  # of the gates, whose weights are the wide ones; bytes are read in twos
+    assert f"uint8_t w_gates[{inputs * 2 * hidden * bits // 8 + 1}]" in (tmp_path / "policy.c").read_text()
 
 
 def test_rounding_weights_again_changes_nothing():
-    once = rounded(small())
-    assert all(np.allclose(a, b, rtol=1e-12) for a, b in zip(once.weights, rounded(once).weights, strict=True))
+    once = rounded(small(), 6)
+    assert all(np.allclose(a, b, rtol=1e-12) for a, b in zip(once.weights, rounded(once, 6).weights, strict=True))
     assert not np.allclose(once.weights.w_in, small().weights.w_in, rtol=1e-6)
 
 
@@ -102,7 +104,7 @@ def test_a_header_says_whether_the_hand_over_is_exported():
     "words, message",
     [
         (["bayes"], "Bayesian cannot be compiled; pulse predictors can, and controllers but bayes and the bounds"),
-        (["secant", "--int8"], "int8 is for the weights of a network, Secant has none: leave out --int8"),
+        (["secant", "--bits", "8"], "bits are of a network's weights, Secant has none: leave out --bits"),
         (["secant", "--to", "onnx"], "Secant has no network: export it --to c"),
         (["secant", "--device", "physics/vteam"], "memenv export needs a parametric device"),
     ],

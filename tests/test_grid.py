@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agents.classical import ISPP, Secant
-from memenv import DeviceError, WriteVerify, from_json, load_device, to_json
+from memenv import CrossbarProgram, DeviceError, WriteVerify, from_json, load_device, to_json
 from memenv.__main__ import main
 from memenv.crossbars.operations import line_by_line
 from memenv.devices.device import Driver
@@ -106,6 +106,11 @@ def test_cells_that_are_written_together_get_a_pulse_of_the_instrument():
     np.testing.assert_allclose(made.amplitude, [[0.5, 0.5, 0.0], [-1.0, -1.0, -1.0]])
     np.testing.assert_allclose(made.width, [[1e-6, 1e-6, 0.0], [1e-6, 1e-6, 1e-6]])
     assert np.count_nonzero(made.line_amplitude) == np.count_nonzero(made.line_width) == 2  # unused operations rest
+
+
+@pytest.mark.parametrize("asked, made", [(3e-7, 1e-7), (4e-7, 1e-6)])
+def test_the_one_width_of_an_array_is_one_of_the_instrument(asked, made):
+    assert CrossbarProgram(device=device(), rows=2, cols=2, width=asked).width == pytest.approx(made)
 
 
 def test_arrays_of_cells_get_pulses_of_the_instrument_alone(tmp_path):

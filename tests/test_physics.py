@@ -14,6 +14,7 @@ from memenv import DeviceError, WriteVerify, load_device, read_pulses
 from memenv.devices.catalogue import physics_models, presets
 from memenv.devices.physics.jart import JartVcm
 from memenv.devices.physics.model import travelled
+from memenv.devices.physics.nili import Nili
 from memenv.devices.physics.pcm import PcmWithMemory
 from memenv.devices.physics.self_accelerating import SelfAccelerating
 from memenv.devices.physics.sky130 import Sky130
@@ -88,7 +89,7 @@ def test_cells_stay_between_their_bounds_whatever_the_driver_can_do(name, rng):
         assert (nothing.age >= state.age).all()
 
 
-@pytest.mark.parametrize("name", (*FILAMENTS, "physics/self-accelerating"))
+@pytest.mark.parametrize("name", (*FILAMENTS, "physics/self-accelerating", "physics/nili"))
 def test_a_pulse_outside_the_range_of_the_equations_is_refused(name):
     device = load_device(name)
     with pytest.raises(DeviceError, match=f"a pulse of 5 V and 1e-08 s lies outside the range of {name}"):
@@ -227,3 +228,19 @@ def test_the_benchmark_measures_four_cells_in_24_trains_at_four_amplitudes_and_t
         for sign in (1, -1):
             assert len(np.unique(data.amplitude[data.of(sign)])) == amplitudes
             assert len(np.unique(data.width[data.of(sign)])) == 3
+
+
+def test_nilis_steps_are_those_of_the_published_coefficients():
+    device = Nili()
+    sets = 155.0 * (1 - np.tanh(-0.47 * (-3 + 3.373))) * (np.tanh(5.005 - 5.792) + 1)
+    resets = -89.0 * (-1 - np.tanh(0.25 * (-3 - 3.63))) * (np.tanh(6.2 * -1.5 + 7.77) - 1)
+    assert after(device, 60e-6, 1.0, 1e-3, 1)[0] - 60.0 == pytest.approx(sets) == pytest.approx(62.4, abs=0.05)
+    assert after(device, 25e-6, -1.5, 1e-3, 1)[0] - 25.0 == pytest.approx(resets) == pytest.approx(-11.9, abs=0.05)
+
+
+def test_a_step_of_nilis_cells_differs_by_their_deviation_and_by_its_own():
+    device, x = Nili(deviation=np.array([-1.0, 0.0, 1.0])), (12.0 - 3.16) / (316.0 - 3.16)
+    state = device.fresh(np.full(3, x), np.zeros((2, 3)))
+    moved = device.pulse(state, np.full(3, 0.8), np.full(3, 1e-5), np.zeros((1, 3))).x - state.x
+    own = -1.03 - 0.02 * 25 + 0.72 * 0.8 * -5 - 0.47 * 0.64 * -5 + 0.63 * 0.512
+    np.testing.assert_allclose(moved, moved[1] * np.exp([-own, 0.0, own]), rtol=1e-9)

@@ -12,6 +12,7 @@ from agents.library import load_policy
 from agents.predictor.gru import Weights, forward, initial_weights
 from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor, Sight, decide, features, load_pulse_predictor
 from memenv import WriteVerify, load_device
+from memenv.devices.law import equivalent_pulses
 from memenv.files import load_card, save_archive
 
 TASK = WriteVerify(give_up=True, device="threshold")
@@ -57,6 +58,20 @@ def test_an_untrained_predictor_gives_about_the_nominal_pulse() -> None:
     )
     inside = (seen.target > 0.1) & (seen.target < 0.9)
     np.testing.assert_allclose(after.x[inside], seen.target[inside], atol=0.02)
+
+
+def test_pulses_keep_to_the_reference_amplitude_as_far_as_widths_go_where_others_are_unknown() -> None:
+    seen, device = sight(200), load_device("fefet")
+    outputs = np.random.default_rng(3).standard_normal((200, OUTPUTS))
+    ours, free = (decide(one, seen, outputs) for one in (device, device.replace(uncertainty=None)))
+    up, driver = ours.amplitude > 0, device.driver
+    volts = np.where(up, device.set.amplitude, device.reset.amplitude)
+    inside = (ours.width > driver.width_min * 1.001) & (ours.width < driver.width_max / 1.001)
+    assert 50 < inside.sum() < 200
+    np.testing.assert_allclose(np.abs(ours.amplitude)[inside], volts[inside], rtol=1e-9)
+    assert (np.abs(np.abs(free.amplitude) / volts - 1)[inside] > 0.01).mean() > 0.8
+    doses = [equivalent_pulses(device.law(up), np.abs(one.amplitude), one.width) for one in (ours, free)]
+    np.testing.assert_allclose(doses[0][inside], doses[1][inside], rtol=1e-9)
 
 
 def test_a_batch_equals_batches_of_one() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from agents.bulk.policies import Remembered, compiled_policy
 from agents.export.c_text import OneCell, Statements, array, commented, variable
 from agents.export.recording import Steps
-from agents.export.templates import HEADER, MAIN, NETWORK, SOURCE
+from agents.export.templates import FLOATS, HEADER, MAIN, NETWORK, PACKED, SOURCE
 from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor
 from memenv.arrays import tree_map
 from memenv.bounds import shown
@@ -23,19 +23,19 @@ from memenv.envs.pulse_actions import signals_of, volts
 from memenv.envs.scales import READS
 from memenv.envs.write_verify.observation import View
 
-LAYERS = ("in", "gates", "new", "mix", "out")
+LAYERS, WIDE = ("in", "gates", "new", "mix", "out"), ("gates", "new", "mix")
 WEAK = 0.6  # of each width counts for the simulated cell of main.c, which is weaker than its record
 WHOLE = "Hand-over to secant where the record's predictions fail on a cell: included, as in Python."
 
 
-def c_files(policy: Any, steps: Steps, command: str = "", int8: bool = False) -> dict[str, str]:
+def c_files(policy: Any, steps: Steps, command: str = "", bits: int = 32) -> dict[str, str]:
     """The texts of policy.h, policy.c, main.c and vector.h.
 
     Args:
         policy: a controller whose text is element-wise (all but `bayes` and the bounds), or a pulse predictor.
         steps: decisions of the policy, the test vector.
         command: that made them, for the header.
-        int8: the weights of a network in 8 bits; they lose nothing if the policy is `rounded`.
+        bits: of the weights of a network, 32 or as for `rounded`: they lose nothing if the policy is.
 
     Raises:
         ValueError: another kind of policy, a device without a record, or a task by levels.
@@ -61,7 +61,7 @@ def c_files(policy: Any, steps: Steps, command: str = "", int8: bool = False) ->
         "hidden": len(policy.weights.b_in) if learned else 1,
         "lowest": READS[0],
         "highest": READS[1],
-        "network": _network(policy, int8) if learned else "",
+        "network": _network(policy, bits) if learned else "",
         "begin": "\n        ".join(begin.lines),
         "body": "\n    ".join(body.lines),
         "weak": WEAK,
@@ -112,30 +112,50 @@ def _decision(policy: Any, driver: Driver) -> tuple[Statements, Statements, int]
     return begin, body, next(places)
 
 
-def rounded(policy: PulsePredictor) -> PulsePredictor:
-    """The policy with the weights that 8 bits hold, each row of outputs on a scale of its own."""
-    matrices = {f"w_{layer}": getattr(policy.weights, f"w_{layer}") for layer in LAYERS}
-    held = {name: np.multiply(*_bytes(matrix)) for name, matrix in matrices.items()}
+def rounded(policy: PulsePredictor, bits: int) -> PulsePredictor:
+    """The policy with the weights that so many bits hold, each row of outputs on a scale of its own.
+
+    First and last layer have 8 all the same: they are small, and pulses depend on them most.
+    """
+    held = {
+        f"w_{layer}": np.multiply(*_whole(getattr(policy.weights, f"w_{layer}"), _bits(layer, bits)))
+        for layer in LAYERS
+    }
     return replace(policy, weights=policy.weights._replace(**held))
 
 
-def _bytes(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers (inputs, outputs) of -127 to 127, and the scales (outputs,) of a matrix."""
-    scale = np.maximum(np.abs(matrix).max(0), 1e-30) / 127.0
-    return np.rint(matrix / scale).astype(np.int8), scale
+def _bits(layer: str, bits: int) -> int:
+    """The bits of a layer's weights."""
+    return bits if layer in WIDE or bits == 32 else 8
 
 
-def _network(policy: PulsePredictor, int8: bool) -> str:
+def _whole(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers (inputs, outputs) that so many bits hold, and the scales (outputs,) of a matrix."""
+    most = 2 ** (bits - 1) - 1
+    scale = np.maximum(np.abs(matrix).max(0), 1e-30) / most
+    return np.rint(matrix / scale), scale
+
+
+def _packed(whole: np.ndarray, bits: int) -> np.ndarray:
+    """Bytes of whole numbers, one after the other from the lowest bit, 2^(bits - 1) added; and one more byte."""
+    each = np.unpackbits((whole + 2 ** (bits - 1)).astype(np.uint8)[..., None], axis=-1, bitorder="little")[..., :bits]
+    return np.append(np.packbits(each.ravel(), bitorder="little"), np.uint8(0))
+
+
+def _network(policy: PulsePredictor, bits: int) -> str:
     """The network in C, with its weights."""
-    arrays, weights, kind = [], policy.weights, "int8_t" if int8 else "float"
+    arrays, weights = [], policy.weights
     for layer in LAYERS:
-        matrix = getattr(weights, f"w_{layer}")
-        whole, scale = _bytes(matrix)
-        arrays.append(array(kind, f"w_{layer}", (whole if int8 else matrix).T))
-        arrays.append(array("float", f"s_{layer}", scale) if int8 else f"#define s_{layer} 0\n")
+        matrix, own = getattr(weights, f"w_{layer}"), _bits(layer, bits)
+        arrays.append(f"#define n_{layer} {own}\n")
+        if bits == 32:
+            arrays += array("float", f"w_{layer}", matrix.T), f"#define s_{layer} 0\n"
+        else:
+            whole, scale = _whole(matrix, own)
+            arrays += array("uint8_t", f"w_{layer}", _packed(whole.T, own)), array("float", f"s_{layer}", scale)
         arrays.append(array("float", f"b_{layer}", getattr(weights, f"b_{layer}")))
     return NETWORK.substitute(
-        kind=kind,
+        weight=FLOATS if bits == 32 else PACKED,
         arrays="".join(arrays),
         features=FEATURES,
         outputs=OUTPUTS,

@@ -31,6 +31,7 @@ class Statements:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._names: dict[int, tuple[str, Symbol]] = {}  # by identity, which the symbol kept here keeps unique
+        self._made: dict[str, str] = {}  # by their text: equal symbols are one
 
     def set(self, place: str, value: Any) -> None:
         """Let a place in C, such as `memory[0]`, have a value at the end of these statements."""
@@ -55,9 +56,10 @@ class Statements:
             text = value.operation.format(*operands)
             for python, c in FUNCTIONS:
                 text = text.replace(python, c)
-        name = f"t{len(self._names)}"
-        self.lines.append(f"const {KINDS[value.kind]} {name} = {text};")
-        return name
+        if text not in self._made:
+            self._made[text] = f"t{len(self._made)}"
+            self.lines.append(f"const {KINDS[value.kind]} {self._made[text]} = {text};")
+        return self._made[text]
 
 
 def commented(text: str) -> str:

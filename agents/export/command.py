@@ -26,12 +26,14 @@ PACKAGES = ("memenv", "numpy", "cmaes")
 class ExportConfig(RunOptions):
     """Export a pulse predictor, or a controller but `bayes` and the bounds, for a machine without Python.
 
-    Example: memenv export specialist --device threshold --to c --int8 --out exported
+    Example: memenv export specialist --device threshold --to c --bits 8 --out exported
     """
 
     policy: str = option(positional=True, help="a controller, a shipped policy or the path of one")
     to: str = option("c", choices=tuple(FILES), help="C99, or ONNX of a network without its hand-over (extra onnx)")
-    int8: bool = option(False, help="weights of the network in 8 bits, each row on a scale of its own")
+    bits: int = option(
+        32, choices=(32, 8, 6), help="of a network's weights, by rows on scales of their own; first and last layer: 8"
+    )
     device: str = option("threshold", help="a name or a .json record")
     tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
@@ -65,14 +67,12 @@ def exported(policy: Any, config: ExportConfig, command: str = "") -> Mapping[st
     Raises:
         ValueError: a policy without a network for what needs one, or that cannot be exported.
     """
-    if config.int8:
+    if config.bits < 32:
         if not isinstance(policy, PulsePredictor):
-            raise ValueError(
-                f"int8 is for the weights of a network, {type(policy).__name__} has none: leave out --int8"
-            )
-        policy = rounded(policy)
+            raise ValueError(f"bits are of a network's weights, {type(policy).__name__} has none: leave out --bits")
+        policy = rounded(policy, config.bits)
     if config.to == "onnx":
         from agents.export.onnx_model import onnx_bytes
 
         return {"policy.onnx": onnx_bytes(policy)}
-    return c_files(policy, recorded_steps(policy, policy.task, config.cells, config.seed), command, config.int8)
+    return c_files(policy, recorded_steps(policy, policy.task, config.cells, config.seed), command, config.bits)

@@ -89,16 +89,36 @@ memenv_pulse memenv_decide(memenv_cell *cell, memenv_real conductance, memenv_re
 }
 """)
 
-NETWORK = Template("""
-typedef $kind weight; /* a row for each output */
+FLOATS = """\
+typedef float stored; /* a row of weights for each output */
 
-$arrays
-static void layer(const weight *w, const float *scale, const float *bias, const float *x, int n, float *y, int m)
+static float weight(const stored *w, int bits, int i)
 {
-    for (int i = 0; i < m; i++, w += n) {
+    (void)bits;
+    return w[i];
+}
+"""
+
+PACKED = """\
+typedef uint8_t stored; /* a row of weights for each output, `bits` each, the lowest bits first */
+
+static float weight(const stored *w, int bits, int i)
+{
+    const int32_t at = (int32_t)i * bits, two = w[at / 8] | w[at / 8 + 1] << 8;
+    return (float)((two >> at % 8 & ((1 << bits) - 1)) - (1 << (bits - 1)));
+}
+"""
+
+NETWORK = Template("""
+$weight
+$arrays
+static void layer(const stored *w, int bits, const float *scale, const float *bias, const float *x, int n, float *y,
+                  int m)
+{
+    for (int i = 0; i < m; i++) {
         float sum = 0.0f;
         for (int j = 0; j < n; j++)
-            sum += w[j] * x[j];
+            sum += weight(w, bits, i * n + j) * x[j];
         y[i] = (scale ? sum * scale[i] : sum) + bias[i];
     }
 }
@@ -107,25 +127,25 @@ static void network(const float *features, float *hidden, float *outputs)
 {
     enum { H = MEMENV_HIDDEN };
     float joined[2 * H], gates[2 * H], new[H];
-    layer(w_in, s_in, b_in, features, $features, joined, H);
+    layer(w_in, n_in, s_in, b_in, features, $features, joined, H);
     for (int i = 0; i < H; i++) {
         joined[i] = tanh(joined[i]);
         joined[H + i] = hidden[i];
     }
     if ($recurrent) {
-        layer(w_gates, s_gates, b_gates, joined, 2 * H, gates, 2 * H);
+        layer(w_gates, n_gates, s_gates, b_gates, joined, 2 * H, gates, 2 * H);
         for (int i = 0; i < 2 * H; i++)
             gates[i] = 1.0f / (1.0f + exp(-gates[i]));
         for (int i = 0; i < H; i++)
             joined[H + i] = gates[H + i] * hidden[i];
-        layer(w_new, s_new, b_new, joined, 2 * H, new, H);
+        layer(w_new, n_new, s_new, b_new, joined, 2 * H, new, H);
         for (int i = 0; i < H; i++)
             joined[H + i] = hidden[i] += gates[i] * (tanh(new[i]) - hidden[i]);
     }
-    layer(w_mix, s_mix, b_mix, joined, 2 * H, new, H);
+    layer(w_mix, n_mix, s_mix, b_mix, joined, 2 * H, new, H);
     for (int i = 0; i < H; i++)
         new[i] = tanh(new[i]);
-    layer(w_out, s_out, b_out, new, H, outputs, $outputs);
+    layer(w_out, n_out, s_out, b_out, new, H, outputs, $outputs);
 }
 """)
 

@@ -33,6 +33,7 @@ from memenv.files import Entry, check_card, load_archive, named, parse_json, sav
 FEATURES = 22
 OUTPUTS = 3
 MOST_TOLD = 1.0  # [ln] of the spread of doses: of devices with more, shipped networks have met none in training
+UNKNOWN = 0.25  # [ln] of a slope: from there on, a record does not tell what amplitudes do
 FORMAT = "memenv pulse predictor 1"
 WHAT = "pulse predictor"
 CARD = {"format": str, "device": dict, "memory": bool, "give_up_below": float, "domain": dict, "card": str}
@@ -127,12 +128,20 @@ class Decision(NamedTuple):
 
 
 def decide(device: Device, sight: Sight, outputs: Array) -> Decision:
-    """The pulse of the network's outputs (cells, OUTPUTS) on the nominal `device`."""
+    """The pulse of the network's outputs (cells, OUTPUTS) on the nominal `device`.
+
+    The network chooses the width where the record tells what amplitudes do, else the pulse keeps to the reference
+    amplitude as far as widths go: there, the dose does not depend on what is not known.
+    """
     xp = namespace(sight.read)
     up, driver = sight.target > sight.read, device.driver
     count = needed_count(device, sight.read, sight.target, up) * xp.exp(5.0 * xp.tanh(outputs[:, 0] / 5.0))
     level = 0.5 + 0.5 * xp.tanh(outputs[:, 1])
     width = driver.width_min * xp.exp(level * float(np.log(driver.width_max / driver.width_min)))
+    reference = clip(count * device.reference_pulse(up, count)[1], driver.width_min, driver.width_max)
+    for way, slope in ((up, "set.slope"), (~up, "reset.slope")):
+        if device.uncertainty is not None and device.uncertainty.deviation({slope: 1.0}) > UNKNOWN:
+            width = xp.where(way, reference, width)
     low, high = xp.where(up, driver.set_min, driver.reset_min), xp.where(up, driver.set_max, driver.reset_max)
     amplitude, width = pulse_worth(device.law(up), low, high, driver.width_min, driver.width_max, count, width)
     return Decision(xp.where(up, amplitude, -amplitude), width, outputs[:, 2])

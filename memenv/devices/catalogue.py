@@ -422,5 +422,6 @@ PHYSICS = {  # module and class, loaded when they are asked for
         ("jart", "jart", "JartVcm"),
         ("pcm", "pcm", "PcmWithMemory"),
         ("self-accelerating", "self_accelerating", "SelfAccelerating"),
+        ("nili", "nili", "Nili"),
     )
 }

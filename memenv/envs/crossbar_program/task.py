@@ -14,6 +14,7 @@ from memenv.crossbars.converters import Converter, CrossbarError
 from memenv.crossbars.crossbar import Crossbar, CrossbarState
 from memenv.crossbars.memory_budget import check_memory
 from memenv.crossbars.operations import Operations
+from memenv.devices.grid import on_grid
 from memenv.devices.protocol import CellModel, DeviceSpec
 from memenv.envs import scales
 from memenv.envs.crossbar_program.actions import CellActions, LineActions, Maps, as_in_action, encoded
@@ -82,6 +83,7 @@ class CrossbarProgram:
             least, most = max(d.width_min for d in drivers), min(d.width_max for d in drivers)
             good = is_number(self.width) and least <= self.width <= most
             self._check("width", good, f"None or {least:.3g} to {most:.3g} s")
+            object.__setattr__(self, "width", float(on_grid(drivers[0], True, 0.0, self.width)[1]))  # all have one grid
         _ = self.product_test
         if not isinstance(self.inputs, int | np.integer):  # tuples, as records hold them
             object.__setattr__(self, "inputs", tuple(map(tuple, np.asarray(self.inputs).tolist())))
