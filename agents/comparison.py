@@ -23,7 +23,7 @@ from memenv.envs.write_verify.levels import BANDS
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
-from memenv.experiments.parallel import workers
+from memenv.experiments.parallel import WorkerOptions, keep, workers
 from memenv.experiments.runs import RECORD, Run, begun, check_picture, command_line
 from memenv.experiments.web_page import contents
 
@@ -35,7 +35,7 @@ AGAINST = "pulses_against"  # column of the paired difference to a rival
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeOptions(LevelOptions, PriceOptions):
+class JudgeOptions(LevelOptions, PriceOptions, WorkerOptions):
     """The judging of controllers, alike for every command that judges many of them on one device after the other."""
 
     group: ClassVar[str] = "how controllers are judged"
@@ -47,7 +47,6 @@ class JudgeOptions(LevelOptions, PriceOptions):
     confirm_reads: int = option(0, bounds=(0, MANY), help="further reads that must be inside before a cell is accepted")
     trials: int | None = option(None, bounds=(1, MANY), help=TRIALS_HELP)
     retune: bool = option(False, help="tune also where parameters are shipped")
-    jobs: int = option(1, bounds=(1, MANY), help="controllers at a time, each in a process; the table is the same")
 
     def task(self, device: str | CellModel, tolerance: float) -> WriteVerify:
         """The task on a device, at the price of its pulses' time.
@@ -108,15 +107,13 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
             raise ValueError(f"against is {config.against!r}: on {task.device.name} allowed is {', '.join(names)}")
     place = config.out / RECORD
     fixed: dict[str, Any] = {"packages": PACKAGES, "files": (*FILES, LEVELS), "continuable": ("against",)}
-    with workers(config.jobs) as finished, begun(place, config, command=command, **fixed) as run:
+    with (
+        workers(config.jobs, config.cluster, PACKAGES) as finished,
+        begun(place, config, command=command, **fixed) as run,
+    ):
         pieces = {(number, name, task.device.name): (task, name, own) for number, (task, name, own) in enumerate(work)}
-        todo = {key: partial(judge, *piece, config) for key, piece in pieces.items() if not run.has(key)}
         try:
-            with tqdm(total=len(work), initial=len(work) - len(todo), unit="controller", disable=None) as bar:
-                for key, found in finished(todo):
-                    run.once(key, partial(dict, found))
-                    bar.set_description(f"{key[1]} on {key[2]}")
-                    bar.update()
+            keep(run, finished, {key: partial(judge, *piece, config) for key, piece in pieces.items()}, "controller")
         finally:
             judged = [
                 judged_of(task, name, run.once(key, dict), config)

@@ -47,9 +47,6 @@ class SweepConfig(JudgeOptions):
     seeds: tuple[int, ...] = option(
         (), bounds=(0, MOST_SEED), help="of searches: each tunes anew whatever can be tuned [tuned as memenv compare]"
     )
-    cluster: str | None = option(
-        None, help="address of a cluster of Ray whose nodes take the points, or auto; needs the extra ray"
-    )
     out: Path = option(Path("sweep"), help="folder of sweep.csv, .md, .png, .html, run.json, points/ (a file each)")
 
 
