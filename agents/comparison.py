@@ -31,6 +31,7 @@ FILES = ("comparison.csv", "comparison.md", "comparison.png", "comparison.html")
 LEVELS = "levels.csv"
 PACKAGES = ("memenv", "numpy", "scipy", "gymnasium", "cmaes")
 SHARED = ("max_pulses", "rounds", "confirm_reads", "weight_energy")  # options and arguments of the task
+SPREAD = "pulses_over_tunings"  # column of the standard deviation over searches
 AGAINST = "pulses_against"  # column of the paired difference to a rival
 
 
@@ -150,7 +151,7 @@ def judge(
     began = time.perf_counter()
     outcomes = evaluate(found.policy, task, config.cells, config.seed, examples=min(3, config.cells))
     seconds = time.perf_counter() - began
-    spread = {"pulses_over_tunings": float(np.std(found.pulses, ddof=1))} if len(found.pulses) > 1 else {}
+    spread = {SPREAD: float(np.std(found.pulses, ddof=1))} if len(found.pulses) > 1 else {}
     made = {
         "controller": name,
         "device": task.device.name,
@@ -237,7 +238,7 @@ HEADLINES = ("pulses_mean", "pulses_per_accepted")  # whose intervals are printe
 SHOWN = (
     ("pulses_mean", "pulses", "{:.2f}", 1.0),
     ("pulses_per_accepted", "per accepted", "{:.2f}", 1.0),
-    ("pulses_over_tunings", "tunings", "± {:.2f}", 1.0),
+    (SPREAD, "tunings", "± {:.2f}", 1.0),
     ("reads_mean", "reads", "{:.2f}", 1.0),
     ("pulses_p95", "p95", "{:.0f}", 1.0),
     ("pulses_p99", "p99", "{:.0f}", 1.0),
