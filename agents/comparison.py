@@ -23,7 +23,7 @@ from memenv.envs.write_verify.levels import BANDS
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
-from memenv.experiments.parallel import workers
+from memenv.experiments.parallel import WorkerOptions, keep, workers
 from memenv.experiments.runs import RECORD, Run, begun, check_picture, command_line
 from memenv.experiments.web_page import contents
 
@@ -31,11 +31,12 @@ FILES = ("comparison.csv", "comparison.md", "comparison.png", "comparison.html")
 LEVELS = "levels.csv"
 PACKAGES = ("memenv", "numpy", "scipy", "gymnasium", "cmaes")
 SHARED = ("max_pulses", "rounds", "confirm_reads", "weight_energy")  # options and arguments of the task
+SPREAD = "pulses_over_tunings"  # column of the standard deviation over searches
 AGAINST = "pulses_against"  # column of the paired difference to a rival
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeOptions(LevelOptions, PriceOptions):
+class JudgeOptions(LevelOptions, PriceOptions, WorkerOptions):
     """The judging of controllers, alike for every command that judges many of them on one device after the other."""
 
     group: ClassVar[str] = "how controllers are judged"
@@ -47,7 +48,6 @@ class JudgeOptions(LevelOptions, PriceOptions):
     confirm_reads: int = option(0, bounds=(0, MANY), help="further reads that must be inside before a cell is accepted")
     trials: int | None = option(None, bounds=(1, MANY), help=TRIALS_HELP)
     retune: bool = option(False, help="tune also where parameters are shipped")
-    jobs: int = option(1, bounds=(1, MANY), help="controllers at a time, each in a process; the table is the same")
 
     def task(self, device: str | CellModel, tolerance: float) -> WriteVerify:
         """The task on a device, at the price of its pulses' time.
@@ -108,15 +108,13 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
             raise ValueError(f"against is {config.against!r}: on {task.device.name} allowed is {', '.join(names)}")
     place = config.out / RECORD
     fixed: dict[str, Any] = {"packages": PACKAGES, "files": (*FILES, LEVELS), "continuable": ("against",)}
-    with workers(config.jobs) as finished, begun(place, config, command=command, **fixed) as run:
+    with (
+        workers(config.jobs, config.cluster, PACKAGES) as finished,
+        begun(place, config, command=command, **fixed) as run,
+    ):
         pieces = {(number, name, task.device.name): (task, name, own) for number, (task, name, own) in enumerate(work)}
-        todo = {key: partial(judge, *piece, config) for key, piece in pieces.items() if not run.has(key)}
         try:
-            with tqdm(total=len(work), initial=len(work) - len(todo), unit="controller", disable=None) as bar:
-                for key, found in finished(todo):
-                    run.once(key, partial(dict, found))
-                    bar.set_description(f"{key[1]} on {key[2]}")
-                    bar.update()
+            keep(run, finished, {key: partial(judge, *piece, config) for key, piece in pieces.items()}, "controller")
         finally:
             judged = [
                 judged_of(task, name, run.once(key, dict), config)
@@ -153,7 +151,7 @@ def judge(
     began = time.perf_counter()
     outcomes = evaluate(found.policy, task, config.cells, config.seed, examples=min(3, config.cells))
     seconds = time.perf_counter() - began
-    spread = {"pulses_over_tunings": float(np.std(found.pulses, ddof=1))} if len(found.pulses) > 1 else {}
+    spread = {SPREAD: float(np.std(found.pulses, ddof=1))} if len(found.pulses) > 1 else {}
     made = {
         "controller": name,
         "device": task.device.name,
@@ -240,7 +238,7 @@ HEADLINES = ("pulses_mean", "pulses_per_accepted")  # whose intervals are printe
 SHOWN = (
     ("pulses_mean", "pulses", "{:.2f}", 1.0),
     ("pulses_per_accepted", "per accepted", "{:.2f}", 1.0),
-    ("pulses_over_tunings", "tunings", "± {:.2f}", 1.0),
+    (SPREAD, "tunings", "± {:.2f}", 1.0),
     ("reads_mean", "reads", "{:.2f}", 1.0),
     ("pulses_p95", "p95", "{:.0f}", 1.0),
     ("pulses_p99", "p99", "{:.0f}", 1.0),

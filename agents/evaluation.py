@@ -10,6 +10,7 @@ from memenv.arrays import take
 from memenv.devices.protocol import CellModel
 from memenv.envs.noise import CellNoise, Episodes, cells_of
 from memenv.envs.task import Task
+from memenv.envs.write_verify.episode import Episode as WriteVerifyEpisode
 from memenv.envs.write_verify.task import WriteVerify
 
 EVALUATION, TUNING, TRAINING = 0, 1, 2  # what a seed is for: the three never share a chip
@@ -59,6 +60,7 @@ def evaluate(
     *,
     purpose: int = EVALUATION,
     chip: CellModel | None = None,
+    rest: float = 0.0,
     examples: int = 0,
     on_step: Callable[[int], None] | None = None,
 ) -> Outcomes:
@@ -71,6 +73,7 @@ def evaluate(
         seed: of chips, starts, targets and noise; equal for every policy.
         purpose: EVALUATION, TUNING or TRAINING chips.
         chip: cells to be used instead of freshly fabricated ones.
+        rest: [s] without a pulse after the end, before the last target's error and acceptance are judged.
         examples: traces to be kept of so many first cells.
         on_step: called with the number of unfinished cells after each step.
     """
@@ -119,15 +122,16 @@ def evaluate(
                 traces[row][1].append(float(amplitude[0]))
         done = task.terminated(episode)
         if done.any():
-            ended = rows[done]
+            ended, ends = rows[done], _rested(task, episode, rest) if rest else episode
+            returns[ended] -= task.weight_false_acceptance * (ends.false_acceptances - episode.false_acceptances)[done]
             for whole, part in (
-                (pulses, episode.pulses),
-                (energy, episode.energy),
-                (latency, episode.latency),
-                (false_acceptances, episode.false_acceptances),
-                (error, episode.true_error),
-                (target, episode.target),
-                (accepted, episode.rounds_left < 0),
+                (pulses, ends.pulses),
+                (energy, ends.energy),
+                (latency, ends.latency),
+                (false_acceptances, ends.false_acceptances),
+                (error, ends.true_error),
+                (target, ends.target),
+                (accepted, ends.rounds_left < 0),
             ):
                 whole[ended] = part[done]
             keep = np.flatnonzero(~done)
@@ -154,4 +158,15 @@ def evaluate(
         handed_over=handed,
         target=target,
         examples=tuple((np.array(reads), np.array(amplitudes), target) for reads, amplitudes, target in traces),
+    )
+
+
+def _rested(task: WriteVerify, episode: WriteVerifyEpisode, seconds: float) -> WriteVerifyEpisode:
+    """Episodes after so many seconds: an acceptance of the last target is false if the cell has left its band then."""
+    chip = episode.chip
+    true = chip.conductance(chip.rest(episode.cell, seconds))
+    left = episode.accepted & ~task.within(chip, task.fraction(chip, true), episode.target)
+    return episode._replace(
+        true_error=true - task.siemens(chip, episode.target),
+        false_acceptances=episode.false_acceptances - episode.false + left,
     )

@@ -8,46 +8,77 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from agents.comparison import PACKAGES, metrics
 from agents.evaluation import evaluate
-from agents.library import load_policy
+from agents.few_shot.agent import FewShotAgent
+from agents.few_shot.schedules import learn, own_schedule
+from agents.library import controller, load_policy
 from agents.policy import Policy
-from agents.stress import MATCHED, Case, case
-from agents.tuned import shipped_or_tuned
+from agents.stress import MATCHED, case
+from agents.tuned import identity, shipped_or_tuned
 from agents.tuning import priced
+from memenv.envs.few_shot.task import FewShot
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import OutputOptions, command_line, new_file, versions
 from memenv.files import load_json, named, write_whole
 
-FORMAT = "memenv score 1"
+FORMAT = "memenv score 2"  # 1: without retention, learning and digests of the tasks
 SCORING = 3  # beside EVALUATION, TUNING and TRAINING: chips that no comparison, search or training sees
 SEED, CELLS, FEW = 19, 1000, 100
-FIGURES = ("return_mean", "pulses_mean", "success_rate", "false_acceptance_rate", "energy_mean", "latency_mean")
-Make = Callable[[WriteVerify], Policy]
+DAY = 86_400.0  # [s]
+Make = Callable[[Any], Policy]  # of a task
 
-# Name: what it asks for, arguments of WriteVerify, how the truth differs from the record (as of memenv stress).
-TASKS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "program": ("cells of `threshold` to 2 %", {"device": "threshold"}, MATCHED),
-    "measured": ("cells of `enode-sandia`, a fit to measurements, to 2 %", {"device": "enode-sandia"}, MATCHED),
-    "fine": ("cells of `threshold` to 0.5 %", {"device": "threshold", "tolerance": 0.005}, MATCHED),
-    "array": ("cells of `hfo2-array-om`, many of them stuck, to 2 %", {"device": "hfo2-array-om"}, MATCHED),
-    "rewrite": ("five targets for each cell of `threshold`", {"device": "threshold", "rounds": 5}, MATCHED),
-    "stress": ("`threshold`, whose true slope is half of the record's", {"device": "threshold"}, "slope=0.5"),
-    "relax": ("cells of `hfo2-neurram`, which relax, to 2 %", {"device": "hfo2-neurram"}, MATCHED),
+
+class Standard(NamedTuple):
+    """A standard task."""
+
+    text: str  # what it asks for
+    arguments: dict[str, Any]  # of WriteVerify or FewShot
+    truth: str = MATCHED  # how the cells differ from the record, as of memenv stress
+    rest: float = 0.0  # [s] after which a cell is judged
+
+
+class Match(NamedTuple):
+    """What a policy is told, and what it meets."""
+
+    told: Any  # task
+    true: Any  # task
+
+
+TASKS = {
+    "program": Standard("cells of `threshold` to 2 %", {"device": "threshold"}),
+    "measured": Standard("cells of `enode-sandia`, a fit to measurements, to 2 %", {"device": "enode-sandia"}),
+    "fine": Standard("cells of `threshold` to 0.5 %", {"device": "threshold", "tolerance": 0.005}),
+    "array": Standard("cells of `hfo2-array-om`, many of them stuck, to 2 %", {"device": "hfo2-array-om"}),
+    "rewrite": Standard("five targets for each cell of `threshold`", {"device": "threshold", "rounds": 5}),
+    "stress": Standard(
+        "`threshold`, whose true slope is half of the record's", {"device": "threshold"}, truth="slope=0.5"
+    ),
+    "relax": Standard("cells of `hfo2-neurram`, which relax, to 2 %", {"device": "hfo2-neurram"}),
+    "retention": Standard(
+        "the same to 5 %, judged a day later: what has left its band by then counts as a false acceptance",
+        {"device": "hfo2-neurram", "tolerance": 0.05},
+        rest=DAY,
+    ),
+}
+LESSONS = {
+    "head": Standard("ten new characters, one example each, by the head behind a fixed encoder", {"split": "test"}),
+    "layers": Standard("the same by every layer of an MLP", {"split": "test", "network": "mlp"}),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig(OutputOptions):
-    """Judge a policy on the standard tasks and write a card, or check a card; a minute or two.
+    """Judge a policy on the standard tasks of a league and write a card, or check a card; a minute or two.
 
     Example: memenv score generalist --out generalist.json
     """
@@ -56,6 +87,7 @@ class ScoreConfig(OutputOptions):
         positional=True,
         help="a controller, a shipped policy, the path of a .npz, or MODULE:OBJECT, which makes a policy of a task",
     )
+    league: str = option("cells", choices=("cells", "learning"), help="cells are programmed, or chips learn few-shot")
     quick: bool = option(False, help=f"{FEW} cells instead of {CELLS} and no search: to try it, not to enter")
     check: Path | None = option(None, help="judge again, and compare with this card")
     out: Path = option(Path("card.json"), help="the card")
@@ -69,48 +101,89 @@ def run(arguments: Sequence[str]) -> None:
         print(f"{config.check} belongs to {config.policy}, and its figures are found again")
         return
     with new_file(config.out, config.overwrite):
-        card = score(config.policy, config.quick, command_line("memenv score", arguments))
+        card = score(config.policy, config.league, config.quick, command_line("memenv score", arguments))
         write_whole(config.out, json.dumps(card, indent=1) + "\n")
     print(table([card]))
     print(f"in {config.out}")
 
 
-def score(policy: str, quick: bool = False, command: str = "") -> dict[str, Any]:
+def score(policy: str, league: str = "cells", quick: bool = False, command: str = "") -> dict[str, Any]:
     """The card of a policy.
+
+    Where it refuses a task, the league's simplest stands in for it, as its user would have to let it.
 
     Raises:
         ValueError: an unknown policy, or one that can play none of the tasks.
     """
-    make, told = maker(policy)
-    played: dict[str, Any] = {}
-    for name in (bar := tqdm(TASKS, unit="task", disable=None, file=sys.stderr)):
-        bar.set_description(name)
-        one = standard(name)
+    (make, told), own = maker(policy), LEAGUES[league]
+    cases = {name: own.case(task) for name, task in own.tasks.items()}
+    players, refused, played = dict[str, Policy](), dict[str, dict[str, str]](), dict[str, Any]()
+    for name, one in cases.items():
         try:
-            own = make(one.told)
+            players[name] = make(one.told)
         except ValueError as error:  # a policy for other tasks
-            played[name] = {"refused": str(error)}
-            continue
-        played[name] = _judged(own, one, quick)
-    if all("refused" in found for found in played.values()):
-        raise ValueError(f"{policy} plays none of the tasks: {played['program']['refused']}")
+            players[name], refused[name] = own.stand_in(one.told), {"refused": str(error)}
+    if refused.keys() == cases.keys():
+        raise ValueError(f"{policy} plays none of the tasks: {next(iter(refused.values()))['refused']}")
+    for name in (bar := tqdm(cases, unit="task", disable=None, file=sys.stderr)):
+        bar.set_description(name)
+        figures = own.judge(players[name], cases[name], own.tasks[name], quick)
+        played[name] = {"digest": digest(cases[name]), **refused.get(name, {}), **figures}
     judged = {"cells": FEW if quick else CELLS, "seed": SEED, "versions": versions(*PACKAGES)}
-    return {"format": FORMAT, "command": command, "policy": told, **judged, "tasks": played}
+    return {"format": FORMAT, "command": command, "policy": told, "league": league, **judged, "tasks": played}
 
 
-def standard(name: str) -> Case:
-    """A standard task: what policies are told, and the cells."""
-    _, own, truth = TASKS[name]
-    return case(priced(WriteVerify(**own, give_up=True), None), truth)
+def digest(one: Match) -> str:
+    """SHA-256 of a task, of the records that policies are told and cells are of, and of the network that learns."""
+    devices = [one.told.device, one.true.device]
+    return identity((one.told, *devices, getattr(one.told, "start", None)))
 
 
-def _judged(policy: Policy, one: Case, quick: bool) -> dict[str, Any]:
+def programming(one: Standard) -> Match:
+    """A task of cells: what policies are told, and the cells."""
+    found = case(priced(WriteVerify(**one.arguments, give_up=True), None), one.truth)
+    return Match(found.told, found.true)
+
+
+def lesson(one: Standard) -> Match:
+    """A task of chips that learn."""
+    task = FewShot(**one.arguments)
+    return Match(task, task)
+
+
+def _programmed(policy: Policy, one: Match, task: Standard, quick: bool) -> dict[str, Any]:
     """Figures of a policy, after a search of what can be tuned on the record that it is told."""
     tuned = shipped_or_tuned(policy, 1 if quick else None, SEED)
-    outcomes = evaluate(tuned.policy, one.true, FEW if quick else CELLS, SEED, purpose=SCORING)
+    outcomes = evaluate(tuned.policy, one.true, FEW if quick else CELLS, SEED, purpose=SCORING, rest=task.rest)
     found = metrics(outcomes, SEED)
-    figures = {name: [reporting.finite(value) for value in reporting.figure(found, name)] for name in FIGURES}
+    figures = {name: [reporting.finite(value) for value in reporting.figure(found, name)] for name in PROGRAMMING}
     return {"trials": tuned.trials, "parameters": tuned.parameters, **figures}
+
+
+def _learnt(policy: Policy, one: Match, task: Standard, quick: bool) -> dict[str, Any]:
+    """Figures of a policy as it is; nothing is searched for."""
+    met = learn(policy, one.true, FEW if quick else CELLS, SEED, purpose=SCORING)
+    values = (met.reward, met.pulses, met.accuracy, met.energy)
+    return {name: reporting.mean_interval(each, SEED) for name, each in zip(LEARNING, values, strict=True)}
+
+
+class League(NamedTuple):
+    """Tasks that one policy can play."""
+
+    tasks: dict[str, Standard]
+    case: Callable[[Standard], Match]
+    judge: Callable[[Policy, Match, Standard, bool], dict[str, Any]]
+    figures: tuple[str, ...]  # of a task; the first three are return, pulses and share of what succeeded
+    stand_in: Make
+    substitute: str  # its name
+
+
+PROGRAMMING = ("return_mean", "pulses_mean", "success_rate", "false_acceptance_rate", "energy_mean", "latency_mean")
+LEARNING = ("return_mean", "pulses_mean", "accuracy", "energy_mean")
+LEAGUES = {
+    "cells": League(TASKS, programming, _programmed, PROGRAMMING, partial(controller, "ispp"), "ispp"),
+    "learning": League(LESSONS, lesson, _learnt, LEARNING, own_schedule, "own_schedule"),
+}
 
 
 def maker(policy: str) -> tuple[Make, dict[str, Any]]:
@@ -125,7 +198,11 @@ def maker(policy: str) -> tuple[Make, dict[str, Any]]:
     if policy.endswith(".npz") or not colon:
         digest = hashlib.sha256(Path(policy).read_bytes()).hexdigest() if Path(policy).is_file() else None
         kind = "file" if digest else "shipped"
-        return lambda task: load_policy(policy, task), {"name": Path(policy).stem, "kind": kind, "sha256": digest}
+
+        def made(task: Any) -> Policy:
+            return load_policy(policy, task) if isinstance(task, WriteVerify) else FewShotAgent.load(policy).fits(task)
+
+        return made, {"name": Path(policy).stem, "kind": kind, "sha256": digest}
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two of no name of a module
@@ -147,21 +224,26 @@ def read_card(path: Path) -> dict[str, Any]:
     """A card whose parts are all there.
 
     Raises:
-        ValueError: another file, or a damaged one.
+        ValueError: another file, a damaged one, or one of a record that has changed since.
     """
     with named(path, "card of memenv score"):
         card: dict[str, Any] = load_json(path)
         if card["format"] != FORMAT:
             raise ValueError(f"its format is {card['format']!r}, {FORMAT!r} is needed")
-        if card["tasks"].keys() != TASKS.keys() or card["seed"] != SEED or card["cells"] not in (FEW, CELLS):
+        league = LEAGUES[card["league"]]
+        if card["tasks"].keys() != league.tasks.keys() or card["seed"] != SEED or card["cells"] not in (FEW, CELLS):
             raise ValueError("it is not of the standard tasks")
         for name, found in card["tasks"].items():
-            for figure in () if "refused" in found else FIGURES:
+            for figure in league.figures:
                 if not _agree(found[figure], found[figure]):
                     raise ValueError(f"{figure} of {name} is {found[figure][0]}, outside its interval")
         for key in ("name", "kind", "sha256"):
             card["policy"][key]
-        return card
+        digests = {name: found["digest"] for name, found in card["tasks"].items()}
+    for name, task in league.tasks.items():
+        if digests[name] != digest(league.case(task)):
+            raise ValueError(f"{path}: the record or the task of {name} has changed since: score the policy again")
+    return card
 
 
 def check(card: dict[str, Any], policy: str) -> None:
@@ -174,12 +256,12 @@ def check(card: dict[str, Any], policy: str) -> None:
     for key, said in card["policy"].items():
         if told.get(key) != said:
             raise ValueError(f"the card is of another policy: its {key} is {said}, that of {policy} is {told.get(key)}")
-    found = score(policy, card["cells"] == FEW)
+    found = score(policy, card["league"], card["cells"] == FEW)
     for name, one in found["tasks"].items():
         there = card["tasks"][name]
         if ("refused" in one) != ("refused" in there):
             raise ValueError(f"the card does not hold: {name} is {'not ' if 'refused' in one else ''}played")
-        for figure in () if "refused" in one else FIGURES:
+        for figure in LEAGUES[card["league"]].figures:
             if not _agree(one[figure], there[figure]):
                 here, said = (", ".join(map(str, found)) for found in (one[figure], there[figure]))
                 raise ValueError(f"the card does not hold: {figure} of {name} is {here}, it has {said}")
@@ -194,24 +276,24 @@ def _agree(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
 
 
 def overall(card: dict[str, Any]) -> float:
-    """Mean return of a target over the tasks; that of a failure, -1, where a task is refused."""
-    each = [
-        -1.0 if "refused" in found else found["return_mean"][0] / standard(name).told.rounds
-        for name, found in card["tasks"].items()
-    ]
-    return sum(each) / len(each)
+    """Mean return of a target over the tasks; of whoever stood in where one was refused."""
+    tasks = LEAGUES[card["league"]].tasks
+    each = [found["return_mean"][0] / tasks[name].arguments.get("rounds", 1) for name, found in card["tasks"].items()]
+    return float(np.mean(each))
 
 
 def table(cards: Sequence[dict[str, Any]]) -> str:
-    """Cards as a Markdown table, the best first: pulses with their interval / success of each task."""
+    """Cards of a league as a Markdown table, the best first: pulses with their interval / success of each task."""
+    league = LEAGUES[cards[0]["league"]]
     lines = [
-        [card["policy"]["name"], f"{overall(card):.3f}", *(_cell(card["tasks"][name]) for name in TASKS)]
+        [card["policy"]["name"], f"{overall(card):.3f}", *(_cell(league, card["tasks"][name]) for name in league.tasks)]
         for card in sorted(cards, key=overall, reverse=True)
     ]
-    return reporting.markdown(["policy", "score", *TASKS], lines)
+    return reporting.markdown(["policy", "score", *league.tasks], lines)
 
 
-def _cell(found: dict[str, Any]) -> str:
+def _cell(league: League, found: dict[str, Any]) -> str:
     if "refused" in found:
-        return "–"
-    return f"{reporting.shown(found['pulses_mean'])} / {100 * found['success_rate'][0]:.1f} %"
+        return f"refused: {league.substitute}"
+    _, pulses, share, *_ = league.figures
+    return f"{reporting.shown(found[pulses])} / {100 * found[share][0]:.1f} %"

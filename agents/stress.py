@@ -5,14 +5,13 @@ asked for and how reads are scaled are the record's too: of the truth are the ce
 """
 
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from agents.comparison import PACKAGES, metrics
 from agents.evaluation import Outcomes, evaluate
@@ -27,7 +26,8 @@ from memenv.devices.records import validate
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import RECORD, Run, begun, check_picture, command_line
+from memenv.experiments.parallel import WorkerOptions, keep, workers
+from memenv.experiments.runs import RECORD, begun, check_picture, command_line
 from memenv.experiments.web_page import contents
 
 FILES = ("stress.csv", "stress.md", "stress.png", "stress.html")
@@ -105,7 +105,7 @@ def case(task: WriteVerify, text: str) -> Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StressConfig(PriceOptions):
+class StressConfig(PriceOptions, WorkerOptions):
     """Compare controllers and policies that are told a record on cells for which it is wrong.
 
     Example: memenv stress pcm --truths slope=0.5,threshold=0.1 --controllers ispp,bayes --out pcm-stressed
@@ -154,19 +154,32 @@ def under_stress(config: StressConfig, command: str = "") -> list[dict[str, Any]
         for name in names
     }
     rows: list[dict[str, Any]] = []
-    with begun(config.out / RECORD, config, command=command, packages=PACKAGES, files=FILES) as run:
-        found: dict[str, dict[str, Any]] = {}
+    with (
+        workers(config.jobs, config.cluster, PACKAGES) as finished,
+        begun(config.out / RECORD, config, command=command, packages=PACKAGES, files=FILES) as run,
+    ):
         try:
-            with tqdm(total=len(cases) * len(names), unit="controller", disable=None, file=sys.stderr) as bar:
-                for one in cases:
-                    found[one.name] = {}
-                    for name in names:
-                        bar.set_description(f"{name}, {one.name}")
-                        policy = policies[one.told.tolerance, name]
-                        found[one.name][name] = judge(one, name, policy, config, run)
-                        bar.update()
+            searches = {
+                (name, tolerance, "parameters"): partial(parameters, policy, config)
+                for (tolerance, name), policy in policies.items()
+            }
+            keep(run, finished, searches, "search")
+            pieces = {
+                (name, one.name): partial(
+                    judge,
+                    one,
+                    policies[one.told.tolerance, name],
+                    run.once((name, one.told.tolerance, "parameters"), dict),
+                    config,
+                )
+                for one in cases
+                for name in names
+            }
+            keep(run, finished, pieces, "controller")
         finally:
-            rows = [row for name, judged in found.items() for row in rows_of(name, judged, config)]
+            for one in cases:
+                judged = {name: run.once((name, one.name), dict) for name in names if run.has((name, one.name))}
+                rows += rows_of(one.name, judged, config)
             if rows and not run.again:
                 figure, caption = picture(rows, task.device.name), "Pulses and success of each controller on each truth"
                 made = contents(rows, markdown(rows, command), caption, figure, run.record)
@@ -174,19 +187,15 @@ def under_stress(config: StressConfig, command: str = "") -> list[dict[str, Any]
     return rows
 
 
-def judge(one: Case, name: str, policy: Any, config: StressConfig, run: Run) -> dict[str, Any]:
-    """Outcomes and figures of a policy that is told the record, after tuning on it; kept by the run."""
+def parameters(policy: Any, config: StressConfig) -> dict[str, Any]:
+    """Those of a policy that is told the record: shipped, or of a search on it."""
+    return shipped_or_tuned(policy, config.trials, config.seed).parameters
 
-    def parameters() -> dict[str, Any]:
-        return shipped_or_tuned(policy, config.trials, config.seed).parameters
 
-    def work() -> dict[str, Any]:
-        ready = with_parameters(policy, run.once((name, one.told.tolerance, "parameters"), parameters))
-        outcomes = evaluate(ready, one.true, config.cells, config.seed)
-        return {"outcomes": outcomes._asdict(), "figures": metrics(outcomes, config.seed)}
-
-    found: dict[str, Any] = run.once((name, one.name), work)
-    return found
+def judge(one: Case, policy: Any, found: dict[str, Any], config: StressConfig) -> dict[str, Any]:
+    """Outcomes and figures of a policy with the parameters that were found for it."""
+    outcomes = evaluate(with_parameters(policy, found), one.true, config.cells, config.seed)
+    return {"outcomes": outcomes._asdict(), "figures": metrics(outcomes, config.seed)}
 
 
 def with_parameters(policy: Any, parameters: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from agents.comparison import PACKAGES, JudgeOptions, Row, judge, markdown_table, text_table
+from agents.comparison import PACKAGES, SHOWN, SPREAD, JudgeOptions, Row, judge, markdown_table, text_table
 from agents.library import known_policies, load_policy
 from agents.tuning import tunable
 from memenv.bounds import MOST_SEED, once
@@ -30,6 +30,7 @@ FILES = ("sweep.csv", "sweep.md", "sweep.png", "sweep.html")
 POINTS = "points/*.json"
 FORMAT = "memenv sweep point 1"
 MOST_POINTS = 10_000
+FIGURES = {f"{name}{end}" for name, *_ in SHOWN if name != SPREAD for end in ("", "_low", "_high")}  # of every point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +47,6 @@ class SweepConfig(JudgeOptions):
     controllers: tuple[str, ...] = option((), help="controllers, shipped policies or paths of policies [all]")
     seeds: tuple[int, ...] = option(
         (), bounds=(0, MOST_SEED), help="of searches: each tunes anew whatever can be tuned [tuned as memenv compare]"
-    )
-    cluster: str | None = option(
-        None, help="address of a cluster of Ray whose nodes take the points, or auto; needs the extra ray"
     )
     out: Path = option(Path("sweep"), help="folder of sweep.csv, .md, .png, .html, run.json, points/ (a file each)")
 
@@ -181,6 +179,8 @@ def read(path: Path, point: Point) -> Row:
         if (tree["format"], tree["point"]) != (FORMAT, point._asdict()):
             raise ValueError(f"it has {tree['format']!r} of {tree['point']}")
         figures = {name: float("nan" if value is None else value) for name, value in tree["figures"].items()}
+        if missing := FIGURES - figures.keys():
+            raise ValueError(f"it has no {min(missing)}")
         return Row(point._asdict() | {"cells": int(tree["cells"])} | figures)
 
 
@@ -201,7 +201,7 @@ def over_searches(rows: Sequence[Row]) -> list[Row]:
         for name in row.keys() - OWN:
             row[name] = float(np.mean([one[name] for one in each]))
         if len(each) > 1:
-            row["pulses_over_tunings"] = float(np.std([one["pulses_mean"] for one in each], ddof=1))
+            row[SPREAD] = float(np.std([one["pulses_mean"] for one in each], ddof=1))
         found.append(row)
     return found
 

@@ -6,11 +6,11 @@ one on others, so that no parameter set wins by its cells; towards the end there
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from itertools import count
+from functools import partial
+from itertools import chain, count
 from math import isqrt
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +27,7 @@ from memenv.compiler.runtime import Unsupported
 from memenv.engine import load_engine
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
+from memenv.experiments.parallel import WorkerOptions, workers
 from memenv.experiments.runs import Run, RunOptions, begun, command_line
 
 TRIALS, FEW_TRIALS = 2000, 200  # by default, where loops are compiled and where not
@@ -224,7 +225,7 @@ class PriceOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneConfig(PriceOptions):
+class TuneConfig(PriceOptions, WorkerOptions):
     """Tune classical controllers for a device and print their parameters, on chips that no evaluation sees.
 
     Example: memenv tune --device pcm --controllers ispp,secant --trials 60
@@ -257,13 +258,25 @@ def run(arguments: Sequence[str]) -> None:
         if config.out.is_dir():
             raise ValueError(f"{config.out} is a folder: name a file in it")
         place = begun(config.out, config, command=command_line("memenv tune", arguments), packages=PACKAGES)
-    found: dict[str, Any] = {}
-    with place as run:
-        for name, policy in tqdm(chosen, unit="controller", disable=None, file=sys.stderr):
-            tuned = tune(policy, config.trials, config.seed, kept(run, name) if run else on_cells)
-            found[name] = {"cost": tuned.cost, "trials": tuned.trials, "parameters": tuned.parameters}
-            values = ", ".join(f"{key}={value:.4g}" for key, value in tuned.parameters.items())
-            tqdm.write(f"{name:<16} cost {tuned.cost:7.3f}  {values}")
+    names, found = [name for name, _ in chosen], dict[str, Any]()
+    with workers(config.jobs, config.cluster, PACKAGES) as finished, place as run:
+        judges = {name: kept(run, name) if run and config.alone else None for name in names}
+        todo = {
+            name: partial(found_for, policy, config.trials, config.seed, judges[name])
+            for name, policy in chosen
+            if not (run and run.has((name, "found")))
+        }
+        for name, one in chain(((name, None) for name in names if name not in todo), finished(todo)):
+            found[name] = run.once((name, "found"), partial(dict, one or {})) if run else one
+            values = ", ".join(f"{key}={value:.4g}" for key, value in found[name]["parameters"].items())
+            tqdm.write(f"{name:<16} cost {found[name]['cost']:7.3f}  {values}")
             if run and not run.again:
                 facts = {"device": task.device.name, "tolerance": config.tolerance, "seed": config.seed}
-                run.write({}, **facts, controllers=found, complete=len(found) == len(chosen))
+                whole = {name: found[name] for name in names if name in found}
+                run.write({}, **facts, controllers=whole, complete=len(found) == len(chosen))
+
+
+def found_for(policy: Any, *search: Any) -> dict[str, Any]:
+    """What a search of `tune` found, as `memenv tune` keeps it."""
+    tuned = tune(policy, *search)
+    return {"cost": tuned.cost, "trials": tuned.trials, "parameters": tuned.parameters}

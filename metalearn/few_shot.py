@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -14,6 +15,7 @@ from memenv.bounds import MOST, MOST_SEED
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
 from memenv.experiments.options import option, parse
+from memenv.experiments.parallel import WorkerOptions, workers
 from memenv.experiments.reporting import aligned, csv_text, markdown, mean_and_half_width, rendered, uncertain
 from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line
 from memenv.experiments.web_page import page
@@ -58,7 +60,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewshotConfig(ChipOptions, RunOptions):
+class FewshotConfig(ChipOptions, RunOptions, WorkerOptions):
     """Learn from a few examples of new characters on fresh chips, and classify others; nothing is trained.
 
     Example: memenv fewshot --device pcm --episodes 200 --out pcm-fewshot
@@ -137,20 +139,32 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
     tuned: dict[tuple[str, str], Initialisation] = {}
     place = config.out / RECORD
     with (
+        workers(config.jobs, config.cluster, PACKAGES) as finished,
         begun(place, config, command=command, packages=PACKAGES, files=(*FILES, VARIED)) as run,
         tqdm(work, unit="evaluation", disable=None, file=sys.stderr) as bar,
     ):
-        for name, device, what, amount in bar:
-            bar.set_description(f"{name} on {device}")
+
+        def judging(key: tuple[str, str, str, float]) -> partial[Outcomes]:
+            name, device, what, amount = key
             view, chosen = views[name], devices[device]
             if (name, device) not in tuned:
                 once = _kept(run, "tuning", name, device)
                 tuned[name, device] = _tuned(config, inits[name], hardware(config, chosen), view.train, once)
             chip = hardware(config, with_non_ideality(chosen, what, amount) if what and chosen else chosen)
-            options = _numbers(config) | {"once": _kept(run, name, device, what, amount)}
+            options = _numbers(config)
             if what == DRIFT_TIME:
                 options["delays"] = tuple(delay + amount for delay in config.delays)
-            outcomes = evaluate(tuned[name, device], chip, view.test, episodes=config.episodes, **options)
+            return partial(evaluate, tuned[name, device], chip, view.test, episodes=config.episodes, **options)
+
+        if not config.alone:
+            todo = {key: partial(_batches, judging(key)) for key in work if not run.has((*key, 0))}
+            for key, batches in finished(todo):
+                for number, batch in reversed(batches.items()):  # the first is the last to be kept
+                    run.once((*key, *number), partial(dict, batch))
+        for key in bar:
+            name, device, what, amount = key
+            bar.set_description(f"{name} on {device}")
+            outcomes = judging(key)(once=_kept(run, *key))
             rows.append(_row(config, name, device, what, amount, outcomes))
             if not run.again:
                 run.write(_tables(rows, command, notes))
@@ -165,6 +179,13 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
             files = {f"{name}.png": rendered(figure) for name, figure in drawn.items()}
             run.write({**tables, **files, "fewshot.html": shown}, cards=cards, complete=True)
     return rows
+
+
+def _batches(judging: Callable[..., Outcomes]) -> dict[tuple[Any, ...], Any]:
+    """What each batch of an evaluation yields, by its key."""
+    found: dict[tuple[Any, ...], Any] = {}
+    judging(once=lambda key, work: found.setdefault(key, work()))
+    return found
 
 
 def _kept(run: Run, *place: Any) -> Once:

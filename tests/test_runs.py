@@ -251,6 +251,19 @@ def test_overwrite_replaces_the_run_and_nothing_else(config):
     assert (config.out / "result.txt").read_text() == "new"
 
 
+def test_overwrite_removes_also_what_other_options_had_asked_for_and_nothing_elsewhere(config):
+    with opened(config) as run:
+        run.write({"asked.dat": "old"}, complete=True)
+    outside = config.out.parent / "outside.dat"
+    outside.write_text("mine")
+    record = json.loads((config.out / RECORD).read_text())
+    assert record["files"] == ["asked.dat"]
+    (config.out / RECORD).write_text(json.dumps(record | {"files": ["asked.dat", "../outside.dat"]}))
+    with opened(replace(config, overwrite=True)) as run:
+        run.write({"result.txt": "new"}, complete=True)
+    assert sorted(path.name for path in config.out.iterdir()) == ["result.txt", RECORD] and outside.exists()
+
+
 def test_a_file_is_not_overwritten_unasked(tmp_path):
     path = tmp_path / "new" / "mine.json"
     with new_file(path, overwrite=False):

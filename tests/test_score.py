@@ -10,9 +10,21 @@ import pytest
 
 from agents import scoring
 from agents.classical.secant import Secant
-from agents.evaluation import EVALUATION, TRAINING, TUNING, seeded
+from agents.evaluation import EVALUATION, TRAINING, TUNING, evaluate, seeded
 from agents.library import load_policy
-from agents.scoring import FIGURES, SCORING, TASKS, check, read_card, score, standard, table
+from agents.scoring import (
+    DAY,
+    LEAGUES,
+    PROGRAMMING,
+    SCORING,
+    TASKS,
+    check,
+    overall,
+    programming,
+    read_card,
+    score,
+    table,
+)
 from agents.tuning import Tuned
 from memenv.__main__ import main
 
@@ -24,15 +36,16 @@ SHIPPED = ROOT / "agents/shipped"
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of the tasks, few cells, as `--quick` without a search."""
-    monkeypatch.setattr(scoring, "TASKS", {name: TASKS[name] for name in ("program", "stress")})
+    own = LEAGUES["cells"]._replace(tasks={name: TASKS[name] for name in ("program", "stress")})
+    monkeypatch.setitem(LEAGUES, "cells", own)
     monkeypatch.setattr(scoring, "FEW", 20)
     monkeypatch.setattr(scoring, "shipped_or_tuned", lambda policy, *_: Tuned(policy=policy, cost=0.0, trials=0))
 
 
 def test_chips_of_a_score_are_those_of_no_evaluation_search_or_training() -> None:
-    device = standard("program").told.device
+    device = programming(TASKS["program"]).told.device
     doses = [
-        np.asarray(device.fabricate(seeded(0, purpose), 50).set.dose)  # type: ignore[attr-defined]
+        np.asarray(device.fabricate(seeded(0, purpose), 50).set.dose)
         for purpose in (EVALUATION, TUNING, TRAINING, SCORING)
     ]
     assert len(np.unique(np.concatenate(doses))) == sum(len(np.unique(one)) for one in doses)
@@ -40,7 +53,7 @@ def test_chips_of_a_score_are_those_of_no_evaluation_search_or_training() -> Non
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_standard_task_is_played_by_the_generalist(name: str) -> None:
-    one = standard(name)
+    one = programming(TASKS[name])
     assert one.told.give_up and load_policy("generalist", one.told).begin(one.told.fabricate(seeded(0, 0), 2), 2)
 
 
@@ -52,7 +65,7 @@ def test_a_card_has_every_figure_with_its_interval_and_its_policy_can_be_importe
     card = read_card(tmp_path / "card.json")
     assert card["policy"]["kind"] == "code" and len(card["policy"]["sha256"]) == 64 and card["versions"]["memenv"]
     for found in card["tasks"].values():
-        assert all(low <= value <= high for value, low, high in (found[figure] for figure in FIGURES))
+        assert all(low <= value <= high for value, low, high in (found[figure] for figure in PROGRAMMING))
     named = score("secant", quick=True)
     assert named["policy"]["kind"] == "shipped" and named["tasks"] == json.loads(json.dumps(card["tasks"]))
     assert "| Secant | " in table([card]) and "| Secant | " in capsys.readouterr().out
@@ -94,25 +107,60 @@ def test_a_card_of_another_file_is_refused(few: None, tmp_path: Path) -> None:
         check(card, str(tmp_path / "mine.npz"))
 
 
-def test_a_task_that_a_policy_refuses_counts_as_failed(few: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Other:
-        def __new__(cls, task: Any) -> Any:
-            if task.tolerance == 0.005:
-                raise ValueError("not for me")
-            return Secant(task=task)
+class OnlyOneTolerance:
+    """A policy that refuses all tolerances but one."""
 
-    monkeypatch.setattr(scoring, "TASKS", {name: TASKS[name] for name in ("program", "fine")})
-    monkeypatch.setattr("agents.classical.secant.Other", Other, raising=False)
-    card = score("agents.classical.secant:Other", quick=True)
-    assert card["tasks"]["fine"] == {"refused": "not for me"}
-    assert scoring.overall(card) == pytest.approx((card["tasks"]["program"]["return_mean"][0] - 1.0) / 2)
-    assert "| – |" in table([card])
+    def __new__(cls, task: Any) -> Any:
+        if task.tolerance == 0.005:
+            raise ValueError("not for me")
+        return Secant(task=task)
+
+
+def test_where_a_policy_refuses_a_task_ispp_stands_in_for_it(few: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = LEAGUES["cells"]._replace(tasks={name: TASKS[name] for name in ("program", "fine")})
+    monkeypatch.setitem(LEAGUES, "cells", own)
+    monkeypatch.setattr("agents.classical.secant.Other", OnlyOneTolerance, raising=False)
+    card, ramp, whole = (score(one, quick=True) for one in ("agents.classical.secant:Other", "ispp", "secant"))
+    assert card["tasks"]["fine"] == {"refused": "not for me"} | ramp["tasks"]["fine"]
+    assert card["tasks"]["program"] == whole["tasks"]["program"]
+    assert overall(ramp) < overall(card) < overall(whole)
+    assert "| refused: ispp |" in table([card])
+
+
+def test_a_cell_that_leaves_its_band_within_a_day_is_a_false_acceptance() -> None:
+    one = programming(TASKS["retention"])
+    policy = Secant(task=one.told)
+    now, later = (evaluate(policy, one.true, 100, 0, rest=seconds) for seconds in (0.0, DAY))
+    assert np.array_equal(now.pulses, later.pulses) and np.array_equal(now.accepted, later.accepted)
+    out = later.accepted & (np.abs(later.error) > one.true.tolerance)
+    assert np.array_equal(later.false_acceptances, out) and out.sum() > 3 * now.false_acceptances.sum() > 0
+    assert later.returns == pytest.approx(now.returns - (later.false_acceptances - now.false_acceptances))
+
+
+def test_an_agent_of_few_shot_learning_is_judged_in_its_own_league(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "FEW", 4)
+    card = score("agents.few_shot:shipped_agent", "learning", quick=True)
+    assert "refused" in card["tasks"]["layers"] and 0.0 < card["tasks"]["head"]["accuracy"][0] <= 1.0
+    assert "| refused: own_schedule |" in table([card])
+    with pytest.raises(ValueError, match="secant plays none of the tasks"):
+        score("secant", "learning", quick=True)
+
+
+def test_a_card_whose_record_has_changed_since_is_refused(
+    few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "card.json").write_text(json.dumps(score("secant", quick=True)))
+    read_card(tmp_path / "card.json")
+    other = TASKS["stress"]._replace(truth="slope=0.6")
+    monkeypatch.setitem(LEAGUES["cells"].tasks, "stress", other)
+    with pytest.raises(ValueError, match="the record or the task of stress has changed since: score"):
+        read_card(tmp_path / "card.json")
 
 
 def test_what_is_no_policy_or_no_card_is_one_line(
     few: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "card.json").write_text('{"format": "memenv score 1", "tasks": {')
+    (tmp_path / "card.json").write_text('{"format": "memenv score 2", "tasks": {')
     for words, said in (
         (["nobody"], "nobody plays none of the tasks: unknown controller"),
         (["nowhere:Policy"], "nowhere:Policy cannot be imported"),

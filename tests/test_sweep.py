@@ -64,12 +64,20 @@ def test_a_resumed_sweep_judges_what_is_missing_or_was_cut_short_and_says_so(
     assert "made anew" in said and "4 points, 1 of them finished" in said and (tmp_path / "sweep.csv").exists()
 
 
+def test_a_point_without_a_figure_is_named_and_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = sweep(config(tmp_path, tolerance=(0.02,)))
+    first, _ = sorted((tmp_path / "points").iterdir())
+    first.write_text(first.read_text().replace('"return_mean"', '"return"'))
+    assert sweep(replace(config(tmp_path, tolerance=(0.02,)), resume=True)) == whole
+    assert f"{first} is no file of this point: it has no return_mean: made anew" in capsys.readouterr().err
+
+
 def test_every_search_is_a_point_and_the_table_has_their_spread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def judge(task: Any, name: str, policy: Any, own: Any, seed: int | None) -> dict[str, Any]:
         pulses = 5.0 if seed is None else 5.0 + seed
-        return {"figures": dict.fromkeys(("pulses_mean", "pulses_mean_low", "pulses_mean_high"), pulses), "run": {}}
+        return {"figures": dict.fromkeys(command.FIGURES, pulses), "run": {}}
 
     monkeypatch.setattr(command, "judge", judge)
     monkeypatch.setattr(command, "_contents", lambda *_: ("", "", "", ""))

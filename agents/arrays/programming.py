@@ -4,8 +4,9 @@ import dataclasses
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from agents.arrays.matrix_files import load_inputs, load_weights
 from agents.arrays.product_feedback import METHODS
 from agents.arrays.pulse_list import HEAD, Step, pulse_lines
 from agents.arrays.report import figures, maps, page
-from agents.arrays.tiles import CELLS_ALONE, Programmer, TileResult, joined
+from agents.arrays.tiles import CELLS_ALONE, Programmer, Tile, TileResult, joined
 from agents.arrays.writing import PASSES
 from agents.by_level import LevelOptions
 from agents.evaluation import EVALUATION
@@ -34,6 +35,7 @@ from memenv.crossbars.schemes import SCHEMES
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import web_page
 from memenv.experiments.options import option, parse
+from memenv.experiments.parallel import Finished, WorkerOptions, workers
 from memenv.experiments.reporting import rendered, uncertain
 from memenv.experiments.runs import RECORD, RunOptions, begun, check_picture, command_line
 from memenv.files import write_whole
@@ -47,7 +49,7 @@ PACKAGES = ("memenv", "numpy", "scipy")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProgramConfig(LevelOptions, RunOptions):
+class ProgramConfig(LevelOptions, RunOptions, WorkerOptions):
     """Program a matrix of weights into crossbars, as many as it takes.
 
     Example: memenv program --weights W.npy --device threshold --controller secant --out programmed
@@ -115,10 +117,13 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
     programmer.check_memory()
     place = config.out / RECORD
     files = (*FILES, *_pulse_file(config), TILES, TILE_PULSES)
-    with begun(place, config, command=command, packages=PACKAGES, files=files, checkpoint=TILES) as run:
+    with (
+        workers(config.jobs, config.cluster, PACKAGES) as finished,
+        begun(place, config, command=command, packages=PACKAGES, files=files, checkpoint=TILES) as run,
+    ):
         tuned = shipped_or_tuned(programmer.policy, config.trials, config.seed, kept(run, "tuning"))
         programmer, parameters = dataclasses.replace(programmer, policy=tuned.policy), tuned.parameters
-        results = _program_tiles(programmer, config)
+        results = _program_tiles(programmer, config, finished)
         found = figures(programmer, results)
         if not run.again:
             record = run.record | {"parameters": parameters}
@@ -207,33 +212,47 @@ def _pulse_file(config: ProgramConfig) -> tuple[str, ...]:
     return () if config.pulses is None else (config.pulses,)
 
 
-def _tile_file(config: ProgramConfig, tile: tiles.Tile) -> Path:
+def _tile_file(config: ProgramConfig, tile: Tile) -> Path:
     return config.out / "tiles" / tile.name
 
 
-def _program_tiles(programmer: Programmer, config: ProgramConfig) -> list[TileResult]:
+def _program_tiles(programmer: Programmer, config: ProgramConfig, finished: Finished) -> list[TileResult]:
     """All tiles in order, from their files where they are finished."""
-    results, done = [], 0
-    sizes = [crossbar.rows * crossbar.cols for crossbar in map(programmer.array, programmer.tiles)]
-    with tqdm(total=sum(sizes), unit="cell", unit_scale=True, disable=None, file=sys.stderr) as bar:
-        for number, (tile, cells) in enumerate(zip(programmer.tiles, sizes, strict=True), 1):
-            path, steps = _tile_file(config, tile), list[Step]()
-            bar.set_description(f"array {number} of {len(sizes)}")
-            if not path.is_file():
+    cells = [crossbar.rows * crossbar.cols for crossbar in map(programmer.array, programmer.tiles)]
+    files = [_tile_file(config, tile) for tile in programmer.tiles]
+    done = sum(number for number, file in zip(cells, files, strict=True) if file.is_file())
+    with tqdm(total=sum(cells), initial=done, unit="cell", unit_scale=True, disable=None, file=sys.stderr) as bar:
 
-                def on_step(left: int, end: int = done + cells) -> None:
-                    bar.update(max(end - left - bar.n, 0))
+        def on_step(all_cells: int, left: int) -> None:
+            bar.update(max(done + all_cells - left - bar.n, 0))
 
-                listed = (lambda *step, own=steps: own.append(step)) if config.pulses else None
-                result = programmer.program(tile, on_step, listed)
-                if config.pulses:
-                    cols = programmer.array(tile).cols
-                    write_whole(path.with_suffix(".csv"), pulse_lines((tile.row, tile.col), cols, steps).encode())
-                tiles.save(path, result)
-            results.append(tiles.load(path, programmer.sizes(tile)))
-            done += cells
+        todo = {
+            number: partial(
+                _programmed,
+                programmer,
+                tile,
+                config.pulses is not None,
+                partial(on_step, cells[number]) if config.alone else None,
+            )
+            for number, tile in enumerate(programmer.tiles)
+            if not files[number].is_file()
+        }
+        for number, (result, lines) in finished(todo):
+            if config.pulses:
+                write_whole(files[number].with_suffix(".csv"), lines.encode())
+            tiles.save(files[number], result)
+            done += cells[number]
             bar.update(done - bar.n)
-    return results
+    return [tiles.load(file, programmer.sizes(tile)) for file, tile in zip(files, programmer.tiles, strict=True)]
+
+
+def _programmed(
+    programmer: Programmer, tile: Tile, listed: bool, on_step: Callable[[int], None] | None
+) -> tuple[TileResult, str]:
+    """The result of a tile and, if they are to be `listed`, the lines of its pulses."""
+    steps = list[Step]()
+    result = programmer.program(tile, on_step, (lambda *step: steps.append(step)) if listed else None)
+    return result, pulse_lines((tile.row, tile.col), programmer.array(tile).cols, steps)
 
 
 def _arrays(programmer: Programmer, results: list[TileResult]) -> bytes:

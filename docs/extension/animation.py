@@ -20,7 +20,7 @@ from crossbar_rl import at_random, ispp_of_lines
 from few_shot_agents import CONTROLLERS as SCHEDULES
 
 SEED, STEPS = 6, 200  # of the episode; at most, of very long ones
-FRAMES, PAUSE, LAST = 8, 800, 3000  # at most; [ms] of a picture and of the last one
+FRAMES, PAUSE, LAST = 4, 1200, 3000  # at most; [ms] of a picture and of the last one
 COLOURS, LARGEST = (64, 32, 16, 8, 4), 300_000  # as many as fit into so many bytes
 CELLS, LINES = ("ispp", "specialist"), ("random", "ramp of lines")
 PLAYERS = {"FewShot": ("constant", "agent"), "FewShotMLP": ("rates of the initialisation", "schedule")}

@@ -2,20 +2,44 @@
 
 import importlib
 import socket
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
-from memenv.experiments.runs import versions
+from tqdm import tqdm
+
+from memenv.bounds import MANY
+from memenv.experiments.options import Options, option
+from memenv.experiments.runs import Run, versions
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 PATIENCE = 10.0  # [s] until a cluster is reached
 ENDED = "a worker was ended from outside, as a full memory does it: take fewer at a time"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions(Options):
+    """The common options of commands whose work can be divided."""
+
+    group: ClassVar[str] = "who does the work"
+
+    jobs: int = option(1, bounds=(1, MANY), help="pieces at a time, each in a process; the result is the same")
+    cluster: str | None = option(
+        None, help="address of a cluster of Ray whose nodes take the pieces, or auto; needs the extra ray"
+    )
+
+    @property
+    def alone(self) -> bool:
+        """True where this process does everything itself."""
+        return self.jobs == 1 and self.cluster is None
 
 
 class Finished(Protocol):
@@ -52,6 +76,18 @@ def workers(jobs: int = 1, cluster: str | None = None, packages: Collection[str]
                 if isinstance(error, BrokenProcessPool):
                     raise ChildProcessError(ENDED) from None
                 raise
+
+
+def keep(
+    run: Run, finished: Finished, pieces: Mapping[tuple[Any, ...], Callable[[], dict[str, Any]]], unit: str
+) -> None:
+    """Have done what a run lacks of these pieces, and keep each as it is finished, by its key."""
+    todo = {key: work for key, work in pieces.items() if not run.has(key)}
+    with tqdm(total=len(pieces), initial=len(pieces) - len(todo), unit=unit, disable=None, file=sys.stderr) as bar:
+        for key, found in finished(todo):
+            run.once(key, partial(dict, found))
+            bar.set_description(", ".join(map(str, key)))
+            bar.update()
 
 
 def _as_finished(

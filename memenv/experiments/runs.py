@@ -5,6 +5,7 @@ piece of work, or in checkpoints of the run's own; files that belong together ap
 """
 
 import base64
+import glob
 import hashlib
 import io
 import json
@@ -135,6 +136,8 @@ class Run:
     def write(self, files: Mapping[str, str | bytes], **facts: Any) -> None:
         """Write files beside the record, and in it what came of the run; all of them or none."""
         self.record |= facts
+        if files:
+            self.record["files"] = sorted({*self.record.get("files", ()), *files})
         whole = {**files, self.path.name: json.dumps(self.record, indent=2) + "\n"}  # which commits the others
         _write_set(self.path.parent, whole, _staging(self.path))
 
@@ -170,7 +173,7 @@ def begun(
     with locked(path, _place(path)):
         _tidy(path, files)
         if config.overwrite:
-            _remove(path, files)
+            _remove(path, (*files, *_written(path)))
         new = not path.exists()
         run = _opened(path, record, config.resume, files, checkpoint, continuable)
         if run.again:
@@ -288,6 +291,14 @@ def _remove(path: Path, files: Collection[str]) -> None:
     """Remove what a run has written, the record last."""
     for one in (*_found(path, files), path):
         one.unlink(missing_ok=True)
+
+
+def _written(path: Path) -> list[str]:
+    """Patterns of the files beside it that an earlier run's record names: its options may have asked for others."""
+    try:
+        return [glob.escape(name) for name in load_json(path).get("files", []) if PurePath(name).name == name]
+    except UNREADABLE:
+        return []
 
 
 def _found(path: Path, files: Collection[str]) -> list[Path]:
