@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
+from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from agents.policy import one_or_many
@@ -48,15 +48,14 @@ class Lines:
         return self.task.actions
 
     def split(self, values: np.ndarray) -> np.ndarray:
-        """(arrays, lines, cells of a line, ...) of flat maps (arrays * cells, ...) or (arrays, rows * cols)."""
-        shape = self.task.array.shape
-        tail = values.shape[1:] if values.shape[-1:] != (shape[0] * shape[1],) else ()
-        maps = values.reshape(-1, *shape, *tail)
+        """(arrays, lines, cells of a line, ...) of flat maps (arrays, rows * cols, ...)."""
+        maps = values.reshape(len(values), *self.task.array.shape, *values.shape[2:])
         return maps.swapaxes(1, 2) if self.task.array.writing == "columns" else maps
 
     def features(self, observation: dict[str, np.ndarray]) -> np.ndarray:
         """(arrays * lines, features) float32: those of the line's cells, and whether one of them is open."""
-        cells = self.split(features_of(observation))
+        flat = features_of(observation)
+        cells = self.split(flat.reshape(len(observation["open"]), -1, flat.shape[1]))
         own = cells.reshape(cells.shape[0] * cells.shape[1], -1)
         return np.column_stack([own, cells[..., OPEN].max(-1).ravel()])
 
@@ -102,14 +101,16 @@ class LinesVecEnv(GymVecEnv):
         self._lines = Lines(task=task)
         space = task.observation_space
         seen = self._lines.features({name: np.zeros((1, *(part.shape or ()))) for name, part in space.items()})
-        nvec = task.actions.space.nvec[1:]
+        nvec = self._lines.actions.space.nvec[1:]
         own = spaces.Box(-1.0, 1.0, seen.shape[1:], np.float32), spaces.MultiDiscrete(nvec)
         VecEnv.__init__(self, len(seen) * env.num_envs, *own)
 
     def reset(self) -> VecEnvObs:
         """Fresh arrays."""
-        self._seen: Any = super().reset()
-        return self._lines.features(self._seen)
+        observation = super().reset()
+        assert isinstance(observation, dict)
+        self._seen = observation
+        return self._lines.features(observation)
 
     def step_wait(self) -> VecEnvStepReturn:
         """A turn of every line."""
@@ -171,7 +172,7 @@ class LinesPolicy:
     """The policy that lines learned, for arrays: in each step the next line that has an open cell has its turn."""
 
     task: CrossbarProgram
-    model: BaseAlgorithm
+    model: MaskablePPO
 
     @one_or_many
     def predict(

@@ -77,9 +77,8 @@ class CrossbarProgramEnv(TaskEnv):
                               not in truth (disturbed, read noise, IR drop), plus that as it ceases to be
             failure           -weight_failure (1 + d) if the episode ends and the cell is not within
             waiting           -weight_waiting / steps of an episode while the cell is not within
-            shaping           weight_shaping times the growth of the potential (Ng, Harada and Russell 1999): -d, with
-                              objective="product" minus the magnitude of the cell's gradient as shown while the product
-                              is not within, so that each cell is told its own part; 0 after the end
+            shaping           weight_shaping times the growth of the potential -d (Ng, Harada and Russell 1999), 0 after
+                              the end
             energy            -weight_energy [1/J] times energy of pulses, half-select pulses, reads and products of all
                               cells; only with a weight
             latency           -weight_latency [1/s] times duration of operations, reads and products; only with a weight
@@ -143,7 +142,7 @@ class CrossbarProgramEnv(TaskEnv):
 
     Version history:
         v0: first version. Before the first release observations came into [-1, 1] and failure, waiting and shaping into
-            the reward, in place of accuracy and product, and the shaping of products became that of gradients.
+            the reward, in place of accuracy and product.
     """
 
     def __init__(

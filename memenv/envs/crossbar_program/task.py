@@ -291,30 +291,29 @@ class CrossbarProgram:
     def _terms(self, before: ArrayEpisode, after: ArrayEpisode) -> dict[str, Maps]:
         """The reward's terms of a step, maps (arrays, rows, cols) whose means over the cells they are."""
         old, new, over = before.state, after.state, self.terminated(after)[..., None, None]
-        (had, _, was), (has, distance, potential) = self._progress(before), self._progress(after)
+        (had, was), (has, distance) = self._progress(before), self._progress(after)
         costs = {
             "pulses": new.pulses - old.pulses,
             "acceptance": had * 1.0 - has * 1.0,
             "false_acceptance": after.seen.false * 1.0 - before.seen.false * 1.0,
             "failure": over * (1.0 + distance) * ~has,
             "waiting": ~has * (1.0 / self.max_steps),
-            "shaping": np.where(over, 0.0, potential) - was,
+            "shaping": np.where(over, 0.0, distance) - was,
             "energy": (new.energy - old.energy) * float(self.array.rows * self.array.cols),
             "latency": (new.latency - old.latency)[..., None, None],
         }
         maps = np.zeros_like(new.pulses)
         return {name: maps - weight * costs[name] for name, weight in self.weights.items()}
 
-    def _progress(self, episode: ArrayEpisode) -> tuple[Any, Any, Any]:
-        """Cells (or products) within the tolerance, bool; their distance from it; the cells' own: logarithmic."""
-        seen, scaled = episode.seen, self.observations.scaled_error
+    def _progress(self, episode: ArrayEpisode) -> tuple[Any, Any]:
+        """Cells (or products) within the tolerance, bool, and their distance from it in [0, 1], logarithmic."""
+        seen = episode.seen
         if seen.product is None:
-            distance = np.where(seen.within, 0.0, np.abs(scaled("error", seen.reading - episode.target)))
-            return seen.within, distance, distance
-        total = seen.product.total[..., None, None]
-        within = total <= self.tolerance
-        distance = np.where(within, 0.0, scaled("product_error", total))
-        return within, distance, np.where(within, 0.0, np.abs(scaled("gradient", seen.product.gradient)))
+            within, error = seen.within, self.observations.scaled_error("error", seen.reading - episode.target)
+        else:
+            total = seen.product.total[..., None, None]
+            within, error = total <= self.tolerance, self.observations.scaled_error("product_error", total)
+        return within, np.where(within, 0.0, np.abs(error))
 
     def with_chip(self, episode: ArrayEpisode, chip: CellModel) -> ArrayEpisode:
         """The episodes with another chip."""
