@@ -6,12 +6,12 @@ Cases, with the device `threshold` and the environment's own weights:
 
     cells    8 x 8, a pulse for every cell; PPO and SAC on its cells (`agents.sb3.cells`), which share one policy
     one      1 x 1, and `four` 2 x 2, a pulse for every cell; PPO with MultiInputPolicy
-    lines    4 x 4, a line, a pulse and its cells; MaskablePPO with MultiInputPolicy
-    product  the same for the matrix product of fixed inputs
+    lines    4 x 4, a line, a pulse and its cells; MaskablePPO on its lines (`agents.sb3.lines`), which share one policy
+    product  4 x 4, a pulse for every cell, for the product of random inputs; nothing learns it yet
 
-Beside them stand ISPP (tuned on single cells; by lines a level stronger with each pulse), random actions within the
-masks, and no pulse at all. All are judged on the same arrays, which no run trains on. What results.csv holds is not
-done again: the command continues where it was interrupted.
+Beside them stand ISPP (tuned on single cells; by lines a cell after another, and `ramp`, where cells share pulses, a
+level stronger with each), random actions within the masks, and no pulse at all. All are judged on the same arrays,
+which no run trains on. What results.csv holds is not done again: the command continues where it was interrupted.
 """
 
 import csv
@@ -32,6 +32,7 @@ from stable_baselines3 import PPO, SAC
 from agents.arrays.each_cell import EachCell
 from agents.library import controller
 from agents.sb3.cells import PPO_OF_CELLS, SAC_OF_CELLS, CellsPolicy, CellsVecEnv
+from agents.sb3.lines import PPO_OF_LINES, LinesPolicy, LinesVecEnv
 from agents.sb3.vec_env import GymVecEnv
 from agents.tuning import tune
 from memenv.envs import CrossbarProgram, TaskVectorEnv
@@ -46,22 +47,21 @@ TASKS = {
     "one": {"rows": 1, "cols": 1},
     "four": {"rows": 2, "cols": 2},
     "lines": {"rows": 4, "cols": 4, "action": "lines", "writing": "rows"},
-    "product": {"rows": 4, "cols": 4, "action": "lines", "writing": "rows", "objective": "product", "tolerance": 0.05},
+    "product": {"rows": 4, "cols": 4, "objective": "product", "tolerance": 0.05},
 }
 PLAIN = {"n_steps": 256, "batch_size": 256, "learning_rate": 1e-3}
-MASKED = {"n_steps": 32, "batch_size": 1024, "n_epochs": 5, "gamma": 0.9, "gae_lambda": 0.9, "learning_rate": 1e-3}
-ALGORITHMS: dict[str, tuple[Any, str, int, dict[str, Any]]] = {  # with their policies and numbers of arrays
-    "ppo-cells": (PPO, "MlpPolicy", 4, PPO_OF_CELLS),
-    "sac-cells": (SAC, "MlpPolicy", 1, SAC_OF_CELLS),
-    "ppo": (PPO, "MultiInputPolicy", 8, PLAIN),
-    "maskable": (MaskablePPO, "MultiInputPolicy", 64, MASKED),
+ALGORITHMS: dict[str, tuple[Any, Any, int, dict[str, Any]]] = {  # their classes, adapters and numbers of arrays
+    "ppo-cells": (PPO, CellsVecEnv, 4, PPO_OF_CELLS),
+    "sac-cells": (SAC, CellsVecEnv, 1, SAC_OF_CELLS),
+    "ppo": (PPO, GymVecEnv, 8, PLAIN),
+    "maskable-lines": (MaskablePPO, LinesVecEnv, 32, PPO_OF_LINES),
 }
 STEPS = {
     "cells": {"ppo-cells": 1_500_000, "sac-cells": 30_000},
     "one": {"ppo": 200_000},
     "four": {"ppo": 300_000},
-    "lines": {"maskable": 600_000},
-    "product": {"maskable": 600_000},
+    "lines": {"maskable-lines": 300_000},
+    "product": {},
 }
 Act = Callable[[dict[str, np.ndarray], Any, np.ndarray, np.ndarray | None], tuple[np.ndarray, Any]]
 
@@ -84,7 +84,8 @@ def judged(task: CrossbarProgram, act: Act, arrays: int) -> dict[str, np.ndarray
     envs = TaskVectorEnv(task, arrays, engine="auto")
     (seen, info), state, start = envs.reset(seed=JUDGED), None, np.ones(arrays, bool)
     going, total = np.ones(arrays, bool), np.zeros(arrays)
-    names = ("is_success", "accepted", "pulses", "energy", "false_acceptances", "true_error")
+    names = ["is_success", "accepted", "pulses", "energy", "false_acceptances", "true_error"]
+    names += ["product_error"] * (task.objective == "product")
     ends = {name: np.zeros(arrays) for name in names}
     while going.any():
         action, state = act(seen, state, start, info.get("action_mask"))
@@ -117,10 +118,37 @@ def idle(task: CrossbarProgram) -> Act:
 
 
 def ispp(task: CrossbarProgram, trials: int) -> Act:
-    """ISPP for every cell, tuned on single ones."""
+    """ISPP, tuned on single cells, for every cell that reads outside the tolerance."""
     own = EachCell.of("ispp", task)
     tuned = dataclasses.replace(own, policy=tune(controller("ispp", own.cell), trials).policy)
-    return lambda seen, state, start, masks: tuned.predict(seen, state, start)
+
+    def act(seen: dict[str, np.ndarray], state: Any, start: np.ndarray, masks: np.ndarray | None) -> Any:
+        outside = np.abs(task.view(seen).error).reshape(len(start), -1) > 1.0
+        return tuned.predict(seen | {"open": seen["open"] * outside}, state, start)
+
+    return act
+
+
+def one_after_another(task: CrossbarProgram, trials: int) -> Act:
+    """ISPP, tuned on single cells, with the menu's pulses, for a cell at a time: the first open and not given up."""
+    twin = replace(task, action="cells", writing="cells")
+    own, driver = EachCell.of("ispp", twin), task.array.device.driver
+    tuned = dataclasses.replace(own, policy=tune(controller("ispp", own.cell), trials).policy)
+
+    def act(seen: dict[str, np.ndarray], state: Any, start: np.ndarray, masks: np.ndarray | None) -> Any:
+        arrays, cols = np.arange(len(start)), task.array.cols
+        left = seen["open"] == 1 if state is None else (seen["open"] == 1) & ~state.given_up.reshape(len(start), -1)
+        cell = left.argmax(1)
+        only = np.zeros_like(seen["open"])
+        only[arrays, cell] = left[arrays, cell]
+        action, state = tuned.predict(seen | {"open": only}, state, start)
+        signal, log_width, _ = twin.actions.decoded([*np.moveaxis(action, -1, 0)])
+        pulse = (part.reshape(len(start), -1)[arrays, cell] for part in volts(signal, log_width, driver))
+        line, place = np.divmod(cell, cols)
+        enabled = (np.arange(cols) == place[:, None]) & left.any(1)[:, None]
+        return task.actions.encode(line, *pulse, enabled, driver), state
+
+    return act
 
 
 def ispp_of_lines(task: CrossbarProgram) -> Act:
@@ -144,15 +172,16 @@ def ispp_of_lines(task: CrossbarProgram) -> Act:
 
 def learned(algorithm: str, task: CrossbarProgram, seed: int, steps: int) -> Act:
     """What an algorithm learned with its seed."""
-    kind, policy, envs, options = ALGORITHMS[algorithm]
-    adapter = CellsVecEnv if policy == "MlpPolicy" else GymVecEnv
+    kind, adapter, envs, options = ALGORITHMS[algorithm]
     env = adapter(TaskVectorEnv(replace(task, reward_map=True), envs, AutoresetMode.SAME_STEP, engine="auto"))
+    policy = "MultiInputPolicy" if adapter is GymVecEnv else "MlpPolicy"
     model = kind(policy, env, seed=seed, device="cpu", **options).learn(steps)
+    if adapter is GymVecEnv:
+        return lambda seen, state, start, masks: model.predict(seen, deterministic=True)
     if adapter is CellsVecEnv:
         return lambda seen, state, start, masks: CellsPolicy(task=task, model=model).predict(seen)
-    if kind is MaskablePPO:  # its most likely line may have nothing left that its most likely cells would change
-        return lambda seen, state, start, masks: model.predict(seen, action_masks=masks, deterministic=False)
-    return lambda seen, state, start, masks: model.predict(seen, deterministic=True)
+    lines = LinesPolicy(task=task, model=model)  # whose most likely choice may be none of its cells, for ever
+    return lambda seen, state, start, masks: lines.predict(seen, deterministic=False)
 
 
 def jobs(config: CrossbarConfig) -> Iterator[tuple[str, str, int, int, Callable[[CrossbarProgram], Act]]]:
@@ -160,7 +189,9 @@ def jobs(config: CrossbarConfig) -> Iterator[tuple[str, str, int, int, Callable[
     for case in config.cases:
         yield case, "random", 0, 0, at_random
         yield case, "idle", 0, 0, idle
-        yield case, "ispp", 0, 0, ispp_of_lines if "action" in TASKS[case] else partial(ispp, trials=config.trials)
+        yield case, "ispp", 0, 0, partial(one_after_another if case == "lines" else ispp, trials=config.trials)
+        if case == "lines":
+            yield case, "ramp", 0, 0, ispp_of_lines
         for algorithm, most in STEPS[case].items():
             for seed in range(config.seeds if algorithm in config.algorithms else 0):
                 steps = round(config.share * most)

@@ -100,7 +100,18 @@ def test_the_benchmark_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, c
     crossbar_rl.main([*arguments, "--cases", "cells", "lines"])
     rows = (tmp_path / "results.csv").read_text(encoding="utf-8")
     names = [row["policy"] for row in csv.DictReader(rows.splitlines())]
-    assert names == ["random", "idle", "ispp", "ppo-cells", "sac-cells", "random", "idle", "ispp", "maskable"]
+    assert names == [
+        "random",
+        "idle",
+        "ispp",
+        "ppo-cells",
+        "sac-cells",
+        "random",
+        "idle",
+        "ispp",
+        "ramp",
+        "maskable-lines",
+    ]
     monkeypatch.setattr(crossbar_rl, "judged", None)
     crossbar_rl.main([*arguments, "--cases", "cells", "lines"])
     assert (tmp_path / "results.csv").read_text(encoding="utf-8") == rows
