@@ -16,7 +16,7 @@ from agents.evaluation import Outcomes, evaluate
 from agents.library import known_policies, load_policy
 from agents.tuned import shipped_or_tuned
 from agents.tuning import TRIALS_HELP, PriceOptions, priced, tune
-from memenv.bounds import MANY, MOST, MOST_SEED
+from memenv.bounds import MANY, MOST, MOST_SEED, once
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.levels import BANDS
@@ -73,7 +73,9 @@ class CompareConfig(JudgeOptions):
         ("threshold", "enode-sandia"), help="names, .json records or .npz tables"
     )
     tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
-    controllers: tuple[str, ...] = option((), help="controllers, shipped policies or paths of policies [all]")
+    controllers: tuple[str, ...] = option(
+        (), distinct=True, help="controllers, shipped policies or paths of policies [all]"
+    )
     against: str | None = option(None, help="one of them, from which the others' pulses are subtracted cell by cell")
     out: Path = option(Path("comparison"), help="folder of comparison.csv, .md, .png, .html, run.json, journal")
 
@@ -96,10 +98,11 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
     """Run the comparison and write its files into `config.out`; the rows of the table.
 
     Raises:
-        ValueError: an unknown device, controller or rival, a folder that holds another run, nothing to resume.
+        ValueError: an unknown device, controller or rival, one twice, another run in the folder, nothing to resume.
     """
     check_picture()
     tasks = [config.task(device, config.tolerance) for device in config.device]
+    once("device", [task.device.name for task in tasks])
     work = [
         (task, name, load_policy(name, task)) for task in tasks for name in config.controllers or known_policies(task)
     ]

@@ -42,9 +42,10 @@ class DatasetsConfig(Options):
     Example: memenv datasets memenv/WriteVerify-v0 --policies random,secant --episodes 200 --out my-datasets
     """
 
-    ids: tuple[str, ...] = option(("memenv/WriteVerify-v0",), positional=True, help="of environments")
+    ids: tuple[str, ...] = option(("memenv/WriteVerify-v0",), positional=True, distinct=True, help="of environments")
     policies: tuple[str, ...] = option(
         (RANDOM, "ispp", "secant", "generalist"),
+        distinct=True,
         help=f"{RANDOM}, controllers, shipped policies or paths of policies; for learning on chips {RANDOM} alone",
     )
     device: str | None = option(None, help="a preset, a .json record or a .npz table [that of the id]")

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from memenv.envs.task import TaskError
+
 SB3_FORMAT = "memenv stable-baselines3 policy 3"  # of files of theirs, told from others before torch is imported
 
 
@@ -45,14 +47,19 @@ def handed_over(state: Any) -> Any:
 def one_or_many(predict: Callable[..., Any]) -> Callable[..., Any]:
     """The `predict` of batches for an observation of a single environment, too, as stable-baselines3's takes it.
 
-    States keep their leading axis; of an observation that is a dictionary `budget` (1,) tells one from many.
+    States keep their leading axis; of an observation that is a dictionary `budget` (1,) tells one from many. What is
+    not finite raises a `TaskError`.
     """
 
     @wraps(predict)
     def either(
         self: Any, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[np.ndarray, Any]:
-        if np.ndim(observation["budget"] if isinstance(observation, dict) else observation) > 1:
+        named = observation if isinstance(observation, dict) else {"": observation}
+        for name, part in named.items():
+            if not np.isfinite(part).all():
+                raise TaskError(f"{f'observation {name}'.strip()} has a component nan or inf, allowed is -1 to 1")
+        if np.ndim(named.get("budget", observation)) > 1:
             answer: tuple[np.ndarray, Any] = predict(self, observation, state, episode_start, deterministic)
             return answer
         many = (

@@ -116,7 +116,9 @@ class StressConfig(PriceOptions, WorkerOptions):
         USUAL, help=f"{MATCHED}, or WAY=NUMBER with a way of {', '.join(WAYS)} (each on its own), {TOLERANCE} (told)"
     )
     tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
-    controllers: tuple[str, ...] = option((), help="controllers, shipped policies or paths of policies [all]")
+    controllers: tuple[str, ...] = option(
+        (), distinct=True, help="controllers, shipped policies or paths of policies [all]"
+    )
     cells: int = option(1000, bounds=(1, MOST), help="fresh cells of each truth for each controller")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of chips, starts, targets and noise")
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")
@@ -147,7 +149,6 @@ def under_stress(config: StressConfig, command: str = "") -> list[dict[str, Any]
     cases = [case(task, text) for text in config.truths]
     names = config.controllers or known_policies(task)
     once("truths", [one.name for one in cases])
-    once("controllers", names)
     policies = {
         (told.tolerance, name): load_policy(name, told)
         for told in {one.told.tolerance: one.told for one in cases}.values()

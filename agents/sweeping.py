@@ -42,11 +42,19 @@ class SweepConfig(JudgeOptions):
 
     device: tuple[str | CellModel, ...] = option(("threshold",), help="names, .json records or .npz tables")
     tolerance: tuple[float, ...] = option(
-        (0.005, 0.01, 0.02, 0.05), bounds=(1e-9, 1.0), help="half-widths of the target band, fractions of the range"
+        (0.005, 0.01, 0.02, 0.05),
+        bounds=(1e-9, 1.0),
+        distinct=True,
+        help="half-widths of the target band, fractions of the range",
     )
-    controllers: tuple[str, ...] = option((), help="controllers, shipped policies or paths of policies [all]")
+    controllers: tuple[str, ...] = option(
+        (), distinct=True, help="controllers, shipped policies or paths of policies [all]"
+    )
     seeds: tuple[int, ...] = option(
-        (), bounds=(0, MOST_SEED), help="of searches: each tunes anew whatever can be tuned [tuned as memenv compare]"
+        (),
+        bounds=(0, MOST_SEED),
+        distinct=True,
+        help="of searches: each tunes anew whatever can be tuned [tuned as memenv compare]",
     )
     out: Path = option(Path("sweep"), help="folder of sweep.csv, .md, .png, .html, run.json, points/ (a file each)")
 
@@ -122,12 +130,10 @@ def work_of(config: SweepConfig) -> dict[Point, Any]:
     """A function for each point that judges it, in the order of the table.
 
     Raises:
-        ValueError: an unknown device or controller, no or the same value twice, or more than `MOST_POINTS`.
+        ValueError: an unknown device or controller, none or the same one twice, or more than `MOST_POINTS`.
     """
     devices = [load_device(device) for device in config.device]
     once("device", [one.name for one in devices])
-    for name in ("tolerance", "seeds", "controllers"):
-        once(name, getattr(config, name))
     for name in ("device", "tolerance"):
         if not getattr(config, name):
             raise ValueError(f"{name} is empty: at least one is needed")

@@ -233,7 +233,7 @@ class TuneConfig(PriceOptions, WorkerOptions):
 
     device: str = option("threshold", help="a name, a .json record or a .npz table")
     tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
-    controllers: tuple[str, ...] = option((), help="controllers to tune [all]")
+    controllers: tuple[str, ...] = option((), distinct=True, help="controllers to tune [all]")
     trials: int | None = option(None, bounds=(1, MANY), help="parameter sets tried for each [2000; 200 without numba]")
     seed: int = option(0, bounds=(0, MOST_SEED), help="of the tuning chips and the search")
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")

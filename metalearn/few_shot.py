@@ -66,8 +66,12 @@ class FewshotConfig(ChipOptions, RunOptions, WorkerOptions):
     Example: memenv fewshot --device pcm --episodes 200 --out pcm-fewshot
     """
 
-    init: tuple[str, ...] = option((), positional=True, help="shipped names or .npz files [those for the data]")
-    device: tuple[str, ...] = option((FLOAT, "alox-hfo2"), help="names, .json records or .npz tables; float: no chip")
+    init: tuple[str, ...] = option(
+        (), positional=True, distinct=True, help="shipped names or .npz files [those for the data]"
+    )
+    device: tuple[str, ...] = option(
+        (FLOAT, "alox-hfo2"), distinct=True, help="names, .json records or .npz tables; float: no chip"
+    )
     data: str = option(
         "glyphs", help="whose classes for evaluation are taken; odours: of simulated sensors", choices=SOURCES
     )
@@ -77,15 +81,17 @@ class FewshotConfig(ChipOptions, RunOptions, WorkerOptions):
     queries: int = option(15, bounds=(1, 10_000), help="examples of a class to judge by")
     episodes: int = option(1000, bounds=(2, MOST), help="tasks, each on a chip of its own")
     delays: tuple[float, ...] = option(
-        DELAYS, bounds=(0.0, 1e12), help="after the last step, at which the queries come [s]"
+        DELAYS, bounds=(0.0, 1e12), distinct=True, help="after the last step, at which the queries come [s]"
     )
     head: tuple[str, ...] = option(
-        (), help="in place of that of the initialisation, each in turn: " + "; ".join(map(": ".join, MODES.items()))
+        (),
+        distinct=True,
+        help="in place of that of the initialisation, each in turn: " + "; ".join(map(": ".join, MODES.items())),
     )
     tune: int = option(
         0, bounds=(0, MOST), help="training episodes on which to tune a factor of all rates and one of all ranges"
     )
-    vary: tuple[str, ...] = option((), help="also in several amounts: " + ", ".join(NON_IDEALITIES))
+    vary: tuple[str, ...] = option((), distinct=True, help="also in several amounts: " + ", ".join(NON_IDEALITIES))
     seed: int = option(0, bounds=(0, MOST_SEED), help="of episodes, chips and noise")
     out: Path = option(Path("fewshot"), help="folder of fewshot.csv, .md, .html, pictures, run.json, journal")
 

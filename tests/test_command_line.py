@@ -33,7 +33,7 @@ class Few(Options):
     """An example."""
 
     cells: int = option(3, bounds=(1, 10), help="cells")
-    shares: tuple[float, ...] = option((0.5,), bounds=(0.0, 1.0), help="shares")
+    shares: tuple[float, ...] = option((0.5,), bounds=(0.0, 1.0), distinct=True, help="shares")
     seed: int | None = option(None, help="of noise")
 
 
@@ -58,6 +58,7 @@ def test_numbers_of_options_have_bounds_that_help_shows(capsys):
     for arguments, message in (
         (["--cells", "0"], "cells is 0, allowed is a whole number >= 1 and <= 10"),
         (["--shares", "0.2,7"], "shares is 7.0, allowed is a number >= 0 and <= 1"),
+        (["--shares", "0.5,1,.5"], "shares has 0.5 2 times, once is allowed"),
         (["--seed", "-1"], "seed is -1, allowed is a whole number >= 0"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -157,6 +158,11 @@ def test_more_than_the_memory_holds_is_refused_before_it_is_asked_for(words, cap
     np.save("w.npy", np.ones((4, 2)))
     assert "GB, 16 GB are free: " in one_line(capsys, *words)
     assert [path.name for path in tmp_path.iterdir()] == ["w.npy"]
+
+
+def test_what_is_compared_is_named_once(capsys):
+    assert "controllers has 'ispp' 2 times" in one_line(capsys, "compare", "--controllers", "ispp,ispp")
+    assert "device has 'threshold' 2 times" in one_line(capsys, "compare", "--device", "threshold,threshold")
 
 
 def test_an_unknown_option_ends_in_one_line(capsys):

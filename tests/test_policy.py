@@ -1,4 +1,4 @@
-"""Policies answer a single environment as they answer a batch."""
+"""Policies answer a single environment as they answer a batch, and refuse what is no observation."""
 
 from typing import Any
 
@@ -10,7 +10,9 @@ import memenv  # noqa: F401  (its ids)
 from agents.arrays.each_cell import EachCell
 from agents.few_shot.schedules import ConstantRate
 from agents.library import BOUNDS, known_policies, load_policy
+from memenv.arrays import tree_map
 from memenv.envs.few_shot.task import FewShot
+from memenv.envs.task import TaskError
 from memenv.envs.write_verify.task import WriteVerify
 
 TASK = WriteVerify(give_up=True, device="threshold")
@@ -26,6 +28,7 @@ def batch_of_one(observation: Any) -> Any:
 def agree(policy: Any, env: gym.Env[Any, Any], steps: int) -> None:
     """Single actions fit the environment's space and are those of a batch of one, step after step."""
     observation, _ = env.reset(seed=3)
+    refused(policy, observation)
     single = many = None
     for step in range(steps):
         start = np.array([step == 0])
@@ -36,6 +39,15 @@ def agree(policy: Any, env: gym.Env[Any, Any], steps: int) -> None:
         observation, _, terminated, truncated, _ = env.step(action)
         if terminated or truncated:
             return
+
+
+def refused(policy: Any, observation: Any) -> None:
+    """Observations with NaN or infinity are no observations, of one or of many."""
+    for value in (np.nan, np.inf):
+        odd = tree_map(lambda part: np.where(part == part.min(), value, part), observation)  # noqa: B023
+        for given in (odd, batch_of_one(odd)):
+            with pytest.raises(TaskError, match="has a component nan or inf, allowed is -1 to 1"):
+                policy.predict(given)
 
 
 @pytest.mark.parametrize("name", [name for name in known_policies(TASK) if name not in BOUNDS])

@@ -1,5 +1,7 @@
 """The registered ids: what they fix, how long their episodes are, and that nothing contradicts them."""
 
+import functools
+
 import gymnasium as gym
 import pytest
 
@@ -26,6 +28,18 @@ def test_what_an_id_fixes_is_refused_as_an_argument(name):
     for make in (gym.make, gym.make_vec):
         with pytest.raises(TaskError, match=f"{own} is given, and memenv/{name}-v0 is made with {own}=.*leave it out"):
             make(f"memenv/{name}-v0", **{own: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [("WriteVerify", "WriteVerifyGoal"), ("WriteVerifyDiscrete", "WriteVerifyGoal"), ("WriteVerifyDiscrete", None)],
+)
+def test_an_id_does_not_make_the_environment_of_another(name, variant):
+    for make in (gym.make, gym.make_vec, functools.partial(gym.make_vec, vectorization_mode="sync")):
+        with pytest.raises(TaskError, match=f"variant is {variant!r}, and memenv/{name}-v0 has its own: leave it out"):
+            make(f"memenv/{name}-v0", variant=variant)
+    again = gym.make(gym.make(f"memenv/{name}-v0").spec)
+    assert again.unwrapped.spec.kwargs == gym.spec(f"memenv/{name}-v0").kwargs
 
 
 def test_an_unknown_variant_is_refused_with_those_that_there_are():

@@ -170,7 +170,7 @@ class CompiledRunner:
             step.bound(Key(0), self.engine.threads),  # the noise is among the inputs
             pages,
             SeenCopies(pages, seen),
-            EpisodesAhead(envs, count, self._started),
+            EpisodesAhead(envs, count, self._started_blocks),
         )
 
     def _put(self, rows: Any, arrays: list[np.ndarray]) -> None:
@@ -190,6 +190,10 @@ class CompiledRunner:
         starting = self.bound.start.first(count)
         starting.launch(Key(0), self.engine.threads)
         return starting.results
+
+    def _started_blocks(self, episodes: Episodes) -> tuple[np.ndarray, ...]:
+        """The arrays of new episodes in blocks (n, parts, ...)."""
+        return tuple(block.swapaxes(0, 1) for block in Pages(self._started(episodes)).blocks)
 
     @staticmethod
     def _prepared(

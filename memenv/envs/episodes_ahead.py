@@ -1,12 +1,12 @@
-"""Episodes of the compiled loop in few blocks of memory, and those to come, which are computed many at a time."""
+"""Episodes to come, which are computed many at a time, and those of the compiled loop in few blocks of memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from memenv.arrays import tree_map
+from memenv.arrays import take, tree_map
 from memenv.envs.noise import Episodes
 
 WORDS = {1: np.dtype(bool), 4: np.dtype(np.uint32)}  # what blocks hold, by bytes
@@ -14,7 +14,7 @@ LINE = 64  # bytes of a cache's line: neighbours a power of two apart would push
 AHEAD = 8192  # cells of all environments' episodes to come
 MOST_EPISODES = 64  # to come, of one environment
 
-Blocks = list[np.ndarray]  # arrays of one shape and size of numbers, one after the other in each
+Blocks = Sequence[np.ndarray]  # arrays of one shape and size of numbers, one after the other in each
 
 
 class Pages:
@@ -54,24 +54,24 @@ class EpisodesAhead:
     Args:
         envs: environments.
         count: episodes of each that are kept, in turn.
-        start: computes the arrays (n, ...) of the record of n episodes.
+        start: computes a record of arrays (n, ...) of n episodes.
     """
 
-    def __init__(self, envs: int, count: int, start: Callable[[Episodes], list[np.ndarray]]) -> None:
+    def __init__(self, envs: int, count: int, start: Callable[[Episodes], Any]) -> None:
         self.count, self.start = count, start
         self.seed = np.zeros(envs * count, np.uint64)  # of the episode in each place ...
         self.number = np.full(envs * count, -1)  # ... and its number, -1 of none
         self.used = np.zeros(envs * count, bool)
-        self.blocks: Blocks = []  # (places, parts, ...)
+        self.record: Any = None  # of arrays (places, ...)
 
-    def take(self, rows: np.ndarray, episodes: Episodes) -> Blocks:
-        """The start of episodes of the n environments with the indices `rows`, (n, parts, ...)."""
+    def take(self, rows: np.ndarray, episodes: Episodes) -> Any:
+        """The record of the start of episodes of the n environments with the indices `rows`, arrays (n, ...)."""
         place = rows * self.count + episodes.number % self.count
         known = (self.seed[place] == episodes.seed) & (self.number[place] == episodes.number) & ~self.used[place]
         if not known.all():
             self._fill(rows, episodes)
         self.used[place] = True
-        return [block.take(place, axis=0) for block in self.blocks]
+        return take(self.record, place)
 
     def _fill(self, rows: np.ndarray, episodes: Episodes) -> None:
         """Computes these and those that follow, and of other environments what follows those that were used."""
@@ -82,9 +82,15 @@ class EpisodesAhead:
         used[rows] |= (number[rows] != coming) | (seed[rows] != episodes.seed[:, None])
         number[rows], seed[rows] = coming, episodes.seed[:, None]
         missing = np.flatnonzero(self.used)
-        fresh = Pages(self.start(Episodes(self.seed[missing], self.number[missing].astype(np.uint32)))).blocks
-        if not self.blocks:
-            self.blocks = [np.empty((len(self.used), len(new), *new.shape[2:]), new.dtype) for new in fresh]
-        for block, new in zip(self.blocks, fresh, strict=True):
-            block[missing] = new.swapaxes(0, 1)
+        fresh = self.start(Episodes(self.seed[missing], self.number[missing].astype(np.uint32)))
+
+        def room(new: Any) -> Any:
+            return np.empty((len(self.used), *new.shape[1:]), new.dtype) if isinstance(new, np.ndarray) else new
+
+        def write(place: Any, new: Any) -> Any:
+            if isinstance(new, np.ndarray):
+                place[missing] = new
+            return place
+
+        self.record = tree_map(write, tree_map(room, fresh) if self.record is None else self.record, fresh)
         self.used[:] = False

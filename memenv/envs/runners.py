@@ -5,13 +5,16 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from memenv.arrays import put
-from memenv.envs.noise import Episodes, Sheet
+from memenv.arrays import numbers, put
+from memenv.envs.episodes_ahead import EpisodesAhead
+from memenv.envs.noise import CellNoise, Episodes, Sheet
 from memenv.envs.noise_ahead import NoiseAhead
-from memenv.envs.task import Observation, Task
+from memenv.envs.task import Observation, OwnDraw, Task
 
 PER_CELL = ("start", "target")  # reset options with one number (or map of an array) for all or one for each
 OPTIONS = ("chip_seed", *PER_CELL)
+ROOM = 2**26  # bytes of episodes to come ...
+MOST_AHEAD = 4  # ... and how many of an environment
 
 
 class Look(NamedTuple):
@@ -50,9 +53,13 @@ class NumpyRunner:
         self.task, self.cells = task, cells
         self.noise = NoiseAhead(task, cells)
         self.episode: Any = None
+        self.ahead: EpisodesAhead | None = None  # of tasks that draw by counter themselves, for whom starts are dear
 
     def fresh(self, episodes: Episodes, options: dict[str, Any], rows: np.ndarray | None) -> tuple[Sheet, Any]:
         """The noise of new episodes, and the episodes."""
+        if self.ahead and rows is not None and episodes.number.all() and not options:
+            noise, fresh = self.ahead.take(rows, episodes)
+            return Sheet(noise), fresh
         started, given = self.noise.start(episodes), of_rows(options, rows)
         return started, self.noise.fresh(started, given.get("chip_seed"), given)
 
@@ -61,6 +68,14 @@ class NumpyRunner:
         started, fresh = self.fresh(episodes, options, rows)
         self.episode = fresh if rows is None else put(self.episode, rows, fresh)
         self.noise.begin(started, rows)
+        if rows is None and self.ahead is None and isinstance(self.task.initial_draws[0], OwnDraw):
+            count = min(ROOM // sum(part.nbytes for part in numbers(fresh).values()), MOST_AHEAD)
+            self.ahead = EpisodesAhead(self.cells, count, self._started) if count > 1 else None
+
+    def _started(self, episodes: Episodes) -> tuple[CellNoise, Any]:
+        """The noise of episodes on new chips, and the episodes."""
+        started = self.noise.start(episodes)
+        return started.noise, self.noise.fresh(started, None, {})
 
     def step(self, action: np.ndarray) -> None:
         """One step of all cells."""

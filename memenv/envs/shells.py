@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -128,6 +129,21 @@ def _warn_of_limit(env: Any, steps: int | None) -> None:
         )
 
 
+def _take_spec(env: Any, spec: EnvSpec | None) -> None:
+    """Keeps what Gymnasium says an environment was made by, where a user's arguments have replaced those of the id.
+
+    Raises:
+        TaskError: the variant is another than that of the id.
+    """
+    registered = gym.registry.get(spec.id) if spec else None
+    if spec and registered and (given := spec.kwargs.get("variant")) != registered.kwargs.get("variant"):
+        raise TaskError(f"variant is {shown(given)}, and {spec.id} has its own: leave it out, or make another id")
+    vars(env)["spec"] = spec
+
+
+SPEC: Any = property(lambda env: vars(env).get("spec"), _take_spec)
+
+
 class TaskEnv(gym.Env[Any, Any]):
     """One cell (or array) of a task as a Gymnasium environment: a batch of one.
 
@@ -141,6 +157,7 @@ class TaskEnv(gym.Env[Any, Any]):
         engine: as in `TaskVectorEnv`.
     """
 
+    spec = SPEC
     metadata = {"render_modes": MODES, "render_fps": 4}  # noqa: RUF012, as Gymnasium declares it
 
     def __init__(
@@ -216,6 +233,8 @@ class TaskVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         render_mode, image, text: as in `TaskEnv`; `render` returns a picture for each cell, of which those after the
             first `PICTURED` are empty.
     """
+
+    spec = SPEC
 
     def __init__(
         self,

@@ -8,20 +8,27 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from memenv.bounds import MANY, MOST, real, whole
+from memenv.bounds import MANY, MOST, once, real, whole
 
 
 def option(default: Any = dataclasses.MISSING, *, help: str, positional: bool = False, **metadata: Any) -> Any:
-    """A field of a configuration with the help that the command line shows; `bounds` (least, most) of its numbers."""
+    """A field of a configuration with the help that the command line shows.
+
+    Args:
+        default: the value where none is given.
+        help: what it is.
+        positional: given without its name.
+        metadata: `bounds` (least, most) of its numbers; `distinct`, whether none of several may be given twice.
+    """
     return dataclasses.field(default=default, metadata={"help": help, "positional": positional, **metadata})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """The common part of configurations: their numbers are of the field's kind and inside its bounds.
+    """The common part of configurations: their values are as their fields allow.
 
     Raises:
-        ValueError: another number.
+        ValueError: a number of another kind or outside the bounds, a value twice where they are distinct.
     """
 
     group: typing.ClassVar[str] = "options"  # of fields that others inherit, in their help
@@ -30,6 +37,8 @@ class Options:
         hints = typing.get_type_hints(type(self))
         for f in dataclasses.fields(self):
             value, kind = getattr(self, f.name), _item(hints[f.name])
+            if f.metadata.get("distinct"):
+                once(f.name, value)
             if kind not in (int, float) or value is None:
                 continue
             check = whole if kind is int else real

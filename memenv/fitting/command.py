@@ -22,7 +22,7 @@ class FitConfig(OutputOptions):
     Example: memenv fit pulses.csv -o mine.json --plot fit.png
     """
 
-    data: tuple[Path, ...] = option(help="files of trains, or one .npz of tables", positional=True)
+    data: tuple[Path, ...] = option(distinct=True, help="files of trains, or one .npz of tables", positional=True)
     out: Path = option(Path("device.json"), help="the record's file", short="o")
     plot: Path | None = option(None, help="draw the fit into this file; its ending is the format")
     name: str | None = option(None, help="the device's name [the record's file name]")
