@@ -20,7 +20,7 @@ from tqdm import tqdm
 from agents.evaluation import TRAINING, TUNING, Outcomes, evaluate
 from agents.policy import Policy
 from agents.predictor import training as pulse_training
-from agents.predictor.device_family import MISTAKEN, TOLERANCES, WIDE_ALARM, family
+from agents.predictor.device_family import FOCUS, MISTAKEN, TOLERANCES, WIDE_ALARM, family
 from agents.predictor.gru import Weights
 from agents.predictor.handover import Domain, loudest
 from agents.predictor.policy import PulsePredictor, load_pulse_predictor
@@ -39,10 +39,9 @@ from memenv.experiments.runs import RECORD, Curve, Run, RunOptions, begun, comma
 from memenv.files import named, parse_json, read_text, write_whole
 
 PULSE = "pulse"
-FAMILY = "family"  # in place of devices: the generalist's, drawn anew in each gradient step ...
-JUDGED = ("threshold", "alox-hfo2", "hfo2-array-om")  # ... and judged on these of it
+FAMILY = "family"  # in place of devices: the generalist's, drawn anew in each gradient step, judged on its FOCUS
 EVALUATION_SEED = 0  # of the chips on which progress is judged: the same in every run
-FINE = 0.3  # factor on the learning rate where training begins with weights that are good already
+FINE = 0.2  # factor on the learning rate where training begins with weights that are good already
 ALIKE = 0.01  # costs that differ by less are taken for equal
 CONTINUABLE = ("steps", "threads", "evaluations")  # options that a resumed run may change
 FILES = ("policy.*", "checkpoint.*", "eval.csv", "events.out.tfevents.*")
@@ -148,7 +147,7 @@ def _tasks(config: TrainConfig) -> list[WriteVerify]:
         return [WriteVerify(device=config.device[0] if len(config.device) == 1 else list(config.device), **own)]
     tasks = [
         WriteVerify(device=device, give_up=True, **own)
-        for device in (JUDGED if config.device == (FAMILY,) else config.device)
+        for device in (FOCUS if config.device == (FAMILY,) else config.device)
     ]
     for task in tasks:
         _record(task)

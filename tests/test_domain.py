@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from agents.predictor.device_family import HELD_OUT, OFTEN, QUIET, family, mistaken
+from agents.predictor.device_family import AS_THEY_ARE, HELD_OUT, OFTEN, QUIET, family, mistaken
 from memenv.devices.catalogue import load_device, presets
 from memenv.devices.device import Mismatch
 from memenv.devices.records import validate
@@ -10,14 +10,23 @@ from memenv.devices.records import validate
 
 def test_the_family_holds_valid_devices_of_every_preset_that_is_not_held_out():
     draw, rng = family(), np.random.default_rng(0)
-    names = {validate(draw(rng)).name for _ in range(300)}
+    names = {validate(draw(rng)[0]).name for _ in range(300)}
     assert names == set(presets()) - set(HELD_OUT)
 
 
 def test_a_share_of_the_family_has_no_mismatch():
     draw, rng = family(), np.random.default_rng(1)
-    alike = np.mean([draw(rng).mismatch == Mismatch() for _ in range(400)])
-    assert abs(alike - QUIET) < 0.07
+    drawn = [draw(rng) for _ in range(800)]
+    changed = [device for device, special in drawn if not special]
+    assert abs(len(changed) / len(drawn) - (1 - AS_THEY_ARE)) < 0.06
+    assert abs(np.mean([device.mismatch == Mismatch() for device in changed]) - QUIET) < 0.07
+
+
+def test_presets_are_met_as_they_are_and_mistaken_only_where_they_claim_to_be_certain():
+    draw, rng = family(), np.random.default_rng(3)
+    met = [(device, special) for device, special in (draw(rng) for _ in range(400)) if special]
+    assert all(device == load_device(device.name) for device, _ in met)
+    assert {device.uncertainty for device, special in met if special["mistaken"]} == {None}
 
 
 def test_a_share_of_the_cells_is_of_other_devices_than_their_record_says():

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,11 @@ from memenv.devices.law import GAMMAS, Response
 from memenv.devices.protocol import parametric
 
 HELD_OUT = ("fefet", "pcm", "epiram", "hfo2-neurram")  # never seen by the generalist: its test
+AS_THEY_ARE = 0.5  # share of the draws that are presets as they are, in equal parts but for ...
+FOCUS = ("threshold", "enode-sandia", "alox-hfo2", "hfo2-array-om", "hfo2-array-baseline")
+FOCUSED = 2 * (FOCUS[0], *FOCUS)  # ... these once more each time that they stand here
+USUAL = (0.005, 0.04)  # [range] of targets on them
+CERTAIN = 0.5  # share of the draws of those whose record claims to be certain in which it is mistaken all the same
 QUIET = 0.25  # share of devices without mismatch and without more noise than their preset has
 TOLERANCES = (0.001, 0.06)  # [range] of targets in the family
 MISTAKEN = 0.6  # share of cells whose record is wrong in ...
@@ -19,15 +25,27 @@ OFTEN = 0.35  # ... each of the ways of `mistaken`, with this probability
 WIDE_ALARM = 150.0  # sum of surprises at which a policy so trained hands a cell over: it knows wrong records
 
 
-def family(held_out: tuple[str, ...] = HELD_OUT) -> Callable[[np.random.Generator], Device]:
-    """A function that draws a device of the family: a preset that is not held out, with its parameters changed.
+def family(
+    held_out: tuple[str, ...] = HELD_OUT,
+) -> Callable[[np.random.Generator], tuple[Device, dict[str, Any]]]:
+    """A function that draws a device of the family, and what is special about a gradient step on it.
 
-    Doses, exponents, slopes and noise are multiplied by log-normal factors; the mismatch is drawn anew, from none
-    to that of the worst preset, so that the next device of a user lies inside.
+    The device is a preset that is not held out, as it is or with its parameters changed: then doses, exponents, slopes
+    and noise are multiplied by log-normal factors; the mismatch is drawn anew, from none to that of the worst preset,
+    so that the next device of a user lies inside.
     """
-    bases = [parametric(load_device(name), "the family") for name in presets() if name not in held_out]
 
-    def draw(rng: np.random.Generator) -> Device:
+    def record(name: str) -> Device:
+        return parametric(load_device(name), "the family")
+
+    bases = [record(name) for name in presets() if name not in held_out]
+    asked = [*bases, *(record(name) for name in FOCUSED if name not in held_out)]
+
+    def draw(rng: np.random.Generator) -> tuple[Device, dict[str, Any]]:
+        if rng.random() < AS_THEY_ARE:
+            base = asked[rng.integers(len(asked))]
+            wrong = base.uncertainty is None and rng.random() < CERTAIN
+            return base, {"tolerance": USUAL, "mistaken": MISTAKEN * wrong}
         base = bases[rng.integers(len(bases))]
         loud = float(rng.random() > QUIET)
 
@@ -47,7 +65,7 @@ def family(held_out: tuple[str, ...] = HELD_OUT) -> Callable[[np.random.Generato
             reach = base.x_hi - base.x_lo + changed.margin
             return dataclasses.replace(changed, kappa=min(changed.kappa, 0.998 / reach))
 
-        return base.replace(
+        changed = base.replace(
             set=vary(base.set),
             reset=vary(base.reset),
             mismatch=Mismatch(
@@ -56,10 +74,12 @@ def family(held_out: tuple[str, ...] = HELD_OUT) -> Callable[[np.random.Generato
                 threshold=0.15 * loud * float(rng.beta(0.7, 1.5)),
                 x_lo=0.3 * loud * float(rng.beta(0.7, 2.0)),
                 x_hi=0.25 * loud * float(rng.beta(0.7, 2.0)),
+                x_shift=0.8 * loud * float(rng.beta(0.3, 2.0)),
                 stuck_anywhere=0.15 * loud * float(rng.beta(0.5, 1.5)),
             ),
             read=dataclasses.replace(base.read, noise=0.006 * float(rng.beta(1.0, 1.5))) if base.read.noise else Read(),
         )
+        return changed, {}
 
     return draw
 

@@ -1,7 +1,7 @@
 """Train a pulse predictor by gradients straight through the differentiable device and the verify loop."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,12 +45,14 @@ class PulseTrainingConfig:
 
 
 def train(
-    devices: Sequence[Device] | Callable[[np.random.Generator], Device],
+    devices: Sequence[Device] | Callable[[np.random.Generator], tuple[Device, dict[str, Any]]],
     config: PulseTrainingConfig,
     on_step: Callable[[int, dict[str, float], Weights], None] | None = None,
     init: Weights | None = None,
 ) -> Weights:
     """Weights trained on fresh chips of the `devices` in turn, or of those that a function draws.
+
+    The function returns, with a device, in what the configuration of its gradient step differs.
 
     What is maximised is the expected number of acceptances: the probability, over the noise of the next pulse and read,
     that the read falls inside the tolerance (cycle noise propagated to first order), along streams with hard
@@ -65,9 +67,9 @@ def train(
     optimiser = torch.optim.Adam(list(weights), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.iterations, config.learning_rate / 100)
     for iteration in range(config.iterations):
-        device = devices(rng) if callable(devices) else devices[iteration % len(devices)]
+        device, special = devices(rng) if callable(devices) else (devices[iteration % len(devices)], {})
         optimiser.zero_grad()
-        loss, report = rollout(weights, device, config, rng)
+        loss, report = rollout(weights, device, replace(config, **special), rng)
         if not torch.isfinite(loss):
             raise ValueError(
                 f"the loss is {loss.item()} in step {iteration}; lower the learning rate ({config.learning_rate})"
