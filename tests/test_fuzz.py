@@ -568,7 +568,7 @@ def reached(*_: Any, **__: Any) -> Any:
 
 FIRST = {  # what a command does when it has checked its options
     "compare": "agents.comparison.begun",
-    "tune": "agents.tuning.tune",
+    "tune": "agents.tuning.workers",
     "train": "agents.training.begun",
     "program": "agents.arrays.programming.begun",
     "pretrain": "metalearn.pretraining.begun",

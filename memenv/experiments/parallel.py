@@ -15,12 +15,12 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from memenv.bounds import MANY
 from memenv.experiments.options import Options, option
 from memenv.experiments.runs import Run, versions
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+MOST_JOBS = 256  # processes on one machine: more are a slip of the hand
 PATIENCE = 10.0  # [s] until a cluster is reached
 ENDED = "a worker was ended from outside, as a full memory does it: take fewer at a time"
 
@@ -31,7 +31,7 @@ class WorkerOptions(Options):
 
     group: ClassVar[str] = "who does the work"
 
-    jobs: int = option(1, bounds=(1, MANY), help="pieces at a time, each in a process; the result is the same")
+    jobs: int = option(1, bounds=(1, MOST_JOBS), help="pieces at a time, each in a process; the result is the same")
     cluster: str | None = option(
         None, help="address of a cluster of Ray whose nodes take the pieces, or auto; needs the extra ray"
     )
