@@ -1,6 +1,5 @@
 """`memenv score`: a policy on standard tasks, with chips that nothing else sees, as a card that others can check."""
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -28,7 +27,7 @@ from memenv.envs.few_shot.task import FewShot
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
 from memenv.experiments.options import option, parse
-from memenv.experiments.runs import OutputOptions, command_line, new_file, versions
+from memenv.experiments.runs import OutputOptions, command_line, file_digest, new_file, versions
 from memenv.files import load_json, named, write_whole
 
 FORMAT = "memenv score 2"  # 1: without retention, learning and digests of the tasks
@@ -196,13 +195,13 @@ def maker(policy: str) -> tuple[Make, dict[str, Any]]:
     """
     module, colon, name = policy.partition(":")
     if policy.endswith(".npz") or not colon:
-        digest = hashlib.sha256(Path(policy).read_bytes()).hexdigest() if Path(policy).is_file() else None
-        kind = "file" if digest else "shipped"
+        own = file_digest(policy)
+        kind = "file" if own else "shipped"
 
         def made(task: Any) -> Policy:
             return load_policy(policy, task) if isinstance(task, WriteVerify) else FewShotAgent.load(policy).fits(task)
 
-        return made, {"name": Path(policy).stem, "kind": kind, "sha256": digest}
+        return made, {"name": Path(policy).stem, "kind": kind, "sha256": own}
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two of no name of a module
@@ -212,9 +211,7 @@ def maker(policy: str) -> tuple[Make, dict[str, Any]]:
     except (TypeError, ValueError) as error:  # nothing that can be called, or a call that cannot be known
         raise ValueError(f"{policy} makes no policy of a task ({error}): it is called as {name}(task=...)") from None
     spec = importlib.util.find_spec(module)
-    source = Path(spec.origin) if spec and spec.origin else None
-    digest = hashlib.sha256(source.read_bytes()).hexdigest() if source and source.is_file() else None
-    return lambda task: found(task=task), {"name": name, "kind": "code", "sha256": digest}
+    return lambda task: found(task=task), {"name": name, "kind": "code", "sha256": file_digest(spec and spec.origin)}
 
 
 # -- cards -------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import numpy as np
 from agents.few_shot.schedules import ConstantRate
 from memenv.devices.catalogue import load_device
 from memenv.envs import FewShotVectorEnv
-from memenv.experiments.options import option, parse
+from memenv.experiments.options import Options, option, parse
 from memenv.experiments.reporting import markdown, mean_and_half_width
 from memenv.experiments.runs import command_line
 
@@ -23,7 +23,7 @@ PARTS = 4  # of the stream, besides its first task
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamConfig:
+class StreamConfig(Options):
     """Let chips learn one task after another."""
 
     device: tuple[str, ...] = option(("hfo2-array-om", "pcm"), help="names or .json records")

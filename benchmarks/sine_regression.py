@@ -32,6 +32,7 @@ from metalearn.adaptation import ideal, ideal_outputs, on_chip
 COMMAND = command_line("python benchmarks/sine_regression.py", sys.argv[1:])
 SIZES, STEPS, POINTS, TASKS = (1, 40, 40, 1), 5, 10, 25
 RATE, ROOM = 0.02, 1.5  # of learning, to begin with; largest weight that a device can hold, of the largest there is
+OUTER_RATE = 1e-3  # of Adam, to begin with
 NUMBERS, FILE = "numbers", "sines.md"
 
 
@@ -96,10 +97,10 @@ def predicted(
     return [before, outputs(layers, asked)]
 
 
-def pretrain(network: Network, hardware: Hardware | None, steps: int, rate: float, seed: int) -> None:
+def pretrain(network: Network, hardware: Hardware | None, steps: int, seed: int) -> None:
     """Outer steps of Adam, whose rate falls to zero, on numbers or through chips."""
     torch.manual_seed(seed)
-    optimiser = torch.optim.Adam(network.parameters(), rate)
+    optimiser = torch.optim.Adam(network.parameters(), OUTER_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for number in range(steps):
         rng = np.random.default_rng([seed, number, 1])
@@ -131,25 +132,25 @@ def rows_of(config: SinesConfig, once: Callable[..., Any]) -> list[dict[str, Any
     torch.manual_seed(config.seed)
     network = Network()
 
-    def done(place: str, hardware: Hardware | None, steps: int, rate: float, begin: Network) -> tuple[Network, Any]:
+    def done(place: str, hardware: Hardware | None, steps: int, begin: Network) -> tuple[Network, Any]:
         own = copy.deepcopy(begin)
 
         def work() -> list[Any]:
-            pretrain(own, hardware, steps, rate, config.seed)
+            pretrain(own, hardware, steps, config.seed)
             return [p.detach().numpy() for p in own.parameters()]
 
         for mine, kept in zip(own.parameters(), once(("pretrained", place), work), strict=True):
             mine.data = torch.tensor(np.asarray(kept))
         return own, once(("judged", place), lambda: judged(own, hardware, config))
 
-    network, (before, after) = done(NUMBERS, None, config.steps, 1e-3, network)
+    network, (before, after) = done(NUMBERS, None, config.steps, network)
     rows = [{"device": NUMBERS, "before": before, "as numbers left it": after}]
     for name in config.device:
         chip = Hardware(device=load_device(name), devices_per_weight=config.devices_per_weight)
         before, left = once(("left", name), lambda chip=chip: judged(network, chip, config))
         rows.append({"device": name, "before": before, "as numbers left it": left})
         if config.aware:
-            rows[-1]["through the device"] = done(name, chip, config.aware, 1e-3, network)[1][1]
+            rows[-1]["through the device"] = done(name, chip, config.aware, network)[1][1]
     return rows
 
 

@@ -266,8 +266,8 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     "tests/test_compare.py::test_figures_of_a_controller_that_accepts_nothing_are_stated_without_a_warning": (
         Fault(
             "agents/evaluation.py",
-            "(accepted, episode.rounds_left < 0),",
-            "(accepted, (episode.rounds_left < 0) | episode.gave_up),",
+            "(accepted, ends.rounds_left < 0),",
+            "(accepted, (ends.rounds_left < 0) | ends.gave_up),",
         ),
     ),
     "tests/test_compare.py::test_rounds_are_counted_one_by_one": (

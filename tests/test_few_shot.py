@@ -107,6 +107,26 @@ def test_single_env_equals_a_batch_of_one(variant, mode, few):
         batch_info = {name: np.asarray(value)[None] for name, value in info.items()}
 
 
+def test_episodes_started_ahead_are_those_of_single_environments_after_many_autoresets(few):
+    batch, given = vector(3, "SAME_STEP", **arguments("mismatch", few)), arguments("mismatch", few)
+    singles = [FewShotEnv(**given) for _ in range(3)]
+    of_batch, _ = batch.reset(seed=7)
+    seen = [single.reset(seed=7 + number)[0] for number, single in enumerate(singles)]
+    batch.action_space.seed(0)
+    ended = np.zeros(3, int)
+    while ended.min() < 6:  # more than are kept ahead
+        np.testing.assert_array_equal(of_batch, seen)
+        actions = batch.action_space.sample()
+        actions[:, -1] = -1.0  # goes on
+        actions[ended.argmin(), -1] = 1.0  # stops: environments end at different times
+        of_batch, *_ = batch.step(actions)
+        for number, single in enumerate(singles):
+            seen[number], _, terminated, *_ = single.step(actions[number])
+            if terminated:
+                ended[number] += 1
+                seen[number], _ = single.reset()
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_same_step_shows_in_final_what_disabled_would_have_shown_and_seeds_fix_both(variant, few):
     env = vector(6, "SAME_STEP", **arguments(variant, few))

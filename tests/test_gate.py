@@ -178,6 +178,14 @@ def test_the_gate_that_was_encoded_is_decoded_driven_and_seen(task: WriteVerify)
     np.testing.assert_allclose(task.decode(task.encode(np.ones(1), np.ones(1)))[-1], 4.0)
 
 
+def test_signals_of_a_menu_that_has_no_gate_are_pulses_at_full_gate() -> None:
+    """As policies that were trained on a menu answer on continuous actions."""
+    action = TASK.actions.of_signals(np.array([0.5, -0.5]), np.zeros(2), np.array([False, True]))
+    assert action.shape == (2, *TASK.action_space.shape)
+    _, _, gave_up, volts = TASK.decode(action)
+    assert gave_up.tolist() == [False, True] and volts.tolist() == [4.0, 4.0]
+
+
 def test_giving_up_leaves_the_gate_that_was_seen() -> None:
     """As it leaves amplitude and width."""
     action = TASK.encode(np.full(3, 1.8), np.full(3, 1e-6), np.full(3, True), gate=np.full(3, 2.0))

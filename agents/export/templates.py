@@ -104,7 +104,7 @@ typedef uint8_t stored; /* a row of weights for each output, `bits` each, the lo
 
 static float weight(const stored *w, int bits, int i)
 {
-    const int32_t at = (int32_t)i * bits, two = w[at / 8] | w[at / 8 + 1] << 8;
+    const int32_t at = (int32_t)i * bits, two = w[at / 8] | (int32_t)w[at / 8 + 1] << 8;
     return (float)((two >> at % 8 & ((1 << bits) - 1)) - (1 << (bits - 1)));
 }
 """

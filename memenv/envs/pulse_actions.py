@@ -128,10 +128,10 @@ class PulseActions:
         return self._components(signal, log_width, give_up, *gate).T.astype(np.float32)
 
     def _components(self, signal: Float, log_width: Float, give_up: np.ndarray | None, *gate: Float) -> np.ndarray:
-        """(channels, cells) the components of continuous actions; the inverse of `decoded`."""
+        """(channels, cells) the components of continuous actions, by default at full gate; the inverse of `decoded`."""
         rows = [np.where(signal > 0, 1.0, -1.0)]
         if not self.polarity_only:
-            rows += [2.0 * np.abs(signal) - 1.0, log_width, *gate]
+            rows += [2.0 * np.abs(signal) - 1.0, log_width, *(gate or self.gate_signal(signal))]
         if self.give_up:
             rows.append(-1.0 + 2.0 * (np.zeros(len(signal)) if give_up is None else give_up))
         return np.stack(rows)

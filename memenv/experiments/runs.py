@@ -200,7 +200,7 @@ def described(config: Any) -> dict[str, Any]:
     """Everything that a result depends on: options, and the SHA-256 of files that they name."""
     named = {name: value for name, value in vars(config).items() if name not in UNNAMED}
     digests = {
-        name: [_digest(one) for one in value] if isinstance(value, tuple) else _digest(value)
+        name: [file_digest(one) for one in value] if isinstance(value, tuple) else file_digest(value)
         for name, value in named.items()
     }
     content = {name: found for name, found in digests.items() if (any(found) if isinstance(found, list) else found)}
@@ -218,7 +218,8 @@ def _told(value: Any) -> Any:
     return str(value)
 
 
-def _digest(value: Any) -> str | None:
+def file_digest(value: Any) -> str | None:
+    """SHA-256 of the file that a value names; None where it names none."""
     if not isinstance(value, str | Path) or not os.path.isfile(value):
         return None
     with open(value, "rb") as file:
