@@ -23,6 +23,7 @@ from agents.policy import Policy
 from agents.stress import MATCHED, case
 from agents.tuned import identity, shipped_or_tuned
 from agents.tuning import priced
+from memenv.bounds import is_number
 from memenv.envs.few_shot.task import FewShot
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
@@ -232,10 +233,13 @@ def read_card(path: Path) -> dict[str, Any]:
             raise ValueError("it is not of the standard tasks")
         for name, found in card["tasks"].items():
             for figure in league.figures:
+                if len(found[figure]) != 3 or not all(value is None or is_number(value) for value in found[figure]):
+                    raise ValueError(f"{figure} of {name} is {found[figure]!r:.80}, three numbers are needed")
                 if not _agree(found[figure], found[figure]):
                     raise ValueError(f"{figure} of {name} is {found[figure][0]}, outside its interval")
         for key in ("name", "kind", "sha256"):
-            card["policy"][key]
+            if not isinstance(card["policy"][key], str) or set(card["policy"][key]) & set("|<>\n"):
+                raise ValueError(f"{key} of its policy is {card['policy'][key]!r:.80}, a word is needed")
         digests = {name: found["digest"] for name, found in card["tasks"].items()}
     for name, task in league.tasks.items():
         if digests[name] != digest(league.case(task)):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from agents.comparison import PACKAGES, SHOWN, SPREAD, JudgeOptions, Row, judge, markdown_table, text_table
 from agents.library import known_policies, load_policy
 from agents.tuning import tunable
-from memenv.bounds import MOST_SEED, once
+from memenv.bounds import MOST_SEED, is_number, once
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
@@ -184,6 +184,9 @@ def read(path: Path, point: Point) -> Row:
         tree = load_json(path)
         if (tree["format"], tree["point"]) != (FORMAT, point._asdict()):
             raise ValueError(f"it has {tree['format']!r} of {tree['point']}")
+        for name, value in (("cells", tree["cells"]), *tree["figures"].items()):
+            if not is_number(value) and (value is not None or name == "cells"):
+                raise ValueError(f"{name} is {value!r:.80}, a number is needed")
         figures = {name: float("nan" if value is None else value) for name, value in tree["figures"].items()}
         if missing := FIGURES - figures.keys():
             raise ValueError(f"it has no {min(missing)}")

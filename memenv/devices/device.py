@@ -150,12 +150,16 @@ class Device:
         Raises:
             ValueError: no gate, or one that does not go there.
         """
-        gate = self.gate
-        if gate is None:
+        if self.gate is None:
             raise ValueError(f"device is {self.name}: it has no gate")
-        if isinstance(volts, float | int) and not gate.low <= volts <= gate.high:
-            raise ValueError(f"the gate is {volts!r} V, of {self.name} allowed is {gate.low:g} to {gate.high:g} V")
-        return self.replace(gate=dataclasses.replace(gate, low=volts, high=volts))
+        low, high, values = self.gate.low, self.gate.high, np.asarray(volts)
+        if values.dtype.kind not in "fiu" or not ((low <= values) & (values <= high)).all():
+            raise ValueError(f"the gate is {volts!r:.80} V, of {self.name} allowed is {low:g} to {high:g} V")
+        return self.driven(values if values.ndim else float(values))
+
+    def driven(self, volts: Array) -> Self:
+        """`at_gate` of a voltage that is known to be the driver's; element-wise, also on symbolic values."""
+        return self.replace(gate=dataclasses.replace(cast(Gate, self.gate), low=volts, high=volts))
 
     @property
     def verify_noise(self) -> Array:
@@ -326,8 +330,9 @@ class Device:
         x = clip((g - self.g_min) / size, self.x_lo, self.x_hi)
         law = self.law(up, x)
         amplitude, width = self.reference_pulse(up, x)
-        _, x_hi = self._limits(up, abs(amplitude), width + 0.0 * x, x, 0.0)
-        return size * namespace(g).abs(move(law, x, self.x_lo, x_hi, up, law.dose + 0.0 * x) - x)
+        magnitude, x_hi = self._limits(up, abs(amplitude), width + 0.0 * x, x, 0.0)
+        count = 1.0 if self.gate is None else equivalent_pulses(law, magnitude, width)  # as the gate lets it act
+        return size * namespace(g).abs(move(law, x, self.x_lo, x_hi, up, law.dose * count + 0.0 * x) - x)
 
     # -- reads -------------------------------------------------------------------------------------------------------
 

@@ -331,6 +331,8 @@ def _check_gate(gate: Gate) -> None:
         row = getattr(gate, name)
         if len(row) != count and (row or name == "stops"):
             raise DeviceError(f"gate.{name} is {shown(row)}: one for each of the {count} gate.volts is needed")
+    if any(one > other for one, other in pairwise(gate.stops)):
+        raise DeviceError(f"gate.stops is {shown(gate.stops)}: a gate that opens further must not stop a SET earlier")
 
 
 def _check_uncertainty(device: Device, unknown: Uncertainty) -> None:

@@ -12,7 +12,7 @@ from memenv.devices.device import Driver
 from memenv.devices.gate import Gate
 from memenv.envs.pulse_actions import Float, signals_of, volts
 from memenv.envs.scales import FARTHEST, READS, UNIT, scaled, symlog, symlog_inverse, unscaled
-from memenv.envs.task import Observation
+from memenv.envs.task import Observation, TaskError
 
 ERROR, RESPONSE, SIGNAL = 2, 3, 4  # their places in a step
 
@@ -143,6 +143,11 @@ class CellObservation:
             read, target = (unscaled(goal[0], READS) for goal in (read, target))
             error = (read - target) / self.tolerance
         else:
+            if np.shape(observation)[1:] != self.space.shape:
+                size = self.history * self.features
+                raise TaskError(
+                    f"observation has shape {np.shape(observation)}, ({size},) or (cells, {size}) is needed"
+                )
             newest = self.newest(observation).T.astype(np.float64)
             read, target = unscaled(newest[0], READS), unscaled(newest[1], UNIT)
             error, rest = symlog_inverse(newest[ERROR], self.farthest), newest[RESPONSE:]

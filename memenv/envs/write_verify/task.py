@@ -109,7 +109,7 @@ class WriteVerify:
         if self.gate is not None:
             raise TaskError(
                 f"device is {self.device.name}: it has a gate of {self.gate.low:g} to {self.gate.high:g} V, which "
-                f"{who} does not drive; hold it at a voltage, such as device.at_gate({self.gate.high:g})"
+                f"{who} does not drive; hold it at a voltage: device.at_gate({self.gate.high:g}), or gate.low equal to gate.high in its record"
             )
 
     @cached_property
@@ -299,7 +299,7 @@ class WriteVerify:
             signal, log_width = np.where(pulsed, signal, episode.signal), np.where(pulsed, log_width, episode.log_width)
         gated = chip
         if self.gate is not None:
-            gated = cast(Device, chip).at_gate(self.gate.volts_of(gate[0]))
+            gated = cast(Device, chip).driven(self.gate.volts_of(gate[0]))
             gate = [np.where(pulsed, gate[0], episode.gate)]
         pulsed_cell = gated.pulse(episode.cell, amplitude, width, noise[0])
         after = chip.conductance(pulsed_cell)
