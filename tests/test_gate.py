@@ -241,7 +241,7 @@ def test_controllers_program_a_gated_device(name: str) -> None:
 
 def test_policies_without_a_gate_are_refused_by_name_and_those_with_one_need_it() -> None:
     """The message says how to hold the gate."""
-    message = r"a gate of 1 to 4 V, which .* does not drive; hold it at a voltage, such as device.at_gate\(4\)"
+    message = r"a gate of 1 to 4 V, which .* does not drive; hold it at a voltage: device.at_gate\(4\), or gate.low"
     for refused in (
         lambda: load_policy("generalist", TASK),
         lambda: program(None, GateISPP(task=TASK), TASK, [5e-5], "x"),
@@ -252,3 +252,15 @@ def test_policies_without_a_gate_are_refused_by_name_and_those_with_one_need_it(
     for task in (WriteVerify(device=BARE), WriteVerify(device=GATED.at_gate(2.0))):
         with pytest.raises(TaskError, match="drives a gate: a record with `gate` is needed, not held"):
             load_policy("radar", task)
+
+
+@pytest.mark.parametrize("volts", [0.5, np.float32(9.0), np.array([2.0, 9.0]), "2", None, float("nan")])
+def test_a_voltage_that_the_gate_cannot_have_is_refused(volts) -> None:
+    with pytest.raises(ValueError, match=r"the gate is .* V, of .* allowed is 1 to 4 V"):
+        GATED.at_gate(volts)
+
+
+def test_a_mean_reset_does_nothing_where_the_gate_lets_nothing_pass() -> None:
+    chip = load_device("hfo2-radar")
+    middle, down = np.array([0.5 * (chip.g_min + chip.g_max)]), np.array([False])
+    assert chip.at_gate(1.4).mean_step(middle, down) == 0 < chip.at_gate(4.0).mean_step(middle, down)

@@ -224,7 +224,7 @@ def test_the_benchmark_measures_four_cells_in_24_trains_at_four_amplitudes_and_t
     for grid, amplitudes in ((True, 4), (False, 1)):
         measure("physics/vteam", grid, 0, tmp_path / "pulses.csv")
         data = read_pulses(tmp_path / "pulses.csv")
-        assert len(data.devices) == 4 and data.conductance.shape == (25, 4 * 24)
+        assert len(data.devices) == 4 and data.conductance.shape == (1 + 25, 4 * 24)  # one read before
         for sign in (1, -1):
             assert len(np.unique(data.amplitude[data.of(sign)])) == amplitudes
             assert len(np.unique(data.width[data.of(sign)])) == 3

@@ -67,3 +67,9 @@ def test_a_schedule_takes_the_observation_of_a_single_environment() -> None:
     task = env.unwrapped.task  # type: ignore[attr-defined]
     assert isinstance(task, FewShot)
     agree(ConstantRate(task=task), env, 2)
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 9), (2, 3, 7)])
+def test_an_observation_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(TaskError, match=r"observation has shape .*, \(7,\) or \(cells, 7\) is needed"):
+        load_policy("secant", TASK).predict(np.zeros(shape))

@@ -109,7 +109,8 @@ class WriteVerify:
         if self.gate is not None:
             raise TaskError(
                 f"device is {self.device.name}: it has a gate of {self.gate.low:g} to {self.gate.high:g} V, which "
-                f"{who} does not drive; hold it at a voltage: device.at_gate({self.gate.high:g}), or gate.low equal to gate.high in its record"
+                f"{who} does not drive; hold it at a voltage: device.at_gate({self.gate.high:g}), or gate.low "
+                "equal to gate.high in its record"
             )
 
     @cached_property
