@@ -38,7 +38,7 @@ from metalearn.outer import METHODS, PROTO, InnerLoop, outer_loss
 from metalearn.tasks import classification
 
 CONVENTIONAL = "conventional"
-VALIDATION = 50  # training characters set aside, on which progress is judged ...
+VALIDATION = 50  # training classes set aside, on which progress is judged ...
 JUDGED = 300  # ... by so many 5-way episodes ...
 QUERIES = 15  # ... with at most so many queries a class
 WARM_UP = 100  # steps in which the learning rate rises
@@ -104,7 +104,7 @@ def run(arguments: Sequence[str]) -> None:
     """The subcommand."""
     config = parse(PretrainConfig, arguments, "memenv pretrain")
     row = pretrain(config, command_line("memenv pretrain", arguments))
-    print(f"{row['accuracy']:.2%} on characters set aside, after {row['steps']:.0f} steps")
+    print(f"{row['accuracy']:.2%} on classes set aside, after {row['steps']:.0f} steps")
     print(f"in {config.out}: initialisation.npz, eval.csv, {RECORD}")
 
 
@@ -343,7 +343,7 @@ class Judge:
         self.noted.append((loss, accuracy))
 
     def __call__(self, steps: int) -> dict[str, float]:
-        """Evaluate on the characters set aside; a row, a checkpoint, the initialisation."""
+        """Evaluate on the classes set aside; a row, a checkpoint, the initialisation."""
         learner, config = self.learner, self.config
         init = learner.initialisation(json.dumps({**self.record, "steps": steps}))
         inputs, episodes = init.front(self.aside.images), JUDGED // len(learner.loops)
