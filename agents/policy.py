@@ -47,8 +47,8 @@ def handed_over(state: Any) -> Any:
 def one_or_many(predict: Callable[..., Any]) -> Callable[..., Any]:
     """The `predict` of batches for an observation of a single environment, too, as stable-baselines3's takes it.
 
-    States keep their leading axis; of an observation that is a dictionary `budget` (1,) tells one from many. What is
-    not finite raises a `TaskError`.
+    States keep their leading axis; of an observation that is a dictionary `budget`, or with goals `observation`, tells
+    one from many. What is not finite raises a `TaskError`.
     """
 
     @wraps(predict)
@@ -59,7 +59,7 @@ def one_or_many(predict: Callable[..., Any]) -> Callable[..., Any]:
         for name, part in named.items():
             if not np.isfinite(part).all():
                 raise TaskError(f"{f'observation {name}'.strip()} has a component nan or inf, allowed is -1 to 1")
-        if np.ndim(named.get("budget", observation)) > 1:
+        if np.ndim(named.get("budget", named.get("observation", observation))) > 1:
             answer: tuple[np.ndarray, Any] = predict(self, observation, state, episode_start, deterministic)
             return answer
         many = (

@@ -73,3 +73,12 @@ def test_a_schedule_takes_the_observation_of_a_single_environment() -> None:
 def test_an_observation_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(TaskError, match=r"observation has shape .*, \(7,\) or \(cells, 7\) is needed"):
         load_policy("secant", TASK).predict(np.zeros(shape))
+
+
+def test_goals_without_their_dictionary_and_of_another_shape_are_refused() -> None:
+    policy = load_policy("secant", gym.make("memenv/WriteVerifyGoal-v0").unwrapped.task)
+    whole = {"observation": np.zeros((2, 4)), "achieved_goal": np.zeros((2, 1)), "desired_goal": np.zeros((2, 1))}
+    assert len(policy.predict(whole)[0]) == 2
+    for odd in (whole | {"desired_goal": np.zeros((2, 3))}, np.zeros((2, 7))):
+        with pytest.raises(TaskError, match=r"desired_goal has shape \(2, 3\)|has the parts \[''\]"):
+            policy.predict(odd)

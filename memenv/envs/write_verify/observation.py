@@ -135,19 +135,35 @@ class CellObservation:
         """The newest step (cells, features) of observations (cells, history * features)."""
         return observation[:, -self.features :]
 
+    def check(self, observation: Observation) -> None:
+        """Refuse observations (cells, ...) that are not of the space.
+
+        Raises:
+            TaskError: another shape, or a dictionary where none is needed, or the other way round.
+        """
+        space = self.space
+        needed: dict[str, Any] = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
+        seen = observation if isinstance(observation, dict) else {"": observation}
+        if seen.keys() != needed.keys():
+            raise TaskError(f"observation has the parts {sorted(seen)}, {sorted(needed)} are needed")
+        for name, own in needed.items():
+            if np.shape(seen[name])[1:] != own.shape:
+                told, size = f"observation {name}".strip(), own.shape[0]
+                raise TaskError(f"{told} has shape {np.shape(seen[name])}, ({size},) or (cells, {size}) is needed")
+
     def view(self, observation: Observation, driver: Driver) -> View:
-        """Observations (cells, history * features), or dictionaries with goals, in physical terms: the newest step."""
+        """Observations (cells, history * features), or dictionaries with goals, in physical terms: the newest step.
+
+        Raises:
+            TaskError: observations that are not of the space.
+        """
+        self.check(observation)
         if isinstance(observation, dict):
             parts = (observation[name] for name in ("achieved_goal", "desired_goal", "observation"))
             read, target, rest = (part.T.astype(np.float64) for part in parts)
             read, target = (unscaled(goal[0], READS) for goal in (read, target))
             error = (read - target) / self.tolerance
         else:
-            if np.shape(observation)[1:] != self.space.shape:
-                size = self.history * self.features
-                raise TaskError(
-                    f"observation has shape {np.shape(observation)}, ({size},) or (cells, {size}) is needed"
-                )
             newest = self.newest(observation).T.astype(np.float64)
             read, target = unscaled(newest[0], READS), unscaled(newest[1], UNIT)
             error, rest = symlog_inverse(newest[ERROR], self.farthest), newest[RESPONSE:]
