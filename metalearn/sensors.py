@@ -9,7 +9,7 @@ when it begins, in the sensors' gains, which humidity moves together, in their s
 
 import numpy as np
 
-from memenv.few_shot.characters import SIDE, Characters
+from memenv.few_shot.characters import SIDE, Characters, check_counts
 
 TRAINING_ODOURS, TEST_ODOURS = (0, 800), (1, 200)  # seed and number
 SUBSTANCES, MIXED = 40, 3
@@ -31,8 +31,7 @@ def odours(seed: int, classes: int, instances: int = 20) -> Characters:
     Raises:
         ValueError: fewer than one class or instance.
     """
-    if min(classes, instances) < 1:
-        raise ValueError(f"classes and instances must be >= 1, got {classes} and {instances}")
+    check_counts(classes, instances)
     array = np.random.default_rng(0)
     sensitivity = np.exp(array.normal(0.0, 1.0, (SIDE, SUBSTANCES)))
     power = array.uniform(0.3, 0.8, (SIDE, 1))

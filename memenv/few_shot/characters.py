@@ -35,6 +35,16 @@ class Characters:
         return type(self)(images=self.images[classes], names=tuple(names), alphabets=tuple(alphabets))
 
 
+def check_counts(classes: int, instances: int) -> None:
+    """Refuse sets without classes, or classes without instances.
+
+    Raises:
+        ValueError: fewer than one.
+    """
+    if min(classes, instances) < 1:
+        raise ValueError(f"classes and instances must be >= 1, got {classes} and {instances}")
+
+
 class Split(NamedTuple):
     """Characters to learn to learn from, and others to be judged on."""
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memenv.few_shot.characters import SIDE, Characters
+from memenv.few_shot.characters import SIDE, Characters, check_counts
 
 TRAINING_GLYPHS, TEST_GLYPHS = (0, 1200), (1, 423)  # seed and number
 STROKES, POINTS = 4, 9  # most strokes of a character; control points of a stroke
@@ -40,8 +40,7 @@ def glyphs(seed: int, classes: int = 1000, instances: int = 20) -> Characters:
     Raises:
         ValueError: fewer than one class or instance.
     """
-    if min(classes, instances) < 1:
-        raise ValueError(f"classes and instances must be >= 1, got {classes} and {instances}")
+    check_counts(classes, instances)
     parts = []
     for alphabet in range(-(-classes // ALPHABET)):
         rng = np.random.default_rng([seed, alphabet])
