@@ -44,10 +44,13 @@ class GateISPP(Controller):
         """No pulse yet."""
         return Climb(*np.zeros((3, cells)))
 
+    def coarse(self, up: Bool) -> tuple[Float, Float]:
+        """The start and the step of each coarse ramp, (cells,)."""
+        return np.where(up, self.gate_start, self.reset_start), np.where(up, self.gate_step, self.reset_step)
+
     def ramps(self, view: View, up: Bool) -> tuple[Float, Float, Float]:
         """Where pulses are fine (1, else 0), and the start and the step of each ramp, all (cells,)."""
-        start, step = np.where(up, self.gate_start, self.reset_start), np.where(up, self.gate_step, self.reset_step)
-        return 0.0 * view.read, start, step
+        return 0.0 * view.read, *self.coarse(up)
 
     def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, Climb]:
         """One step up the ramp, or its start."""
@@ -81,7 +84,7 @@ class Radar(GateISPP):
 
     def ramps(self, view: View, up: Bool) -> tuple[Float, Float, Float]:
         """Those of both kinds."""
-        _, start, step = GateISPP.ramps(self, view, up)
+        start, step = self.coarse(up)
         fine = np.abs(view.read - view.target) < self.near
         first = np.where(up, self.fine_set, self.fine_reset)
         return 1.0 * fine, np.where(fine, first, start), np.where(fine, self.fine_step, step)
