@@ -11,6 +11,7 @@ import math
 import os
 import pickle
 import re
+import shutil
 import stat
 import struct
 import sys
@@ -54,15 +55,47 @@ def write_whole(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     umask = os.umask(0)
     os.umask(umask)
     try:
-        os.chmod(name, mode & ~umask)  # as open() would have made it; mkstemp keeps it private
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-        os.replace(name, path)
-    except BaseException as error:
+        with naming(path):
+            os.chmod(name, mode & ~umask)  # as open() would have made it; mkstemp keeps it private
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+            os.replace(name, path)
+    except BaseException:
         Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):  # of a full disk say, which names no file
-            error.filename, error.filename2 = str(path), None
         raise
+
+
+def write_set(folder: Path, files: Mapping[str, str | bytes], staged: Path) -> None:
+    """Write files of a folder, the last of which commits the others: all of them, or none that were there before.
+
+    They are made ready in the folder `staged`, which is removed.
+    """
+    whole = False
+    try:
+        staged.mkdir(exist_ok=True)
+        for name, content in files.items():
+            with naming(folder / name):
+                (staged / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        whole = True
+        for name in files:
+            os.replace(staged / name, folder / name)
+    except BaseException:
+        placed = [name for name in files if not (staged / name).exists()] if whole else []
+        if len(placed) < len(files):
+            for name in placed:
+                (folder / name).unlink()
+        raise
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have errors of writing name the file: a full disk names none, and whoever meets one wants to know which."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 @contextmanager

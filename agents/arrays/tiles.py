@@ -224,11 +224,7 @@ def load(path: Path, sizes: Mapping[str, int] | None = None) -> TileResult:
     Raises:
         ValueError: it is damaged, or that of another tile.
     """
-    try:
-        _, arrays = load_archive(path, "result of a tile", ENTRIES, sizes)
-    except ValueError as error:
-        raise ValueError(f"{error}; remove it, and the tile is programmed again") from None
-    return TileResult(**arrays)
+    return TileResult(**load_archive(path, "result of a tile", ENTRIES, sizes)[1])
 
 
 def joined(tiles: tuple[Tile, ...], parts: list[np.ndarray]) -> np.ndarray:
