@@ -19,9 +19,10 @@ from agents.evaluation import evaluate
 from agents.library import known_policies, load_policy
 from memenv import Crossbar, CrossbarError, DeviceError, Driver, Mixture, Read, State, WriteVerify, load_device
 from memenv.compiler.counter_rng import Key
-from memenv.devices.device import Device, ReadMoments
+from memenv.devices.device import Device
 from memenv.devices.measured import TableDevice, Tables
 from memenv.devices.protocol import CellModel, LearningModel, members, missing, parametric
+from memenv.devices.reads import ReadMoments
 from memenv.engine import Engine, load_engine
 from memenv.envs import CrossbarProgram, CrossbarProgramEnv, FewShotEnv, WriteVerifyEnv, WriteVerifyVectorEnv
 from memenv.envs.compiled_runner import CompiledRunner

@@ -592,7 +592,8 @@ def test_training_tells_the_acceptance_the_noise_of_the_devices_reads(monkeypatc
 def load_quiet(read_noise: float) -> Device:
     """A device whose reads are noisy and whose pulses hardly are."""
     from memenv import load_device
-    from memenv.devices.device import Mismatch, Read
+    from memenv.devices.device import Mismatch
+    from memenv.devices.reads import Read
 
     device = load_device("threshold")
     return device.replace(mismatch=Mismatch(), read=Read(noise=read_noise))

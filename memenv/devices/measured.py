@@ -15,7 +15,8 @@ import numpy as np
 from scipy.special import ndtr
 
 from memenv.arrays import Array, choose
-from memenv.devices.device import Device, Driver, Read, Reads, State
+from memenv.devices.device import Device, Driver
+from memenv.devices.reads import Read, Reads, State
 from memenv.devices.records import DeviceError
 from memenv.files import FLOATS, WHOLE, Entry, load_archive, named
 
