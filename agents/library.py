@@ -7,14 +7,13 @@ from typing import Any
 
 from agents.classical.bayes import Bayesian, Oracle
 from agents.classical.gated import GateISPP, Radar
+from agents.classical.inverse import HistoryInverse, NominalInverse
 from agents.classical.optimum import TableOptimum
 from agents.classical.revealed import Revealed
 from agents.classical.secant import Secant
 from agents.classical.write_verify import (
     ISPP,
     ConstantPulse,
-    HistoryInverse,
-    NominalInverse,
     ShrinkingISPP,
     VoltageIncrementalPI,
 )

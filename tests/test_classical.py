@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from agents.classical.bayes import Bayesian, Oracle
+from agents.classical.inverse import HistoryInverse, NominalInverse
 from agents.classical.secant import Secant
 from agents.classical.write_verify import (
     ISPP,
     ConstantPulse,
     Controller,
-    HistoryInverse,
-    NominalInverse,
     ShrinkingISPP,
     VoltageIncrementalPI,
     pulse_for,

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from scipy.stats import gamma
 
 from agents import comparison, tuning
-from agents.classical.write_verify import ISPP, HistoryInverse, parameter
+from agents.classical.inverse import HistoryInverse
+from agents.classical.write_verify import ISPP, parameter
 from agents.comparison import CompareConfig, compare, metrics, summary
 from agents.evaluation import EVALUATION, TRAINING, TUNING, Outcomes, evaluate, seeded
 from agents.library import BOUNDS, known_policies, load_policy

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agents.classical.inverse import HistoryInverse
 from agents.classical.optimum import TableOptimum
-from agents.classical.write_verify import ISPP, ConstantPulse, HistoryInverse
+from agents.classical.write_verify import ISPP, ConstantPulse
 from agents.evaluation import EVALUATION, evaluate, noise_of
 from memenv.devices.measured import TableDevice, Tables
 from memenv.devices.reads import Read
