@@ -5,10 +5,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from agents.classical.bayes import Bayesian, Oracle
+from agents.classical.bayes import Bayesian
 from agents.classical.gated import GateISPP, Radar
 from agents.classical.inverse import HistoryInverse, NominalInverse
 from agents.classical.optimum import TableOptimum
+from agents.classical.particles import Oracle
 from agents.classical.revealed import Revealed
 from agents.classical.secant import Secant
 from agents.classical.write_verify import (

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.classical.bayes import Bayesian, Oracle
+from agents.classical.bayes import Bayesian
 from agents.classical.cost_to_go import CostToGo
 from agents.classical.inverse import HistoryInverse
+from agents.classical.particles import Oracle
 from agents.classical.revealed import Revealed
 from agents.classical.write_verify import ISPP
 from agents.evaluation import evaluate

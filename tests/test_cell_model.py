@@ -12,8 +12,9 @@ import pytest
 
 from agents.arrays.noise import ArrayNoise
 from agents.arrays.writing import at, fresh_array, write_array
-from agents.classical.bayes import Bayesian, Oracle
+from agents.classical.bayes import Bayesian
 from agents.classical.inverse import HistoryInverse, NominalInverse
+from agents.classical.particles import Oracle
 from agents.classical.write_verify import ISPP, ConstantPulse
 from agents.comparison import CompareConfig, compare
 from agents.evaluation import evaluate
