@@ -20,9 +20,9 @@ from agents.classical.write_verify import (
 )
 from agents.policy import SB3_FORMAT, Policy
 from agents.predictor.policy import load_pulse_predictor
+from memenv.archives import load_card
 from memenv.devices.protocol import parametric
 from memenv.envs.write_verify.task import WriteVerify
-from memenv.files import load_card
 
 CONTROLLERS: dict[str, type[Any]] = {
     "constant": ConstantPulse,

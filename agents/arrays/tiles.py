@@ -12,12 +12,12 @@ from agents.arrays.product_feedback import Feedback, check_product, write_produc
 from agents.arrays.writing import Written, for_weights, fresh_array, levelled, write_array
 from agents.evaluation import EVALUATION
 from agents.policy import Policy
+from memenv.archives import FLOATS, TRUTH, WHOLE, Entry, load_archive, save_archive
 from memenv.arrays import tree_map
 from memenv.crossbars.crossbar import Crossbar
 from memenv.crossbars.encoding import Encoding
 from memenv.crossbars.memory_budget import check_room, memory_needed
 from memenv.envs.write_verify.task import WriteVerify
-from memenv.files import FLOATS, TRUTH, WHOLE, Entry, load_archive, save_archive
 
 CELLS_ALONE = "cells"  # each to its own target
 COPIES = 3  # of what a policy knows of the cells of an array, while it learns more
