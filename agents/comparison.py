@@ -116,14 +116,12 @@ def compare(config: CompareConfig, command: str = "") -> list[Row]:
         begun(place, config, command=command, **fixed) as run,
     ):
         pieces = {(number, name, task.device.name): (task, name, own) for number, (task, name, own) in enumerate(work)}
+        found: dict[Any, Any] = {}
         try:
-            keep(run, finished, {key: partial(judge, *piece, config) for key, piece in pieces.items()}, "controller")
+            work_of = {key: partial(judge, *piece, config) for key, piece in pieces.items()}
+            found.update(keep(run.kept, finished, work_of, "controller"))
         finally:
-            judged = [
-                judged_of(task, name, run.once(key, dict), config)
-                for key, (task, name, _) in pieces.items()
-                if run.has(key)
-            ]
+            judged = [judged_of(*pieces[key][:2], found[key], config) for key in pieces if key in found]
             if judged and not run.again:
                 _write(run, judged, config, command, complete=len(judged) == len(work))
     return rows_of(judged, config)

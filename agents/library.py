@@ -5,24 +5,24 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from agents.classical.bayes import Bayesian, Oracle
+from agents.classical.bayes import Bayesian
 from agents.classical.gated import GateISPP, Radar
+from agents.classical.inverse import HistoryInverse, NominalInverse
 from agents.classical.optimum import TableOptimum
+from agents.classical.particles import Oracle
 from agents.classical.revealed import Revealed
 from agents.classical.secant import Secant
 from agents.classical.write_verify import (
     ISPP,
     ConstantPulse,
-    HistoryInverse,
-    NominalInverse,
     ShrinkingISPP,
     VoltageIncrementalPI,
 )
 from agents.policy import SB3_FORMAT, Policy
 from agents.predictor.policy import load_pulse_predictor
+from memenv.archives import load_card
 from memenv.devices.protocol import parametric
 from memenv.envs.write_verify.task import WriteVerify
-from memenv.files import load_card
 
 CONTROLLERS: dict[str, type[Any]] = {
     "constant": ConstantPulse,

@@ -159,27 +159,24 @@ def under_stress(config: StressConfig, command: str = "") -> list[dict[str, Any]
         workers(config.jobs, config.cluster, PACKAGES) as finished,
         begun(config.out / RECORD, config, command=command, packages=PACKAGES, files=FILES) as run,
     ):
+        searches = {
+            (name, tolerance, "parameters"): partial(parameters, policy, config)
+            for (tolerance, name), policy in policies.items()
+        }
+        searched = dict(keep(run.kept, finished, searches, "search"))
+        pieces = {
+            (name, one.name): partial(
+                judge, one, policies[(at := one.told.tolerance), name], searched[name, at, "parameters"], config
+            )
+            for one in cases
+            for name in names
+        }
+        found: dict[Any, Any] = {}
         try:
-            searches = {
-                (name, tolerance, "parameters"): partial(parameters, policy, config)
-                for (tolerance, name), policy in policies.items()
-            }
-            keep(run, finished, searches, "search")
-            pieces = {
-                (name, one.name): partial(
-                    judge,
-                    one,
-                    policies[one.told.tolerance, name],
-                    run.once((name, one.told.tolerance, "parameters"), dict),
-                    config,
-                )
-                for one in cases
-                for name in names
-            }
-            keep(run, finished, pieces, "controller")
+            found.update(keep(run.kept, finished, pieces, "controller"))
         finally:
             for one in cases:
-                judged = {name: run.once((name, one.name), dict) for name in names if run.has((name, one.name))}
+                judged = {name: found[name, one.name] for name in names if (name, one.name) in found}
                 rows += rows_of(one.name, judged, config)
             if rows and not run.again:
                 figure, caption = picture(rows, task.device.name), "Pulses and success of each controller on each truth"

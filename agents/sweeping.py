@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from agents.comparison import PACKAGES, SHOWN, SPREAD, JudgeOptions, Row, judge, markdown_table, text_table
 from agents.library import known_policies, load_policy
@@ -20,8 +19,9 @@ from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import reporting
+from memenv.experiments.kept import in_files
 from memenv.experiments.options import option, parse
-from memenv.experiments.parallel import workers
+from memenv.experiments.parallel import keep, workers
 from memenv.experiments.runs import RECORD, begun, check_picture, command_line
 from memenv.experiments.web_page import contents
 from memenv.files import load_json, named, write_whole
@@ -98,32 +98,20 @@ def sweep(config: SweepConfig, command: str = "") -> list[Row]:
     """
     check_picture()
     work = work_of(config)
-    todo, rows = dict(work), dict.fromkeys(work, Row())
+    files = {point: config.out / point.file(number) for number, point in enumerate(work)}
     fixed: dict[str, Any] = {"packages": PACKAGES, "files": (*FILES, POINTS), "checkpoint": POINTS}
     with (
         workers(config.jobs, config.cluster, PACKAGES) as finished,
-        begun(config.out / RECORD, config, command=command, **fixed) as kept,
+        begun(config.out / RECORD, config, command=command, **fixed) as run,
     ):
-        files = {point: config.out / point.file(number) for number, point in enumerate(work)}
-        for point, file in files.items():
-            if file.exists():
-                try:
-                    rows[point] = read(file, point)
-                    del todo[point]
-                except ValueError as error:
-                    print(f"{error}: made anew", file=sys.stderr)
-        print(f"{len(work)} points, {len(work) - len(todo)} of them finished", file=sys.stderr)
-        with tqdm(total=len(work), initial=len(work) - len(todo), unit="point", disable=None) as bar:
-            for point, found in finished(todo):
-                write_whole(files[point], text(point, found))
-                rows[point] = read(files[point], point)
-                bar.set_description(f"{point.controller} on {point.device}")
-                bar.update()
-        ordered = list(rows.values())
-        if not kept.again:
-            made = _contents(ordered, config, command, kept.record)
-            kept.write(dict(zip(FILES, made, strict=True)), complete=True)
-    return ordered
+        points = in_files(files, read, write)
+        print(f"{len(work)} points, {len(points)} of them finished", file=sys.stderr)
+        found = dict(keep(points, finished, work, "point"))
+        rows = [found[point] for point in work]
+        if not run.again:
+            made = _contents(rows, config, command, run.record)
+            run.write(dict(zip(FILES, made, strict=True)), complete=True)
+    return rows
 
 
 def work_of(config: SweepConfig) -> dict[Point, Any]:
@@ -168,10 +156,11 @@ def judged(task: WriteVerify, name: str, policy: Any, config: SweepConfig, seed:
 # -- the file of a point -----------------------------------------------------------------------------------------------
 
 
-def text(point: Point, found: dict[str, Any]) -> str:
-    """The file of a point; figures that are not finite, as a ratio to nothing, are null."""
+def write(path: Path, point: Point, found: dict[str, Any]) -> None:
+    """Write the file of a point; figures that are not finite, as a ratio to nothing, are null."""
     figures = {name: reporting.finite(value) for name, value in found["figures"].items()}
-    return json.dumps({"format": FORMAT, "point": point._asdict(), **found, "figures": figures}, indent=1) + "\n"
+    tree = {"format": FORMAT, "point": point._asdict(), **found, "figures": figures}
+    write_whole(path, json.dumps(tree, indent=1) + "\n")
 
 
 def read(path: Path, point: Point) -> Row:

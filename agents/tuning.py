@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, count
+from itertools import count
 from math import isqrt
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,9 +26,10 @@ from memenv.bounds import MANY, MOST_SEED, MOST_WEIGHT, whole
 from memenv.compiler.runtime import Unsupported
 from memenv.engine import load_engine
 from memenv.envs.write_verify.task import WriteVerify
+from memenv.experiments.kept import Kept, Once
 from memenv.experiments.options import option, parse
-from memenv.experiments.parallel import WorkerOptions, workers
-from memenv.experiments.runs import Run, RunOptions, begun, command_line
+from memenv.experiments.parallel import WorkerOptions, keep, workers
+from memenv.experiments.runs import RunOptions, begun, command_line
 
 TRIALS, FEW_TRIALS = 2000, 200  # by default, where loops are compiled and where not
 TRIALS_HELP = (
@@ -121,14 +122,12 @@ def tunable(policy: Any) -> list[Any]:
     return [f for f in dataclasses.fields(policy) if "range" in f.metadata] if dataclasses.is_dataclass(policy) else []
 
 
-def kept(run: Run, name: str) -> Judge:
-    """`on_cells`, but what a run has judged already is not judged again; `name` tells its tunings apart."""
+def by_generation(once: Once) -> Judge:
+    """`on_cells`, each generation of a search kept by its number, so that it is not judged again."""
     numbers = count()
 
     def judged(policies: Sequence[Any], cells: int, seed: int) -> np.ndarray:
-        return np.asarray(
-            run.once((name, "generation", next(numbers)), lambda: on_cells(policies, cells, seed).tolist())
-        )
+        return np.asarray(once(("generation", next(numbers)), lambda: on_cells(policies, cells, seed).tolist()))
 
     return judged
 
@@ -258,21 +257,22 @@ def run(arguments: Sequence[str]) -> None:
         if config.out.is_dir():
             raise ValueError(f"{config.out} is a folder: name a file in it")
         place = begun(config.out, config, command=command_line("memenv tune", arguments), packages=PACKAGES)
-    names, found = [name for name, _ in chosen], dict[str, Any]()
+    found = dict[str, Any]()
     with workers(config.jobs, config.cluster, PACKAGES) as finished, place as run:
-        judges = {name: kept(run, name) if run and config.alone else None for name in names}
-        todo = {
-            name: partial(found_for, policy, config.trials, config.seed, judges[name])
+        kept = run.kept if run else Kept()
+        pieces = {
+            (name, "found"): partial(
+                found_for, policy, config.trials, config.seed, by_generation(kept.of(name)) if config.alone else None
+            )
             for name, policy in chosen
-            if not (run and run.has((name, "found")))
         }
-        for name, one in chain(((name, None) for name in names if name not in todo), finished(todo)):
-            found[name] = run.once((name, "found"), partial(dict, one or {})) if run else one
-            values = ", ".join(f"{key}={value:.4g}" for key, value in found[name]["parameters"].items())
-            tqdm.write(f"{name:<16} cost {found[name]['cost']:7.3f}  {values}")
+        for (name, _), one in keep(kept, finished, pieces, "controller"):
+            found[name] = one
+            values = ", ".join(f"{key}={value:.4g}" for key, value in one["parameters"].items())
+            tqdm.write(f"{name:<16} cost {one['cost']:7.3f}  {values}")
             if run and not run.again:
                 facts = {"device": task.device.name, "tolerance": config.tolerance, "seed": config.seed}
-                whole = {name: found[name] for name in names if name in found}
+                whole = {name: found[name] for name, _ in chosen if name in found}
                 run.write({}, **facts, controllers=whole, complete=len(found) == len(chosen))
 
 

@@ -24,7 +24,8 @@ from engine_speed import best_call, engine_row, pulses
 from memenv import arrays, load_device
 from memenv.arrays import tree_map
 from memenv.compiler.counter_rng import Key
-from memenv.devices.device import Device, State
+from memenv.devices.device import Device
+from memenv.devices.reads import State
 from memenv.engine import load_engine
 
 try:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agents.classical.write_verify import NominalInverse
+from agents.classical.inverse import NominalInverse
 from agents.comparison import Row
 from agents.evaluation import EVALUATION, TUNING, noise_of
 from agents.library import load_policy

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from memenv.arrays import take
-from memenv.devices.device import Device, Mismatch, Read
+from memenv.devices.device import Device, Mismatch
 from memenv.devices.law import Response, equivalent_pulses
+from memenv.devices.reads import Read
 from memenv.devices.records import DeviceError
 from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import csv_text, markdown, mean_interval, shown

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.classical.write_verify import HistoryInverse
+from agents.classical import HistoryInverse
 from agents.comparison import CompareConfig, compare, text_table
 from agents.training import TrainConfig, train
 from memenv import Driver, Read, State, WriteVerify

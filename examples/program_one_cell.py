@@ -3,7 +3,7 @@
 import gymnasium as gym
 
 import memenv  # noqa: F401  registers the environments
-from agents.classical.write_verify import HistoryInverse
+from agents.classical import HistoryInverse
 from memenv import WriteVerify
 
 wanted = {"device": "threshold", "tolerance": 0.02, "give_up": True}

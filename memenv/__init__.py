@@ -6,10 +6,11 @@ from memenv.circuits.network import Wires
 from memenv.crossbars.converters import Converter, CrossbarError
 from memenv.crossbars.crossbar import Crossbar
 from memenv.devices.catalogue import load_device, presets
-from memenv.devices.device import Device, Driver, Mismatch, Read, Retention, State
+from memenv.devices.device import Device, Driver, Mismatch
 from memenv.devices.law import Response
 from memenv.devices.mixture import Mixture
 from memenv.devices.protocol import CellModel
+from memenv.devices.reads import Read, Retention, State
 from memenv.devices.records import DeviceError, from_json, to_json
 from memenv.engine import Engine, load_engine
 from memenv.envs import CrossbarProgram, FewShot, TaskError, WriteVerify, register

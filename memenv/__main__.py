@@ -34,7 +34,7 @@ COMMANDS = {
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a run as Ctrl-C does: what is finished is kept."""
+    """SIGTERM, which ends a run as Ctrl-C does."""
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _terminable():
             importlib.import_module(COMMANDS[words[0]][0]).run(words[1:])
     except KeyboardInterrupt as error:
-        print(f"memenv {words[0]}: interrupted; what was finished is kept", file=sys.stderr)
+        print(f"memenv {words[0]}: interrupted", file=sys.stderr)
         return 143 if isinstance(error, Terminated) else 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

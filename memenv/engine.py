@@ -28,8 +28,8 @@ from memenv.compiler.counter_rng import FRESH_LANES, PULSE_LANES, READ_LANES, WR
 from memenv.compiler.runtime import Unsupported, run
 from memenv.crossbars.crossbar import Crossbar, CrossbarState
 from memenv.crossbars.operations import Operations
-from memenv.devices.device import State
 from memenv.devices.protocol import CellModel
+from memenv.devices.reads import State
 
 NAMES = ("auto", "numpy", "numba")
 WORTHWHILE = 4096  # cells, above which the seconds of compilation are soon regained

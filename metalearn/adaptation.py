@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memenv.arrays import Array, floor_at, is_zero, namespace
-from memenv.devices.device import State
 from memenv.devices.protocol import LearningModel
+from memenv.devices.reads import State
 from memenv.few_shot.chips import Draws, Hardware
 from memenv.learning.backprop import backward, cross_entropy, forward, weight_gradient
 from memenv.learning.layers import Matrix

@@ -1,6 +1,6 @@
 """Few-shot accuracy of an initialisation on chips, replayed without torch: episodes, drift, pulses, energy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ import numpy as np
 
 from memenv.devices.device import Device
 from memenv.devices.protocol import CellModel, parametric
+from memenv.experiments.kept import Once, at_once
 from memenv.experiments.reporting import mean_and_half_width
 from memenv.few_shot.chips import Hardware, summed, total
 from memenv.few_shot.compiled_chips import fits
@@ -23,14 +24,6 @@ DELAYS = (0.0, HOUR, DAY)
 
 FINER, COARSER = 10**0.125, 4  # factor between tuned values at last, and how many of it lie between them at first
 BATCH = 10  # episodes at once: few, to stay in the caches, and always as many, so that what is drawn is alike
-
-
-Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]  # what work yields, now or as it was kept by its key
-
-
-def at_once(key: tuple[Any, ...], work: Callable[[], Any]) -> Any:
-    """The yield of work, kept by nobody."""
-    return work()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,23 +1,22 @@
 """`memenv fewshot`: how well initialisations learn from a few examples on chips: table, files, pictures."""
 
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from tqdm import tqdm
 
 from memenv.bounds import MOST, MOST_SEED
 from memenv.devices.catalogue import load_device
 from memenv.devices.protocol import CellModel
+from memenv.experiments.kept import Once
 from memenv.experiments.options import option, parse
-from memenv.experiments.parallel import WorkerOptions, workers
+from memenv.experiments.parallel import WorkerOptions, keep, workers
 from memenv.experiments.reporting import aligned, csv_text, markdown, mean_and_half_width, rendered, uncertain
-from memenv.experiments.runs import RECORD, Run, RunOptions, begun, check_picture, command_line
+from memenv.experiments.runs import RECORD, RunOptions, begun, check_picture, command_line
 from memenv.experiments.web_page import page
 from memenv.few_shot.characters import Split
 from memenv.few_shot.chips import Hardware
@@ -28,7 +27,6 @@ from metalearn.evaluation import (
     DELAYS,
     DRIFT_TIME,
     NON_IDEALITIES,
-    Once,
     Outcomes,
     evaluate,
     tune,
@@ -143,35 +141,27 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
     notes = uncertain(varied)
     views = {name: View.of(init, characters) for name, init in inits.items()}
     tuned: dict[tuple[str, str], Initialisation] = {}
-    place = config.out / RECORD
     with (
         workers(config.jobs, config.cluster, PACKAGES) as finished,
-        begun(place, config, command=command, packages=PACKAGES, files=(*FILES, VARIED)) as run,
-        tqdm(work, unit="evaluation", disable=None, file=sys.stderr) as bar,
+        begun(config.out / RECORD, config, command=command, packages=PACKAGES, files=(*FILES, VARIED)) as run,
     ):
 
-        def judging(key: tuple[str, str, str, float]) -> partial[Outcomes]:
+        def judging(key: tuple[str, str, str, float]) -> partial[dict[str, Any]]:
             name, device, what, amount = key
             view, chosen = views[name], devices[device]
             if (name, device) not in tuned:
-                once = _kept(run, "tuning", name, device)
+                once = run.kept.of("tuning", name, device)
                 tuned[name, device] = _tuned(config, inits[name], hardware(config, chosen), view.train, once)
             chip = hardware(config, with_non_ideality(chosen, what, amount) if what and chosen else chosen)
-            options = _numbers(config)
+            options = _numbers(config) | ({"once": run.kept.of(*key)} if config.alone else {})
             if what == DRIFT_TIME:
                 options["delays"] = tuple(delay + amount for delay in config.delays)
-            return partial(evaluate, tuned[name, device], chip, view.test, episodes=config.episodes, **options)
+            return partial(_outcomes, tuned[name, device], chip, view.test, episodes=config.episodes, **options)
 
-        if not config.alone:
-            todo = {key: partial(_batches, judging(key)) for key in work if not run.has((*key, 0))}
-            for key, batches in finished(todo):
-                for number, batch in reversed(batches.items()):  # the first is the last to be kept
-                    run.once((*key, *number), partial(dict, batch))
-        for key in bar:
-            name, device, what, amount = key
-            bar.set_description(f"{name} on {device}")
-            outcomes = judging(key)(once=_kept(run, *key))
-            rows.append(_row(config, name, device, what, amount, outcomes))
+        found: dict[Any, Outcomes] = {}
+        for place, outcomes in keep(run.kept, finished, {key: judging(key) for key in work}, "evaluation"):
+            found[place] = Outcomes(**outcomes)
+            rows = [_row(config, *key, found[key]) for key in work if key in found]
             if not run.again:
                 run.write(_tables(rows, command, notes))
         if not run.again:
@@ -187,16 +177,9 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
     return rows
 
 
-def _batches(judging: Callable[..., Outcomes]) -> dict[tuple[Any, ...], Any]:
-    """What each batch of an evaluation yields, by its key."""
-    found: dict[tuple[Any, ...], Any] = {}
-    judging(once=lambda key, work: found.setdefault(key, work()))
-    return found
-
-
-def _kept(run: Run, *place: Any) -> Once:
-    """Keeps what pieces of the work at a place yield."""
-    return lambda key, work: run.once((*place, *key), work)
+def _outcomes(*arguments: Any, **options: Any) -> dict[str, Any]:
+    """Those of `evaluate`, as they are kept."""
+    return vars(evaluate(*arguments, **options))
 
 
 def _with_heads(inits: dict[str, Initialisation], heads: Sequence[str]) -> dict[str, Initialisation]:

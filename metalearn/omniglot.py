@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from memenv.archives import TRUTH, WHOLE, Entry, load_archive
 from memenv.few_shot.characters import SIDE, Characters, Split
-from memenv.files import TRUTH, UNREADABLE, WHOLE, Entry, load_archive, read_regular
+from memenv.files import UNREADABLE, read_regular
 
 VARIABLE = "MEMENV_OMNIGLOT"  # the folder, where none is passed
 INSTANCES, SOURCE_SIDE = 20, 105

@@ -16,6 +16,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
+from memenv.archives import FLOATS, WHOLE, Entry, check_arrays, check_card
 from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.crossbars.memory_budget import check_room
 from memenv.devices.catalogue import load_device
@@ -28,7 +29,7 @@ from memenv.few_shot.characters import Characters
 from memenv.few_shot.chips import Hardware
 from memenv.few_shot.episodes import draw
 from memenv.few_shot.initialisations import HEAD_RATE, Initialisation, load_initialisation, rotations
-from memenv.files import FLOATS, WHOLE, Entry, check_arrays, check_card, named, regular_file, write_whole
+from memenv.files import named, regular_file, write_whole
 from metalearn.chip_options import ChipOptions
 from metalearn.datasets import SOURCES, load
 from metalearn.evaluation import TUNING, evaluate

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from memenv.devices.device import Device, Mismatch, Read, Response, Retention
+from memenv.devices.device import Device, Mismatch, Response
+from memenv.devices.reads import Read, Retention
 
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=400)
 settings.load_profile("fixed")

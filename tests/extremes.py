@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from memenv.arrays import tree_map
 from memenv.compiler.counter_rng import Key
-from memenv.devices.device import Device, Retention
+from memenv.devices.device import Device
 from memenv.devices.gate import Gate
 from memenv.devices.law import dose_to_reach, pulse_worth
+from memenv.devices.reads import Retention
 from memenv.devices.records import PARTS, RANGES, DeviceError, validate
 from memenv.engine import Engine
 

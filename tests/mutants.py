@@ -146,7 +146,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         ),
     ),
     PROTOCOL + "::test_only_a_bound_looks_at_the_chip": (
-        Fault("agents/classical/bayes.py", "del chip", 'self.__dict__["_prior"] = _own_bounds(chip, cells)'),
+        Fault("agents/classical/bayes.py", "del chip", 'self.__dict__["_prior"] = known_cells(chip, cells)'),
     ),
     PROTOCOL + "::test_several_devices_are_trained_on_in_turn": (
         Fault("agents/predictor/training.py", "devices[iteration % len(devices)]", "devices[0]"),

@@ -8,7 +8,7 @@ import pytest
 from agents.arrays.noise import ArrayNoise
 from agents.arrays.product_feedback import FEW, NARROWEST, WIDEST, Feedback, for_difference, rows_of, write_product
 from agents.arrays.writing import Written, for_weights, fresh_array, write_array
-from agents.classical.write_verify import HistoryInverse
+from agents.classical.inverse import HistoryInverse
 from agents.evaluation import EVALUATION
 from memenv import Mismatch, WriteVerify, load_device
 from memenv.crossbars.crossbar import Crossbar

@@ -7,7 +7,8 @@ import pytest
 
 from agents.arrays.noise import ArrayNoise
 from agents.arrays.writing import Written, at, for_weights, fresh_array, write_array
-from agents.classical.write_verify import ISPP, HistoryInverse
+from agents.classical.inverse import HistoryInverse
+from agents.classical.write_verify import ISPP
 from agents.evaluation import EVALUATION, evaluate, noise_of
 from agents.library import load_policy
 from memenv import Mismatch, WriteVerify, load_device

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from memenv import arrays
-from memenv.devices.device import Device, Response, State
+from memenv.devices.device import Device, Response
+from memenv.devices.reads import State
 
 
 class Pair(NamedTuple):

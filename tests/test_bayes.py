@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.classical.bayes import Bayesian, Oracle
+from agents.classical.bayes import Bayesian
 from agents.classical.cost_to_go import CostToGo
+from agents.classical.inverse import HistoryInverse
+from agents.classical.particles import Oracle
 from agents.classical.revealed import Revealed
-from agents.classical.write_verify import ISPP, HistoryInverse
+from agents.classical.write_verify import ISPP
 from agents.evaluation import evaluate
 from agents.stress import case
 from memenv.devices.catalogue import load_device

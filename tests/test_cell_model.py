@@ -12,16 +12,19 @@ import pytest
 
 from agents.arrays.noise import ArrayNoise
 from agents.arrays.writing import at, fresh_array, write_array
-from agents.classical.bayes import Bayesian, Oracle
-from agents.classical.write_verify import ISPP, ConstantPulse, HistoryInverse, NominalInverse
+from agents.classical.bayes import Bayesian
+from agents.classical.inverse import HistoryInverse, NominalInverse
+from agents.classical.particles import Oracle
+from agents.classical.write_verify import ISPP, ConstantPulse
 from agents.comparison import CompareConfig, compare
 from agents.evaluation import evaluate
 from agents.library import known_policies, load_policy
 from memenv import Crossbar, CrossbarError, DeviceError, Driver, Mixture, Read, State, WriteVerify, load_device
 from memenv.compiler.counter_rng import Key
-from memenv.devices.device import Device, ReadMoments
+from memenv.devices.device import Device
 from memenv.devices.measured import TableDevice, Tables
 from memenv.devices.protocol import CellModel, LearningModel, members, missing, parametric
+from memenv.devices.reads import ReadMoments
 from memenv.engine import Engine, load_engine
 from memenv.envs import CrossbarProgram, CrossbarProgramEnv, FewShotEnv, WriteVerifyEnv, WriteVerifyVectorEnv
 from memenv.envs.compiled_runner import CompiledRunner

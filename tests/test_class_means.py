@@ -8,7 +8,8 @@ import torch
 
 from memenv.arrays import tree_map
 from memenv.devices.catalogue import load_device
-from memenv.devices.device import Device, Mismatch, Read, Response
+from memenv.devices.device import Device, Mismatch, Response
+from memenv.devices.reads import Read
 from memenv.few_shot.chips import Draws, Hardware, fresh_chip, write
 from memenv.few_shot.compiled_chips import Chips
 from memenv.few_shot.episodes import draw

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.classical.bayes import Bayesian, Oracle
+from agents.classical.bayes import Bayesian
+from agents.classical.inverse import HistoryInverse, NominalInverse
+from agents.classical.particles import Oracle
 from agents.classical.secant import Secant
 from agents.classical.write_verify import (
     ISPP,
     ConstantPulse,
     Controller,
-    HistoryInverse,
-    NominalInverse,
     ShrinkingISPP,
     VoltageIncrementalPI,
     pulse_for,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from agents import comparison, tuning
-from agents.classical.write_verify import ISPP, HistoryInverse, NominalInverse
+from agents.classical.inverse import HistoryInverse, NominalInverse
+from agents.classical.write_verify import ISPP
 from agents.comparison import CompareConfig, Row, compare, markdown_table, metrics, summary, text_table
 from agents.evaluation import EVALUATION, TUNING, Outcomes, evaluate, seeded
 from agents.tuning import cost, one_by_one, tune

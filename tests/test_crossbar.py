@@ -14,8 +14,9 @@ from memenv.crossbars.crossbar import Crossbar, CrossbarState, shaped
 from memenv.crossbars.operations import one_line
 from memenv.crossbars.schemes import SCHEMES
 from memenv.devices.catalogue import load_device
-from memenv.devices.device import Device, Mismatch, Read
+from memenv.devices.device import Device, Mismatch
 from memenv.devices.measured import TableDevice
+from memenv.devices.reads import Read
 from memenv.devices.records import DeviceError
 
 SHAPE = (3, 6, 5)

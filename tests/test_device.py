@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, kstest, norm
 
 from memenv.arrays import tree_map
-from memenv.devices.device import Device, Mismatch, Read, Response, Retention, State
+from memenv.devices.device import Device, Mismatch, Response
+from memenv.devices.reads import Read, Retention, State
 
 CELLS = 20_000
 LINEAR = Response(gamma=0.0, dose=0.01)  # far from the bounds a step is the dose itself

@@ -10,7 +10,8 @@ from memenv.crossbars.crossbar import shaped
 from memenv.crossbars.disturb import disturbed
 from memenv.crossbars.operations import Operations, cell_by_cell, line_by_line, one_line
 from memenv.crossbars.schemes import SCHEMES, Scheme, exposure
-from memenv.devices.device import Device, Mismatch, Response, State
+from memenv.devices.device import Device, Mismatch, Response
+from memenv.devices.reads import State
 
 SHAPE = (2, 5, 4)
 PLANS = ("cells", "rows", "columns")

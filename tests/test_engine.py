@@ -15,8 +15,9 @@ from memenv.compiler import elementary, trace
 from memenv.compiler import runtime as run
 from memenv.compiler.counter_rng import Noise, threefry
 from memenv.devices.catalogue import load_device, presets
-from memenv.devices.device import Device, Mismatch, State
+from memenv.devices.device import Device, Mismatch
 from memenv.devices.measured import TableDevice
+from memenv.devices.reads import State
 from memenv.engine import BLOCK, MOST_THREADS, Engine, EngineError, Key, load_engine
 
 NUMPY = load_engine("numpy")

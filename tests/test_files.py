@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memenv.files import (
+from memenv.archives import (
     FLOATS,
-    LONGEST,
     WHOLE,
     Entry,
     check_arrays,
@@ -23,11 +22,9 @@ from memenv.files import (
     load_archive,
     load_array,
     load_card,
-    load_json,
-    parse_json,
     save_archive,
-    write_whole,
 )
+from memenv.files import LONGEST, load_json, parse_json, write_whole
 
 ENTRIES = {
     "w": Entry(("rows", "columns")),

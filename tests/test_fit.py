@@ -9,9 +9,10 @@ import pytest
 
 from memenv.arrays import take
 from memenv.devices.catalogue import load_device
-from memenv.devices.device import Device, Mismatch, Read
+from memenv.devices.device import Device, Mismatch
 from memenv.devices.law import Response, equivalent_pulses
 from memenv.devices.neurosim import label
+from memenv.devices.reads import Read
 from memenv.devices.records import DeviceError, from_json, to_json
 from memenv.fitting.checks import Row, misfits
 from memenv.fitting.coordinates import values

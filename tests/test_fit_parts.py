@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memenv.devices.device import Device, Read
+from memenv.devices.device import Device
 from memenv.devices.law import Response, move
 from memenv.devices.neurosim import one_pulse_response
+from memenv.devices.reads import Read
 from memenv.devices.records import DeviceError, validate
 from memenv.fitting.coordinates import Coordinates, values, with_values
 from memenv.fitting.estimation import Estimate, Likeliest

@@ -8,8 +8,9 @@ import pytest
 
 from agents.bulk.writer import mass_writer
 from agents.classical.bayes import Bayesian
+from agents.classical.inverse import HistoryInverse, NominalInverse
 from agents.classical.secant import Secant
-from agents.classical.write_verify import ISPP, HistoryInverse, NominalInverse, ShrinkingISPP, VoltageIncrementalPI
+from agents.classical.write_verify import ISPP, ShrinkingISPP, VoltageIncrementalPI
 from agents.evaluation import evaluate
 from agents.library import load_policy
 from memenv.compiler.counter_rng import Key

@@ -12,10 +12,11 @@ from torch.func import grad, vmap
 
 from memenv.arrays import is_zero, tree_map
 from memenv.devices.catalogue import load_device, presets
-from memenv.devices.device import Device, Mismatch, Read
+from memenv.devices.device import Device, Mismatch
 from memenv.devices.law import Response
 from memenv.devices.measured import TableDevice
 from memenv.devices.mixture import Mixture
+from memenv.devices.reads import Read
 from memenv.learning.layers import product, transposed
 from memenv.learning.pulse_trains import Train, after, costs
 from memenv.learning.step import (

@@ -427,17 +427,20 @@ def test_a_run_is_not_resumed_on_another_device_of_the_same_name(
     assert "mine.json: not the device of the run that is there" in capsys.readouterr().err
 
 
-def test_a_damaged_tile_is_named(finished: tuple[Path, Path], tmp_path: Path, capsys: Any) -> None:
-    path, _ = finished
+def test_a_damaged_tile_is_named_and_programmed_anew(finished: tuple[Path, Path], tmp_path: Path, capsys: Any) -> None:
+    path, whole = finished
     assert main(words(path, tmp_path / "out")) == 0
     capsys.readouterr()
     tile = tmp_path / "out" / "tiles" / "tile_0000_0001.npz"
     tile.write_bytes(tile.read_bytes()[:100])
-    assert main(words(path, tmp_path / "out", "--resume")) == 2
+    assert main(words(path, tmp_path / "out", "--resume")) == 0
     assert "tile_0000_0001.npz is no result of a tile" in capsys.readouterr().err
     tile.write_bytes((tile.parent / "tile_0002_0001.npz").read_bytes())  # that of another one, of another size
-    assert main(words(path, tmp_path / "out", "--resume")) == 2
-    assert "remove it, and the tile is programmed again" in capsys.readouterr().err
+    assert main(words(path, tmp_path / "out", "--resume")) == 0
+    assert "made anew" in capsys.readouterr().err
+    assert arrays(tmp_path / "out").keys() == arrays(whole).keys()
+    for name, value in arrays(whole).items():
+        np.testing.assert_array_equal(arrays(tmp_path / "out")[name], value, err_msg=name)
 
 
 def test_the_tuned_parameters_are_those_of_the_first_run(

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from scipy.stats import gamma
 
 from agents import comparison, tuning
-from agents.classical.write_verify import ISPP, HistoryInverse, parameter
+from agents.classical.inverse import HistoryInverse
+from agents.classical.write_verify import ISPP, parameter
 from agents.comparison import CompareConfig, compare, metrics, summary
 from agents.evaluation import EVALUATION, TRAINING, TUNING, Outcomes, evaluate, seeded
 from agents.library import BOUNDS, known_policies, load_policy
@@ -592,7 +593,8 @@ def test_training_tells_the_acceptance_the_noise_of_the_devices_reads(monkeypatc
 def load_quiet(read_noise: float) -> Device:
     """A device whose reads are noisy and whose pulses hardly are."""
     from memenv import load_device
-    from memenv.devices.device import Mismatch, Read
+    from memenv.devices.device import Mismatch
+    from memenv.devices.reads import Read
 
     device = load_device("threshold")
     return device.replace(mismatch=Mismatch(), read=Read(noise=read_noise))

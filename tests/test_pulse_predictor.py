@@ -12,8 +12,8 @@ from agents.library import load_policy
 from agents.predictor.gru import Weights, forward, initial_weights
 from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor, Sight, decide, features, load_pulse_predictor
 from memenv import WriteVerify, load_device
+from memenv.archives import load_card, save_archive
 from memenv.devices.law import equivalent_pulses
-from memenv.files import load_card, save_archive
 
 TASK = WriteVerify(give_up=True, device="threshold")
 

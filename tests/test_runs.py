@@ -20,7 +20,7 @@ from agents import tuning
 from agents.arrays import programming as program_command
 from memenv import load_device
 from memenv.__main__ import main
-from memenv.experiments import locks, renamed, runs
+from memenv.experiments import kept, locks, renamed, runs
 from memenv.experiments.options import option
 from memenv.experiments.runs import RECORD, RunOptions, begun, journal_file, new_file
 from memenv.few_shot.characters import Split
@@ -165,7 +165,7 @@ def test_a_run_with_the_names_of_earlier_versions_goes_on(tmp_path):
         text = text.replace(f'"{new}"', f'"{old}"')
     record.write_text(text)
     earlier = (3, "clairvoyant", "pcm"), ("3: clairvoyant on pcm", "trial", 0)
-    journal.write_bytes(b"".join(runs._line(key, value) + b"\n" for value, key in enumerate(earlier, 1)))
+    journal.write_bytes(b"".join(kept._line(key, value) + b"\n" for value, key in enumerate(earlier, 1)))
     refused(replace(config, resume=True, correlation=0.7), r"correlation is 0\.7, the run that is there has 0\.5")
     with opened(replace(config, resume=True)) as run:
         done = [run.once(key, lambda: pytest.fail("again")) for key in ((3, "oracle", "pcm"), (words, "trial", 0))]
@@ -245,7 +245,7 @@ def test_overwrite_replaces_the_run_and_nothing_else(config):
     (config.out / "result.csv").write_text("stale")
     new = replace(config, overwrite=True, size=2)
     with opened(new) as run:
-        assert not run.finished and not (config.out / "result.csv").exists()
+        assert not run.kept and not (config.out / "result.csv").exists()
         run.write({"result.txt": "new"}, complete=True)
     assert sorted(path.name for path in config.out.iterdir()) == ["notes.md", "result.txt", RECORD]
     assert (config.out / "result.txt").read_text() == "new"
@@ -312,7 +312,7 @@ def test_a_set_appears_whole_or_not_at_all(config, monkeypatch, failing):
     with opened(config) as run:
         run.once((), lambda: 1)
         with monkeypatch.context() as patch, pytest.raises(OSError, match="broken"):
-            patch.setattr(runs.os, "replace", move)
+            patch.setattr(os, "replace", move)
             run.write({"result.csv": "a", "result.md": "b"}, complete=True)
         assert not list(config.out.glob("result.*"))
         assert "complete" not in json.loads((config.out / RECORD).read_text())
@@ -432,16 +432,16 @@ def contents(place: Path) -> dict[str, bytes]:
 
 def stopped_at(monkeypatch, piece: int, words: str) -> int:
     """The status of a command that is interrupted when it is about to keep its piece of work of this number."""
-    append, kept = runs._append, []
+    append, done = kept._append, []
 
-    def counted(path, line):
-        if len(kept) == piece:
+    def counted(path, key, value):
+        if len(done) == piece:
             raise KeyboardInterrupt
-        kept.append(line)
-        append(path, line)
+        done.append(key)
+        return append(path, key, value)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "_append", counted)
+        patch.setattr(kept, "_append", counted)
         return main(words.split())
 
 
@@ -533,13 +533,13 @@ def test_a_process_that_is_ended_keeps_what_is_finished_and_goes_on(uninterrupte
         _, said = process.communicate(timeout=60)
     assert process.returncode == status and "Traceback" not in said
     if number == signal.SIGTERM:
-        assert "interrupted; what was finished is kept" in said and f"continue with: memenv {LONG} --resume" in said
+        assert "memenv compare: interrupted\n" in said and f"continue with: memenv {LONG} --resume" in said
     for name, size in SIZES.items():
         monkeypatch.setattr(tuning, name, size)
     journal = journal_file(Path("run") / RECORD)
-    kept = journal.read_bytes()
+    before = journal.read_bytes()
     assert main([*LONG.split(), "--resume"]) == 0
-    assert journal.read_bytes().startswith(kept[: kept.rfind(b"\n") + 1])
+    assert journal.read_bytes().startswith(before[: before.rfind(b"\n") + 1])
     assert contents(Path("run")) == uninterrupted
 
 

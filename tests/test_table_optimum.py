@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agents.classical.inverse import HistoryInverse
 from agents.classical.optimum import TableOptimum
-from agents.classical.write_verify import ISPP, ConstantPulse, HistoryInverse
+from agents.classical.write_verify import ISPP, ConstantPulse
 from agents.evaluation import EVALUATION, evaluate, noise_of
-from memenv.devices.device import Read
 from memenv.devices.measured import TableDevice, Tables
+from memenv.devices.reads import Read
 from memenv.envs.write_verify.task import WriteVerify
 
 PLACES = np.linspace(0.0, 1.0, 101)

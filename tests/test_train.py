@@ -16,8 +16,8 @@ import pytest
 
 from memenv import WriteVerify, load_device
 from memenv.__main__ import main
+from memenv.archives import load_card, save_archive
 from memenv.envs import TaskVectorEnv
-from memenv.files import load_card, save_archive
 
 pytest.importorskip("stable_baselines3")
 

@@ -11,7 +11,7 @@ from memenv.arrays import tree_map
 from memenv.compiler.counter_rng import Key, Noise
 from memenv.compiler.runtime import run
 from memenv.devices.catalogue import load_device
-from memenv.devices.device import State
+from memenv.devices.reads import State
 from memenv.engine import Engine
 from memenv.learning import kernels
 from memenv.learning.kernels import Shown

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from memenv.archives import ALONE, FLOATS, TRUTH, WHOLE, Entry, Header, check_arrays, load_array
 from memenv.crossbars.memory_budget import check_room
-from memenv.files import ALONE, FLOATS, TRUTH, WHOLE, Entry, Header, check_arrays, load_array, named, regular_file
+from memenv.files import named, regular_file
 
 ROOM = 9  # [byte] of a number in double precision and the check of it
 MATRIX = Entry(("rows", "columns"), (*FLOATS, *WHOLE, *TRUTH))

@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from agents.by_level import LevelOptions
 from agents.evaluation import EVALUATION
 from agents.library import load_policy
 from agents.tuned import shipped_or_tuned
-from agents.tuning import TRIALS_HELP, kept, priced
+from agents.tuning import TRIALS_HELP, by_generation, priced
 from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.circuits.solver import Wires
 from memenv.crossbars.converters import Converter
@@ -34,8 +34,9 @@ from memenv.crossbars.memory_budget import FEW, check_room
 from memenv.crossbars.schemes import SCHEMES
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments import web_page
+from memenv.experiments.kept import in_files
 from memenv.experiments.options import option, parse
-from memenv.experiments.parallel import Finished, WorkerOptions, workers
+from memenv.experiments.parallel import Finished, WorkerOptions, keep, workers
 from memenv.experiments.reporting import rendered, uncertain
 from memenv.experiments.runs import RECORD, RunOptions, begun, check_picture, command_line
 from memenv.files import write_whole
@@ -121,7 +122,7 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
         workers(config.jobs, config.cluster, PACKAGES) as finished,
         begun(place, config, command=command, packages=PACKAGES, files=files, checkpoint=TILES) as run,
     ):
-        tuned = shipped_or_tuned(programmer.policy, config.trials, config.seed, kept(run, "tuning"))
+        tuned = shipped_or_tuned(programmer.policy, config.trials, config.seed, by_generation(run.kept.of("tuning")))
         programmer, parameters = dataclasses.replace(programmer, policy=tuned.policy), tuned.parameters
         results = _program_tiles(programmer, config, finished)
         found = figures(programmer, results)
@@ -218,41 +219,38 @@ def _tile_file(config: ProgramConfig, tile: Tile) -> Path:
 
 def _program_tiles(programmer: Programmer, config: ProgramConfig, finished: Finished) -> list[TileResult]:
     """All tiles in order, from their files where they are finished."""
-    cells = [crossbar.rows * crossbar.cols for crossbar in map(programmer.array, programmer.tiles)]
-    files = [_tile_file(config, tile) for tile in programmer.tiles]
-    done = sum(number for number, file in zip(cells, files, strict=True) if file.is_file())
-    with tqdm(total=sum(cells), initial=done, unit="cell", unit_scale=True, disable=None, file=sys.stderr) as bar:
 
-        def on_step(all_cells: int, left: int) -> None:
-            bar.update(max(done + all_cells - left - bar.n, 0))
+    def load(path: Path, key: tuple[int, int]) -> TileResult:
+        return tiles.load(path, programmer.sizes(by_key[key]))
 
-        todo = {
-            number: partial(
-                _programmed,
-                programmer,
-                tile,
-                config.pulses is not None,
-                partial(on_step, cells[number]) if config.alone else None,
-            )
-            for number, tile in enumerate(programmer.tiles)
-            if not files[number].is_file()
-        }
-        for number, (result, lines) in finished(todo):
-            if config.pulses:
-                write_whole(files[number].with_suffix(".csv"), lines.encode())
-            tiles.save(files[number], result)
-            done += cells[number]
-            bar.update(done - bar.n)
-    return [tiles.load(file, programmer.sizes(tile)) for file, tile in zip(files, programmer.tiles, strict=True)]
+    def save(path: Path, _: tuple[int, int], found: tuple[TileResult, str]) -> None:
+        result, lines = found
+        if config.pulses:
+            write_whole(path.with_suffix(".csv"), lines)
+        tiles.save(path, result)
+
+    by_key = {(tile.row, tile.col): tile for tile in programmer.tiles}
+    kept = in_files({key: _tile_file(config, tile) for key, tile in by_key.items()}, load, save)
+    pieces = {
+        key: partial(_programmed, programmer, tile, config.pulses is not None, config.alone)
+        for key, tile in by_key.items()
+    }
+    found = dict(keep(kept, finished, pieces, "array"))
+    return [found[key] for key in by_key]
 
 
-def _programmed(
-    programmer: Programmer, tile: Tile, listed: bool, on_step: Callable[[int], None] | None
-) -> tuple[TileResult, str]:
-    """The result of a tile and, if they are to be `listed`, the lines of its pulses."""
-    steps = list[Step]()
-    result = programmer.program(tile, on_step, (lambda *step: steps.append(step)) if listed else None)
-    return result, pulse_lines((tile.row, tile.col), programmer.array(tile).cols, steps)
+def _programmed(programmer: Programmer, tile: Tile, listed: bool, shown: bool) -> tuple[TileResult, str]:
+    """The result of a tile, whose progress is `shown`, and, if they are to be `listed`, the lines of its pulses."""
+    steps, crossbar = list[Step](), programmer.array(tile)
+    all_cells = crossbar.rows * crossbar.cols
+    disable = None if shown else True
+    with tqdm(total=all_cells, unit="cell", unit_scale=True, leave=False, disable=disable, file=sys.stderr) as bar:
+
+        def on_step(left: int) -> None:
+            bar.update(max(all_cells - left - bar.n, 0))
+
+        result = programmer.program(tile, on_step, (lambda *step: steps.append(step)) if listed else None)
+    return result, pulse_lines((tile.row, tile.col), crossbar.cols, steps)
 
 
 def _arrays(programmer: Programmer, results: list[TileResult]) -> bytes:

@@ -12,12 +12,12 @@ from agents.arrays.product_feedback import Feedback, check_product, write_produc
 from agents.arrays.writing import Written, for_weights, fresh_array, levelled, write_array
 from agents.evaluation import EVALUATION
 from agents.policy import Policy
+from memenv.archives import FLOATS, TRUTH, WHOLE, Entry, load_archive, save_archive
 from memenv.arrays import tree_map
 from memenv.crossbars.crossbar import Crossbar
 from memenv.crossbars.encoding import Encoding
 from memenv.crossbars.memory_budget import check_room, memory_needed
 from memenv.envs.write_verify.task import WriteVerify
-from memenv.files import FLOATS, TRUTH, WHOLE, Entry, load_archive, save_archive
 
 CELLS_ALONE = "cells"  # each to its own target
 COPIES = 3  # of what a policy knows of the cells of an array, while it learns more
@@ -224,11 +224,7 @@ def load(path: Path, sizes: Mapping[str, int] | None = None) -> TileResult:
     Raises:
         ValueError: it is damaged, or that of another tile.
     """
-    try:
-        _, arrays = load_archive(path, "result of a tile", ENTRIES, sizes)
-    except ValueError as error:
-        raise ValueError(f"{error}; remove it, and the tile is programmed again") from None
-    return TileResult(**arrays)
+    return TileResult(**load_archive(path, "result of a tile", ENTRIES, sizes)[1])
 
 
 def joined(tiles: tuple[Tile, ...], parts: list[np.ndarray]) -> np.ndarray:

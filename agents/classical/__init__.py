@@ -1,14 +1,14 @@
 """Hand-written controllers: ramps, the secant, inverses, the Bayesian one, and the bounds that know more."""
 
-from agents.classical.bayes import Bayesian, Oracle
+from agents.classical.bayes import Bayesian
+from agents.classical.inverse import HistoryInverse, NominalInverse
 from agents.classical.optimum import TableOptimum
+from agents.classical.particles import Oracle
 from agents.classical.revealed import Revealed
 from agents.classical.secant import Secant
 from agents.classical.write_verify import (
     ISPP,
     ConstantPulse,
-    HistoryInverse,
-    NominalInverse,
     ShrinkingISPP,
     VoltageIncrementalPI,
 )

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from agents.classical.bayes import Bayesian, Belief, Oracle
+from agents.classical.bayes import Bayesian
+from agents.classical.particles import Belief, Oracle
 from agents.policy import one_or_many
 from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify

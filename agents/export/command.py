@@ -12,7 +12,7 @@ from agents.export.recording import recorded_steps
 from agents.library import load_policy
 from agents.predictor.policy import PulsePredictor
 from agents.tuned import shipped_or_tuned
-from agents.tuning import TRIALS_HELP, kept, priced
+from agents.tuning import TRIALS_HELP, by_generation, priced
 from memenv.bounds import MANY, MOST_SEED
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> None:
             task.without_gate("an exported policy")
             policy = load_policy(config.policy, task)
             compiled_policy(policy)  # or refused, before it is tuned
-            tuned = shipped_or_tuned(policy, config.trials, config.seed, kept(run, config.policy))
+            tuned = shipped_or_tuned(policy, config.trials, config.seed, by_generation(run.kept.of(config.policy)))
             run.write(exported(tuned.policy, config, command), parameters=tuned.parameters, complete=True)
     print(f"in {config.out}: {', '.join((*files, RECORD))}")
     if config.to == "c":

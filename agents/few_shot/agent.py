@@ -10,9 +10,10 @@ from typing import Any, Self
 import numpy as np
 
 from agents.policy import one_or_many
+from memenv.archives import WHOLE, Entry, load_archive, save_archive
 from memenv.envs.few_shot.observation import LearningObservation
 from memenv.envs.few_shot.task import FewShot
-from memenv.files import WHOLE, Entry, load_archive, named, parse_json, save_archive
+from memenv.files import named, parse_json
 
 FORMAT = 2  # 1: of observations as they were before all lay in -1 to 1
 WHAT = "few-shot agent"

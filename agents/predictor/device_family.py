@@ -8,9 +8,10 @@ import numpy as np
 
 from memenv.arrays import Array
 from memenv.devices.catalogue import load_device, presets
-from memenv.devices.device import Device, Mismatch, Read
+from memenv.devices.device import Device, Mismatch
 from memenv.devices.law import GAMMAS, Response
 from memenv.devices.protocol import parametric
+from memenv.devices.reads import Read
 
 HELD_OUT = ("fefet", "pcm", "epiram", "hfo2-neurram")  # never seen by the generalist: its test
 AS_THEY_ARE = 0.5  # share of the draws that are presets as they are, in equal parts but for ...

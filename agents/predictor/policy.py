@@ -19,6 +19,7 @@ from agents.classical.write_verify import choose, parameter
 from agents.policy import one_or_many
 from agents.predictor import handover
 from agents.predictor.gru import Weights, forward
+from memenv.archives import Entry, check_card, load_archive, save_archive
 from memenv.arrays import Array, clip, floor_at, namespace
 from memenv.bounds import is_number
 from memenv.devices.device import Device
@@ -28,7 +29,7 @@ from memenv.devices.records import from_tree, to_json
 from memenv.devices.uncertainty import expected_spread
 from memenv.envs.write_verify.observation import View
 from memenv.envs.write_verify.task import WriteVerify
-from memenv.files import Entry, check_card, load_archive, named, parse_json, save_archive
+from memenv.files import named, parse_json
 
 FEATURES = 22
 OUTPUTS = 3

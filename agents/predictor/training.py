@@ -12,7 +12,8 @@ from agents.predictor.device_family import mistaken
 from agents.predictor.gru import Weights, forward, initial_weights
 from agents.predictor.policy import FEATURES, OUTPUTS, Decision, Sight, decide, features
 from memenv.arrays import clip, is_zero, take, tree_map
-from memenv.devices.device import Device, State
+from memenv.devices.device import Device
+from memenv.devices.reads import State
 from memenv.devices.spatial import SmoothNormals
 from memenv.devices.uncertainty import of_chips
 from memenv.envs.write_verify.arguments import CLEARANCE

@@ -14,9 +14,10 @@ import torch
 
 from agents.policy import SB3_FORMAT
 from agents.sb3.policy import SB3Policy, recipe
+from memenv.archives import Entry, Header, check_card, load_archive, load_card, save_archive
 from memenv.devices.records import to_json
 from memenv.envs.write_verify.task import WriteVerify
-from memenv.files import Entry, Header, check_card, load_archive, load_card, named, parse_json, save_archive
+from memenv.files import named, parse_json
 
 WHAT = "policy of stable-baselines3 that memenv saved"
 LAYOUT = ("history", "action", "levels", "give_up", "rounds")  # what a policy's observations and actions look like

@@ -24,8 +24,8 @@ from memenv.crossbars.memory_budget import check_memory
 from memenv.crossbars.operations import Operations, cell_by_cell, check_levels, line_by_line
 from memenv.crossbars.schemes import SCHEMES, Scheme, exposure
 from memenv.devices.catalogue import Loaded
-from memenv.devices.device import State
 from memenv.devices.protocol import CellModel, parametric
+from memenv.devices.reads import State
 from memenv.devices.spatial import SmoothNormals
 from memenv.devices.uncertainty import of_chips
 

@@ -16,8 +16,9 @@ import numpy as np
 from memenv.arrays import Array, at_most, clip, expm1, floor_at, is_zero, namespace
 from memenv.crossbars.operations import Operations, picked, summed
 from memenv.crossbars.schemes import Scheme, difference, exposure
-from memenv.devices.device import Device, State
+from memenv.devices.device import Device
 from memenv.devices.law import TINY
+from memenv.devices.reads import State
 
 LEVELS = 64  # of voltage, from the array's least onset to its largest half-select voltage
 

@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING
 
 from memenv.devices.catalogue import load_device, presets
-from memenv.devices.device import Device, Driver, Mismatch, Read, ReadMoments, Retention, State
+from memenv.devices.device import Device, Driver, Mismatch
 from memenv.devices.gate import Gate
 from memenv.devices.law import Response
 from memenv.devices.mixture import Mixture
 from memenv.devices.protocol import CellModel
+from memenv.devices.reads import Read, ReadMoments, Retention, State
 from memenv.devices.records import DeviceError, from_json, to_json
 from memenv.devices.uncertainty import Uncertainty
 from memenv.lazy import lazily

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast, overload
 
 from memenv.bounds import shown
-from memenv.devices.device import Device, Driver, Mismatch, Read, Retention
+from memenv.devices.device import Device, Driver, Mismatch
 from memenv.devices.law import Response
 from memenv.devices.mixture import Mixture
 from memenv.devices.neurosim import (
@@ -20,6 +20,7 @@ from memenv.devices.neurosim import (
     one_pulse_uncertainty,
 )
 from memenv.devices.protocol import CellModel, DeviceSpec, checked, parametric
+from memenv.devices.reads import Read, Retention
 from memenv.devices.records import DeviceError, from_json, from_tree, validate
 from memenv.devices.uncertainty import Uncertainty
 from memenv.files import read_text

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from scipy.special import ndtr
 
+from memenv.archives import FLOATS, WHOLE, Entry, load_archive
 from memenv.arrays import Array, choose
-from memenv.devices.device import Device, Driver, Read, Reads, State
+from memenv.devices.device import Device, Driver
+from memenv.devices.reads import Read, Reads, State
 from memenv.devices.records import DeviceError
-from memenv.files import FLOATS, WHOLE, Entry, load_archive, named
+from memenv.files import named
 
 WHAT = "table of measured devices"
 ONE_PULSE = Driver(set_min=1.0, set_max=1.0, reset_min=1.0, reset_max=1.0, width_min=1e-6, width_max=1e-6)

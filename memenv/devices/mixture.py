@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from memenv.arrays import Array, tree_map
-from memenv.devices.device import Device, Driver, Read, ReadMoments, Retention, State
+from memenv.devices.device import Device, Driver
 from memenv.devices.protocol import parametric
+from memenv.devices.reads import Read, ReadMoments, Retention, State
 from memenv.devices.records import DeviceError
 
 

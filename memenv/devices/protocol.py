@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
 
 from memenv.arrays import Array
-from memenv.devices.device import Device, Driver, Read, ReadMoments, Retention, State
+from memenv.devices.device import Device, Driver
+from memenv.devices.reads import Read, ReadMoments, Retention, State
 from memenv.devices.records import DeviceError
 
 

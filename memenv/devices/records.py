@@ -9,10 +9,11 @@ import numpy as np
 
 from memenv.arrays import tree_map
 from memenv.bounds import once, shown
-from memenv.devices.device import Device, Driver, Mismatch, Read, Retention
+from memenv.devices.device import Device, Driver, Mismatch
 from memenv.devices.gate import Gate
 from memenv.devices.grid import multiples, within
 from memenv.devices.law import DOSES, GAMMAS, SPREADS, STEEPEST, Response
+from memenv.devices.reads import Read, Retention
 from memenv.devices.uncertainty import ADDED, FACTORS, FARTHEST, Uncertainty, displaced
 from memenv.files import parse_json
 

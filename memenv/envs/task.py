@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from gymnasium import spaces
 
-from memenv.bounds import is_number, is_row, shown
+from memenv.bounds import MOST_WEIGHT, is_number, is_row, real, shown
 
 
 class TaskError(ValueError):
@@ -29,6 +29,18 @@ def clipped(action: Any) -> np.ndarray:
     if math.isnan(np.add.reduce(inside, None)):  # of a NaN anywhere
         raise TaskError("action has a component nan, allowed is -1 to 1: keep it finite")
     return inside
+
+
+def check(task: Any, name: str, good: bool, allowed: str) -> None:
+    """Refuses the argument of this name of a task, unless it is `good`."""
+    if not good:
+        raise TaskError(f"{name} is {shown(getattr(task, name))}, allowed is {allowed}")
+
+
+def weights_of(task: Any) -> dict[str, float]:
+    """The weights of a task's rewards, by name, as plain numbers, each in its range."""
+    names = [name for name in task.__dataclass_fields__ if name.startswith("weight_")]
+    return {name: real(name, getattr(task, name), 0, MOST_WEIGHT, TaskError) for name in names}
 
 
 def check_target_range(value: Any) -> None:

@@ -8,15 +8,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from tqdm import tqdm
 
+from memenv.experiments.kept import Kept
 from memenv.experiments.options import Options, option
-from memenv.experiments.runs import Run, versions
+from memenv.experiments.runs import versions
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -79,15 +79,17 @@ def workers(jobs: int = 1, cluster: str | None = None, packages: Collection[str]
 
 
 def keep(
-    run: Run, finished: Finished, pieces: Mapping[tuple[Any, ...], Callable[[], dict[str, Any]]], unit: str
-) -> None:
-    """Have done what a run lacks of these pieces, and keep each as it is finished, by its key."""
-    todo = {key: work for key, work in pieces.items() if not run.has(key)}
+    kept: Kept, finished: Finished, pieces: Mapping[Any, Callable[[], Any]], unit: str
+) -> Iterator[tuple[Any, Any]]:
+    """Key and yield of each of these pieces: of those that are kept, then of the others, kept as each is finished."""
+    todo = {key: work for key, work in pieces.items() if key not in kept}
+    yield from [(key, kept[key]) for key in pieces if key not in todo]
     with tqdm(total=len(pieces), initial=len(pieces) - len(todo), unit=unit, disable=None, file=sys.stderr) as bar:
         for key, found in finished(todo):
-            run.once(key, partial(dict, found))
+            kept[key] = found
             bar.set_description(", ".join(map(str, key)))
             bar.update()
+            yield key, kept[key]
 
 
 def _as_finished(

@@ -1,13 +1,11 @@
 """The one home of long runs: a folder (or file) is one run's alone, never overwritten unasked, resumed as it was.
 
-A run's record (`run.json`) says what it depends on. What is finished is kept in the journal beside it, a line for each
-piece of work, or in checkpoints of the run's own; files that belong together appear together or not at all.
+A run's record (`run.json`) says what it depends on. What is finished is kept in the journal beside it, or in
+checkpoints of the run's own; files that belong together appear together or not at all.
 """
 
-import base64
 import glob
 import hashlib
-import io
 import json
 import os
 import platform
@@ -15,7 +13,6 @@ import shlex
 import shutil
 import sys
 import time
-import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -26,9 +23,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from memenv.experiments import renamed
+from memenv.experiments.kept import Kept, Key, in_journal
 from memenv.experiments.locks import locked
 from memenv.experiments.options import Options, option
-from memenv.files import UNREADABLE, load_json
+from memenv.files import UNREADABLE, load_json, write_set
 
 RECORD = "run.json"
 UNNAMED = ("out", "resume", "overwrite", "jobs", "cluster")  # options that no result depends on
@@ -113,25 +111,11 @@ class Run:
     record: dict[str, Any]  # what the result depends on, then what came of it
     resumed: bool  # something was finished before
     again: bool  # all was, and is only to be shown
-    finished: dict[str, Any] = field(default_factory=dict)  # key -> value, as in the journal
+    kept: Kept  # pieces of work that are finished
 
-    def has(self, key: Sequence[Any]) -> bool:
-        """True of a piece of work that is finished."""
-        return json.dumps(key) in self.finished
-
-    def once(self, key: Sequence[Any], work: Callable[[], Any]) -> Any:
-        """The yield of a piece of work, done now or before an interruption.
-
-        Args:
-            key: tells it from the run's other pieces; strings and numbers.
-            work: yields numbers, strings and arrays in dictionaries, lists and tuples; these come back as lists.
-        """
-        name = json.dumps(key)
-        if not self.has(key):
-            line = _line(key, work())
-            _append(journal_file(self.path), line)
-            self.finished[name] = _read_line(line)[1]
-        return self.finished[name]
+    def once(self, key: Key, work: Callable[[], Any]) -> Any:
+        """The yield of a piece of work, done now or before an interruption."""
+        return self.kept.once(key, work)
 
     def write(self, files: Mapping[str, str | bytes], **facts: Any) -> None:
         """Write files beside the record, and in it what came of the run; all of them or none."""
@@ -139,7 +123,7 @@ class Run:
         if files:
             self.record["files"] = sorted({*self.record.get("files", ()), *files})
         whole = {**files, self.path.name: json.dumps(self.record, indent=2) + "\n"}  # which commits the others
-        _write_set(self.path.parent, whole, _staging(self.path))
+        write_set(self.path.parent, whole, _staging(self.path))
 
 
 @contextmanager
@@ -183,7 +167,7 @@ def begun(
         try:
             yield run
         except BaseException as error:
-            if not (run.finished or _any(path.parent, checkpoint)):
+            if not (run.kept or _any(path.parent, checkpoint)):
                 if new:
                     _remove(path, files)
             elif isinstance(error, KeyboardInterrupt | OSError) and command.startswith("memenv "):
@@ -241,7 +225,7 @@ def _opened(
             raise ValueError(f"{place}: there is no run to resume; leave out --resume")
         if found := _found(path, files):
             raise ValueError(f"{found[0]} is there already: {advice}")
-        return Run(path, record, resumed=False, again=False)
+        return Run(path, record, resumed=False, again=False, kept=in_journal(journal_file(path)))
     try:
         before = load_json(path)
         other, essential = (_difference(before, record, free) for free in ((), continuable))
@@ -256,7 +240,7 @@ def _opened(
     if not resume and not complete and resumed:
         raise ValueError(f"{place} already holds this run, interrupted: go on with --resume, {advice}")
     again = complete and not resume
-    return Run(path, before | record if again else record, resumed, again, _read_journal(journal_file(path)))
+    return Run(path, before | record if again else record, resumed, again, in_journal(journal_file(path)))
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any], continuable: Collection[str]) -> str:
@@ -307,98 +291,6 @@ def _found(path: Path, files: Collection[str]) -> list[Path]:
     journal = journal_file(path)
     found = [one for pattern in files for one in sorted(path.parent.glob(pattern))]
     return [*found, journal] if journal.exists() else found
-
-
-# -- what is written ---------------------------------------------------------------------------------------------------
-
-
-def _write_set(folder: Path, files: Mapping[str, str | bytes], staged: Path) -> None:
-    """Write files of a folder, the last of which commits the others: all of them, or none that were there before."""
-    whole = False
-    try:
-        staged.mkdir(exist_ok=True)
-        for name, content in files.items():
-            with _naming(folder / name):
-                (staged / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        whole = True
-        for name in files:
-            os.replace(staged / name, folder / name)
-    except BaseException:
-        placed = [name for name in files if not (staged / name).exists()] if whole else []
-        if len(placed) < len(files):
-            for name in placed:
-                (folder / name).unlink()
-        raise
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """A full disk names no file; whoever meets one wants to know which."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def _append(path: Path, line: bytes) -> None:
-    """Add a line to a journal; one without its end, as a full disk or a kill leaves it, does not count."""
-    with _naming(path), path.open("ab") as file:
-        file.write(line + b"\n")
-
-
-def _read_journal(path: Path) -> dict[str, Any]:
-    """The pieces that a journal keeps; the beginning of a line that was not finished is cut off.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    if not path.exists():
-        return {}
-    text = path.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if len(whole) < len(text):
-        os.truncate(path, len(whole))
-    finished = {}
-    for number, line in enumerate(whole.splitlines(), 1):
-        try:
-            key, value = _read_line(line)
-        except UNREADABLE as error:
-            raise ValueError(f"{path}: line {number} cannot be read ({error}); begin anew with --overwrite") from None
-        finished[json.dumps(renamed.with_current_names(key))] = value
-    return finished
-
-
-def _plain(value: Any) -> Any:
-    """For JSON: an array as the bytes of its .npy file."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if not isinstance(value, np.ndarray):
-        raise TypeError(f"{type(value).__name__} cannot be kept in a journal")
-    buffer = io.BytesIO()
-    np.save(buffer, value, allow_pickle=False)
-    return {"npy": base64.b64encode(buffer.getvalue()).decode()}
-
-
-def _line(key: Sequence[Any], value: Any) -> bytes:
-    """A line of a journal: a checksum, then key and value as JSON."""
-    text = json.dumps([key, value], default=_plain).encode()
-    return b"%08x %s" % (zlib.crc32(text), text)
-
-
-def _read_line(line: bytes) -> Any:
-    """Key and value of a line; raise ValueError where it is damaged."""
-    checksum, _, text = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(text):
-        raise ValueError("its checksum is of another text")
-
-    def array(found: dict[str, Any]) -> Any:
-        if found.keys() != {"npy"}:
-            return found
-        return np.load(io.BytesIO(base64.b64decode(found["npy"])), allow_pickle=False)
-
-    return json.loads(text, object_hook=array)
 
 
 @dataclass

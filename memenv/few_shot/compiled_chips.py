@@ -16,7 +16,7 @@ from memenv.arrays import Array, constant, derived_as, is_zero, namespace, tree_
 from memenv.compiler.counter_rng import Key, Noise, Words
 from memenv.compiler.runtime import run
 from memenv.crossbars.memory_budget import check_memory
-from memenv.devices.device import State
+from memenv.devices.reads import State
 from memenv.engine import Engine, EngineError, load_engine
 from memenv.few_shot.chips import Draws, Hardware, summed
 from memenv.learning import kernels

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from memenv.archives import WHOLE, Entry, load_archive, save_archive
 from memenv.few_shot.characters import SIDE, Characters
 from memenv.few_shot.heads import HEADS
-from memenv.files import WHOLE, Entry, load_archive, named, parse_json, save_archive
+from memenv.files import named, parse_json
 
 CHANNELS = 64
 PIXELS = SIDE // 2  # on a side, of what a network without encoder sees

@@ -16,8 +16,9 @@ import numpy as np
 from scipy.special import ndtr
 
 from memenv.arrays import Array
-from memenv.devices.device import Device, Read
+from memenv.devices.device import Device
 from memenv.devices.law import Law, equivalent_pulses, move, reachable_kappa
+from memenv.devices.reads import Read
 
 
 def _rule(states: int, cycles: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memenv.devices.device import Retention
+from memenv.devices.reads import Retention
 from memenv.fitting.coordinates import LEVEL
 from memenv.fitting.pulse_data import PulseData
 

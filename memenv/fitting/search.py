@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from memenv.devices.device import Device, Read
+from memenv.devices.device import Device
 from memenv.devices.law import Response
+from memenv.devices.reads import Read
 from memenv.fitting.bounds import STILL
 from memenv.fitting.checks import POLARITIES
 from memenv.fitting.coordinates import BOUNDS, values, with_values

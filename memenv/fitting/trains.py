@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from memenv.devices.catalogue import PULSE
-from memenv.devices.device import Device, Driver, Mismatch, Read
+from memenv.devices.device import Device, Driver, Mismatch
 from memenv.devices.law import Response
 from memenv.devices.measured import TableDevice
 from memenv.devices.neurosim import label, one_pulse_driver, one_pulse_response
+from memenv.devices.reads import Read
 from memenv.devices.records import DeviceError, validate
 from memenv.fitting.bounds import Bounds, find_bounds
 from memenv.fitting.checks import POLARITIES, Row, Steps, largest_misfit, misfits, rows, siemens

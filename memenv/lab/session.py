@@ -7,8 +7,9 @@ from typing import Any, Self, cast
 import numpy as np
 
 from memenv.arrays import Array
-from memenv.devices.device import Device, Driver, Read, ReadMoments, State
+from memenv.devices.device import Device, Driver
 from memenv.devices.protocol import CellModel
+from memenv.devices.reads import Read, ReadMoments, State
 from memenv.lab.bench import Bench, BenchError, Limits, named
 from memenv.lab.log import Log, Row
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from memenv.arrays import Array, is_zero, namespace
 from memenv.compiler.adjoint import derivatives
 from memenv.compiler.counter_rng import Noise
-from memenv.devices.device import State
+from memenv.devices.reads import State
 from memenv.learning.layers import Layer, fresh, moments, over_devices, written
 from memenv.learning.pulse_trains import Costs, costs
 from memenv.learning.updates import Adaptation, pulses_for

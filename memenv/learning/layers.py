@@ -17,9 +17,9 @@ from memenv.arrays import Array, clip, floor_at, is_zero, namespace, tree_map
 from memenv.bounds import MOST, whole
 from memenv.compiler.counter_rng import parts
 from memenv.crossbars.memory_budget import FEW, check_memory
-from memenv.devices.device import ReadMoments, State
 from memenv.devices.mixture import Mixture
 from memenv.devices.protocol import CellModel, LearningModel, learning
+from memenv.devices.reads import ReadMoments, State
 
 PASSES = 4  # over the devices of a weight, in which those that can move make up for those that cannot
 LEAST_VARIANCE = 1e-30  # [weight^2] keeps the derivative of its root finite where all inputs are zero

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from memenv.arrays import Array, namespace
-from memenv.devices.device import State
 from memenv.devices.protocol import LearningModel
+from memenv.devices.reads import State
 
 AT_BOUND = 0.02  # [range] a device this near to the bound ahead counts as saturated
 

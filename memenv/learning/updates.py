@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from memenv.arrays import Array, choose, clip, floor_at, is_zero, namespace
-from memenv.devices.device import State
 from memenv.devices.law import TINY
+from memenv.devices.reads import State
 from memenv.learning.backprop import cross_entropy, weight_gradient
 from memenv.learning.layers import Layer, share
 from memenv.learning.pulse_trains import Costs, Train, after, costs

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from memenv.arrays import Array, take
-from memenv.devices.device import Driver, State
+from memenv.devices.device import Driver
 from memenv.devices.physics.model import Physics, travelled
+from memenv.devices.reads import State
 
 CHARGE = 1.602176634e-19  # [C]
 BOLTZMANN = 8.617333262e-5  # [eV/K]

@@ -9,7 +9,8 @@ from typing import Any, Self
 import numpy as np
 
 from memenv.arrays import Array
-from memenv.devices.device import Device, Driver, Read, Reads, Retention, State
+from memenv.devices.device import Device, Driver
+from memenv.devices.reads import Read, Reads, Retention, State
 from memenv.devices.records import DeviceError
 
 SLOWEST = 1e-30  # [state/s] a rate below counts as this

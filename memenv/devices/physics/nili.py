@@ -7,8 +7,9 @@ from typing import Any, Self
 import numpy as np
 
 from memenv.arrays import Array
-from memenv.devices.device import Driver, State
+from memenv.devices.device import Driver
 from memenv.devices.physics.model import Physics
+from memenv.devices.reads import State
 
 BINS = np.array([5.62, 10.0, 17.8, 31.6, 56.2, 100.0, 178.0])  # [uS] between the eight rows of coefficients
 SET = np.array(  # c1 ... c4, d0 ... d4

@@ -7,8 +7,9 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from memenv.arrays import Array
-from memenv.devices.device import Device, Driver, Read, Retention, State
+from memenv.devices.device import Driver
 from memenv.devices.physics.model import Physics
+from memenv.devices.reads import Read, Reads, Retention, State
 
 RANGE = 12.0  # [uS] g_max, and as a share of the 25 uS in which drift, noise and programming error are published:
 SHARE = RANGE / 25.0
@@ -70,7 +71,7 @@ class PcmWithMemory(Physics):
         for k in range(LONGEST):
             curve[k + 1] = curve[k] + self._moment(self.mean, curve[k], p[k])
         sets = np.interp(1e6 * (self.g_min + x * (self.g_max - self.g_min)), curve, p)
-        state = Device.fresh(cast(Device, self), x, noise)
+        state = Reads.fresh(self, x, noise)
         return cast(State, Remembering(state.x, state.age, state.relaxation, state.drift, sets))
 
     def pulse(self, state: State, amplitude: Array, width: Array, noise: Array, count: Array = 1.0) -> State:

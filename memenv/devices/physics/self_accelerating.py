@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from memenv.arrays import Array
-from memenv.devices.device import Driver, Read, State
+from memenv.devices.device import Driver
 from memenv.devices.physics.model import Physics
+from memenv.devices.reads import Read, State
 
 GRID = 1e-8  # [s]
 MOST = 200  # steps of the longest pulse

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from memenv.arrays import Array
-from memenv.devices.device import Driver, Read, State
+from memenv.devices.device import Driver
 from memenv.devices.physics.model import Physics
+from memenv.devices.reads import Read, State
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,30 +1,26 @@
 """The crossbar task: bring an array of unknown cells to a target matrix, cell by cell or in its product."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from memenv.bounds import LEAST_TOLERANCE, MANY, MOST_WEIGHT, flag, is_number, is_word, real, shown, whole
-from memenv.circuits.solver import Wires
-from memenv.crossbars.converters import Converter, CrossbarError
+from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.crossbar import Crossbar, CrossbarState
 from memenv.crossbars.memory_budget import check_memory
 from memenv.crossbars.operations import Operations
-from memenv.devices.grid import on_grid
 from memenv.devices.protocol import CellModel, DeviceSpec
 from memenv.envs import scales
 from memenv.envs.crossbar_program.actions import CellActions, LineActions, Maps, as_in_action, encoded
+from memenv.envs.crossbar_program.arguments import OF_CROSSBAR, crossbar_of, settled
 from memenv.envs.crossbar_program.episode import ArrayEpisode, Float, Seen
 from memenv.envs.crossbar_program.observation import ArrayObservation, ArrayView
 from memenv.envs.crossbar_program.product import ProductTest
 from memenv.envs.pulse_actions import PulseActions
-from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw, check_target_range
-
-OF_CROSSBAR = ("device", "rows", "cols", "scheme", "writing")
+from memenv.envs.task import Draw, NormalDraw, TaskError, UniformDraw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,48 +59,10 @@ class CrossbarProgram:
     siemens, fraction = staticmethod(scales.siemens), staticmethod(scales.fraction)
 
     def __post_init__(self) -> None:
-        self._check_crossbar()
-        for name, allowed in (("objective", ("cells", "product")), ("action", ("cells", "lines"))):
-            self._check(name, is_word(getattr(self, name), allowed), " or ".join(f'"{word}"' for word in allowed))
-        good = is_number(self.tolerance) and self.tolerance >= LEAST_TOLERANCE
-        self._check("tolerance", good, f"a number >= {LEAST_TOLERANCE:g}")
-        object.__setattr__(self, "max_pulses", whole("max_pulses", self.max_pulses, 1, MANY, TaskError))
-        words = ("pulsed", "all", "none") if self.objective == "product" else ("pulsed", "all")
-        self._check("verify", is_word(self.verify, words), f"{', '.join(words)} for objective={self.objective!r}")
-        check_target_range(self.target_range)
-        object.__setattr__(self, "reward_map", flag("reward_map", self.reward_map, TaskError))
-        for field in fields(self):
-            if field.name.startswith("weight_"):
-                object.__setattr__(
-                    self, field.name, real(field.name, getattr(self, field.name), 0, MOST_WEIGHT, TaskError)
-                )
-        if self.width is not None:
-            drivers = [one.driver for one in self.array.device.devices or (self.array.device,)]
-            least, most = max(d.width_min for d in drivers), min(d.width_max for d in drivers)
-            good = is_number(self.width) and least <= self.width <= most
-            self._check("width", good, f"None or {least:.3g} to {most:.3g} s")
-            object.__setattr__(self, "width", float(on_grid(drivers[0], True, 0.0, self.width)[1]))  # all have one grid
-        _ = self.product_test
-        if not isinstance(self.inputs, int | np.integer):  # tuples, as records hold them
-            object.__setattr__(self, "inputs", tuple(map(tuple, np.asarray(self.inputs).tolist())))
-        if self.action == "lines" or self.array.writing != "cells":
-            _ = self.array.device.driver  # cells that share a pulse have one driver
-
-    def _check(self, name: str, good: bool, allowed: str) -> None:
-        if not good:
-            raise TaskError(f"{name} is {shown(getattr(self, name))}, allowed is {allowed}")
-
-    def _check_crossbar(self) -> None:
-        if isinstance(self.crossbar, dict):  # as Gymnasium's specifications hold it in JSON
-            object.__setattr__(self, "crossbar", _from_tree(self.crossbar))
-        if self.crossbar is not None:
-            self._check(
-                "crossbar", isinstance(self.crossbar, Crossbar), "a memenv.crossbars.crossbar.Crossbar, or None"
-            )
-            for name in OF_CROSSBAR:
-                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                    raise TaskError(f"{name} is given twice, by crossbar too: use crossbar.replace({name}=...)")
+        object.__setattr__(self, "crossbar", crossbar_of(self))
         self.check_memory(1)
+        for name, value in settled(self).items():
+            object.__setattr__(self, name, value)
 
     def check_memory(self, arrays: int) -> None:
         """Refuses more arrays than fit into the memory that is free, before anything is allocated."""
@@ -391,19 +349,3 @@ class CrossbarProgram:
     def _reached(self, episode: ArrayEpisode) -> Any:
         seen = episode.seen
         return seen.within.all((1, 2)) if seen.product is None else seen.product.total <= self.tolerance
-
-
-def _from_tree(tree: dict[str, Any]) -> Crossbar:
-    """The array that `dataclasses.asdict` took apart."""
-    try:
-        device = tree["device"]
-        parts = {
-            "device": list(device["devices"]) if isinstance(device, dict) and "devices" in device else device,
-            "levels": tuple(tree["levels"]),
-            "wires": tree["wires"] and Wires(**tree["wires"]),
-            "dac": Converter(**tree["dac"]),
-            "adc": Converter(**tree["adc"]),
-        }
-        return Crossbar(**(tree | parts))
-    except (KeyError, TypeError) as error:
-        raise TaskError(f"crossbar is no record that dataclasses.asdict made of a Crossbar: {error}") from None

@@ -19,8 +19,8 @@ import numpy as np
 from memenv.arrays import is_zero, put, take, tree_map
 from memenv.compiler.counter_rng import NO_CELL, Draws, Key, Noise
 from memenv.compiler.runtime import prepare
-from memenv.devices.device import State
 from memenv.devices.protocol import CellModel
+from memenv.devices.reads import State
 from memenv.envs.noise import CellNoise
 from memenv.few_shot.chips import Hardware
 from memenv.learning import kernels

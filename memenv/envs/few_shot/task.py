@@ -1,6 +1,6 @@
 """The few-shot task: teach a network on an unknown chip new classes from a few examples, with few pulses."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.arrays import put, take
-from memenv.bounds import MANY, MOST_WEIGHT, flag, is_word, real, shown, whole
+from memenv.bounds import MANY, flag, is_word, real, whole
 from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import check_room, memory_needed
 from memenv.devices.catalogue import Loaded
@@ -19,7 +19,7 @@ from memenv.envs.few_shot.chips import MOST_STEPS, STEP_BITS, Chips, uniforms
 from memenv.envs.few_shot.episode import OF_LAYERS, Chip, LearningEpisode, Seen, Step, Stream
 from memenv.envs.few_shot.observation import LearningObservation, LearningView
 from memenv.envs.noise import CellNoise
-from memenv.envs.task import Draw, OwnDraw, TaskError
+from memenv.envs.task import Draw, OwnDraw, TaskError, check, weights_of
 from memenv.few_shot import bank
 from memenv.few_shot.characters import Characters
 from memenv.few_shot.chips import MOST_DEVICES, Hardware, total
@@ -67,26 +67,25 @@ class FewShot:
     def __post_init__(self) -> None:
         learning(self.device)
         for name, words in (("split", bank.SPLITS), ("network", bank.NETWORKS)):
-            self._check(name, is_word(getattr(self, name), words), " or ".join(f'"{word}"' for word in words))
+            check(self, name, is_word(getattr(self, name), words), " or ".join(f'"{word}"' for word in words))
         good = self.characters is None or isinstance(self.characters, Characters)
-        self._check("characters", good, "None or memenv.few_shot.characters.Characters")
-        self._check("init", isinstance(self.init, str), "a name, or a path")
+        check(self, "characters", good, "None or memenv.few_shot.characters.Characters")
+        check(self, "init", isinstance(self.init, str), "a name, or a path")
         for name in ("ways", "shots", "queries", "max_steps", "stream", "max_pulses", "reads", "devices_per_weight"):
             most = {"devices_per_weight": MOST_DEVICES, "max_steps": MOST_STEPS}.get(name, MANY)
             number = whole(name, getattr(self, name), 2 if name == "ways" else 1, most, TaskError)
             object.__setattr__(self, name, number)
-        self._check("stream", self.episode_steps <= MOST_STEPS, f"at most {MOST_STEPS:,} / max_steps")
+        check(self, "stream", self.episode_steps <= MOST_STEPS, f"at most {MOST_STEPS:,} / max_steps")
         object.__setattr__(self, "interval", real("interval", self.interval, 0, MOST_INTERVAL, TaskError))
         object.__setattr__(self, "know_stuck", flag("know_stuck", self.know_stuck, TaskError))
-        for one in fields(self):
-            if one.name.startswith("weight_"):
-                object.__setattr__(self, one.name, real(one.name, getattr(self, one.name), 0, MOST_WEIGHT, TaskError))
-        self._check("init", bool(self.start.rates.any()), "one with rates to learn by: pretrain it with --inner-steps")
+        for name, weight in weights_of(self).items():
+            object.__setattr__(self, name, weight)
+        check(self, "init", bool(self.start.rates.any()), "one with rates to learn by: pretrain it with --inner-steps")
         self._engine()
         classes, instances = self._shape
-        self._check("ways", self.ways <= classes, f"at most the {classes} classes that there are")
+        check(self, "ways", self.ways <= classes, f"at most the {classes} classes that there are")
         room = self.shots + self.queries <= instances
-        self._check("queries", room, f"with the shots at most the {instances} drawings of a class")
+        check(self, "queries", room, f"with the shots at most the {instances} drawings of a class")
         try:
             self.hardware.adaptation((1.0,))
         except (ValueError, TypeError) as error:
@@ -101,10 +100,6 @@ class FewShot:
             check_room(needed, f"{tasks:,} chips of {self.cells:,} cells", "take fewer at a time, or fewer devices")
         except CrossbarError as error:
             raise TaskError(str(error)) from None
-
-    def _check(self, name: str, good: bool, allowed: str) -> None:
-        if not good:
-            raise TaskError(f"{name} is {shown(getattr(self, name))}, allowed is {allowed}")
 
     # -- what it consists of -------------------------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from memenv.bounds import LEAST_TOLERANCE, MANY, MOST_WEIGHT, flag, is_number, is_row, is_word, real, shown, whole
-from memenv.envs.task import TaskError, check_target_range
+from memenv.bounds import LEAST_TOLERANCE, MANY, flag, is_number, is_row, is_word, shown, whole
+from memenv.envs.task import TaskError, check, check_target_range, weights_of
 from memenv.envs.write_verify.levels import BANDS, specified
 
 MOST_LEVELS = 1000  # of amplitudes, and of widths, of a menu
@@ -25,25 +25,19 @@ def settled(task: Any) -> dict[str, Any]:
     Raises:
         TaskError: one that is not.
     """
-
-    def check(name: str, good: bool, allowed: str) -> None:
-        if not good:
-            raise TaskError(f"{name} is {shown(getattr(task, name))}, allowed is {allowed}")
-
-    check("tolerance", is_number(task.tolerance) and task.tolerance > 0, "a number > 0")
+    check(task, "tolerance", is_number(task.tolerance) and task.tolerance > 0, "a number > 0")
     words_of = {"tolerance_unit": ("range", "S"), "action": ("continuous", "discrete"), "bands": BANDS}
     for name, words in words_of.items():
-        check(name, is_word(getattr(task, name), words), " or ".join(f'"{word}"' for word in words))
-    check("levels", is_row(task.levels, 2), "two whole numbers >= 1")
+        check(task, name, is_word(getattr(task, name), words), " or ".join(f'"{word}"' for word in words))
+    check(task, "levels", is_row(task.levels, 2), "two whole numbers >= 1")
     check_target_range(task.target_range)
     limits = {"max_pulses": (1, MANY), "confirm_reads": (0, MANY), "rounds": (1, MANY), "history": (1, MOST_STEPS)}
-    weights = [name for name in task.__dataclass_fields__ if name.startswith("weight_")]
     return {
         "target_levels": specified(task.target_levels),
         "levels": tuple(whole("levels", number, 1, MOST_LEVELS, TaskError) for number in task.levels),
         **{name: whole(name, getattr(task, name), *both, TaskError) for name, both in limits.items()},
         **{name: flag(name, getattr(task, name), TaskError) for name in ("give_up", "goal", "privileged")},
-        **{name: real(name, getattr(task, name), 0, MOST_WEIGHT, TaskError) for name in weights},
+        **weights_of(task),
     }
 
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memenv.devices.device import State
 from memenv.devices.protocol import CellModel
+from memenv.devices.reads import State
 from memenv.envs.pulse_actions import Float
 
 
