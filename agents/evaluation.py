@@ -73,7 +73,8 @@ def evaluate(
         seed: of chips, starts, targets and noise; equal for every policy.
         purpose: EVALUATION, TUNING or TRAINING chips.
         chip: cells to be used instead of freshly fabricated ones.
-        rest: [s] without a pulse after the end, before the last target's error and acceptance are judged.
+        rest: [s] without a pulse after the end, before the last target's error and acceptance are judged; later
+            than what `error_by_pulse` shows.
         examples: traces to be kept of so many first cells.
         on_step: called with the number of unfinished cells after each step.
     """

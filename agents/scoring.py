@@ -125,11 +125,14 @@ def score(policy: str, league: str = "cells", quick: bool = False, command: str 
             players[name], refused[name] = own.stand_in(one.told), {"refused": str(error)}
     if refused.keys() == cases.keys():
         raise ValueError(f"{policy} plays none of the tasks: {next(iter(refused.values()))['refused']}")
+    returns = []
     for name in (bar := tqdm(cases, unit="task", disable=None, file=sys.stderr)):
         bar.set_description(name)
-        figures = own.judge(players[name], cases[name], own.tasks[name], quick)
+        figures, each = own.judge(players[name], cases[name], own.tasks[name], quick)
         played[name] = {"digest": digest(cases[name]), **refused.get(name, {}), **figures}
+        returns.append(each / _rounds(own.tasks[name]))
     judged = {"cells": FEW if quick else CELLS, "seed": SEED, "versions": versions(*PACKAGES)}
+    judged["score"] = reporting.mean_interval(np.mean(returns, axis=0), SEED)  # a cell is the same one in several tasks
     return {"format": FORMAT, "command": command, "policy": told, "league": league, **judged, "tasks": played}
 
 
@@ -151,20 +154,24 @@ def lesson(one: Standard) -> Match:
     return Match(task, task)
 
 
-def _programmed(policy: Policy, one: Match, task: Standard, quick: bool) -> dict[str, Any]:
-    """Figures of a policy, after a search of what can be tuned on the record that it is told."""
+Played = tuple[dict[str, Any], np.ndarray]  # figures of a policy in a task, and the return of each cell or chip
+
+
+def _programmed(policy: Policy, one: Match, task: Standard, quick: bool) -> Played:
+    """A policy after a search of what can be tuned on the record that it is told."""
     tuned = shipped_or_tuned(policy, 1 if quick else None, SEED)
     outcomes = evaluate(tuned.policy, one.true, FEW if quick else CELLS, SEED, purpose=SCORING, rest=task.rest)
     found = metrics(outcomes, SEED)
     figures = {name: [reporting.finite(value) for value in reporting.figure(found, name)] for name in PROGRAMMING}
-    return {"trials": tuned.trials, "parameters": tuned.parameters, **figures}
+    return {"trials": tuned.trials, "parameters": tuned.parameters, **figures}, outcomes.returns
 
 
-def _learnt(policy: Policy, one: Match, task: Standard, quick: bool) -> dict[str, Any]:
-    """Figures of a policy as it is; nothing is searched for."""
+def _learnt(policy: Policy, one: Match, task: Standard, quick: bool) -> Played:
+    """A policy as it is; nothing is searched for."""
     met = learn(policy, one.true, FEW if quick else CELLS, SEED, purpose=SCORING)
     values = (met.reward, met.pulses, met.accuracy, met.energy)
-    return {name: reporting.mean_interval(each, SEED) for name, each in zip(LEARNING, values, strict=True)}
+    figures = {name: reporting.mean_interval(each, SEED) for name, each in zip(LEARNING, values, strict=True)}
+    return figures, met.reward
 
 
 class League(NamedTuple):
@@ -172,7 +179,7 @@ class League(NamedTuple):
 
     tasks: dict[str, Standard]
     case: Callable[[Standard], Match]
-    judge: Callable[[Policy, Match, Standard, bool], dict[str, Any]]
+    judge: Callable[[Policy, Match, Standard, bool], Played]
     figures: tuple[str, ...]  # of a task; the first three are return, pulses and share of what succeeded
     stand_in: Make
     substitute: str  # its name
@@ -231,12 +238,14 @@ def read_card(path: Path) -> dict[str, Any]:
         league = LEAGUES[card["league"]]
         if card["tasks"].keys() != league.tasks.keys() or card["seed"] != SEED or card["cells"] not in (FEW, CELLS):
             raise ValueError("it is not of the standard tasks")
-        for name, found in card["tasks"].items():
-            for figure in league.figures:
-                if len(found[figure]) != 3 or not all(value is None or is_number(value) for value in found[figure]):
-                    raise ValueError(f"{figure} of {name} is {found[figure]!r:.80}, three numbers are needed")
-                if not _agree(found[figure], found[figure]):
-                    raise ValueError(f"{figure} of {name} is {found[figure][0]}, outside its interval")
+        for figure, found in _figures(card).items():
+            if len(found) != 3 or not all(value is None or is_number(value) for value in found):
+                raise ValueError(f"{figure} is {found!r:.80}, three numbers are needed")
+            if not _agree(found, found):
+                raise ValueError(f"{figure} is {found[0]}, outside its interval")
+        card.setdefault("score", [overall(card), None, None])  # of cards before there was its interval
+        if not np.isclose(card["score"][0], overall(card), rtol=0, atol=1e-9):
+            raise ValueError(f"score is {card['score'][0]}, the mean return of its tasks is {overall(card)}")
         card["policy"]["sha256"]
         for key in ("name", "kind"):
             if not isinstance(card["policy"][key], str) or set(card["policy"][key]) & set("|<>\n"):
@@ -260,13 +269,20 @@ def check(card: dict[str, Any], policy: str) -> None:
             raise ValueError(f"the card is of another policy: its {key} is {said}, that of {policy} is {told.get(key)}")
     found = score(policy, card["league"], card["cells"] == FEW)
     for name, one in found["tasks"].items():
-        there = card["tasks"][name]
-        if ("refused" in one) != ("refused" in there):
+        if ("refused" in one) != ("refused" in card["tasks"][name]):
             raise ValueError(f"the card does not hold: {name} is {'not ' if 'refused' in one else ''}played")
-        for figure in LEAGUES[card["league"]].figures:
-            if not _agree(one[figure], there[figure]):
-                here, said = (", ".join(map(str, found)) for found in (one[figure], there[figure]))
-                raise ValueError(f"the card does not hold: {figure} of {name} is {here}, it has {said}")
+    here = _figures(found)
+    for figure, there in _figures(card).items():
+        if not _agree(here[figure], there):
+            ours, said = (", ".join(map(str, one)) for one in (here[figure], there))
+            raise ValueError(f"the card does not hold: {figure} is {ours}, it has {said}")
+
+
+def _figures(card: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a card by what they are called in messages; its score, where the card states an interval of it."""
+    names = LEAGUES[card["league"]].figures
+    found = {f"{name} of {task}": one[name] for task, one in card["tasks"].items() for name in names}
+    return found | ({} if None in card.get("score", (None,)) else {"score": card["score"]})
 
 
 def _agree(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
@@ -280,18 +296,27 @@ def _agree(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
 def overall(card: dict[str, Any]) -> float:
     """Mean return of a target over the tasks; of whoever stood in where one was refused."""
     tasks = LEAGUES[card["league"]].tasks
-    each = [found["return_mean"][0] / tasks[name].arguments.get("rounds", 1) for name, found in card["tasks"].items()]
-    return float(np.mean(each))
+    return float(np.mean([found["return_mean"][0] / _rounds(tasks[name]) for name, found in card["tasks"].items()]))
+
+
+def _rounds(task: Standard) -> int:
+    """Targets of an episode."""
+    return int(task.arguments.get("rounds", 1))
 
 
 def table(cards: Sequence[dict[str, Any]]) -> str:
-    """Cards of a league as a Markdown table, the best first: pulses with their interval / success of each task."""
+    """Cards of a league as a Markdown table, the best first: score and pulses with intervals / success of each."""
     league = LEAGUES[cards[0]["league"]]
     lines = [
-        [card["policy"]["name"], f"{overall(card):.3f}", *(_cell(league, card["tasks"][name]) for name in league.tasks)]
+        [card["policy"]["name"], _score(card), *(_cell(league, card["tasks"][name]) for name in league.tasks)]
         for card in sorted(cards, key=overall, reverse=True)
     ]
     return reporting.markdown(["policy", "score", *league.tasks], lines)
+
+
+def _score(card: dict[str, Any]) -> str:
+    value, *ends = card["score"]
+    return f"{value:.3f}" if None in ends else reporting.shown(card["score"], "{:.3f}")
 
 
 def _cell(league: League, found: dict[str, Any]) -> str:

@@ -61,7 +61,7 @@ class TrainConfig(RunOptions):
     tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
     algo: str = option("ppo", help="algorithm; pulse = gradients through the device", choices=(*RECIPES, PULSE))
     steps: int = option(
-        0, bounds=(0, 10**12), help="steps of the environments together, for pulse gradient steps [the recipe's]"
+        0, bounds=(0, 10**12), help="of all environments, in whole rollouts; pulse: gradient steps [the recipe's]"
     )
     envs: int = option(0, bounds=(0, MANY), help="cells side by side [the recipe's]")
     history: int = option(0, bounds=(0, 10_000), help="steps in the observation [the recipe's]")
@@ -306,6 +306,9 @@ def _reinforce(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, 
     if left > 0:
         model.learn(left, _Progress(judge, due), log_interval=10, reset_num_timesteps=not run.resumed)
         due()
+        if model.num_timesteps > config.steps:
+            done = f"{model.num_timesteps:,} steps taken of {config.steps:,}: {config.algo} learns from whole rollouts"
+            print(done, file=sys.stderr)
 
 
 def _pulse(config: TrainConfig, tasks: Sequence[WriteVerify], judge: Judge, run: Run) -> None:

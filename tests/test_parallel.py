@@ -4,6 +4,8 @@ import json
 import pickle
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,6 +45,29 @@ class Elsewhere:
         future = Future[Any]()
         future.set_result(pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(work))())))
         return future
+
+
+def test_a_command_whose_worker_is_killed_says_what_it_keeps_and_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Killed(Elsewhere):
+        def submit(self, work: Callable[[], Any]) -> Future[Any]:
+            if len(self.asked) == 2:
+                raise BrokenProcessPool
+            return super().submit(work)
+
+        def shutdown(self, **_: bool) -> None:
+            """Nobody is left to be told."""
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(parallel, "ProcessPoolExecutor", Killed)
+    words = f"sweep --device ideal --tolerance 0.02 --controllers constant,nominal,revealed {FEW} --jobs 2"
+    monkeypatch.setattr(parallel, "islice", lambda left, _: islice(left, 1))  # so that some are finished before
+    assert main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert f"sweep keeps what is finished; continue with: memenv {words} --resume\n" in said
+    assert said.endswith(f"memenv sweep: {parallel.ENDED}\n")
+    assert len(list(Path("sweep/points").iterdir())) == 2
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -543,6 +543,14 @@ def test_a_process_that_is_ended_keeps_what_is_finished_and_goes_on(uninterrupte
     assert contents(Path("run")) == uninterrupted
 
 
+def test_a_command_that_keeps_nothing_does_not_say_that_anything_is_kept(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("memenv.devices.command.run", interrupted)
+    assert main(["devices"]) == 130 and capsys.readouterr().err == "memenv devices: interrupted\n"
+
+
 def test_sigterm_means_what_it_did_after_a_command():
     before = signal.getsignal(signal.SIGTERM)
     assert main(["devices"]) == 0 and signal.getsignal(signal.SIGTERM) is before

@@ -66,6 +66,8 @@ def test_a_card_has_every_figure_with_its_interval_and_its_policy_can_be_importe
     assert card["policy"]["kind"] == "code" and len(card["policy"]["sha256"]) == 64 and card["versions"]["memenv"]
     for found in card["tasks"].values():
         assert all(low <= value <= high for value, low, high in (found[figure] for figure in PROGRAMMING))
+    assert card["score"][0] == pytest.approx(overall(card)) and card["score"][1] < card["score"][0] < card["score"][2]
+    assert "| Secant | {:.3f} [{:.3f}, {:.3f}] | ".format(*card["score"]) in table([card])
     named = score("secant", quick=True)
     assert named["policy"]["kind"] == "shipped" and named["tasks"] == json.loads(json.dumps(card["tasks"]))
     assert "| Secant | " in table([card]) and "| Secant | " in capsys.readouterr().out
@@ -90,6 +92,19 @@ def test_a_card_whose_own_intervals_are_of_any_width_or_empty_is_refused(few: No
     card["tasks"]["stress"]["return_mean"] = said
     with pytest.raises(ValueError, match="the card does not hold: return_mean of stress is"):
         check(card, "secant")
+
+
+def test_a_score_that_is_not_the_mean_of_its_tasks_is_refused_and_one_without_interval_is_read(
+    few: None, tmp_path: Path
+) -> None:
+    card, path = score("secant", quick=True), tmp_path / "card.json"
+    path.write_text(json.dumps(card | {"score": [0.9, 0.8, 1.0]}))
+    with pytest.raises(ValueError, match=r"score is 0\.9, the mean return of its tasks is"):
+        read_card(path)
+    path.write_text(json.dumps({name: value for name, value in card.items() if name != "score"}))
+    old = read_card(path)
+    check(old, "secant")
+    assert f"| secant | {overall(card):.3f} | " in table([old])
 
 
 @pytest.mark.parametrize("path", ["os:getcwd", "json:__name__", "..:Secant", ":Secant"])

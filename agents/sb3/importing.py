@@ -11,7 +11,7 @@ from memenv.devices.protocol import CellModel
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.options import option, parse
 from memenv.experiments.runs import OutputOptions, new_file
-from memenv.files import named
+from memenv.files import named, regular_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +55,11 @@ def import_policy(config: ImportConfig) -> Path:
     device = config.device[0] if len(config.device) == 1 else list(config.device)
     own = {name: getattr(config, name) for name in ("tolerance", "history", "rounds", "give_up")}
     task = WriteVerify(device=device, action=chosen.action, **own)
-    with new_file(out, config.overwrite), named(config.file, f"model of {config.algo} that stable-baselines3 saved"):
+    what = f"model of {config.algo} that stable-baselines3 saved"
+    with new_file(out, config.overwrite), named(config.file, what), regular_file(config.file) as file:
         trusted = f"{config.file} is trusted: whatever code its pickles hold runs now"
         print(f"memenv import-policy: {trusted}", file=sys.stderr)
-        model = chosen.model.load(config.file, device="cpu")
+        model = chosen.model.load(file, device="cpu")
         for name in ("observation_space", "action_space"):
             if getattr(model, name) != getattr(task, name):
                 raise ValueError(

@@ -20,7 +20,12 @@ COUNTERS = 5
 
 
 def memory_needed(device: CellModel, cells: int, write_channels: int = 3) -> int:
-    """Bytes at the peak of fabricating, writing and reading `cells` cells of a nominal device in double precision."""
+    """Bytes at the peak of fabricating, writing and reading `cells` cells of a nominal device in double precision.
+
+    Of a mixture, as if all were of the one of its devices that takes most.
+    """
+    if device.devices:
+        return max(memory_needed(one, cells, write_channels) for one in device.devices)
     chip = device.fabricate(of_chips(np.random.default_rng(0), 1), 1)
     state = chip.fresh(np.zeros(1), np.zeros((2, 1)))
     after = _arrays(state) + COUNTERS
@@ -37,15 +42,15 @@ def check_memory(device: CellModel, cells: int, write_channels: int = 3) -> None
     check_room(memory_needed(device, cells, write_channels), f"{cells:,} cells of {device.name}", advice)
 
 
-def check_room(needed: int, what: str, advice: str) -> None:
+def check_room(needed: int, what: str, advice: str, error: type[ValueError] = CrossbarError) -> None:
     """Refuses what does not fit.
 
     Raises:
-        CrossbarError: with the bytes that `what` need and those that are free, and what to do.
+        ValueError: `error`, with the bytes that `what` need and those that are free, and what to do.
     """
     free = memory_free()
     if free is not None and needed > free:
-        raise CrossbarError(f"{what} need {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free: {advice}")
+        raise error(f"{what} need {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free: {advice}")
 
 
 def memory_free() -> int | None:

@@ -10,12 +10,12 @@ import numpy as np
 from memenv.arrays import Array, tree_map
 from memenv.devices.device import Device, Driver
 from memenv.devices.protocol import parametric
-from memenv.devices.reads import Read, ReadMoments, Retention, State
+from memenv.devices.reads import Read, Reads, Retention, State
 from memenv.devices.records import DeviceError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixture:
+class Mixture(Reads):
     """Several nominal devices, equally likely; a fabricated chip is an ordinary `Device` with one array a parameter.
 
     Asked as a device itself, it answers with a row of cells, one of each nominal device: arrays (devices,).
@@ -102,46 +102,18 @@ class Mixture:
         return self.nominal.x_hi
 
     @property
-    def read(self) -> Read:
+    def read(self) -> Read:  # type: ignore[override]  # of a frozen record it is read-only in any case
         """The read of a conductance."""
         return self.nominal.read
-
-    def fresh(self, x: Array, noise: Array) -> State:
-        """`Device.fresh`, as all that follows of the device of the same name."""
-        return self.nominal.fresh(x, noise)
 
     def pulse(self, state: State, amplitude: Array, width: Array, noise: Array, count: Array = 1.0) -> State:
         """The state after pulses."""
         return self.nominal.pulse(state, amplitude, width, noise, count)
 
-    def rest(self, state: State, seconds: Array) -> State:
-        """The state after a time without a pulse."""
-        return self.nominal.rest(state, seconds)
-
-    def sense(self, state: State, noise: Array) -> tuple[Array, State]:
-        """One read, and the state after it."""
-        return self.nominal.sense(state, noise)
-
-    def conductance(self, state: State) -> Array:
-        """True conductance [S]."""
-        return self.nominal.conductance(state)
-
-    def read_moments(self, state: State) -> ReadMoments:
-        """Mean and variance of a read."""
-        return self.nominal.read_moments(state)
-
-    def pulse_energy(self, before: Array, after: Array, amplitude: Array, width: Array) -> Array:
-        """Energy [J] of a pulse."""
-        return self.nominal.pulse_energy(before, after, amplitude, width)
-
-    def read_energy(self, g: Array) -> Array:
-        """Energy [J] of a read."""
-        return self.nominal.read_energy(g)
-
     # -- as circuits that learn take it --------------------------------------------------------------------------------
 
     @property
-    def retention(self) -> Retention | None:
+    def retention(self) -> Retention | None:  # type: ignore[override]
         """Relaxation and drift."""
         return self.nominal.retention
 

@@ -141,6 +141,8 @@ def _take_spec(env: Any, spec: EnvSpec | None) -> None:
     vars(env)["spec"] = spec
 
 
+# `gym.make` merges a user's arguments with those of the id before it makes an environment, which so cannot tell whose
+# they are; of what it sets afterwards, the spec is the first that says so.
 SPEC: Any = property(lambda env: vars(env).get("spec"), _take_spec)
 
 

@@ -71,10 +71,8 @@ def workers(jobs: int = 1, cluster: str | None = None, packages: Collection[str]
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             try:
                 yield lambda todo: _as_finished(pool.submit, 2 * jobs, todo)
-            except BaseException as error:
+            except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                if isinstance(error, BrokenProcessPool):
-                    raise ChildProcessError(ENDED) from None
                 raise
 
 
@@ -95,14 +93,21 @@ def keep(
 def _as_finished(
     submit: Callable[[Callable[[], Value]], Future[Value]], most: int, todo: Mapping[Key, Callable[[], Value]]
 ) -> Iterator[tuple[Key, Value]]:
-    """Key and yield of each piece, of which `most` at a time wait or are at work."""
+    """Key and yield of each piece, of which `most` at a time wait or are at work.
+
+    Raises:
+        ChildProcessError: a worker was killed.
+    """
     left, running = iter(todo.items()), dict[Future[Value], Key]()
-    while True:
-        running |= {submit(work): key for key, work in islice(left, most - len(running))}
-        if not running:
-            return
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            yield running.pop(future), future.result()
+    try:
+        while True:
+            running |= {submit(work): key for key, work in islice(left, most - len(running))}
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+    except BrokenProcessPool:
+        raise ChildProcessError(ENDED) from None
 
 
 # -- Ray ---------------------------------------------------------------------------------------------------------------
@@ -125,17 +130,30 @@ def _ray(address: str, packages: Collection[str]) -> Iterator[Finished]:
         raise ValueError(
             f"cluster {address} cannot be reached ({reason}): ray start --head begins one and says its address"
         ) from None
+
+    def finished(todo: Mapping[Key, Callable[[], Value]]) -> Iterator[tuple[Key, Value]]:
+        with _errors_of(ray):
+            yield from _as_finished(lambda work: call.remote(work).future(), most, todo)
+
     try:
-        _check_versions(ray, {name: versions(name)[name] for name in packages})
-        call = ray.remote(lambda work: work())
-        most = 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1)
-        yield lambda todo: _as_finished(lambda work: call.remote(work).future(), most, todo)
+        with _errors_of(ray):
+            _check_versions(ray, {name: versions(name)[name] for name in packages})
+            call = ray.remote(lambda work: work())
+            most = 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1)
+        yield finished
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _errors_of(ray: Any) -> Iterator[None]:
+    """Have a piece's own error raised as it was, and one of Ray's as the end of a worker."""
+    try:
+        yield
     except ray.exceptions.RayTaskError as error:
         raise getattr(error, "cause", error) from None
     except ray.exceptions.RayError as error:
         raise ChildProcessError(f"{ENDED} ({str(error).strip().splitlines()[0]})") from None
-    finally:
-        ray.shutdown()
 
 
 def _check_versions(ray: Any, here: dict[str, str]) -> None:

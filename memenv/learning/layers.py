@@ -116,7 +116,7 @@ def fabricate_layer(
     if kinds is not None and not (pair and isinstance(device, Mixture)):
         raise ValueError("kinds say which device of a mixture a chip of pairs is of: give a list of devices")
     if cells > FEW:
-        check_memory(device if kinds is None else device.devices[0], cells, device.pulse_channels)
+        check_memory(device, cells, device.pulse_channels)
     making, resting = parts(rng, 2)
     if kinds is None or not isinstance(device, Mixture):
         fabricated = device.fabricate(making, cells)

@@ -40,8 +40,8 @@ def settled(task: Any) -> dict[str, Any]:
         check(task, name, is_word(getattr(task, name), words), " or ".join(f'"{word}"' for word in words))
     good = is_number(task.tolerance) and task.tolerance >= LEAST_TOLERANCE
     check(task, "tolerance", good, f"a number >= {LEAST_TOLERANCE:g}")
-    words = ("pulsed", "all", "none") if task.objective == "product" else ("pulsed", "all")
-    check(task, "verify", is_word(task.verify, words), f"{', '.join(words)} for objective={task.objective!r}")
+    verify = ("pulsed", "all", "none") if task.objective == "product" else ("pulsed", "all")
+    check(task, "verify", is_word(task.verify, verify), f"{', '.join(verify)} for objective={task.objective!r}")
     check_target_range(task.target_range)
     found: dict[str, Any] = weights_of(task)
     found["max_pulses"] = whole("max_pulses", task.max_pulses, 1, MANY, TaskError)

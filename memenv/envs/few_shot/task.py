@@ -9,7 +9,6 @@ from gymnasium import spaces
 
 from memenv.arrays import put, take
 from memenv.bounds import MANY, flag, is_word, real, whole
-from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import check_room, memory_needed
 from memenv.devices.catalogue import Loaded
 from memenv.devices.protocol import learning
@@ -94,12 +93,9 @@ class FewShot:
 
     def check_memory(self, tasks: int) -> None:
         """Refuses more chips than fit into the memory that is free, before anything is allocated."""
-        devices = self.device.devices or (self.device,)
-        needed = max(memory_needed(device, tasks * self.cells, device.pulse_channels) for device in devices)
-        try:
-            check_room(needed, f"{tasks:,} chips of {self.cells:,} cells", "take fewer at a time, or fewer devices")
-        except CrossbarError as error:
-            raise TaskError(str(error)) from None
+        needed = memory_needed(self.device, tasks * self.cells, self.device.pulse_channels)
+        what, advice = f"{tasks:,} chips of {self.cells:,} cells", "take fewer at a time, or fewer devices"
+        check_room(needed, what, advice, TaskError)
 
     # -- what it consists of -------------------------------------------------------------------------------------------
 

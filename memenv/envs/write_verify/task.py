@@ -9,7 +9,6 @@ import numpy as np
 from gymnasium import spaces
 
 from memenv.arrays import numbers, put, take
-from memenv.crossbars.converters import CrossbarError
 from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
 from memenv.devices.catalogue import Loaded
 from memenv.devices.device import Device, Driver
@@ -68,13 +67,8 @@ class WriteVerify:
         """Refuses more cells than fit into the memory that is free, before anything is allocated."""
         if cells > FEW:
             steps = 8 * cells * (self.rounds + 2 * self.history * self.observations.features)
-            advice = "take fewer cells at a time"
-            devices = self.device.devices or (self.device,)
-            needed = max(memory_needed(device, cells, device.pulse_channels) for device in devices) + steps
-            try:
-                check_room(needed, f"{cells:,} cells of {self.device.name}", advice)
-            except CrossbarError as error:
-                raise TaskError(str(error)) from None
+            needed = memory_needed(self.device, cells, self.device.pulse_channels) + steps
+            check_room(needed, f"{cells:,} cells of {self.device.name}", "take fewer cells at a time", TaskError)
 
     # -- spaces ------------------------------------------------------------------------------------------------------
 
