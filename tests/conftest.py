@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from memenv.devices.device import Device, Mismatch, Read, Response, Retention
 
-settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=400)
+settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=200)
 settings.load_profile("fixed")
 
 
