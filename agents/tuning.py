@@ -93,9 +93,9 @@ def one_by_one(cost: Callable[[Any, int, int], float]) -> Judge:
 
 
 def on_cells(policies: Sequence[Any], cells: int, seed: int) -> np.ndarray:
-    """Mean of `costs` in the task of policies that differ in parameters alone: all in one loop, if loops are there."""
+    """Mean of `costs` in the task of policies that differ in parameters alone: several in a loop, if there is one."""
     policy = policies[0]
-    if compiled(policy):
+    if len(policies) > 1 and compiled(policy):  # NumPy has judged one before its loop is compiled
         values = {f.name: np.array([getattr(one, f.name) for one in policies]) for f in tunable(policy)}
         write = _writer(dataclasses.replace(policy, **{f.name: f.default for f in tunable(policy)}))
         with suppress(Unsupported):  # numbers of the device that single precision does not hold

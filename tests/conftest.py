@@ -14,7 +14,7 @@ from hypothesis import settings
 from memenv.devices.device import Device, Mismatch, Response
 from memenv.devices.reads import Read, Retention
 
-settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=400)
+settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=200)
 settings.load_profile("fixed")
 
 

@@ -1,6 +1,7 @@
 """Records at the ends of their ranges, and what cells of them go through: for tests, and for fuzzing at length."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -73,12 +74,19 @@ def at_an_end(device: Device, part: str, name: str, place: int | None, low: floa
     if valid(new) or whole:
         return new
     good, bad = 0.0, 1.0  # shares of the way, of which the fields' order allows a part
-    for _ in range(40):
+    for _ in range(20):
         share = 0.5 * (good + bad)
         there = middle(before, value, share) if before > 0 and value > 0 else before + share * (value - before)
         good, bad = (share, bad) if valid(changed(device, part, name, place, there)) else (good, share)
     there = middle(before, value, good) if before > 0 and value > 0 else before + good * (value - before)
     return changed(device, part, name, place, there) if good else device
+
+
+@functools.lru_cache(maxsize=2)
+def at_all_ends(device: Device) -> list[Device]:
+    """`at_an_end` for both ends and the middle of every number of the parts that the device has."""
+    own = (number for number in numbers() if not number[0] or getattr(device, number[0]))
+    return [at_an_end(device, *number, end) for number in own for end in ENDS]
 
 
 def dressed(device: Device, other: Device) -> Device:

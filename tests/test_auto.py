@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from nested import same
+from registered import PRICED
 
 from memenv import load_engine
 from memenv.envs import CrossbarProgram, TaskEnv, TaskError, TaskVectorEnv, WriteVerify, auto_runner
@@ -20,12 +21,12 @@ from memenv.envs.runners import NumpyRunner
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("numba") is None, reason="numba is not installed: memenv[numba]"
 )
-COARSE = {"tolerance": 0.1, "max_pulses": 6}
+COARSE = {"give_up": True, "max_pulses": 6, **PRICED}
 TASKS = {
     "cell": WriteVerify(**COARSE),
     "mixture": WriteVerify(device=["threshold", "pcm"], **COARSE),
-    "rounds": WriteVerify(rounds=3, action="discrete", **COARSE),
-    "array": CrossbarProgram(rows=3, cols=4, max_pulses=3),
+    "rounds": WriteVerify(rounds=2, action="discrete", **COARSE),
+    "array": CrossbarProgram(rows=3, cols=4, max_pulses=3, **PRICED),
 }
 
 

@@ -17,4 +17,4 @@ def test_an_operation_is_added_and_a_loop_shown_as_the_page_says():
     code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))  # in a process of its own: it adds to RULES
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert run.returncode == 0, run.stderr
-    assert "def sinh(x0):" in run.stdout and "t1 = t0 * t0" in run.stdout
+    assert "def sinh(x0):" in run.stdout and "p1t1 = p1t0 * p1t0" in run.stdout

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from extremes import ENDS, at_an_end, dressed, numbers, side_by_side, use_engine
+from extremes import at_all_ends, dressed, side_by_side, use_engine
 from scipy.special import ndtri
 from scipy.stats import ks_2samp, kstest
 
@@ -445,8 +445,7 @@ def test_arrays_that_do_not_fit_are_refused(compiled):
 def test_the_ends_of_every_range_give_finite_numbers(compiled, everything):
     devices = []
     for name in presets():
-        device = dressed(load_device(name), everything)
-        devices += [at_an_end(device, *number, end) for number in numbers() for end in ENDS]
+        devices += at_all_ends(dressed(load_device(name), everything))
     chip = tree_map(lambda leaf: leaf if isinstance(leaf, str) else np.float32(leaf), side_by_side(devices, 4))
     assert use_engine(compiled, chip, 4 * len(devices), 10) == ""
 

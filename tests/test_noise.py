@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from nested import same
 from scipy import stats
+from test_auto import TASKS as COMPILED
 
 from agents.arrays.noise import ArrayNoise
 from agents.evaluation import EVALUATION, evaluate, noise_of
@@ -105,16 +106,7 @@ def test_environment_i_of_a_batch_is_the_single_one_of_seed_plus_i(name, mode, e
 
 @pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed: memenv[numba]")
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-@pytest.mark.parametrize(
-    "task",
-    [
-        WriteVerify(**COARSE),
-        WriteVerify(device=["threshold", "pcm"], **COARSE),
-        WriteVerify(rounds=3, action="discrete", **COARSE),
-        CrossbarProgram(rows=3, cols=4, max_pulses=3),
-    ],
-    ids=["cell", "mixture", "rounds", "array"],
-)
+@pytest.mark.parametrize("task", COMPILED.values(), ids=COMPILED)
 def test_an_engine_changes_speed_and_no_episode(task, mode):
     envs = [TaskVectorEnv(task, 60, mode, engine=engine) for engine in ("numpy", "numba")]
     envs[0].action_space.seed(0)

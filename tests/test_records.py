@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 import pytest
-from extremes import ENDS, WHOLE, at_an_end, changed, dressed, numbers, records, side_by_side, use, use_chip
+from extremes import WHOLE, at_all_ends, changed, dressed, numbers, records, side_by_side, use, use_chip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -152,7 +152,7 @@ CELLS, STEPS = (20_000, 50) if FUZZ else (20, 6)
 @pytest.mark.parametrize("name", memenv.presets())
 def test_both_ends_and_the_middle_of_every_range_give_finite_numbers(name, kind, everything):
     device = dressed(memenv.load_device(name), everything)
-    devices = [at_an_end(device, *number, end) for number in numbers() for end in ENDS]
+    devices = at_all_ends(device)
     if FUZZ:
         assert [use(one, CELLS, STEPS, kind) for one in devices] == [""] * len(devices)
     else:
@@ -161,13 +161,7 @@ def test_both_ends_and_the_middle_of_every_range_give_finite_numbers(name, kind,
 
 @pytest.mark.parametrize("name", memenv.presets() if FUZZ else ["ideal", "threshold"])
 def test_so_do_the_ends_where_a_device_has_no_other_terms(name):
-    device = memenv.load_device(name)
-    devices = [
-        at_an_end(device, *number, end)
-        for number in numbers()
-        for end in ENDS
-        if not number[0] or getattr(device, number[0])
-    ]
+    devices = at_all_ends(memenv.load_device(name))
     assert [use(one, CELLS, STEPS) for one in devices] == [""] * len(devices)
 
 

@@ -385,10 +385,11 @@ def test_a_lock_that_its_last_user_removed_meanwhile_is_not_taken_for_one(tmp_pa
 
 
 def shrink(place: Path, patch: pytest.MonkeyPatch) -> None:
-    """Little to tune on, few glyphs, no pictures, and a folder with what the commands are given."""
+    """Little to tune on, by NumPy, few glyphs, no pictures, and a folder with what the commands are given."""
     patch.chdir(place)
     for name in SIZES:
         patch.setattr(tuning, name, 20)
+    patch.setattr(tuning, "compiled", lambda _: False)  # takes seconds
     for module in (fewshot_command, pretraining):
         patch.setattr(module, "load", lambda source, split: Split(glyphs(0, 12, 20), glyphs(1, 12, 20)))
     patch.setattr(pretraining, "VALIDATION", 6)

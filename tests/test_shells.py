@@ -13,6 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from nested import same
+from registered import PRICED
 
 import memenv
 from memenv import Device, Mismatch, Read, Response
@@ -43,7 +44,7 @@ VARIANTS = {
 }
 ENGINES = ["numpy", "numba"] if importlib.util.find_spec("numba") else ["numpy"]
 AUTORESET = ["NEXT_STEP", "SAME_STEP"]
-BOXES = [WriteVerify(), CrossbarProgram(rows=2, cols=3)]
+BOXES = [WriteVerify(), CrossbarProgram(rows=2, cols=3, max_pulses=5, **PRICED)]
 STEP = Response(amplitude=1.0, width=1e-6, threshold=0.5, slope=0.1, dose=0.2, gamma=0.0)
 QUIET = Device(g_min=1e-6, g_max=1e-4, set=STEP, reset=STEP)  # linear, without noise
 FAINT = np.array([1.0, -1.0, 0.0], np.float32)  # a pulse below its threshold
@@ -563,7 +564,7 @@ def test_actions_beyond_a_box_are_clipped_as_gymnasium_clips_them(task, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("action, nonsense", [("continuous", np.nan), ("discrete", 10**6), ("discrete", -3)])
 def test_an_action_of_a_cell_that_is_being_reset_may_be_anything_and_no_other_may(action, nonsense, engine):
-    envs = [TaskVectorEnv(WriteVerify(action=action, give_up=True), 4, engine=engine) for _ in range(2)]
+    envs = [TaskVectorEnv(WriteVerify(action=action, give_up=True, **PRICED), 4, engine=engine) for _ in range(2)]
     give_up = [0, 0, 0, 1] if action == "continuous" else envs[0].single_action_space.n - 1
     moves = np.zeros_like(envs[0].action_space.sample())
     for env in envs:

@@ -39,7 +39,7 @@ class Loop(NamedTuple):
     constants: tuple[float, ...]  # numbers of the device ...
     scalars: tuple[int, ...]  # ... and the leaves of the call that follow them
     arrays: tuple[int, ...]  # leaves of the call that are read
-    kept: tuple[str, ...] | None  # kinds of the arrays (cells,) that are kept; None with one pass
+    kept: tuple[str, ...] | None  # kinds of the arrays (cells,) that are kept; None where no cell asks for its crossbar
 
 
 class _Shared:
@@ -54,12 +54,18 @@ class _Shared:
 
 
 class _Writer:
-    """The source text of a function while it grows: its lines, and what it needs."""
+    """The source text of a function while it grows: its lines, each expression once, and what it needs."""
 
-    def __init__(self, shared: _Shared) -> None:
-        self.lines: list[str] = []
+    def __init__(self, shared: _Shared, prefix: str = "") -> None:
+        """`prefix` of its names: numba is slow where one is given to two values."""
+        self.expressions: dict[str, str] = {}  # names of what is computed, in order
         self.names: dict[int, str] = {}  # of symbolic values
-        self.shared = shared
+        self.shared, self.prefix = shared, prefix
+
+    @property
+    def lines(self) -> list[str]:
+        """Those that compute all values so far."""
+        return [f"{name} = {expression}" for expression, name in self.expressions.items()]
 
     def name(self, value: Symbol) -> str:
         """The name of a value, after the lines that compute it."""
@@ -68,8 +74,7 @@ class _Writer:
         return self.names[id(value)]
 
     def _line(self, expression: str) -> str:
-        self.lines.append(f"t{len(self.lines)} = {expression}")
-        return f"t{len(self.lines) - 1}"
+        return self.expressions.setdefault(expression, f"{self.prefix}t{len(self.expressions)}")
 
     def _expression(self, value: Symbol) -> str:
         if isinstance(value.operation, Routine) and value.operation.name not in self.shared.routines:
@@ -103,7 +108,7 @@ class _Pass(_Writer):
     """The source text of one pass: over cells if its number is odd, over crossbars if it is even."""
 
     def __init__(self, passes: "_Passes", number: int) -> None:
-        super().__init__(passes.shared)
+        super().__init__(passes.shared, f"p{number}")
         self.passes, self.number = passes, number
         self.index = "i" if number % 2 else "a"
         self.reductions: dict[tuple[str, str], str] = {}  # names, by operation and array
@@ -119,7 +124,8 @@ class _Pass(_Writer):
             (number,) = value.operands
             if not number.rank:
                 return self.name(number)
-            return self.common.setdefault(f"{self._kept(number)}[a]", f"c{len(self.common)}")
+            source = self.input(number) if number.operation == "array" else self._kept(number)
+            return self.common.setdefault(f"{source}[a]", f"{self.prefix}c{len(self.common)}")
         computed = isinstance(value.operands[0], Symbol)
         if computed and self.passes.number(value) not in (None, self.number):
             return self._line(f"{self._kept(value)}[{place(self.index)}]")
@@ -134,7 +140,7 @@ class _Pass(_Writer):
             return super()._expression(value)
         (cells,) = value.operands
         source = self.input(cells) if cells.operation == "array" else self._kept(cells)
-        name = self.reductions.setdefault((value.operation, source), f"r{len(self.reductions)}")
+        name = self.reductions.setdefault((value.operation, source), f"{self.prefix}r{len(self.reductions)}")
         return END[value.operation].format(name)
 
     def input(self, value: Symbol) -> str:
@@ -147,12 +153,12 @@ class _Pass(_Writer):
 
     def keep(self, value: Symbol) -> str:
         """The name of the array that holds a value for later passes."""
-        if id(value) not in self.passes.keeps:
-            name = self.name(value)
-            kept = self.passes.keeps[id(value)] = f"kept{len(self.shared.kept)}"
+        name = self.name(value)
+        if name not in self.passes.keeps:
+            kept = self.passes.keeps[name] = f"kept{len(self.shared.kept)}"
             self.shared.kept.append(value.kind)
             self.stores.append(f"{kept}[{place(self.index)}] = {name}")
-        return self.passes.keeps[id(value)]
+        return self.passes.keeps[name]
 
     def body(self, cells: str) -> Iterator[str]:
         """Its lines; `cells` is the source text of the number of cells."""
@@ -188,7 +194,7 @@ class _Passes(dict[int, _Pass]):
         super().__init__()
         self.whole = whole  # axes of an array with a number for each cell
         self.shared = _Shared()
-        self.keeps: dict[int, str] = {}  # values that are kept, and where
+        self.keeps: dict[str, str] = {}  # names of values that are kept, and where
         self.reads: dict[int | None, set[int]] = {}  # the passes in which each array is read
         self.stages: dict[int, int] = {}  # of values: how many reductions it takes at most to know them
 
@@ -266,7 +272,7 @@ def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None]
             one = passes[passes.last(value, replaced[number] if replaced else None)]
             one.stores.append(f"result{number}[{place(one.index, part, len(parts))}] = {one.name(value)}")
     constants, scalars, arrays = (shared.inputs[kind] for kind in ("constant", "scalar", "array"))
-    several, kept = len(passes) > 1, len(shared.kept)
+    several, kept = len(passes) > 1 or any(one.common for one in passes.values()), len(shared.kept)
     arguments = [f"array{number}" for number in range(len(arrays))]
     arguments += [f"result{number}" for number in range(len(results))]
     of_cells = ((number, parts) for number, parts in enumerate(values) if parts[0].rank in (0, whole))

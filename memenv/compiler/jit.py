@@ -34,5 +34,14 @@ def select(context: Any, condition: Any, high: Any, low: Any) -> Any:
 # Fused multiply-add is the one liberty taken with arithmetic: the last cells of an array, which do not fill a vector,
 # must come out as they would elsewhere in it.
 _arithmetic = {"fastmath": {"contract"}, "error_model": "numpy"}
-routine = functools.partial(njit, forceinline=True, no_cpython_wrapper=True, **_arithmetic)
-loop = functools.partial(njit, nogil=True, cache=True, pipeline_class=Apart, **_arithmetic)
+_compiled_inline = functools.partial(njit, forceinline=True, no_cpython_wrapper=True, **_arithmetic)
+loop = functools.partial(njit, nogil=True, cache=True, pipeline_class=Apart, no_cfunc_wrapper=True, **_arithmetic)
+_routines: dict[tuple[Any, ...], Any] = {}
+
+
+def routine(function: Any) -> Any:
+    """The function that loops call: one for all texts that say the same, so that a process compiles it once."""
+    code, known = function.__code__, function.__globals__
+    named = [(type(known.get(name)), repr(known.get(name))) for name in code.co_names]
+    function.__module__ = __name__  # which a loop that was kept finds, whichever other loop it shared the function with
+    return _routines.setdefault((code.co_code, code.co_consts, *named), _compiled_inline(function))
