@@ -57,11 +57,11 @@ class SinesConfig(RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """The subcommand."""
     config = parse(SinesConfig, arguments, "memenv sines")
-    print(sines(config, command_line("memenv sines", arguments)))
+    print(learn_sines(config, command_line("memenv sines", arguments)))
     print(f"in {config.out}: {FILE}, {RECORD}")
 
 
-def sines(config: SinesConfig, command: str = "") -> str:
+def learn_sines(config: SinesConfig, command: str = "") -> str:
     """Pretrain and judge what is missing, and write the table into `config.out`; the table.
 
     Raises:
