@@ -12,4 +12,3 @@ def test_ten_points_of_a_wave_lower_the_error_on_the_rest_of_it_on_numbers_and_o
     before, after = ([float(row[k].split("±")[0]) for row in rows] for k in (1, 2))
     assert [row[0].strip() for row in rows] == ["numbers", "ideal"] and "–" in rows[0][-1]
     assert all(b > 1.2 * a for b, a in zip(before, after, strict=True))
-

@@ -29,9 +29,10 @@ def placed(layer: Layer, weights: Array, normal: Callable[..., Array]) -> tuple[
     if not (np.ndim(layer.chip.x_lo) or np.ndim(layer.chip.x_hi)) or np.all(wanted == wanted[..., :1]):
         return layer, UNCOUNTED
     bounds, spent = driven_to_bounds(layer, normal)
-    least, most = (np.asarray(window, np.float32) for window in _windows(layer, *bounds))
-    wanted = np.broadcast_to(wanted, least.shape)
-    order = np.stack([_assigned(*task) for task in zip(wanted, least, most, strict=True)])
+    low, high = (np.asarray(constant(part), np.float32) for part in bounds)
+    plus = np.arange(layer.shape[-1]) < layer.plus
+    least, most = layer.fan_in(np.where(plus, low, high)), layer.fan_in(np.where(plus, high, low))
+    order = np.stack([*map(_assigned, np.broadcast_to(wanted, least.shape), least, most)])
     tasks = np.arange(len(order))[:, None]
 
     def moved(leaf: Array) -> Array:
@@ -41,18 +42,8 @@ def placed(layer: Layer, weights: Array, normal: Callable[..., Array]) -> tuple[
     return tree_map(moved, layer), spent
 
 
-def _windows(layer: Layer, low: Array, high: Array) -> tuple[Array, Array]:
-    """The least and the most [S] that plus less minus devices of each weight can give."""
-    plus, minus = slice(None, layer.plus), slice(layer.plus, None)
-
-    def difference(a: Array, b: Array) -> Array:
-        return constant(a)[..., plus].sum(-1) - constant(b)[..., minus].sum(-1)
-
-    return difference(low, high), difference(high, low)
-
-
 def _assigned(wanted: np.ndarray, least: np.ndarray, most: np.ndarray) -> np.ndarray:
     """(outputs,) the column of each unit, of weights and windows (rows, outputs)."""
     outside = [((np.clip(unit[:, None], least, most) - unit[:, None]) ** 2).sum(0) for unit in wanted.T]
-    columns: np.ndarray = linear_sum_assignment(np.stack(outside) / np.square(wanted).mean())[1]
+    columns: np.ndarray = linear_sum_assignment(outside)[1]
     return columns
