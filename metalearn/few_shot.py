@@ -307,17 +307,13 @@ def _rows(config: FewshotConfig, name: str, device: str, what: str, amount: floa
     if config.stream == 1:
         yield _row(config, name, device, what, amount, outcomes)
         return
-    first, *others = np.arange(config.stream)
-    for part in ([first], *np.array_split(others, min(PARTS, len(others)))):
-        pooled = outcomes.of_tasks(np.array(part))
-        kept, half_width = mean_and_half_width(pooled.kept)
+    parts = [np.arange(1), *np.array_split(np.arange(1, config.stream), min(PARTS, config.stream - 1))]
+    for part in parts:
+        pooled = outcomes.of_tasks(part)
         row = _row(config, name, device, what, amount, pooled)
-        yield row | {
-            "first_task": int(part[0]) + 1,
-            "last_task": int(part[-1]) + 1,
-            "kept": kept,
-            "half_width_kept": half_width,
-        }
+        row |= {"first_task": int(part[0]) + 1, "last_task": int(part[-1]) + 1}
+        row["kept"], row["half_width_kept"] = mean_and_half_width(pooled.kept)
+        yield row
 
 
 def _row(config: FewshotConfig, name: str, device: str, what: str, amount: float, outcomes: Outcomes) -> Row:
