@@ -47,6 +47,7 @@ class HeadsConfig(RunOptions):
         ("hfo2-array-om", "hfo2-array-baseline", "taox-sandia", "pcm"), help="names or .json records"
     )
     redundant: tuple[str, ...] = option(("1", "2", "1-1-2", "1-1-4"), help="devices a weight, of all layers or of each")
+    place_units: bool = option(False, help="hidden units on the columns that a test finds to suit them")
     tolerance: float = option(0.02, bounds=(0.0, 0.5), help="to which weights are written [of their range]")
     episodes: int = option(1000, bounds=(2, 10**6), help="tasks, each on a chip of its own")
     seed: int = option(0, help="of episodes, chips and noise")
@@ -60,7 +61,8 @@ def judged(config: HeadsConfig, images: np.ndarray, device: str, devices: str, h
     init = load_initialisation(getattr(config, HEADS[head]))
     init = with_head(init, head if HEADS[head] in ("proto", "learning") else "zeros")
     numbers = tuple(map(int, devices.split("-")))
-    hardware = Hardware(device=load_device(device), devices_per_weight=numbers, tolerance=config.tolerance)
+    of_chip: dict[str, Any] = {"tolerance": config.tolerance, "place_units": config.place_units}
+    hardware = Hardware(device=load_device(device), devices_per_weight=numbers, **of_chip)
     how: dict[str, Any] = {"episodes": config.episodes, "seed": config.seed, "delays": (0.0, DAY), "once": once}
     outcomes = evaluate(init, hardware, init.front(images), **how)
     row: Row = {"device": device, "devices_per_weight": devices, "head": head}

@@ -28,6 +28,7 @@ COMMANDS = {
     "tune": ("agents.tuning", "tune classical controllers for a device"),
     "pretrain": ("metalearn.pretraining", "pretrain a network to learn from a few examples, on a device too"),
     "fewshot": ("metalearn.few_shot", "learn from a few examples on a device: table, picture, files"),
+    "sines": ("metalearn.sines", "learn sine waves from a few points, on numbers and on devices"),
     "devices": ("memenv.devices.command", "list, show or plot devices"),
     "fit": ("memenv.fitting.command", "fit a device record to pulse measurements"),
 }

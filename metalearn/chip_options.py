@@ -1,6 +1,6 @@
 """Options of chips that learn, alike for pretraining on them and for judging what was pretrained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from memenv.bounds import MANY
@@ -28,6 +28,7 @@ class ChipOptions(Options):
         0.02, bounds=(0.0, 0.5), help="to which weights are written, by pulses that count [of their range]; 0: as if so"
     )
     unknown_faults: bool = option(False, help="no test has found the stuck cells")
+    place_units: bool = option(False, help="a test of all devices finds each hidden unit the column that suits it")
     accumulate: bool = option(False, help="mixed precision: the residual of whole pulses is accumulated")
     lines: bool = option(False, help="stochastic row-parallel updates")
     assume: str = option("linear", help="what a pulse is taken to do: as at mid-range, or by the law", choices=ASSUMED)
@@ -35,5 +36,5 @@ class ChipOptions(Options):
 
     def hardware(self, device: CellModel) -> Hardware:
         """Chips of a nominal device; errors as of `Hardware`."""
-        names = ("devices_per_weight", "pulsed", "max_pulses", "reads", "tolerance", "accumulate", "lines", "assume")
+        names = {one.name for one in fields(Hardware)} & {one.name for one in fields(ChipOptions)}
         return Hardware(device=device, know_stuck=not self.unknown_faults, **{n: getattr(self, n) for n in names})

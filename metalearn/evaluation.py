@@ -16,7 +16,7 @@ from memenv.few_shot.compiled_chips import fits
 from memenv.few_shot.episodes import Episodes, draw
 from memenv.few_shot.initialisations import Initialisation
 from memenv.learning.writing import UNCOUNTED, Spent
-from metalearn.learners import Learner, begin, learner_of
+from metalearn.learners import Layers, Learner, begin, learner_of
 
 EVALUATION, TUNING = 0, 1  # what a seed is for: the two share neither chips nor tasks nor noise
 HOUR, DAY = 3600.0, 86400.0  # [s]
@@ -28,11 +28,12 @@ BATCH = 10  # episodes at once: few, to stay in the caches, and always as many, 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
-    """Outcomes of episodes."""
+    """Outcomes of episodes; of a stream of tasks on each chip all arrays have a first axis (tasks)."""
 
     by_step: np.ndarray  # (steps + 1, episodes) accuracy on the queries before the first and after each step
     pulses_by_step: np.ndarray  # (steps + 1, episodes) of the task until then, class means included, to all devices
     later: np.ndarray  # (delays, episodes) accuracy so long after the last step
+    kept: np.ndarray  # (episodes,) accuracy then on the stream's task before; NaN without one
     pulses: np.ndarray  # (episodes,) of the whole task
     energy: np.ndarray  # (episodes,) [J] of the pulses
     reads: np.ndarray  # (episodes,) of devices, in products and to verify what is written
@@ -45,6 +46,10 @@ class Outcomes:
     def accuracy(self, delay: int = 0) -> tuple[float, float]:
         """Mean and half-width of its 95 % interval, after one of the delays."""
         return mean_and_half_width(self.later[delay])
+
+    def of_tasks(self, numbers: np.ndarray) -> "Outcomes":
+        """The means over these tasks of a stream."""
+        return Outcomes(**{name: part[numbers].mean(0) for name, part in vars(self).items()})
 
 
 DRIFT_TIME = "drift_time"
@@ -104,9 +109,11 @@ def evaluate(
     seed: int = 0,
     purpose: int = EVALUATION,
     engine: str = "auto",
+    stream: int = 1,
+    interval: float = 0.0,
     once: Once = at_once,
 ) -> Outcomes:
-    """Learn each of `episodes` tasks on a fresh chip and classify its queries.
+    """Learn each of `episodes` tasks on a fresh chip and classify its queries; or streams of tasks, each on one chip.
 
     Equal seeds give equal episodes whatever learns them, and equal chips to networks of one shape under one engine.
 
@@ -122,6 +129,8 @@ def evaluate(
         seed: of episodes, chips and noise.
         purpose: EVALUATION or TUNING episodes, chips and noise.
         engine: "numpy", "numba", or "auto": compiled where `memenv.few_shot.compiled_chips.fits` says so.
+        stream: tasks of an episode, one after the other on the same ageing chip.
+        interval: [s] without a pulse between two of them.
         once: keeps what batches of episodes yield, by their number.
 
     Raises:
@@ -132,9 +141,17 @@ def evaluate(
     def batch(number: int) -> dict[str, np.ndarray]:
         tasks_rng, chip_rng, noise_rng = (np.random.default_rng([seed, number, 3 * purpose + k]) for k in range(3))
         tasks = min(BATCH, episodes - number * BATCH)
-        drawn = draw(inputs, tasks_rng, tasks, ways=ways, shots=shots, queries=queries)
         learner = learner_of(hardware, init, tasks, chip_rng, noise_rng, compiled)
-        return vars(_learned(learner, hardware, init, drawn, np.eye(ways)[drawn.support_y], delays))
+        told: list[dict[str, np.ndarray]] = []
+        layers, before = None, None
+        for _ in range(stream):
+            drawn = draw(inputs, tasks_rng, tasks, ways=ways, shots=shots, queries=queries)
+            if layers is not None and interval:
+                layers = learner.rested(layers, interval)
+            outcomes, layers = _learned(learner, hardware, init, drawn, np.eye(ways), delays, layers, before)
+            told.append(vars(outcomes))
+            before = drawn
+        return told[0] if stream == 1 else {name: np.stack([one[name] for one in told]) for name in told[0]}
 
     parts = [once((number,), partial(batch, number)) for number in range(-(-episodes // BATCH))]
     return Outcomes(**{name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]})
@@ -192,15 +209,19 @@ def _learned(
     hardware: Hardware | None,
     init: Initialisation,
     drawn: Episodes,
-    targets: np.ndarray,
+    labels: np.ndarray,
     delays: Sequence[float],
-) -> Outcomes:
-    begun = begin(learner, init, drawn.support_x, targets)
+    layers: Layers | None,
+    before: Episodes | None,
+) -> tuple[Outcomes, Layers]:
+    """A task learned, on fresh layers or on those that the task before has left, and the layers after it."""
+    targets = labels[drawn.support_y]
+    begun = begin(learner, init, drawn.support_x, targets, layers)
     layers, parts = begun.layers, [begun.means]
 
-    def share(layers: Any) -> np.ndarray:
-        outputs = begun.outputs(learner, layers, drawn.query_x)
-        answers: np.ndarray = (outputs.argmax(-1) == drawn.query_y).mean(-1)
+    def share(layers: Any, of: Episodes = drawn) -> np.ndarray:
+        outputs = begun.outputs(learner, layers, of.query_x)
+        answers: np.ndarray = (outputs.argmax(-1) == of.query_y).mean(-1)
         return answers
 
     shares = [share(layers)]
@@ -215,12 +236,14 @@ def _learned(
         parts.append(Spent(pulses, energy, reads, read_energy))
     spent, nothing = summed(parts)._asdict(), np.zeros(len(targets))
     spent |= {f"initial_{name}": part for name, part in begun.initial._asdict().items()}
-    return Outcomes(
+    outcomes = Outcomes(
         by_step=np.stack(shares),
         pulses_by_step=np.cumsum([part.pulses + nothing for part in parts], 0),
         later=np.stack([share(learner.rested(layers, seconds)) for seconds in delays]),
+        kept=nothing + np.nan if before is None else share(layers, before),
         **{name: part + nothing for name, part in spent.items()},
     )
+    return outcomes, layers
 
 
 def _reads(hardware: Hardware, init: Initialisation, rates: Sequence[float], examples: int, ways: int) -> int:

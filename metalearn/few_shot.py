@@ -1,7 +1,7 @@
 """`memenv fewshot`: how well initialisations learn from a few examples on chips: table, files, pictures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ COUNTERS = (*EACH, *(f"initial_{name}" for name in EACH))  # of a task; of putti
 COSTS = [f"{when}{what}" for when in ("", "initial ") for what in ("pulses", "reads", "energy [nJ]")]
 FILES = ("fewshot.csv", "fewshot.md", "steps.png", "episode.png", "fewshot.html")
 VARIED = "robustness.png"
+PARTS = 4  # of a stream, besides its first task
 CAPTIONS = {
     "steps": "Accuracy after each step",
     "episode": "An episode",
@@ -89,6 +90,10 @@ class FewshotConfig(ChipOptions, RunOptions, WorkerOptions):
     tune: int = option(
         0, bounds=(0, MOST), help="training episodes on which to tune a factor of all rates and one of all ranges"
     )
+    stream: int = option(
+        1, bounds=(1, 100_000), help="tasks of an episode, one after the other on the same ageing chip"
+    )
+    interval: float = option(0.0, bounds=(0.0, 1e12), help="without a pulse between two tasks of a stream [s]")
     vary: tuple[str, ...] = option((), distinct=True, help="also in several amounts: " + ", ".join(NON_IDEALITIES))
     seed: int = option(0, bounds=(0, MOST_SEED), help="of episodes, chips and noise")
     out: Path = option(Path("fewshot"), help="folder of fewshot.csv, .md, .html, pictures, run.json, journal")
@@ -153,7 +158,9 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
                 once = run.kept.of("tuning", name, device)
                 tuned[name, device] = _tuned(config, inits[name], hardware(config, chosen), view.train, once)
             chip = hardware(config, with_non_ideality(chosen, what, amount) if what and chosen else chosen)
-            options = _numbers(config) | ({"once": run.kept.of(*key)} if config.alone else {})
+            options = _numbers(config) | {"stream": config.stream, "interval": config.interval}
+            if config.alone:
+                options["once"] = run.kept.of(*key)
             if what == DRIFT_TIME:
                 options["delays"] = tuple(delay + amount for delay in config.delays)
             return partial(_outcomes, tuned[name, device], chip, view.test, episodes=config.episodes, **options)
@@ -161,7 +168,7 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
         found: dict[Any, Outcomes] = {}
         for place, outcomes in keep(run.kept, finished, {key: judging(key) for key in work}, "evaluation"):
             found[place] = Outcomes(**outcomes)
-            rows = [_row(config, *key, found[key]) for key in work if key in found]
+            rows = [row for key in work if key in found for row in _rows(config, *key, found[key])]
             if not run.again:
                 run.write(_tables(rows, command, notes))
         if not run.again:
@@ -211,6 +218,8 @@ def _label(name: str, names: Sequence[str]) -> str:
 
 
 def _check(config: FewshotConfig) -> None:
+    if config.interval and config.stream == 1:
+        raise ValueError(f"interval is {config.interval:g}, but one task has none: give --stream tasks as well")
     if config.tune == 1:
         raise ValueError(f"tune is {config.tune}, allowed is 0 or a whole number >= 2")
     if not config.device or not config.delays:
@@ -278,6 +287,20 @@ def _pictures(
     return figures | {"robustness": pictures.robustness(rows)} if config.vary else figures
 
 
+def _rows(config: FewshotConfig, name: str, device: str, what: str, amount: float, outcomes: Outcomes) -> Iterator[Row]:
+    """The line of an evaluation; of streams that of the first task, and of parts of the others."""
+    if config.stream == 1:
+        yield _row(config, name, device, what, amount, outcomes)
+        return
+    parts = [np.arange(1), *np.array_split(np.arange(1, config.stream), min(PARTS, config.stream - 1))]
+    for part in parts:
+        pooled = outcomes.of_tasks(part)
+        row = _row(config, name, device, what, amount, pooled)
+        row |= {"first_task": int(part[0]) + 1, "last_task": int(part[-1]) + 1}
+        row["kept"], row["half_width_kept"] = mean_and_half_width(pooled.kept)
+        yield row
+
+
 def _row(config: FewshotConfig, name: str, device: str, what: str, amount: float, outcomes: Outcomes) -> Row:
     row: Row = {
         "init": name,
@@ -300,14 +323,22 @@ def _row(config: FewshotConfig, name: str, device: str, what: str, amount: float
 def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Head and lines of what was not varied."""
     delays = [key.removeprefix("accuracy_") for key in rows[0] if key.startswith("accuracy_") and key.endswith("s")]
-    head = ["initialisation", "device", *(f"after {delay} [%]" for delay in delays), *COSTS]
+    streams = ["tasks", "task before [%]"] if "kept" in rows[0] else []
+    head = ["initialisation", "device", *streams, *(f"after {delay} [%]" for delay in delays), *COSTS]
     lines = []
     for row in rows:
         if row["non_ideality"]:
             continue
-        shares = [f"{100 * row[f'accuracy_{delay}']:.2f} ± {100 * row[f'half_width_{delay}']:.2f}" for delay in delays]
+        shares = [_share(row[f"accuracy_{delay}"], row[f"half_width_{delay}"]) for delay in delays]
+        if streams:
+            tasks = dict.fromkeys((row["first_task"], row["last_task"]))
+            shares = [" to ".join(map(str, tasks)), _share(row["kept"], row["half_width_kept"]), *shares]
         lines.append([row["init"], row["device"], *shares, *costs_of(row)])
     return head, lines
+
+
+def _share(mean: float, half_width: float) -> str:
+    return "–" if np.isnan(mean) else f"{100 * mean:.2f} ± {100 * half_width:.2f}"
 
 
 def costs_of(row: Row) -> list[str]:
@@ -331,4 +362,5 @@ def markdown_table(rows: Sequence[Row], command: str) -> str:
 
 
 def _title(row: Row) -> str:
-    return f"{row['ways']}-way {row['shots']}-shot accuracy of {row['episodes']} episodes, ± 95 % interval"
+    what = "streams of tasks, each on one chip" if "kept" in row else "episodes"
+    return f"{row['ways']}-way {row['shots']}-shot accuracy of {row['episodes']} {what}, ± 95 % interval"

@@ -216,15 +216,20 @@ class Begun(NamedTuple):
         return learner.steps(self.layers, x, targets, self.rates, self.offsets)
 
 
-def begin(learner: Learner, init: Initialisation, x: np.ndarray, targets: np.ndarray) -> Begun:
+def begin(
+    learner: Learner, init: Initialisation, x: np.ndarray, targets: np.ndarray, layers: Layers | None = None
+) -> Begun:
     """The start of learning from supports x (tasks, n, inputs) with one-hot targets (tasks, n, classes).
+
+    On fresh layers, which `init` is written to; or on layers that have learned another task.
 
     Raises:
         ValueError: class means are the head, and a class has no example.
     """
-    hidden = len(init.hidden)
-    kept = hidden if init.head == "digital" else hidden + 1
-    layers, initial = learner.written(init.weights(targets.shape[-1])[:kept], init.ranges.tolist()[:kept])
+    hidden, initial = len(init.hidden), UNCOUNTED
+    if layers is None:
+        kept = hidden if init.head == "digital" else hidden + 1
+        layers, initial = learner.written(init.weights(targets.shape[-1])[:kept], init.ranges.tolist()[:kept])
     rates = init.rates.tolist() if init.rates.any() or init.head == "zeros" else []
     if init.head == "zeros":
         return Begun(layers, None, rates, initial, UNCOUNTED)

@@ -128,7 +128,7 @@ def by_step(rows: Sequence[Mapping[str, Any]]) -> Any:
         if not row["non_ideality"]:
             steps = [key.removeprefix("accuracy_step") for key in row if key.startswith("accuracy_step")]
             shares, half = ([100 * row[f"{name}_step{step}"] for step in steps] for name in ("accuracy", "half_width"))
-            label = f"{row['init']}, {row['device']}"
+            label = f"{row['init']}, {row['device']}" + (f", task {row['first_task']} ..." if "kept" in row else "")
             axes.errorbar(range(len(steps)), shares, half, marker="o", capsize=3, label=label)
     axes.set(xlabel="step", ylabel="accuracy [%]")
     axes.legend(fontsize=7)

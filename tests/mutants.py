@@ -317,13 +317,13 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     FEW_SHOT + "::test_an_answer_does_not_depend_on_what_else_is_asked": (
         Fault(
             "metalearn/evaluation.py",
-            "begun.outputs(learner, layers, drawn.query_x)",
-            "begun.outputs(learner, layers, drawn.query_x - drawn.query_x.mean(1, keepdims=True))",
+            "begun.outputs(learner, layers, of.query_x)",
+            "begun.outputs(learner, layers, of.query_x - of.query_x.mean(1, keepdims=True))",
         ),
         Fault(
             "metalearn/evaluation.py",
-            "begun.outputs(learner, layers, drawn.query_x)",
-            "begun.outputs(learner, layers, drawn.query_x / drawn.query_x.std(1, keepdims=True))",
+            "begun.outputs(learner, layers, of.query_x)",
+            "begun.outputs(learner, layers, of.query_x / of.query_x.std(1, keepdims=True))",
         ),
     ),
     FEW_SHOT + "::test_delays_count_from_the_last_step": (

@@ -15,6 +15,7 @@ from memenv.few_shot.compiled_chips import Chips
 from memenv.few_shot.episodes import draw
 from memenv.few_shot.heads import class_means
 from memenv.few_shot.initialisations import Initialisation, untrained
+from memenv.few_shot.placement import placed
 from memenv.few_shot.strokes import glyphs
 from memenv.learning.backprop import cross_entropy
 from memenv.learning.step import matrix
@@ -156,10 +157,11 @@ def test_a_weight_passes_its_derivative_on_through_pulses_where_it_arrives(rng):
     torch.testing.assert_close(slope, (wanted.abs() < 1.0).double())
 
 
-def test_compiled_chips_are_written_as_those_of_numpy():
+@pytest.mark.parametrize("place_units", [False, True])
+def test_compiled_chips_are_written_as_those_of_numpy(place_units):
     pytest.importorskip("numba")
     rng, known = np.random.default_rng(0), load_device("hfo2-array-baseline").replace(uncertainty=None)
-    chip = hardware(known, tolerance=0.02)
+    chip = hardware(known, tolerance=0.02, place_units=place_units)
     wanted = rng.uniform(-0.6, 0.6, (20, 41, 16))
     draws = Draws(rng.standard_normal, rng.random)
     (ours,), mine = write(chip, fresh_chip(chip, rng, (40, 16), 20), [wanted], [1.0], draws)
@@ -177,6 +179,34 @@ def test_putting_the_initialisation_on_the_chip_counts_for_every_head(inputs):
             evaluate(with_head(ZERO, mode), hardware(tolerance=t), inputs, episodes=10) for t in (0.02, 0.0)
         )
         assert (counted.initial_reads > 0).all() and not ideal.initial_reads.any() and not ideal.initial_pulses.any()
+
+
+# -- units on columns --------------------------------------------------------------------------------------------------
+
+
+def test_units_on_columns_that_suit_them_are_written_with_smaller_errors():
+    stuck = QUIET.replace(mismatch=Mismatch(stuck_anywhere=0.2, x_hi=0.2), read=Read(noise=0.01))
+    for device in (stuck, "hfo2-array-om"):
+        (wanted, got, spent), (_, placed, with_test) = (written(device, 0.02, place_units=p) for p in (False, True))
+        assert np.square(placed - wanted).mean() < 0.7 * np.square(got - wanted).mean()
+        assert (with_test.pulses > spent.pulses).all() and (with_test.energy > spent.energy).all()
+
+
+def test_columns_stay_whole_in_another_order_and_two_pulses_and_reads_a_device_are_paid_only_for_a_choice(rng):
+    device = QUIET.replace(mismatch=Mismatch(rate=0.5, stuck_anywhere=0.3))
+    (layer,) = fresh_chip(hardware(device), rng, (9, 6), 3)
+    found, spent = placed(layer, rng.uniform(-0.6, 0.6, (10, 6)), rng.standard_normal)
+    for task in range(3):
+        for parts in ("x_lo", "x_hi"):
+            columns = [np.moveaxis(getattr(one.chip, parts)[task], 1, 0).tolist() for one in (layer, found)]
+            assert columns[0] != columns[1] and sorted(columns[0]) == sorted(columns[1])
+        sums = [(one.state.x[task] + 10 * one.good[task]).sum((0, 2)) for one in (layer, found)]
+        np.testing.assert_allclose(*map(np.sort, sums))
+    assert spent.pulses.tolist() == spent.reads.tolist() == [2 * 10 * 6 * 2] * 3
+    (alike,) = fresh_chip(hardware(QUIET), rng, (9, 6), 3)
+    for one, weights in ((alike, rng.uniform(-0.6, 0.6, (10, 6))), (layer, np.zeros((10, 6)))):
+        same, nothing = placed(one, weights, rng.standard_normal)
+        assert same is one and not any(nothing)
 
 
 # -- devices a weight --------------------------------------------------------------------------------------------------

@@ -573,6 +573,7 @@ FIRST = {  # what a command does when it has checked its options
     "program": "agents.arrays.programming.begun",
     "pretrain": "metalearn.pretraining.begun",
     "fewshot": "metalearn.few_shot.load",
+    "sines": "metalearn.sines.begun",
     "fit": "memenv.fitting.command.fit",
     "devices": "memenv.devices.command.plot",
     "import-policy": "agents.sb3.importing.named",

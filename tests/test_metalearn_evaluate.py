@@ -88,6 +88,21 @@ def test_drift_changes_what_is_seen_later_but_not_the_episodes(inputs):
     assert outcomes.later.shape == (2, 100) and (outcomes.later[0] != outcomes.later[1]).any()
 
 
+def test_a_stream_begins_as_a_task_alone_and_goes_on_with_the_chip_as_it_was_left(inputs):
+    how = {"episodes": 10, "delays": (0.0,)}
+    alone, stream, rested = (
+        evaluate(START, on("pcm", tolerance=0.02), inputs, **how, stream=n, interval=t)
+        for n, t in ((1, 0.0), (3, 0.0), (3, 1e6))
+    )
+    for name, part in vars(alone).items():
+        np.testing.assert_array_equal(getattr(stream, name)[0], part)
+        np.testing.assert_array_equal(getattr(rested, name)[0], part)
+    assert stream.initial_pulses[0].all() and not stream.initial_pulses[1:].any() and stream.pulses[1:].all()
+    assert np.isnan(stream.kept[0]).all() and ((stream.kept[1:] >= 0) & (stream.kept[1:] <= 1)).all()
+    assert (stream.by_step[1] != rested.by_step[1]).any()
+    np.testing.assert_allclose(stream.of_tasks(np.array([1, 2])).later, stream.later[1:].mean(0))
+
+
 def test_tuning_finds_rates_and_ranges_that_were_far_off(inputs):
     far = replace(START, rates=100 * START.rates, ranges=30 * START.ranges)
     hardware = on("alox-hfo2")
@@ -172,6 +187,17 @@ def test_heads_are_judged_side_by_side_with_what_they_cost(start, tmp_path, caps
     assert float(zeros["initial_reads"]) > 0 and float(digital["pulses"]) == float(digital["initial_pulses"]) == 0
 
 
+def test_a_stream_has_lines_for_its_first_task_and_for_parts_of_the_others(start, tmp_path, capsys):
+    words = [start, "--device", "pcm", "--stream", "7", "--interval", "60", "--episodes", "4", "--delays", "0"]
+    assert main(["fewshot", *words, "--out", str(tmp_path / "out")]) == 0
+    assert "4 streams of tasks" in capsys.readouterr().out
+    with (tmp_path / "out" / "fewshot.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    places = [(int(row["first_task"]), int(row["last_task"])) for row in rows]
+    assert places == [(1, 1), (2, 3), (4, 5), (6, 6), (7, 7)]
+    assert rows[0]["kept"] == "nan" and all(0 <= float(row["kept"]) <= 1 for row in rows[1:])
+
+
 def test_time_to_drift_moves_all_queries(start, tmp_path):
     options = {"init": (start,), "device": ("pcm",), "episodes": 10}
     rows = fewshot(FewshotConfig(vary=(DRIFT_TIME,), delays=(0.0, 9e5), out=tmp_path / "varied", **options))
@@ -201,6 +227,7 @@ def test_a_picture_needs_no_chip(start, tmp_path):
         (["--head", "gone"], "head is 'gone': choose from zeros, digital, written, learning"),
         (["--devices-per-weight", "1,2"], "devices_per_weight is 1,2: one number, or one for each of the 1 layers"),
         (["--tolerance", "-1"], "tolerance is -1.0, allowed is"),
+        (["--interval", "60"], "interval is 60, but one task has none"),
     ],
 )
 def test_the_command_refuses_what_cannot_work(start, tmp_path, capsys, words, message):

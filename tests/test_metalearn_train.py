@@ -58,7 +58,7 @@ def rows_of(folder):
         {"device": ("hfo2-array-om",), "method": "reptile"},
         {"device": ("alox-hfo2",), "train": "rates"},
         {"method": "proto", "inner_steps": 0},
-        {"method": "proto", "inner_steps": 0, "device": ("hfo2-array-om",)},
+        {"method": "proto", "inner_steps": 0, "device": ("hfo2-array-om",), "place_units": True},
         {"method": "proto", "device": ("alox-hfo2",), "devices_per_weight": (1, 1, 2)},
         {"method": "proto", "inner_steps": 0, "device": ("pcm",), "tolerance": 0.05, "rest": 3600.0},
         {"method": "proto", "network": "conv", "ways": 6, "inner_steps": 0},

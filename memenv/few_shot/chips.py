@@ -16,6 +16,7 @@ from memenv.bounds import whole
 from memenv.compiler.counter_rng import parts
 from memenv.devices.protocol import CellModel
 from memenv.devices.uncertainty import of_chips
+from memenv.few_shot.placement import placed
 from memenv.learning.backprop import forward
 from memenv.learning.layers import full_scale
 from memenv.learning.step import Adaptation, Counters, Layer, fabricate_layer, matrix, program
@@ -44,6 +45,7 @@ class Hardware:
     write_error: float = 0.01  # [range] standard deviation of a device's state after a verified write ...
     tolerance: float = 0.0  # ... or, not zero: [of a weight's range] to which weights are written by pulses that count
     know_stuck: bool = True  # whether a test has found the cells that do not move
+    place_units: bool = False  # whether a test of all devices finds each hidden unit the column that suits it
     accumulate: bool = False  # mixed precision: the residual of whole pulses is accumulated
     lines: bool = False  # stochastic row-parallel updates
     assume: str = "linear"  # what a pulse is taken to do: as at mid-range, or by the nominal "law"
@@ -118,9 +120,16 @@ def write(
     hardware: Hardware, layers: Sequence[Layer], weights: Sequence[Array], ranges: Sequence[Array], draws: Draws
 ) -> tuple[tuple[Layer, ...], Spent]:
     """The layers with `weights` written and verified; `ranges` are the magnitudes that nominal devices can hold."""
-    scaled = (layer.replace(scale=layer.scale * most) for layer, most in zip(layers, ranges, strict=True))
-    parts = [rewrite(hardware, layer, w, draws) for layer, w in zip(scaled, weights, strict=True)]
-    return tuple(layer for layer, _ in parts), summed(spent for _, spent in parts)
+    done, parts = [], []
+    for blank, w, most in zip(layers, weights, ranges, strict=True):
+        layer = blank.replace(scale=blank.scale * most)
+        if hardware.place_units:
+            layer, spent = placed(layer, w, draws.normal)
+            parts.append(spent)
+        layer, spent = rewrite(hardware, layer, w, draws)
+        done.append(layer)
+        parts.append(spent)
+    return tuple(done), summed(parts)
 
 
 def rewrite(hardware: Hardware, layer: Layer, weights: Array, draws: Draws) -> tuple[Layer, Spent]:

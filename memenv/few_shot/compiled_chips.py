@@ -7,6 +7,7 @@ Arrays are NumPy's; or torch's, if what runs the programs of `memenv.learning.ke
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -19,6 +20,7 @@ from memenv.crossbars.memory_budget import check_memory
 from memenv.devices.reads import State
 from memenv.engine import Engine, EngineError, load_engine
 from memenv.few_shot.chips import Draws, Hardware, summed
+from memenv.few_shot.placement import placed
 from memenv.learning import kernels
 from memenv.learning import writing as costs
 from memenv.learning.backprop import cross_entropy, forward, weight_gradient
@@ -109,26 +111,34 @@ class Chips:
         devices = self.hardware.devices_of(len(weights))
         tasks = np.arange(len(weights[0]), dtype=np.uint32)
         chips = Noise(next(self.chip_keys).words()[:, None], tasks).words(0)  # what a chip's layers have in common
-        each = zip(weights, ranges, devices, strict=True)
-        parts = [self.rewritten(self._blank(w.shape, most, number, chips), w) for w, most, number in each]
-        return tuple(layer for layer, _ in parts), summed(spent for _, spent in parts)
+        done, parts = [], []
+        for w, most, number in zip(weights, ranges, devices, strict=True):
+            blank, tested = self._blank(w, most, number, chips)
+            layer, spent = self.rewritten(blank, w)
+            done.append(layer)
+            parts += [tested, spent]
+        return tuple(done), summed(parts)
 
-    def _blank(self, axes: Any, most: Array, devices: int, chips: Words) -> Weights:
-        """Cells that are in no known state yet."""
-        hardware, device = self.hardware, self.hardware.device
-        shape = int(np.prod(axes)), 2 * devices
+    def _blank(self, weights: Array, most: Array, devices: int, chips: Words) -> tuple[Weights, costs.Spent]:
+        """Cells for weights (tasks, rows, outputs) that are in no known state yet, and what a test of them took."""
+        hardware, device, axes = self.hardware, self.hardware.device, tuple(weights.shape)
+        shape = math.prod(axes), 2 * devices
         check_memory(device, shape[0] * shape[1], device.pulse_channels)
         first, second = (np.repeat(word, math.prod(shape) // axes[0]) for word in chips)
         cells = self.engine.fabricate(device, next(self.keys), shape[0] * shape[1], (first, second))
-        chip = tree_map(lambda leaf: leaf.reshape(shape) if isinstance(leaf, np.ndarray) else leaf, cells)
-        unknown = _unknown(*shape)
+        unknown, chip = _unknown(*shape), _of_shape(cells, shape)
         layer = blank_layer(device, chip, unknown, devices)
         differ = np.ndim(chip.x_lo) or np.ndim(chip.x_hi)  # else no cell is stuck
         layer = layer.replace(scale=layer.scale * most, good=1.0 if hardware.know_stuck and differ else None)
+        tested = costs.UNCOUNTED
+        if hardware.place_units:
+            normal = partial(np.random.default_rng(next(self.keys).words()).standard_normal, dtype=np.float32)
+            found, tested = placed(_of_shape(layer, (*axes, 2 * devices)), weights, normal)
+            layer = _of_shape(found, shape)
         if not hardware.tolerance:
-            return Weights(layer, Shown(unknown, 0.0, 0.0), unknown, tuple(axes))
+            return Weights(layer, Shown(unknown, 0.0, 0.0), unknown, axes), tested
         shown, kept = by_numpy(kernels.blank, next(self.keys), layer.replace(scale=1.0), (unknown,))
-        return Weights(layer.replace(state=kept.state), shown, kept.reading, tuple(axes))
+        return Weights(layer.replace(state=kept.state), shown, kept.reading, axes), tested
 
     def rewritten(self, weights: Weights, other: Array) -> tuple[Weights, costs.Spent]:
         """`rewrite` with weights (tasks, rows, outputs)."""
@@ -204,6 +214,12 @@ class Chips:
         """(..., n, classes) that noisy reads of the chips make of examples (..., n, inputs)."""
         noise = [draws.normal((*x.shape[:-1], layer.axes[2])) for layer in weights]
         return forward([layer.seen(self.hardware.reads) for layer in weights], x, noise).outputs
+
+
+def _of_shape(tree: Any, shape: tuple[int, ...]) -> Any:
+    """The record, whose arrays of cells have another shape."""
+    cells = math.prod(shape)
+    return tree_map(lambda leaf: leaf.reshape(shape) if np.size(leaf) == cells else leaf, tree)
 
 
 def _unknown(weights: int, devices: int) -> np.ndarray:

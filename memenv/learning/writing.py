@@ -5,17 +5,20 @@ where it stands. How far a device departs from that is learned from its own read
 is left alone, and its partners do its part.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from memenv.arrays import Array, at_most, choose, clip, floor_at, is_zero, namespace, sqrt
+from memenv.devices.device import State
 from memenv.devices.law import dose_to_reach, pulse_worth
-from memenv.learning.layers import Layer, over_devices, share
+from memenv.learning.layers import Layer, fresh, over_devices, share
 from memenv.learning.updates import LEAST_STEP
 
 PASSES = 16  # pulses to each device, at most
 SECANT = 0.4  # share of a surprise, on the scale of logarithms, that is learned from it
 MOST_SURPRISE, MOST_FACTOR = 3.0, 30.0  # of an answer to a pulse; of all, with which a device is left alone
 LEAST_COUNT, MOST_COUNT = 1e-4, 10.0  # [reference pulses] of one pulse, or of a train
+STRONG = 100.0  # reference pulses' worth that drives a device to its bound
 NEAREST = 0.02  # [range] to a bound that is aimed at
 COARSE = 1.5  # [of what is missing] a device whose weakest pulse is expected to do more is left alone
 
@@ -61,8 +64,7 @@ def pulse_and_verify(
         noise: three channels of a pulse, each likewise.
     """
     xp, chip, before = namespace(wanted), layer.chip, layer.state
-    seen = chip.read_moments(before._replace(trap=None))
-    reading = seen.mean if is_zero(seen.variance) else seen.mean + sqrt(floor_at(seen.variance, 1e-36)) * read
+    reading = _reading(layer, before, read)
     missing = wanted - layer.fan_in(reading)
     opened = xp.where(xp.abs(missing) > tolerance, tried.open, 0.0 * tried.open)
     each = layer.fan_out(missing)
@@ -91,6 +93,35 @@ def pulse_and_verify(
             read_energy=tried.open * over_devices(chip.read_energy(chip.conductance(before))),
         ),
     )
+
+
+def driven_to_bounds(layer: Layer, normal: Callable[..., Array]) -> tuple[tuple[Array, Array], Spent]:
+    """Conductances [S] of fresh cells as read after a strong RESET and then after a strong SET, and what that took.
+
+    Args:
+        layer: its cells (tasks, rows, outputs, devices).
+        normal: of a shape, standard normal noise.
+    """
+    shape, chip, readings, parts = tuple(layer.state.x.shape), layer.chip, [], []
+    nothing = 0.0 * layer.state.x
+    state = fresh(layer, [normal(shape) for _ in range(2)]).state
+    pulses = 1.0 if layer.device.record is not None else STRONG
+    for up in (nothing > 0, nothing == 0):
+        amplitude, width = _pulse(layer, up, nothing + STRONG)
+        after = chip.pulse(state, amplitude, width, [normal(shape) for _ in range(3)], pulses)
+        readings.append(_reading(layer, after, normal(shape)))
+        first, last = (chip.g_min + cells.x * (chip.g_max - chip.g_min) for cells in (state, after))
+        energy = chip.pulse_energy(first, last, amplitude, width * pulses)
+        costs = nothing + pulses, energy, nothing + 1.0, nothing + chip.read_energy(chip.conductance(after))
+        parts.append(Spent(*(cost.sum((-3, -2, -1)) for cost in costs)))
+        state = after
+    return (readings[0], readings[1]), Spent(*map(sum, zip(*parts, strict=True)))
+
+
+def _reading(layer: Layer, state: State, noise: Array) -> Array:
+    """A read [S] of every cell; a trap enters by its stationary moments."""
+    seen = layer.chip.read_moments(state._replace(trap=None))
+    return seen.mean if is_zero(seen.variance) else seen.mean + sqrt(floor_at(seen.variance, 1e-36)) * noise
 
 
 def _count(layer: Layer, g: Array, change: Array, up: Array) -> Array:

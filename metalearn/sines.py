@@ -1,16 +1,11 @@
-"""Sine waves from ten points: regression on chips whose every layer learns by pulses (Finn et al., arXiv 1703.03400).
+"""`memenv sines`: sine waves from ten points, regression on chips whose every layer learns by pulses.
 
-    python benchmarks/sine_regression.py --out sines
-
-A network 1-40-40-1 is pretrained by MAML on numbers, five steps with learned rates. `numbers` is that; on each device
-learns what left them, and what then went on learning through the device (--aware). Errors are means of squares over
-fresh waves, each on a chip of its own, of amplitudes from 0.1 to 5; `before` is that of the initialisation. The same
-command continues where it stopped with --resume.
+A network 1-40-40-1 is pretrained by MAML on numbers, five steps with learned rates (Finn et al., arXiv 1703.03400).
+`numbers` is that; on each device learns what left them, and what then went on learning through the device.
 """
 
 import copy
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -21,32 +16,74 @@ import numpy as np
 import torch
 
 from memenv.arrays import constant, tree_map
+from memenv.bounds import MANY, MOST, MOST_SEED
 from memenv.devices.catalogue import load_device
 from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import markdown, mean_and_half_width
 from memenv.experiments.runs import RECORD, RunOptions, begun, command_line
-from memenv.few_shot.chips import Draws, Hardware, chip_outputs, fresh_chip, write
+from memenv.few_shot.chips import MOST_DEVICES, Draws, Hardware, chip_outputs, fresh_chip, write
 from memenv.learning.backprop import squared_error
 from metalearn.adaptation import ideal, ideal_outputs, on_chip
 
-COMMAND = command_line("python benchmarks/sine_regression.py", sys.argv[1:])
 SIZES, STEPS, POINTS, TASKS = (1, 40, 40, 1), 5, 10, 25
 RATE, ROOM = 0.02, 1.5  # of learning, to begin with; largest weight that a device can hold, of the largest there is
 OUTER_RATE = 1e-3  # of Adam, to begin with
 NUMBERS, FILE = "numbers", "sines.md"
+PACKAGES = ("memenv", "numpy", "torch")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SinesConfig(RunOptions):
-    """Learn sine waves from ten points each, on numbers and on chips."""
+    """Learn sine waves from ten points each, on numbers and on chips; mean square errors before and after.
 
-    device: tuple[str, ...] = option(("pcm", "alox-hfo2", "hfo2-array-om"), help="names or .json records")
-    devices_per_weight: int = option(1, help="plus devices of a weight, and as many minus devices")
-    steps: int = option(5000, bounds=(1, 10**6), help="outer steps on numbers, of 25 waves each")
-    aware: int = option(300, bounds=(0, 10**6), help="outer steps that follow through each device")
-    waves: int = option(600, bounds=(2, 10**6), help="to judge by")
-    seed: int = option(0, help="of weights, waves, chips and noise")
+    Example: memenv sines --device pcm --steps 300 --aware 0 --waves 100 --out pcm-sines
+    """
+
+    device: tuple[str, ...] = option(
+        ("pcm", "alox-hfo2", "hfo2-array-om"), distinct=True, help="names or .json records"
+    )
+    devices_per_weight: int = option(
+        1, bounds=(1, MOST_DEVICES), help="plus devices of a weight, and as many minus devices"
+    )
+    steps: int = option(5000, bounds=(1, MOST), help="outer steps on numbers, of 25 waves each")
+    aware: int = option(300, bounds=(0, MOST), help="outer steps that follow through each device")
+    waves: int = option(
+        600, bounds=(2, MANY), help="to judge by, of amplitudes from 0.1 to 5, each on a chip of its own"
+    )
+    seed: int = option(0, bounds=(0, MOST_SEED), help="of weights, waves, chips and noise")
     out: Path = option(Path("sines"), help="folder of sines.md, run.json and a journal")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """The subcommand."""
+    config = parse(SinesConfig, arguments, "memenv sines")
+    print(learn_sines(config, command_line("memenv sines", arguments)))
+    print(f"in {config.out}: {FILE}, {RECORD}")
+
+
+def learn_sines(config: SinesConfig, command: str = "") -> str:
+    """Pretrain and judge what is missing, and write the table into `config.out`; the table.
+
+    Raises:
+        ValueError: unusable devices, a folder that holds another run, or nothing to resume.
+    """
+    chips = {
+        name: Hardware(device=load_device(name), devices_per_weight=config.devices_per_weight) for name in config.device
+    }
+    for name, chip in chips.items():
+        if config.aware and chip.device.polarity_only:
+            raise ValueError(f"{name}: measured tables have no derivatives: give --aware 0")
+    with begun(config.out / RECORD, config, command=command, packages=PACKAGES, files=(FILE,)) as run:
+        rows = rows_of(config, chips, run.once)
+        names, lines = list(rows[-1])[1:], []
+        for row in rows:
+            means = {name: mean_and_half_width(np.asarray(row[name])) for name in names if name in row}
+            cells = ("{:.3f} ± {:.3f}".format(*means[name]) if name in means else "–" for name in names)
+            lines.append([row["device"], *cells])
+        text = f"`{command}`\n\n{markdown(['device', *names], lines)}"
+        if not run.again:
+            run.write({FILE: text}, complete=True)
+    return text
 
 
 def waves(rng: np.random.Generator, tasks: int, points: int) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +163,7 @@ def judged(network: Network, hardware: Hardware | None, config: SinesConfig) -> 
     return [((end - answer) ** 2).mean((1, 2)) for end in ends]
 
 
-def rows_of(config: SinesConfig, once: Callable[..., Any]) -> list[dict[str, Any]]:
+def rows_of(config: SinesConfig, chips: dict[str, Hardware], once: Callable[..., Any]) -> list[dict[str, Any]]:
     """The lines of the table."""
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
@@ -145,32 +182,9 @@ def rows_of(config: SinesConfig, once: Callable[..., Any]) -> list[dict[str, Any
 
     network, (before, after) = done(NUMBERS, None, config.steps, network)
     rows = [{"device": NUMBERS, "before": before, "as numbers left it": after}]
-    for name in config.device:
-        chip = Hardware(device=load_device(name), devices_per_weight=config.devices_per_weight)
+    for name, chip in chips.items():
         before, left = once(("left", name), lambda chip=chip: judged(network, chip, config))
         rows.append({"device": name, "before": before, "as numbers left it": left})
         if config.aware:
             rows[-1]["through the device"] = done(name, chip, config.aware, network)[1][1]
     return rows
-
-
-def main() -> None:
-    """Pretrain and judge what is missing, and write the table."""
-    config = parse(SinesConfig, sys.argv[1:], "benchmarks/sine_regression.py")
-    packages = ("memenv", "numpy", "torch")
-    with begun(config.out / RECORD, config, command=COMMAND, packages=packages, files=(FILE,)) as run:
-        rows = rows_of(config, run.once)
-        names, lines = list(rows[-1])[1:], []
-        for row in rows:
-            means = {name: mean_and_half_width(np.asarray(row[name])) for name in names if name in row}
-            lines.append(
-                [row["device"], *("{:.3f} ± {:.3f}".format(*means.get(name, (np.nan, np.nan))) for name in names)]
-            )
-        text = f"`{COMMAND}`\n\n{markdown(['device', *names], lines).replace('nan ± nan', '–')}"
-        if not run.again:
-            run.write({FILE: text}, complete=True)
-    print(text)
-
-
-if __name__ == "__main__":
-    main()
