@@ -30,7 +30,8 @@ def pulsed(device: Device, x: float, amplitude: float, width: float = 1e-6, cell
     rng = np.random.default_rng(seed)
     chip = device.fabricate(rng, cells)
     state = chip.fresh(np.full(cells, x), rng.standard_normal((2, cells)))
-    return chip.pulse(state, np.full(cells, amplitude), np.full(cells, width), rng.standard_normal((3, cells))).x
+    noise = rng.standard_normal((chip.pulse_channels, cells))
+    return chip.pulse(state, np.full(cells, amplitude), np.full(cells, width), noise).x
 
 
 def gated(**changes: Any) -> Device:
@@ -59,10 +60,20 @@ def test_where_a_set_stops_spreads_from_cell_to_cell_and_from_pulse_to_pulse() -
     state = chip.fresh(np.full(CELLS, 0.05), np.zeros((2, CELLS)))
     pulse = np.full(CELLS, 1.8), np.full(CELLS, 1e-5)
     one, other = (
-        chip.pulse(state, *pulse, np.random.default_rng(seed).standard_normal((3, CELLS))).x for seed in (2, 3)
+        chip.pulse(state, *pulse, np.random.default_rng(seed).standard_normal((4, CELLS))).x for seed in (2, 3)
     )
     np.testing.assert_allclose(one.std(), np.hypot(0.03, 0.02), rtol=0.05)
     np.testing.assert_allclose((one - other).std(), 0.02 * np.sqrt(2), rtol=0.05)
+
+
+def test_where_a_set_stops_has_a_draw_of_its_own() -> None:
+    """The last one of a pulse, not that of the additive noise of the write."""
+    chip = gated(cycle_noise=(0.0, 0.02, 0.02, 0.02)).at_gate(1.8)
+    chip = chip.replace(set=dataclasses.replace(BARE.set, cycle_noise=0.0, additive_noise=0.0))
+    state = chip.fresh(np.full(4, 0.05), np.zeros((2, 4)))
+    x = chip.pulse(state, np.full(4, 1.8), np.full(4, 1e-5), np.eye(4)).x
+    assert x[0] == x[1] == x[2] and np.isclose(x[3] - x[0], 0.02, rtol=0.02)
+    assert (GATED.pulse_channels, BARE.pulse_channels) == (4, 3)
 
 
 def test_a_reset_acts_with_the_gate_voltage_less_the_loss_at_most() -> None:
@@ -79,12 +90,22 @@ def test_a_short_pulse_ends_before_the_word_line_is_up() -> None:
     )
 
 
+def test_a_stretched_word_line_creeps_on() -> None:
+    """1 - exp(-(t / rise)^stretch) of the gate voltage: sooner before one time constant, later after it."""
+    slow = gated(rise=1e-6, stretch=0.5).at_gate(3.0)
+    for width in (4e-7, 4e-6):
+        reached = 3.0 * (1 - np.exp(-np.sqrt(width / 1e-6)))
+        np.testing.assert_allclose(
+            pulsed(slow, 0.0, 1.8, width), pulsed(GATED.at_gate(reached), 0.0, 1.8, width), rtol=1e-9
+        )
+
+
 def test_a_gate_that_limits_nothing_changes_nothing() -> None:
     """To the bit, chip by chip but for the draw of the cell's own stop."""
     open_gate = gated(stops=(9.0,) * 4, loss=0.0)
     rng = np.random.default_rng(5)
     chip = open_gate.fabricate(rng, 100)
-    state, noise = chip.fresh(rng.random(100), rng.standard_normal((2, 100))), rng.standard_normal((3, 100))
+    state, noise = chip.fresh(rng.random(100), rng.standard_normal((2, 100))), rng.standard_normal((4, 100))
     pulse = rng.uniform(-1.8, 1.8, 100), rng.uniform(1e-7, 1e-5, 100), noise
     np.testing.assert_array_equal(chip.pulse(state, *pulse).x, chip.replace(gate=None).pulse(state, *pulse).x)
 
@@ -107,6 +128,7 @@ def test_records_keep_their_gate_and_those_without_one_do_not_mention_it() -> No
         ({"mismatch": (0.1,)}, "gate.mismatch is .*: one for each"),
         ({"low": 5.0}, "gate.low is 5.0 and gate.high is 4.0"),
         ({"rise": -1.0}, "gate.rise is -1.0, allowed is 0 to 1000"),
+        ({"stretch": 0.0}, "gate.stretch is 0.0, allowed is 0.01 to 1"),
         ({"stops": (0.0, 0.1, 0.2, "x")}, "gate.stops is 'x', a number is needed"),
     ],
 )
@@ -220,6 +242,21 @@ def test_rising_gate_climbs_at_a_fixed_bit_line_and_restarts_where_the_polarity_
     np.testing.assert_allclose(
         found, [(1.8, 1.6), (1.8, 1.9), (1.8, 2.2), (-1.15, 4.0), (-1.475, 4.0), (1.8, 1.6)], rtol=1e-5
     )
+
+
+def test_radar_stays_fine_once_it_has_passed_its_target() -> None:
+    """Each polarity climbs by its own step, however far the read is; another target begins with coarse pulses."""
+    fine = {"fine_set": 0.0, "fine_set_step": 0.1, "fine_reset": 0.0, "fine_reset_step": 0.2}
+    policy = Radar(task=TASK, near=0.0, **fine)
+    view = View(*np.array([[0.1], [0.5], *[[0.0]] * 5]), gate=np.zeros(1))
+    memory, found = policy.unknown(view), []
+    for read, target in ((0.1, 0.5), (0.9, 0.5), (0.8, 0.5), (0.1, 0.5), (0.2, 0.5), (0.2, 0.4)):
+        view = view._replace(read=np.array([read]), target=np.array([target]))
+        (amplitude, width, _, gate), memory = policy.act(view, memory)
+        view = view._replace(amplitude=amplitude, width=width)
+        found.append((amplitude[0], gate[0] == 4.0))
+    np.testing.assert_allclose(found[1:5], [(-0.5, True), (-0.76, True), (0.5, True), (0.63, True)])
+    assert found[0] == found[5] and not found[0][1]
 
 
 def test_radar_goes_over_to_weak_pulses_at_full_gate_near_the_target() -> None:

@@ -1,12 +1,14 @@
 """The gate of a 1T1R cell: the transistor in series, whose word line limits what a pulse can do to the memristor.
 
-With v the gate voltage that a pulse reaches, w (1 - exp(-t / rise)) of a word line at w [V] for t [s],
+With v the gate voltage that a pulse reaches, w (1 - exp(-(t / rise)^stretch)) of a word line at w [V] for t [s],
 
     SET stops at x = min(x_hi, stops(v) + mismatch(v) z_cell + cycle_noise(v) z)                            (1)
     RESET acts with min(|V|, v - loss)                                                                      (2)
 
 z being standard normals, of the cell and of the pulse. (1) is the transistor's saturation current, its table linear
 between the gate voltages at which it was measured; (2) is a source follower, which passes its gate voltage less `loss`.
+stretch = 1 is a word line that is charged through a resistance; below 1 it stands for SETs that creep on in the course
+of the logarithm of time, as filaments under a limited current do.
 """
 
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ class Gate:
     low: Array = 1.0  # [V] least gate voltage of the driver
     high: Array = 3.0  # [V] largest one: the gate stands here where nobody chooses
     rise: Array = 0.0  # [s] time constant of the word line, 0 = at once
+    stretch: Array = 1.0  # exponent of time in units of it
     loss: Array = 0.7  # [V] by which what RESET acts with stays below the gate
     volts: tuple[Array, ...] = ()  # [V] of the table, ascending
     stops: tuple[Array, ...] = ()  # [range] where a SET stops
@@ -58,7 +61,7 @@ class Gate:
         """
         xp, volts = namespace(x, magnitude), self.high + 0.0 * x
         if not is_zero(self.rise):
-            volts = volts * -expm1(-width / floor_at(self.rise + 0.0 * x, AT_ONCE))
+            volts = volts * -expm1(-((width / floor_at(self.rise + 0.0 * x, AT_ONCE)) ** self.stretch))
         passed = at_most(magnitude, floor_at(volts - self.loss, 0.0))
         stop = self._at(volts, self.stops)
         stop = stop + self._at(volts, self.mismatch) * self.cell + self._at(volts, self.cycle_noise) * noise

@@ -104,6 +104,7 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
         "low": (0.0, 1e6),
         "high": VOLTS,
         "rise": (0.0, 1e3),
+        "stretch": (0.01, 1.0),
         "loss": (0.0, 1e6),
         "volts": (0.0, 1e6),
         "stops": (-10.0, 10.0),
