@@ -15,7 +15,6 @@ from memenv import TaskError, WriteVerify
 from memenv.devices import Device, DeviceError, Gate, Mixture, from_json, load_device, to_json
 from memenv.devices.command import card
 from memenv.envs.write_verify.observation import View
-from memenv.lab import program
 
 VOLTS, STOPS = (1.5, 1.8, 2.2, 2.6), (0.0, 0.7, 0.82, 0.9)
 GATE = Gate(low=1.0, high=4.0, volts=VOLTS, stops=STOPS, loss=1.5)
@@ -127,6 +126,7 @@ def test_records_keep_their_gate_and_those_without_one_do_not_mention_it() -> No
         ({"stops": (0.1,)}, "gate.stops is .*: one for each of the 4 gate.volts"),
         ({"mismatch": (0.1,)}, "gate.mismatch is .*: one for each"),
         ({"low": 5.0}, "gate.low is 5.0 and gate.high is 4.0"),
+        ({"step": 5.0}, "gate.step is 5.0: it must not be larger than gate.high - gate.low"),
         ({"rise": -1.0}, "gate.rise is -1.0, allowed is 0 to 1000"),
         ({"stretch": 0.0}, "gate.stretch is 0.0, allowed is 0.01 to 1"),
         ({"stops": (0.0, 0.1, 0.2, "x")}, "gate.stops is 'x', a number is needed"),
@@ -198,6 +198,17 @@ def test_the_gate_that_was_encoded_is_decoded_driven_and_seen(task: WriteVerify)
     ]
     assert held[0] < held[1] < held[2]
     np.testing.assert_allclose(task.decode(task.encode(np.ones(1), np.ones(1)))[-1], 4.0)
+
+
+def test_a_driver_with_steps_of_the_gate_rounds_to_them_and_the_observation_tells_so() -> None:
+    """From the least voltage on, as far as steps go, in decoding, on cells and in what is seen."""
+    task = WriteVerify(device=gated(step=0.4), give_up=True)
+    action = task.encode(np.full(4, 1.8), np.full(4, 1e-5), gate=np.array([1.0, 1.79, 1.81, 4.0]))
+    rounded = [1.0, 1.8, 1.8, 3.8]
+    np.testing.assert_allclose(task.decode(action)[-1], rounded, rtol=1e-6)
+    episode = episode_after(task, action)
+    np.testing.assert_allclose(task.view(task.observe(episode)).gate, rounded, rtol=1e-6)
+    assert episode.true_conductance[1] == episode.true_conductance[2]
 
 
 def test_signals_of_a_menu_that_has_no_gate_are_pulses_at_full_gate() -> None:
@@ -279,10 +290,7 @@ def test_controllers_program_a_gated_device(name: str) -> None:
 def test_policies_without_a_gate_are_refused_by_name_and_those_with_one_need_it() -> None:
     """The message says how to hold the gate."""
     message = r"a gate of 1 to 4 V, which .* does not drive; hold it at a voltage: device.at_gate\(4\), or gate.low"
-    for refused in (
-        lambda: load_policy("generalist", TASK),
-        lambda: program(None, GateISPP(task=TASK), TASK, [5e-5], "x"),
-    ):
+    for refused in (lambda: load_policy("generalist", TASK),):
         with pytest.raises(TaskError, match=message):
             refused()
     load_policy("generalist", WriteVerify(device=GATED.at_gate(4.0)))

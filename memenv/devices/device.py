@@ -138,7 +138,7 @@ class Device:
 
     @property
     def pulse_channels(self) -> int:
-        """Standard normals that a pulse takes: cycle noise, additive noise, relaxation, and of a gate where SETs stop."""
+        """Standard normals of a pulse: cycle noise, additive noise, relaxation, and with a gate where a SET stops."""
         return TWO_TERMINAL + (self.gate is not None)
 
     @property

@@ -11,11 +11,15 @@ stretch = 1 is a word line that is charged through a resistance; below 1 it stan
 of the logarithm of time, as filaments under a limited current do.
 """
 
+import math
 from dataclasses import dataclass
+
+import numpy as np
 
 from memenv.arrays import Array, at_most, clip, expm1, floor_at, is_zero, namespace
 
 AT_ONCE = 1e-18  # [s] the least rise among cells
+SLACK = 1e-6  # [steps] by which the last one may miss the largest voltage, as quotients round
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,7 @@ class Gate:
 
     low: Array = 1.0  # [V] least gate voltage of the driver
     high: Array = 3.0  # [V] largest one: the gate stands here where nobody chooses
+    step: float = 0.0  # [V] between those that the driver makes, from `low` on; 0 = any
     rise: Array = 0.0  # [s] time constant of the word line, 0 = at once
     stretch: Array = 1.0  # exponent of time in units of it
     loss: Array = 0.7  # [V] by which what RESET acts with stays below the gate
@@ -39,8 +44,12 @@ class Gate:
         return bool(self.low == self.high)
 
     def volts_of(self, signal: Array) -> Array:
-        """Gate voltages (cells,) [V] of signals in [-1, 1]."""
-        return self.low + 0.5 * (signal + 1.0) * (self.high - self.low)
+        """Gate voltages (cells,) [V] of signals in [-1, 1], as the driver makes them."""
+        above = 0.5 * (signal + 1.0) * (self.high - self.low)
+        if self.step:
+            last = 1.0 * math.floor((self.high - self.low) / self.step + SLACK)
+            above = self.step * np.clip(np.floor(above * (1.0 / self.step) + 0.5), 0.0, last)
+        return self.low + above
 
     def signal_of(self, volts: Array) -> Array:
         """The inverse of `volts_of`, clipped to the driver's."""

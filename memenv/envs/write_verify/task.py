@@ -300,8 +300,10 @@ class WriteVerify:
             signal, log_width = np.where(pulsed, signal, episode.signal), np.where(pulsed, log_width, episode.log_width)
         gated = chip
         if self.gate is not None:
-            gated = cast(Device, chip).driven(self.gate.volts_of(gate[0]))
-            gate = [np.where(pulsed, gate[0], episode.gate)]
+            opened = self.gate.volts_of(gate[0])
+            gated = cast(Device, chip).driven(opened)
+            signal_seen = self.gate.signal_of(opened) if self.gate.step else gate[0]
+            gate = [np.where(pulsed, signal_seen, episode.gate)]
         pulsed_cell = gated.pulse(episode.cell, amplitude, width, noise[0])
         after = chip.conductance(pulsed_cell)
         seen, cell = chip.sense(pulsed_cell, noise[1][0])
