@@ -192,8 +192,8 @@ def fitted_reset(data: dict[str, np.ndarray], gate: Gate, odd: int) -> tuple[Res
     begin, seen = ramps_of(rows, "sl_V")
     cells, end = len(np.unique(rows["cell"])), float(np.quantile(seen[:, -1], 0.5))
     rng = np.random.default_rng(0)
-    noise, own = rng.standard_normal((seen.shape[1], 4, len(begin))), rng.standard_normal(cells)
-    alone, others = rng.standard_normal((4, 500)), rng.standard_normal(500)
+    noise, own = rng.standard_normal((seen.shape[1], 3, len(begin))), rng.standard_normal(cells)
+    alone, others = rng.standard_normal((3, 500)), rng.standard_normal(500)
     fresh = half(data["set_wl_fresh"], odd)
     after_set = (states(fresh, "after")[:-1] > 0.4) & (fresh["cell"][:-1] == fresh["cell"][1:])
 
@@ -263,12 +263,13 @@ def middle_spread(values: np.ndarray) -> float:
 def fitted_set(rows: np.ndarray, gate: Gate) -> Response:
     """The law of single SETs under a gate, most likely with normal distributions of the right moments.
 
-    Cells count as alike, so that their differences are in the noise of a cycle.
+    Cells differ in where they stop; their other differences are in the noise of a cycle.
     """
     before, after = (np.clip(states(rows, name), 0.0, 1.0) for name in ("before", "after"))
     up, width = np.full(len(rows), True), rows["width_s"].astype(float)
-    gates = dataclasses.replace(gate, high=rows["wl_V"].astype(float))
-    volts, top = gates.limits(up, rows["bl_V"].astype(float), width, before, 1.0, 0.0)
+    volts, total = rows["bl_V"].astype(float), WEIGHTS.sum()
+    gates = [dataclasses.replace(gate, high=rows["wl_V"].astype(float), cell=cell) for cell in (-1.0, 0.0, 1.0)]
+    stops = [[one.limits(up, volts, width, before, 1.0, z)[1] for z in NODES] for one in gates]
 
     def response(point: np.ndarray) -> Response:
         onset, slope, dose, gamma, noise = point
@@ -288,9 +289,9 @@ def fitted_set(rows: np.ndarray, gate: Gate) -> Response:
         law = own.law()
         dose = law.dose * equivalent_pulses(law, volts, width)
         drawn = np.exp(own.cycle_noise * (NODES[:, None] - 0.5 * own.cycle_noise))
-        x = np.array([move(law, before, 0.0, top, up, dose * one) for one in drawn])
-        mean = WEIGHTS @ x / WEIGHTS.sum()
-        variance = WEIGHTS @ (x - mean) ** 2 / WEIGHTS.sum() + 1e-3  # of where a SET stops, and of reads
+        x = [[move(law, before, 0.0, *each) for each in zip(row, [up] * 9, dose * drawn, strict=True)] for row in stops]
+        low, mean, high = (WEIGHTS @ np.array(row) / total for row in x)
+        variance = WEIGHTS @ (x[1] - mean) ** 2 / total + 0.25 * (high - low) ** 2 + 1e-4  # of reads
         return float(np.mean(0.5 * (after - mean) ** 2 / variance + 0.5 * np.log(variance)))
 
     return response(minimize(cost, [0.5, -1.0, 1.0, 1.0, -0.3], method="Nelder-Mead", options={"maxfev": 700}).x)
@@ -310,7 +311,7 @@ def record(data: dict[str, np.ndarray], odd: int = 0) -> Device:
             "the read noise (0.3 %) is an assumption.",
             g_min=G_MIN,
             g_max=G_MAX,
-            set=fitted_set(np.concatenate([ramps[ramps["bl_V"] < 2.0], *fresh]), gate),
+            set=fitted_set(np.concatenate([ramps[ramps["bl_V"] < 2.0][::2], *fresh]), gate),
             reset=reset,
             driver=DRIVER,
             mismatch=Mismatch(threshold=spread),

@@ -16,8 +16,6 @@ from memenv.devices.gate import Gate
 from memenv.devices.law import DOSES, GAMMAS, SPREADS, TINY, Law, Response, equivalent_pulses, move, reachable_kappa
 from memenv.devices.uncertainty import Uncertainty, chip_normals, settled
 
-TWO_TERMINAL = 3  # standard normals of a pulse without a gate: cycle noise, additive noise, relaxation
-
 
 @dataclass(frozen=True, kw_only=True)
 class Driver:
@@ -132,14 +130,10 @@ class Device:
     gate: Gate | None = None  # of a transistor in series with each cell; None without one
 
     polarity_only = False  # an amplitude and a width can be chosen (a measured table knows neither)
+    pulse_channels = 3  # standard normals that a pulse takes: cycle noise, additive noise, relaxation
     read_channels = 2  # standard normals that a read takes: thermal noise, telegraph trap
     not_compiled = ""  # engines run its text cell by cell
     devices = ()  # one device, not a mixture of several
-
-    @property
-    def pulse_channels(self) -> int:
-        """Standard normals of a pulse: cycle noise, additive noise, relaxation, and with a gate where a SET stops."""
-        return TWO_TERMINAL + (self.gate is not None)
 
     @property
     def record(self) -> Self:
@@ -271,13 +265,13 @@ class Device:
             state: of the cells, arrays (cells,).
             amplitude: (cells,) [V]; positive SETs, negative RESETs, whatever the sign at the device's terminals.
             width: (cells,) [s].
-            noise: (pulse_channels, cells) standard normal.
+            noise: (3, cells) standard normal: cycle noise, additive noise, relaxation.
             count: pulses in the train, a number or (cells,); its noise sums so many draws, at least one.
         """
         xp = namespace(state.x, amplitude, width)
         up = amplitude > 0
         law = self.law(up, state.x)
-        magnitude, x_hi = self._limits(up, xp.abs(amplitude), width, state.x, noise)
+        magnitude, x_hi = self._limits(up, xp.abs(amplitude), width, state.x, noise[0])
         n = equivalent_pulses(law, magnitude, width) * count
         s = law.dose * n
         if not is_zero(law.cycle_noise):
@@ -296,13 +290,11 @@ class Device:
             trap=self._trap_after(state.trap, width * count),
         )
 
-    def _limits(
-        self, up: Array, magnitude: Array, width: Array, x: Array, noise: Array | None = None
-    ) -> tuple[Array, Array]:
+    def _limits(self, up: Array, magnitude: Array, width: Array, x: Array, noise: Array) -> tuple[Array, Array]:
         """Magnitudes [V] that act and upper bounds [range] of pulses, as far as there is a gate to limit them."""
         if self.gate is None:
             return magnitude, self.x_hi
-        return self.gate.limits(up, magnitude, width, x, self.x_hi, 0.0 if noise is None else noise[TWO_TERMINAL])
+        return self.gate.limits(up, magnitude, width, x, self.x_hi, noise)
 
     def rest(self, state: State, seconds: Array) -> State:
         """The state after `seconds` (float or (cells,)) [s] without a pulse."""
@@ -338,7 +330,7 @@ class Device:
         x = clip((g - self.g_min) / size, self.x_lo, self.x_hi)
         law = self.law(up, x)
         amplitude, width = self.reference_pulse(up, x)
-        magnitude, x_hi = self._limits(up, abs(amplitude), width + 0.0 * x, x)
+        magnitude, x_hi = self._limits(up, abs(amplitude), width + 0.0 * x, x, 0.0)
         count = 1.0 if self.gate is None else equivalent_pulses(law, magnitude, width)  # as the gate lets it act
         return size * namespace(g).abs(move(law, x, self.x_lo, x_hi, up, law.dose * count + 0.0 * x) - x)
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from memenv.arrays import Array, choose
-from memenv.devices.device import TWO_TERMINAL, Device, Driver, Read, Reads, State
+from memenv.devices.device import Device, Driver, Read, Reads, State
 from memenv.devices.records import DeviceError
 from memenv.files import FLOATS, WHOLE, Entry, load_archive, named
 
@@ -92,7 +92,7 @@ class TableDevice(Reads):
     retention: None = None
 
     polarity_only = True
-    pulse_channels = TWO_TERMINAL
+    pulse_channels = Device.pulse_channels
     read_channels = Device.read_channels
     devices = Device.devices
     record = None  # the law of its pulses is not known

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from memenv.arrays import Array, tree_map
-from memenv.devices.device import TWO_TERMINAL, Device, Driver, Read, ReadMoments, Retention, State
+from memenv.devices.device import Device, Driver, Read, ReadMoments, Retention, State
 from memenv.devices.protocol import parametric
 from memenv.devices.records import DeviceError
 
@@ -23,7 +23,7 @@ class Mixture:
     devices: tuple[Device, ...]
 
     polarity_only = Device.polarity_only
-    pulse_channels = TWO_TERMINAL
+    pulse_channels = Device.pulse_channels
     read_channels = Device.read_channels
     not_compiled = Device.not_compiled
     record = None  # but each device has one
