@@ -1,6 +1,7 @@
 """The gate of a 1T1R cell: records, the law of a gated pulse, actions and observations, controllers."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -14,6 +15,7 @@ from agents.library import load_policy
 from memenv import TaskError, WriteVerify
 from memenv.devices import Device, DeviceError, Gate, Mixture, from_json, load_device, to_json
 from memenv.devices.command import card
+from memenv.envs.shells import TaskVectorEnv
 from memenv.envs.write_verify.observation import View
 
 VOLTS, STOPS = (1.5, 1.8, 2.2, 2.6), (0.0, 0.7, 0.82, 0.9)
@@ -308,3 +310,23 @@ def test_a_mean_reset_does_nothing_where_the_gate_lets_nothing_pass() -> None:
     chip = load_device("hfo2-radar")
     middle, down = np.array([0.5 * (chip.g_min + chip.g_max)]), np.array([False])
     assert chip.at_gate(1.4).mean_step(middle, down) == 0 < chip.at_gate(4.0).mean_step(middle, down)
+
+
+def test_a_model_that_drives_a_gate_is_loaded_where_one_is_chosen_and_nowhere_else(tmp_path: Path) -> None:
+    """And the other way round, whether the model met no gate or one that was held; the message says what to do."""
+    pytest.importorskip("stable_baselines3")
+    from agents.sb3 import GymVecEnv, files
+    from agents.sb3.policy import make_model
+
+    held = WriteVerify(device=GATED.at_gate(2.0))
+    for name, device in (("driven", GATED), ("held", GATED.at_gate(2.0)), ("bare", BARE)):
+        task = WriteVerify(device=device)
+        model = make_model("ppo", GymVecEnv(TaskVectorEnv(task, 2, gymnasium.vector.AutoresetMode.SAME_STEP)), 0)
+        files.save_model(tmp_path / f"{name}.npz", model, files.head_of("ppo", task))
+    files.load_sb3(tmp_path / "driven.npz", WriteVerify(device=GATED))
+    files.load_sb3(tmp_path / "held.npz", held)
+    with pytest.raises(ValueError, match=r"driven.npz: trained to drive a gate, and threshold has none to choose"):
+        files.load_sb3(tmp_path / "driven.npz", held)
+    for name in ("held", "bare"):
+        with pytest.raises(TaskError, match=rf"which .*{name}.npz does not drive; hold it"):
+            files.load_sb3(tmp_path / f"{name}.npz", WriteVerify(device=GATED))

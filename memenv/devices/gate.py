@@ -6,10 +6,10 @@ With v the gate voltage that a pulse reaches, w (1 - exp(-(t / rise)^stretch)) o
     RESET acts with min(|V|, v - loss)                                                                      (2)
 
 z being standard normals, of the cell and of the pulse, the latter that of the cycle noise: a SET that has arrived does
-not feel its dose, one that has not does not feel where it stops, and what is added to the write is independent. (1) is the transistor's saturation current, its table linear
-between the gate voltages at which it was measured; (2) is a source follower, which passes its gate voltage less `loss`.
-stretch = 1 is a word line that is charged through a resistance; below 1 it stands for SETs that creep on in the course
-of the logarithm of time, as filaments under a limited current do.
+not feel its dose, one that has not does not feel where it stops, and what is added to the write is independent. (1) is
+the transistor's saturation current, its table linear between the gate voltages at which it was measured; (2) is a
+source follower, which passes its gate voltage less `loss`. stretch = 1 is a word line that is charged through a
+resistance; below 1 it stands for SETs that creep on with time, as filaments under a limited current do.
 """
 
 import math
