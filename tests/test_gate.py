@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from agents.arrays.pulse_list import header, pulse_lines
 from agents.classical.gated import GateISPP, Radar
 from agents.evaluation import evaluate
 from agents.library import GATED as GATED_CONTROLLERS
@@ -298,6 +299,13 @@ def test_policies_without_a_gate_are_refused_by_name_and_those_with_one_need_it(
     for task in (WriteVerify(device=BARE), WriteVerify(device=GATED.at_gate(2.0))):
         with pytest.raises(TaskError, match="drives a gate: a record with `gate` is needed, not held"):
             load_policy("radar", task)
+
+
+def test_a_list_of_pulses_says_where_the_gate_is_held() -> None:
+    """In a last column, which lists of other devices have not."""
+    steps = [(np.array([1]), np.array([1.5]), np.array([1e-6]))]
+    assert header(2.5) + pulse_lines((0, 0), 2, steps, 2.5) == header(None)[:-1] + ",gate_V\n0,0,0,1,0,1.5,1e-06,2.5\n"
+    assert pulse_lines((0, 0), 2, steps) == "0,0,0,1,0,1.5,1e-06\n"
 
 
 @pytest.mark.parametrize("volts", [0.5, np.float32(9.0), np.array([2.0, 9.0]), "2", None, float("nan")])
