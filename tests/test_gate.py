@@ -13,6 +13,8 @@ from agents.classical.gated import GateISPP, Radar
 from agents.evaluation import evaluate
 from agents.library import GATED as GATED_CONTROLLERS
 from agents.library import load_policy
+from agents.predictor.gru import initial_weights
+from agents.predictor.policy import FEATURES, PulsePredictor, Sight, gates, outputs_of
 from memenv import TaskError, WriteVerify
 from memenv.devices import Device, DeviceError, Gate, Mixture, from_json, load_device, to_json
 from memenv.devices.command import card
@@ -292,9 +294,8 @@ def test_controllers_program_a_gated_device(name: str) -> None:
 def test_policies_without_a_gate_are_refused_by_name_and_those_with_one_need_it() -> None:
     """The message says how to hold the gate."""
     message = r"a gate of 1 to 4 V, which .* does not drive; hold it at a voltage: device.at_gate\(4\), or gate.low"
-    for refused in (lambda: load_policy("generalist", TASK),):
-        with pytest.raises(TaskError, match=message):
-            refused()
+    with pytest.raises(TaskError, match=message):
+        load_policy("generalist", TASK)
     load_policy("generalist", WriteVerify(device=GATED.at_gate(4.0)))
     for task in (WriteVerify(device=BARE), WriteVerify(device=GATED.at_gate(2.0))):
         with pytest.raises(TaskError, match="drives a gate: a record with `gate` is needed, not held"):
@@ -333,8 +334,48 @@ def test_a_model_that_drives_a_gate_is_loaded_where_one_is_chosen_and_nowhere_el
         files.save_model(tmp_path / f"{name}.npz", model, files.head_of("ppo", task))
     files.load_sb3(tmp_path / "driven.npz", WriteVerify(device=GATED))
     files.load_sb3(tmp_path / "held.npz", held)
-    with pytest.raises(ValueError, match=r"driven.npz: trained to drive a gate, and threshold has none to choose"):
+    with pytest.raises(TaskError, match=r"driven.npz was trained to drive a gate, and there is none to choose"):
         files.load_sb3(tmp_path / "driven.npz", held)
     for name in ("held", "bare"):
         with pytest.raises(TaskError, match=rf"which .*{name}.npz does not drive; hold it"):
             files.load_sb3(tmp_path / f"{name}.npz", WriteVerify(device=GATED))
+
+
+def test_a_predictor_makes_sets_stop_about_their_targets_and_is_loaded_where_a_gate_is_chosen(tmp_path: Path) -> None:
+    """By its fourth output; RESETs are at full gate. A held gate is none to choose, and such a network is refused."""
+    device = gated(rise=1e-6, stretch=0.5)
+    weights = initial_weights(np.random.default_rng(0), FEATURES, 8, outputs_of(device))
+    task = WriteVerify(device=device, give_up=True)
+    PulsePredictor(weights=weights, device=device, task=task).save(tmp_path / "driven.npz")
+    policy = load_policy(tmp_path / "driven.npz", task)
+    read, target, width = np.array([0.1, 0.1, 0.9]), np.array([0.5, 0.75, 0.5]), np.full(3, 3e-6)
+    sight = Sight(read, target, read, 0.0 * read, width, 0.02 + 0.0 * read)
+    outputs = np.zeros((3, 4))
+    (volts,) = gates(device, sight, width, outputs)
+    stops = [
+        device.at_gate(v).gate.limits(True, 1.8, 3e-6, np.array([0.1]), 1.0, 0.0)[1][0] for v in volts[:2].tolist()
+    ]
+    np.testing.assert_allclose(stops, target[:2], rtol=1e-6)
+    assert volts[2] == 4.0 and gates(device.at_gate(2.0), sight, width, outputs) == ()
+    (above,) = gates(device, sight, width, outputs + 1.0)
+    assert (above[:2] > volts[:2]).all() and above[2] == 4.0
+    action, _ = policy.predict(task.observe(episode_after(task, task.encode(np.ones(3), np.full(3, 1e-6)))))
+    assert len(set(task.decode(action)[-1].tolist())) > 1
+    with pytest.raises(TaskError, match=r"driven.npz was trained to drive a gate"):
+        load_policy(tmp_path / "driven.npz", WriteVerify(device=device.at_gate(2.0)))
+    dataclasses.replace(policy, device=BARE).save(tmp_path / "other.npz")
+    with pytest.raises(ValueError, match="its network has 4 outputs, its device threshold needs 3"):
+        load_policy(tmp_path / "other.npz", TASK)
+
+
+def test_gradients_through_the_device_reach_the_gate() -> None:
+    """The column of weights that chooses it moves in the first step."""
+    pytest.importorskip("torch")
+    from agents.predictor.training import PulseTrainingConfig, train
+
+    device = gated(cycle_noise=(0.0, 0.02, 0.02, 0.02), rise=1e-6, stretch=0.5)
+    one, other = (
+        train([device], PulseTrainingConfig(hidden=4, iterations=1, streams=64, steps=3, learning_rate=rate))
+        for rate in (1e-9, 1e-2)
+    )
+    assert one.w_out.shape == (4, 4) and (np.abs(one.w_out - other.w_out)[:, 3] > 1e-3).all()

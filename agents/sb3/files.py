@@ -85,13 +85,7 @@ def load_sb3(path: Path, task: WriteVerify) -> SB3Policy:
         driven = card["action"] == "continuous" and any(gate["low"] != gate["high"] for gate in gates)
     if card["rounds"] > 1 >= task.rounds:
         raise ValueError(f"{path}: trained with rounds > 1; the task has rounds={task.rounds}")
-    if not driven:
-        own.without_gate(str(path))
-    elif own.gate is None:
-        raise ValueError(
-            f"{path}: trained to drive a gate, and {task.device.name} has none to choose: give the task a device whose "
-            "gate is not held, or train on this one"
-        )
+    own.check_gate(str(path), driven)
     with named(path, WHAT):
         network = _network(card["algorithm"], card["network"], own)
     _, arrays = load_archive(path, WHAT, lambda _, headers: _entries(card["algorithm"], network, headers))

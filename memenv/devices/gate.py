@@ -20,6 +20,7 @@ import numpy as np
 from memenv.arrays import Array, at_most, clip, expm1, floor_at, is_zero, namespace
 
 AT_ONCE = 1e-18  # [s] the least rise among cells
+FLAT = 1e-9  # [range] by which stops differ at least that tell a voltage
 SLACK = 1e-6  # [steps] by which the last one may miss the largest voltage, as quotients round
 
 
@@ -56,6 +57,19 @@ class Gate:
         """The inverse of `volts_of`, clipped to the driver's."""
         return clip(2.0 * (volts - self.low) / (self.high - self.low) - 1.0, -1.0, 1.0)
 
+    def to_stop(self, x: Array, width: Array) -> Array:
+        """The least gate voltages (cells,) [V] at which SETs of `width` [s] stop at `x` (cells,) [range], unclipped."""
+        volts: Array = self.volts[0] + 0.0 * x
+        for low, high, at, beyond in zip(self.volts, self.volts[1:], self.stops, self.stops[1:], strict=False):
+            volts = volts + (high - low) * clip((x - at) / max(beyond - at, FLAT), 0.0, 1.0)
+        return volts / self._share(width + 0.0 * x)
+
+    def _share(self, width: Array) -> Array:
+        """Share of the gate voltage that pulses of `width` (cells,) [s] reach."""
+        if is_zero(self.rise):
+            return 1.0
+        return -expm1(-((width / floor_at(self.rise + 0.0 * width, AT_ONCE)) ** self.stretch))
+
     def limits(
         self, up: Array, magnitude: Array, width: Array, x: Array, x_hi: Array, noise: Array
     ) -> tuple[Array, Array]:
@@ -69,9 +83,8 @@ class Gate:
             x_hi: [range] upper bound of the cell itself.
             noise: (cells,) standard normal of the pulse, or 0.
         """
-        xp, volts = namespace(x, magnitude), self.high + 0.0 * x
-        if not is_zero(self.rise):
-            volts = volts * -expm1(-((width / floor_at(self.rise + 0.0 * x, AT_ONCE)) ** self.stretch))
+        xp = namespace(x, magnitude)
+        volts = (self.high + 0.0 * x) * self._share(width + 0.0 * x)
         passed = at_most(magnitude, floor_at(volts - self.loss, 0.0))
         stop = self._at(volts, self.stops)
         stop = stop + self._at(volts, self.mismatch) * self.cell + self._at(volts, self.cycle_noise) * noise

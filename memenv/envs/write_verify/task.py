@@ -100,6 +100,20 @@ class WriteVerify:
         free = record is not None and record.gate is not None and not record.gate.held
         return cast(Device, record).gate if free and self.action == "continuous" else None
 
+    def check_gate(self, who: str, driven: bool) -> None:
+        """Refuse a gate to be chosen where `who` chooses none, and none where it does.
+
+        Raises:
+            TaskError: so it is.
+        """
+        if not driven:
+            self.without_gate(who)
+        elif self.gate is None:
+            raise TaskError(
+                f"device is {self.device.name}: {who} was trained to drive a gate, and there is none to choose; give "
+                "the task a device whose gate is not held, or train on this one"
+            )
+
     def without_gate(self, who: str) -> None:
         """Refuse a gate to be chosen, for `who` chooses none.
 
