@@ -291,6 +291,14 @@ def test_controllers_program_a_gated_device(name: str) -> None:
     assert outcomes.accepted.mean() > 0.6
 
 
+def test_an_evaluation_begins_and_aims_where_its_options_say() -> None:
+    """As published runs begin, from a reset; else anywhere."""
+    options = {"start": 3e-5, "target": 7e-5}
+    outcomes = evaluate(load_policy("secant", TASK), TASK, 5, 0, options=options, examples=5)
+    np.testing.assert_allclose(outcomes.target, TASK.fraction(TASK.device, 7e-5))
+    assert np.ptp([reads[0] for reads, *_ in outcomes.examples]) < 5e-6
+
+
 def test_policies_without_a_gate_are_refused_by_name_and_those_with_one_need_it() -> None:
     """The message says how to hold the gate."""
     message = r"a gate of 1 to 4 V, which .* does not drive; hold it at a voltage: device.at_gate\(4\), or gate.low"
