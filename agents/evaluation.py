@@ -60,6 +60,7 @@ def evaluate(
     *,
     purpose: int = EVALUATION,
     chip: CellModel | None = None,
+    options: dict[str, Any] | None = None,
     rest: float = 0.0,
     examples: int = 0,
     on_step: Callable[[int], None] | None = None,
@@ -73,6 +74,7 @@ def evaluate(
         seed: of chips, starts, targets and noise; equal for every policy.
         purpose: EVALUATION, TUNING or TRAINING chips.
         chip: cells to be used instead of freshly fabricated ones.
+        options: start, target [S] instead of random ones, as `reset` of the environment takes them.
         rest: [s] without a pulse after the end, before the last target's error and acceptance are judged; later
             than what `error_by_pulse` shows.
         examples: traces to be kept of so many first cells.
@@ -82,7 +84,7 @@ def evaluate(
     noise = noise_of(task, range(cells), seed, purpose)
     chip = task.fabricate(noise.chip, cells) if chip is None else chip
     noise = noise.next()
-    episode = task.initial(chip, noise.drawn(task.initial_draws), {})
+    episode = task.initial(chip, noise.drawn(task.initial_draws), options or {})
     state = policy.begin(chip, cells)
     size = chip.g_max - chip.g_min + np.zeros(cells)
     pulses, energy, latency, error, returns, target = (np.zeros(cells) for _ in range(6))

@@ -19,7 +19,7 @@ from agents.classical.write_verify import (
     VoltageIncrementalPI,
 )
 from agents.policy import SB3_FORMAT, Policy
-from agents.predictor.policy import load_pulse_predictor
+from agents.predictor.policy import OUTPUTS, load_pulse_predictor, outputs_of
 from memenv.archives import load_card
 from memenv.devices.protocol import parametric
 from memenv.envs.write_verify.task import WriteVerify
@@ -118,8 +118,8 @@ def load_policy(name: str | Path, task: WriteVerify) -> Policy:
         from agents.sb3.files import load_sb3
 
         return load_sb3(path, task)
-    task.without_gate(text)
     predictor = load_pulse_predictor(path, task)
+    task.check_gate(text, outputs_of(predictor.device) > OUTPUTS)
     one = not task.device.polarity_only and not task.device.devices
     if one and (outside := predictor.domain.outside(task)):
         warnings.warn(f"{text}: {outside}, so that it hands every cell over to secant", stacklevel=2)

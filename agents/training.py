@@ -23,7 +23,7 @@ from agents.predictor import training as pulse_training
 from agents.predictor.device_family import FOCUS, MISTAKEN, TOLERANCES, WIDE_ALARM, family
 from agents.predictor.gru import Weights
 from agents.predictor.handover import Domain, loudest
-from agents.predictor.policy import PulsePredictor, load_pulse_predictor
+from agents.predictor.policy import PulsePredictor, load_pulse_predictor, outputs_of
 from agents.sb3.files import head_of, resume_model, save_model
 from agents.sb3.policy import RECIPES, SB3Policy, make_model, recipe
 from agents.sb3.vec_env import GymVecEnv
@@ -149,14 +149,14 @@ def _tasks(config: TrainConfig) -> list[WriteVerify]:
         WriteVerify(device=device, give_up=True, **own)
         for device in (FOCUS if config.device == (FAMILY,) else config.device)
     ]
-    for task in tasks:
-        _record(task)
+    outputs = {outputs_of(_record(task)) for task in tasks}
+    if len(outputs) > 1:
+        raise ValueError(f"device is {','.join(map(str, config.device))}: some have a gate to choose, others none")
     return tasks
 
 
 def _record(task: WriteVerify) -> Device:
     """The device that a pulse predictor is trained through."""
-    task.without_gate(f"--algo {PULSE}")
     return parametric(task.device, f"--algo {PULSE}, to differentiate through it (others, such as ppo, do not),")
 
 

@@ -1,21 +1,25 @@
 """The gate of a 1T1R cell: records, the law of a gated pulse, actions and observations, controllers."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 
+from agents.arrays.pulse_list import header, pulse_lines
 from agents.classical.gated import GateISPP, Radar
 from agents.evaluation import evaluate
 from agents.library import GATED as GATED_CONTROLLERS
 from agents.library import load_policy
+from agents.predictor.gru import initial_weights
+from agents.predictor.policy import FEATURES, PulsePredictor, Sight, gates, outputs_of
 from memenv import TaskError, WriteVerify
 from memenv.devices import Device, DeviceError, Gate, Mixture, from_json, load_device, to_json
 from memenv.devices.command import card
+from memenv.envs.shells import TaskVectorEnv
 from memenv.envs.write_verify.observation import View
-from memenv.lab import program
 
 VOLTS, STOPS = (1.5, 1.8, 2.2, 2.6), (0.0, 0.7, 0.82, 0.9)
 GATE = Gate(low=1.0, high=4.0, volts=VOLTS, stops=STOPS, loss=1.5)
@@ -65,6 +69,16 @@ def test_where_a_set_stops_spreads_from_cell_to_cell_and_from_pulse_to_pulse() -
     np.testing.assert_allclose((one - other).std(), 0.02 * np.sqrt(2), rtol=0.05)
 
 
+def test_where_a_set_stops_is_independent_of_what_its_write_adds() -> None:
+    """Its draw is that of the dose, which a SET that has arrived does not feel."""
+    chip = gated(cycle_noise=(0.0, 0.02, 0.02, 0.02)).at_gate(1.8)
+    state = chip.fresh(np.full(3, 0.05), np.zeros((2, 3)))
+    x = chip.replace(set=dataclasses.replace(BARE.set, additive_noise=0.0)).pulse(
+        state, np.full(3, 1.8), np.full(3, 1e-5), np.eye(3)
+    )
+    np.testing.assert_allclose(x.x - x.x[1], [0.02, 0.0, 0.0], rtol=0.05)
+
+
 def test_a_reset_acts_with_the_gate_voltage_less_the_loss_at_most() -> None:
     """3 V of gate let 1.5 V through: more on the source line changes nothing, as much of gate shuts the cell off."""
     np.testing.assert_array_equal(pulsed(GATED.at_gate(3.0), 0.9, -1.8), pulsed(BARE.replace(gate=GATE), 0.9, -1.5))
@@ -77,6 +91,16 @@ def test_a_short_pulse_ends_before_the_word_line_is_up() -> None:
     np.testing.assert_allclose(
         pulsed(slow, 0.05, 1.8, 1e-6), pulsed(GATED.at_gate(3.0 * (1 - np.exp(-1.0))), 0.05, 1.8, 1e-6), rtol=1e-9
     )
+
+
+def test_a_stretched_word_line_creeps_on() -> None:
+    """1 - exp(-(t / rise)^stretch) of the gate voltage: sooner before one time constant, later after it."""
+    slow = gated(rise=1e-6, stretch=0.5).at_gate(3.0)
+    for width in (4e-7, 4e-6):
+        reached = 3.0 * (1 - np.exp(-np.sqrt(width / 1e-6)))
+        np.testing.assert_allclose(
+            pulsed(slow, 0.0, 1.8, width), pulsed(GATED.at_gate(reached), 0.0, 1.8, width), rtol=1e-9
+        )
 
 
 def test_a_gate_that_limits_nothing_changes_nothing() -> None:
@@ -106,7 +130,9 @@ def test_records_keep_their_gate_and_those_without_one_do_not_mention_it() -> No
         ({"stops": (0.1,)}, "gate.stops is .*: one for each of the 4 gate.volts"),
         ({"mismatch": (0.1,)}, "gate.mismatch is .*: one for each"),
         ({"low": 5.0}, "gate.low is 5.0 and gate.high is 4.0"),
+        ({"step": 5.0}, "gate.step is 5.0: it must not be larger than gate.high - gate.low"),
         ({"rise": -1.0}, "gate.rise is -1.0, allowed is 0 to 1000"),
+        ({"stretch": 0.0}, "gate.stretch is 0.0, allowed is 0.01 to 1"),
         ({"stops": (0.0, 0.1, 0.2, "x")}, "gate.stops is 'x', a number is needed"),
     ],
 )
@@ -178,6 +204,17 @@ def test_the_gate_that_was_encoded_is_decoded_driven_and_seen(task: WriteVerify)
     np.testing.assert_allclose(task.decode(task.encode(np.ones(1), np.ones(1)))[-1], 4.0)
 
 
+def test_a_driver_with_steps_of_the_gate_rounds_to_them_and_the_observation_tells_so() -> None:
+    """From the least voltage on, as far as steps go, in decoding, on cells and in what is seen."""
+    task = WriteVerify(device=gated(step=0.4), give_up=True)
+    action = task.encode(np.full(4, 1.8), np.full(4, 1e-5), gate=np.array([1.0, 1.79, 1.81, 4.0]))
+    rounded = [1.0, 1.8, 1.8, 3.8]
+    np.testing.assert_allclose(task.decode(action)[-1], rounded, rtol=1e-6)
+    episode = episode_after(task, action)
+    np.testing.assert_allclose(task.view(task.observe(episode)).gate, rounded, rtol=1e-6)
+    assert episode.true_conductance[1] == episode.true_conductance[2]
+
+
 def test_signals_of_a_menu_that_has_no_gate_are_pulses_at_full_gate() -> None:
     """As policies that were trained on a menu answer on continuous actions."""
     action = TASK.actions.of_signals(np.array([0.5, -0.5]), np.zeros(2), np.array([False, True]))
@@ -222,6 +259,21 @@ def test_rising_gate_climbs_at_a_fixed_bit_line_and_restarts_where_the_polarity_
     )
 
 
+def test_radar_stays_fine_once_it_has_passed_its_target() -> None:
+    """Each polarity climbs by its own step, however far the read is; another target begins with coarse pulses."""
+    fine = {"fine_set": 0.0, "fine_set_step": 0.1, "fine_reset": 0.0, "fine_reset_step": 0.2}
+    policy = Radar(task=TASK, near=0.0, **fine)
+    view = View(*np.array([[0.1], [0.5], *[[0.0]] * 5]), gate=np.zeros(1))
+    memory, found = policy.unknown(view), []
+    for read, target in ((0.1, 0.5), (0.9, 0.5), (0.8, 0.5), (0.1, 0.5), (0.2, 0.5), (0.2, 0.4)):
+        view = view._replace(read=np.array([read]), target=np.array([target]))
+        (amplitude, width, _, gate), memory = policy.act(view, memory)
+        view = view._replace(amplitude=amplitude, width=width)
+        found.append((amplitude[0], gate[0] == 4.0))
+    np.testing.assert_allclose(found[1:5], [(-0.5, True), (-0.76, True), (0.5, True), (0.63, True)])
+    assert found[0] == found[5] and not found[0][1]
+
+
 def test_radar_goes_over_to_weak_pulses_at_full_gate_near_the_target() -> None:
     """Near is a distance to the target, on both sides."""
     policy = Radar(task=TASK, near=0.1, fine_set=0.0, fine_reset=0.0)
@@ -239,19 +291,30 @@ def test_controllers_program_a_gated_device(name: str) -> None:
     assert outcomes.accepted.mean() > 0.6
 
 
+def test_an_evaluation_begins_and_aims_where_its_options_say() -> None:
+    """As published runs begin, from a reset; else anywhere."""
+    options = {"start": 3e-5, "target": 7e-5}
+    outcomes = evaluate(load_policy("secant", TASK), TASK, 5, 0, options=options, examples=5)
+    np.testing.assert_allclose(outcomes.target, TASK.fraction(TASK.device, 7e-5))
+    assert np.ptp([reads[0] for reads, *_ in outcomes.examples]) < 5e-6
+
+
 def test_policies_without_a_gate_are_refused_by_name_and_those_with_one_need_it() -> None:
     """The message says how to hold the gate."""
     message = r"a gate of 1 to 4 V, which .* does not drive; hold it at a voltage: device.at_gate\(4\), or gate.low"
-    for refused in (
-        lambda: load_policy("generalist", TASK),
-        lambda: program(None, GateISPP(task=TASK), TASK, [5e-5], "x"),
-    ):
-        with pytest.raises(TaskError, match=message):
-            refused()
+    with pytest.raises(TaskError, match=message):
+        load_policy("generalist", TASK)
     load_policy("generalist", WriteVerify(device=GATED.at_gate(4.0)))
     for task in (WriteVerify(device=BARE), WriteVerify(device=GATED.at_gate(2.0))):
         with pytest.raises(TaskError, match="drives a gate: a record with `gate` is needed, not held"):
             load_policy("radar", task)
+
+
+def test_a_list_of_pulses_says_where_the_gate_is_held() -> None:
+    """In a last column, which lists of other devices have not."""
+    steps = [(np.array([1]), np.array([1.5]), np.array([1e-6]))]
+    assert header(2.5) + pulse_lines((0, 0), 2, steps, 2.5) == header(None)[:-1] + ",gate_V\n0,0,0,1,0,1.5,1e-06,2.5\n"
+    assert pulse_lines((0, 0), 2, steps) == "0,0,0,1,0,1.5,1e-06\n"
 
 
 @pytest.mark.parametrize("volts", [0.5, np.float32(9.0), np.array([2.0, 9.0]), "2", None, float("nan")])
@@ -264,3 +327,63 @@ def test_a_mean_reset_does_nothing_where_the_gate_lets_nothing_pass() -> None:
     chip = load_device("hfo2-radar")
     middle, down = np.array([0.5 * (chip.g_min + chip.g_max)]), np.array([False])
     assert chip.at_gate(1.4).mean_step(middle, down) == 0 < chip.at_gate(4.0).mean_step(middle, down)
+
+
+def test_a_model_that_drives_a_gate_is_loaded_where_one_is_chosen_and_nowhere_else(tmp_path: Path) -> None:
+    """And the other way round, whether the model met no gate or one that was held; the message says what to do."""
+    pytest.importorskip("stable_baselines3")
+    from agents.sb3 import GymVecEnv, files
+    from agents.sb3.policy import make_model
+
+    held = WriteVerify(device=GATED.at_gate(2.0))
+    for name, device in (("driven", GATED), ("held", GATED.at_gate(2.0)), ("bare", BARE)):
+        task = WriteVerify(device=device)
+        model = make_model("ppo", GymVecEnv(TaskVectorEnv(task, 2, gymnasium.vector.AutoresetMode.SAME_STEP)), 0)
+        files.save_model(tmp_path / f"{name}.npz", model, files.head_of("ppo", task))
+    files.load_sb3(tmp_path / "driven.npz", WriteVerify(device=GATED))
+    files.load_sb3(tmp_path / "held.npz", held)
+    with pytest.raises(TaskError, match=r"driven.npz was trained to drive a gate, and there is none to choose"):
+        files.load_sb3(tmp_path / "driven.npz", held)
+    for name in ("held", "bare"):
+        with pytest.raises(TaskError, match=rf"which .*{name}.npz does not drive; hold it"):
+            files.load_sb3(tmp_path / f"{name}.npz", WriteVerify(device=GATED))
+
+
+def test_a_predictor_makes_sets_stop_about_their_targets_and_is_loaded_where_a_gate_is_chosen(tmp_path: Path) -> None:
+    """By its fourth output; RESETs are at full gate. A held gate is none to choose, and such a network is refused."""
+    device = gated(rise=1e-6, stretch=0.5)
+    weights = initial_weights(np.random.default_rng(0), FEATURES, 8, outputs_of(device))
+    task = WriteVerify(device=device, give_up=True)
+    PulsePredictor(weights=weights, device=device, task=task).save(tmp_path / "driven.npz")
+    policy = load_policy(tmp_path / "driven.npz", task)
+    read, target, width = np.array([0.1, 0.1, 0.9]), np.array([0.5, 0.75, 0.5]), np.full(3, 3e-6)
+    sight = Sight(read, target, read, 0.0 * read, width, 0.02 + 0.0 * read)
+    outputs = np.zeros((3, 4))
+    (volts,) = gates(device, sight, width, outputs)
+    stops = [
+        device.at_gate(v).gate.limits(True, 1.8, 3e-6, np.array([0.1]), 1.0, 0.0)[1][0] for v in volts[:2].tolist()
+    ]
+    np.testing.assert_allclose(stops, target[:2], rtol=1e-6)
+    assert volts[2] == 4.0 and gates(device.at_gate(2.0), sight, width, outputs) == ()
+    (above,) = gates(device, sight, width, outputs + 1.0)
+    assert (above[:2] > volts[:2]).all() and above[2] == 4.0
+    action, _ = policy.predict(task.observe(episode_after(task, task.encode(np.ones(3), np.full(3, 1e-6)))))
+    assert len(set(task.decode(action)[-1].tolist())) > 1
+    with pytest.raises(TaskError, match=r"driven.npz was trained to drive a gate"):
+        load_policy(tmp_path / "driven.npz", WriteVerify(device=device.at_gate(2.0)))
+    dataclasses.replace(policy, device=BARE).save(tmp_path / "other.npz")
+    with pytest.raises(ValueError, match="its network has 4 outputs, its device threshold needs 3"):
+        load_policy(tmp_path / "other.npz", TASK)
+
+
+def test_gradients_through_the_device_reach_the_gate() -> None:
+    """The column of weights that chooses it moves in the first step."""
+    pytest.importorskip("torch")
+    from agents.predictor.training import PulseTrainingConfig, train
+
+    device = gated(cycle_noise=(0.0, 0.02, 0.02, 0.02), rise=1e-6, stretch=0.5)
+    one, other = (
+        train([device], PulseTrainingConfig(hidden=4, iterations=1, streams=64, steps=3, learning_rate=rate))
+        for rate in (1e-9, 1e-2)
+    )
+    assert one.w_out.shape == (4, 4) and (np.abs(one.w_out - other.w_out)[:, 3] > 1e-3).all()

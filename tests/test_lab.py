@@ -1,16 +1,18 @@
 """Benches: any policy programs cells on them, under limits, with a record that `memenv fit` reads and a run resumes."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from agents.classical.gated import GateISPP
 from agents.evaluation import evaluate
 from agents.library import load_policy
 from memenv import TaskError, WriteVerify, load_device, read_pulses
 from memenv.lab import BenchError, Limits, RecordedBench, SimulatedBench, program
-from memenv.lab.log import HEADER, LOST, read_log
+from memenv.lab.log import GATED, HEADER, LOST, read_log
 
 TASK = WriteVerify(device="threshold", give_up=True)
 TARGETS = np.random.default_rng(0).uniform(2e-5, 8e-5, 40)
@@ -55,6 +57,49 @@ def spoiled(value):
 
 
 # -- programming -------------------------------------------------------------------------------------------------------
+
+
+class Watched(SimulatedBench):
+    """A bench that remembers its pulses."""
+
+    def __init__(self, *own, **more) -> None:
+        super().__init__(*own, **more)
+        self.pulses = []
+
+    def pulse(self, cells, amplitude, width, gate):
+        self.pulses += zip(cells.tolist(), amplitude.tolist(), width.tolist(), gate.tolist(), strict=True)
+        super().pulse(cells, amplitude, width, gate)
+
+
+def test_a_gate_is_driven_on_the_bench_written_down_and_resumed(tmp_path):
+    task = WriteVerify(device="hfo2-radar", tolerance=0.05, give_up=True)
+    policy, targets = GateISPP(task=task, gate_start=0.1, reset_start=1.0), np.full(6, 1.2e-4)
+    bench = Watched("hfo2-radar", 6, seed=1)
+    done = program(bench, policy, task, targets, tmp_path / "bench.csv")
+    assert (done.outcome == "accepted").sum() > 3 and done.pulses.sum() == len(bench.pulses) > 6
+    log = read_log(tmp_path / "bench.csv", GATED)
+    written = [(row.cell, row.amplitude, row.width, row.gate) for rows in log.values() for row in rows if row.width]
+    assert sorted(written) == sorted(bench.pulses)
+    assert len({gate for *_, gate in bench.pulses}) > 2 and {rows[0].gate for rows in log.values()} == {0.0}
+    again = Watched("hfo2-radar", 6, seed=2)
+    assert (
+        program(again, policy, task, targets, tmp_path / "bench.csv", resume=True).pulses.tolist()
+        == done.pulses.tolist()
+    )
+    assert not again.pulses
+    other = dataclasses.replace(policy, gate_start=0.5)
+    with pytest.raises(BenchError, match=r"V, .* s, gate .* V as step 1 of cell .*, this policy gives .* gate"):
+        program(again, other, task, targets, tmp_path / "bench.csv", resume=True)
+
+
+def test_a_bench_without_a_gate_is_refused_by_a_policy_that_chooses_one(tmp_path):
+    task = WriteVerify(device="hfo2-radar", give_up=True)
+    bench = Failing(0, None)
+    with pytest.raises(
+        ValueError, match=r"chooses a gate of 1.4 to 4 V, and the bench's pulse takes none: give it one"
+    ):
+        program(bench, load_policy("secant", task), task, TARGETS, tmp_path / "bench.csv")
+    assert not bench.calls and not (tmp_path / "bench.csv").exists()
 
 
 @pytest.mark.parametrize("name", ["ispp", "secant", "history", "bayes", "generalist"])

@@ -41,6 +41,16 @@ def test_a_pulse_sets_amplitude_width_and_cell_and_leaves_the_output_off(smu):
     assert asked[":ROUT:CLOS"] == "4" and asked[":OUTP"] == "OFF"
 
 
+def test_a_gate_is_a_text_of_the_pulse_or_an_error(smu):
+    pulse = np.array([1.2, -0.8]), np.array([1e-6, 2e-6])
+    bench = smu(pulse=(":SOUR:PULS:WIDT {width:.6e}", ":SOUR:VOLT {gate:.6e}", ":OUTP ON", ":TRIG"))
+    bench.pulse(CELLS, *pulse, np.array([2.0, 2.5]))
+    assert float(bench.instrument.query(":SOUR:VOLT?")) == 2.5
+    for made, gate in ((bench, ()), (smu(), (np.ones(2),))):
+        with pytest.raises(BenchError, match=r"with \{gate\} the policy has to choose a gate"):
+            made.pulse(CELLS, *pulse, *gate)
+
+
 def test_a_read_is_a_current_at_the_read_voltage(smu):
     bench = smu()
     np.testing.assert_allclose(bench.read(CELLS), 5e-5)

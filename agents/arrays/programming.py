@@ -16,7 +16,7 @@ from tqdm import tqdm
 from agents.arrays import tiles
 from agents.arrays.matrix_files import load_inputs, load_weights
 from agents.arrays.product_feedback import METHODS
-from agents.arrays.pulse_list import HEAD, Step, pulse_lines
+from agents.arrays.pulse_list import Step, header, pulse_lines
 from agents.arrays.report import figures, maps, page
 from agents.arrays.tiles import CELLS_ALONE, Programmer, Tile, TileResult, joined
 from agents.arrays.writing import PASSES
@@ -138,7 +138,10 @@ def program(config: ProgramConfig, command: str = "") -> dict[str, Any]:
                 web_page.page(text, {"Maps of the cells": figure}, record),
             )
             parts = (_tile_file(config, tile).with_suffix(".csv") for tile in programmer.tiles)
-            tables = {name: HEAD + "".join(part.read_text() for part in parts) for name in _pulse_file(config)}
+            tables = {
+                name: header(_gate(programmer)) + "".join(part.read_text() for part in parts)
+                for name in _pulse_file(config)
+            }
             run.write(dict(zip(FILES, contents, strict=True)) | tables, parameters=parameters, complete=True)
     return found
 
@@ -250,7 +253,13 @@ def _programmed(programmer: Programmer, tile: Tile, listed: bool, shown: bool) -
             bar.update(max(all_cells - left - bar.n, 0))
 
         result = programmer.program(tile, on_step, (lambda *step: steps.append(step)) if listed else None)
-    return result, pulse_lines((tile.row, tile.col), crossbar.cols, steps)
+    return result, pulse_lines((tile.row, tile.col), crossbar.cols, steps, _gate(programmer))
+
+
+def _gate(programmer: Programmer) -> float | None:
+    """[V] where the gates of all cells are held, if they have any."""
+    record = programmer.crossbar.device.record
+    return None if record is None or record.gate is None else float(record.gate.high)
 
 
 def _arrays(programmer: Programmer, results: list[TileResult]) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from agents.classical.write_verify import Controller
 from agents.predictor.gru_columns import ColumnNetwork
 from agents.predictor.handover import Watch
-from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor, features
+from agents.predictor.policy import FEATURES, PulsePredictor, features
 from memenv.arrays import Array, tree_map
 from memenv.envs.write_verify.observation import View
 
@@ -103,9 +103,13 @@ class CompiledPredictor:
 
     crowded = 0.75
     varied = ()
-    channels = (FEATURES, OUTPUTS)
 
     policy: PulsePredictor
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Inputs and outputs of the network."""
+        return FEATURES, len(self.policy.weights.b_out)
 
     @property
     def hidden(self) -> int:

@@ -48,13 +48,13 @@ class GateISPP(Controller):
         """The start and the step of each coarse ramp, (cells,)."""
         return np.where(up, self.gate_start, self.reset_start), np.where(up, self.gate_step, self.reset_step)
 
-    def ramps(self, view: View, up: Bool) -> tuple[Float, Float, Float]:
+    def ramps(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, Float]:
         """Where pulses are fine (1, else 0), and the start and the step of each ramp, all (cells,)."""
         return 0.0 * view.read, *self.coarse(up)
 
     def decide(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, Climb]:
         """One step up the ramp, or its start."""
-        fine, start, step = self.ramps(view, up)
+        fine, start, step = self.ramps(view, memory, up)
         anew = turned(view, memory, up) | (fine != memory.own.fine)
         level = np.where(anew, start, np.minimum(memory.own.level + step, 1.0))
         coarse_set, gate = up & (fine == 0), self.task.gate
@@ -70,21 +70,24 @@ class GateISPP(Controller):
 
 @dataclass(frozen=True, kw_only=True)
 class Radar(GateISPP):
-    """RADAR: coarse pulses as of `GateISPP` to the neighbourhood of the target, then fine ones at full gate.
+    """RADAR: coarse pulses as of `GateISPP` until the read is near the target or has passed it, then fine ones.
 
-    Fine pulses climb from a weak bit line (SET) or source line (RESET), and restart where the read crosses the target;
-    a cell that leaves the neighbourhood goes on with coarse pulses. After Le et al., IEEE TED 2021,
-    10.1109/TED.2021.3097975.
+    Fine pulses at full gate climb from a weak bit line (SET) or source line (RESET), and restart where the read crosses
+    the target. After Le et al., IEEE TED 2021, 10.1109/TED.2021.3097975.
     """
 
     near: float = parameter(0.15, 0.02, 0.5, log=True)  # [range] from the target, in which pulses are fine
     fine_set: float = parameter(0.1, 0.0, 1.0)  # [of the driver's range] first fine SET amplitude
     fine_reset: float = parameter(0.1, 0.0, 1.0)  # [of the driver's range] first fine RESET amplitude
-    fine_step: float = parameter(0.03, 0.005, 0.5, log=True)  # [of the driver's range]
+    fine_set_step: float = parameter(0.03, 0.005, 0.5, log=True)  # [of the driver's range]
+    fine_reset_step: float = parameter(0.03, 0.005, 0.5, log=True)  # [of the driver's range]
 
-    def ramps(self, view: View, up: Bool) -> tuple[Float, Float, Float]:
+    def ramps(self, view: View, memory: Memory, up: Bool) -> tuple[Float, Float, Float]:
         """Those of both kinds."""
         start, step = self.coarse(up)
-        fine = np.abs(view.read - view.target) < self.near
+        near = np.abs(view.read - view.target) < self.near
+        passed = (view.amplitude != 0) & (up != (view.amplitude > 0))
+        fine = near | passed | ((memory.own.fine > 0) & (view.target == memory.target))
         first = np.where(up, self.fine_set, self.fine_reset)
-        return 1.0 * fine, np.where(fine, first, start), np.where(fine, self.fine_step, step)
+        further = np.where(up, self.fine_set_step, self.fine_reset_step)
+        return 1.0 * fine, np.where(fine, first, start), np.where(fine, further, step)

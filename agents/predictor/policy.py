@@ -33,6 +33,7 @@ from memenv.files import named, parse_json
 
 FEATURES = 22
 OUTPUTS = 3
+BESIDE = 0.2  # [range] from the target, within which the gate makes SETs stop
 MOST_TOLD = 1.0  # [ln] of the spread of doses: of devices with more, shipped networks have met none in training
 UNKNOWN = 0.25  # [ln] of a slope: from there on, a record does not tell what amplitudes do
 FORMAT = "memenv pulse predictor 1"
@@ -47,8 +48,8 @@ SHAPES: dict[str, tuple[int | str, ...]] = {
     "b_new": ("hidden",),
     "w_mix": ("2 hidden", "hidden"),
     "b_mix": ("hidden",),
-    "w_out": ("hidden", OUTPUTS),
-    "b_out": (OUTPUTS,),
+    "w_out": ("hidden", "outputs"),
+    "b_out": ("outputs",),
 }
 ENTRIES = {name: Entry(shape, most=1e6) for name, shape in SHAPES.items()}
 
@@ -148,6 +149,21 @@ def decide(device: Device, sight: Sight, outputs: Array) -> Decision:
     return Decision(xp.where(up, amplitude, -amplitude), width, outputs[:, 2])
 
 
+def outputs_of(device: Device) -> int:
+    """Numbers that the network answers with: one more where there is a gate to choose."""
+    return OUTPUTS + (device.gate is not None and not device.gate.held)
+
+
+def gates(device: Device, sight: Sight, width: Array, outputs: Array) -> tuple[Array, ...]:
+    """The gate (cells,) [V] of each pulse where there is one to choose: SETs stop about the target, RESETs are free."""
+    gate = device.gate
+    if gate is None or outputs_of(device) == OUTPUTS:
+        return ()
+    xp = namespace(sight.read)
+    volts = gate.to_stop(sight.target + BESIDE * xp.tanh(outputs[:, OUTPUTS]), width)
+    return (xp.where(sight.target > sight.read, clip(volts, gate.low, gate.high), gate.high + 0.0 * volts),)
+
+
 class Memory(NamedTuple):
     """The predictor's memory from step to step, arrays with a leading axis (cells,)."""
 
@@ -206,25 +222,28 @@ class PulsePredictor:
         hidden = None if state.hidden is None else np.where(forget[:, None], 0.0, state.hidden)
         watch = None if state.watch is None else choose(first, self.unknown(view), state.watch)
         outputs, hidden = forward(self.weights, features(self.device, self.sight(view, state.previous)), hidden)
-        decision, watch = self.decide(view, state.previous, watch, outputs)
-        return self.task.encode(*decision), Memory(hidden, view.read, watch)
+        (amplitude, width, gave_up, *gate), watch = self.decide(view, state.previous, watch, outputs)
+        action = self.task.encode(amplitude, width, gave_up, gate=gate[0] if gate else None)
+        return action, Memory(hidden, view.read, watch)
 
     @cached_property
     def standby(self) -> Secant | None:
-        """The controller to which cells are handed over; None where the polarity is all there is to choose."""
+        """The controller to which cells are handed over; None for polarities alone, and where a gate is driven."""
         task = self.task
-        return None if task.device.polarity_only or task.device.devices else handover.standby(task, self.device)
+        alone = task.device.polarity_only or task.device.devices or task.gate is not None
+        return None if alone else handover.standby(task, self.device)
 
     def decide(
         self, view: View, previous: Array, watch: handover.Watch | None, outputs: Array
-    ) -> tuple[handover.Pulse, handover.Watch | None]:
-        """Signed amplitudes [V], widths [s] and giving up, of the network or who took over, and the watch after them.
+    ) -> tuple[tuple[Array, ...], handover.Watch | None]:
+        """Signed amplitudes [V], widths [s], giving up, `gates`, of the network or who took over, and the watch after.
 
         `previous` (cells,) [range] is the last read, `outputs` (cells, OUTPUTS) are the network's.
         """
-        own = self.act(self.sight(view, previous), outputs)
+        sight = self.sight(view, previous)
+        own = self.act(sight, outputs)
         if self.standby is None or watch is None:
-            return own, None
+            return (*own, *gates(self.device, sight, own[1], outputs)), None
         watch = handover.looked(self.device, watch, view, previous, self.task.tolerance_x)
         return handover.decided(self.device, self.standby, self.domain.alarm, watch, view, own)
 
@@ -277,9 +296,12 @@ def load_pulse_predictor(path: Path, task: WriteVerify) -> PulsePredictor:
     """
     card, arrays = load_archive(path, WHAT, _entries)
     with named(path, WHAT):
+        device, count = from_tree(card["device"]), len(arrays["b_out"])
+        if count != outputs_of(device):
+            raise ValueError(f"its network has {count} outputs, its device {device.name} needs {outputs_of(device)}")
         return PulsePredictor(
             weights=Weights(**{name: array.astype(np.float64) for name, array in arrays.items()}),
-            device=from_tree(card["device"]),
+            device=device,
             task=task,
             memory=card["memory"],
             give_up_below=card["give_up_below"],

@@ -10,7 +10,7 @@ import torch
 from agents.evaluation import TRAINING, seeded
 from agents.predictor.device_family import mistaken
 from agents.predictor.gru import Weights, forward, initial_weights
-from agents.predictor.policy import FEATURES, OUTPUTS, Decision, Sight, decide, features
+from agents.predictor.policy import FEATURES, OUTPUTS, Decision, Sight, decide, features, gates, outputs_of
 from memenv.arrays import clip, is_zero, take, tree_map
 from memenv.devices.device import Device
 from memenv.devices.reads import State
@@ -63,7 +63,8 @@ def train(
     """
     rng = seeded(config.seed, TRAINING)
     torch.manual_seed(config.seed)
-    first = init or initial_weights(rng, FEATURES, config.hidden, OUTPUTS)
+    outputs = OUTPUTS if callable(devices) else outputs_of(devices[0])
+    first = init or initial_weights(rng, FEATURES, config.hidden, outputs)
     weights = Weights(*(torch.tensor(np.asarray(part), dtype=torch.float32, requires_grad=True) for part in first))
     optimiser = torch.optim.Adam(list(weights), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.iterations, config.learning_rate / 100)
@@ -133,10 +134,12 @@ def rollout(
         missed = config.miss * going * (1 - keep) * reachable
         going = going * keep
 
-        inside = acceptance(chip, state, decision, target, tolerance, chip.verify_noise)
+        gate = gates(device, sight, decision.width, outputs)
+        opened = chip.driven(*gate) if gate else chip
+        inside = acceptance(opened, state, decision, target, tolerance, chip.verify_noise)
         usual = ((going * inside).sum() / going.sum()).detach()  # what a pulse earns on average
         before = chip.conductance(state)
-        state = chip.pulse(state, decision.amplitude, decision.width, torch.randn(3, streams))
+        state = opened.pulse(state, decision.amplitude, decision.width, torch.randn(3, streams))
         energy = chip.pulse_energy(before, chip.conductance(state), decision.amplitude, decision.width)
         spent = usual * (config.energy * energy + config.latency * decision.width)
         weight = torch.where(first, config.first_weight, 1.0)

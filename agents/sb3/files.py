@@ -82,10 +82,11 @@ def load_sb3(path: Path, task: WriteVerify) -> SB3Policy:
         check_head(card, CARD)
         layout = {name: card[name] for name in LAYOUT} | {"levels": tuple(card["levels"])}
         own = dataclasses.replace(task, **layout)
+        gates = [device["gate"] for device in card["devices"] if device.get("gate")]
+        driven = card["action"] == "continuous" and any(gate["low"] != gate["high"] for gate in gates)
     if card["rounds"] > 1 >= task.rounds:
         raise ValueError(f"{path}: trained with rounds > 1; the task has rounds={task.rounds}")
-    if not any(device.get("gate") for device in card["devices"]):
-        own.without_gate(str(path))
+    own.check_gate(str(path), driven)
     with named(path, WHAT):
         network = _network(card["algorithm"], card["network"], own)
     _, arrays = load_archive(path, WHAT, lambda _, headers: _entries(card["algorithm"], network, headers))

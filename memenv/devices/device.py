@@ -207,7 +207,7 @@ class Device(Reads):
         xp = namespace(state.x, amplitude, width)
         up = amplitude > 0
         law = self.law(up, state.x)
-        magnitude, x_hi = self._limits(up, xp.abs(amplitude), width, state.x, noise[1])
+        magnitude, x_hi = self._limits(up, xp.abs(amplitude), width, state.x, noise[0])
         n = equivalent_pulses(law, magnitude, width) * count
         s = law.dose * n
         if not is_zero(law.cycle_noise):

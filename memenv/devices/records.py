@@ -104,7 +104,9 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
     Gate: {
         "low": (0.0, 1e6),
         "high": VOLTS,
+        "step": (0.0, 1e6),
         "rise": (0.0, 1e3),
+        "stretch": (0.01, 1.0),
         "loss": (0.0, 1e6),
         "volts": (0.0, 1e6),
         "stops": (-10.0, 10.0),
@@ -325,6 +327,8 @@ def _check_gate(gate: Gate) -> None:
     """The table of a gate has a row for each of its voltages, and there is a voltage that can be driven."""
     if not gate.low <= gate.high:
         raise DeviceError(f"gate.low is {gate.low!r} and gate.high is {gate.high!r}: gate.low must not be the larger")
+    if gate.step > gate.high - gate.low > 0:
+        raise DeviceError(f"gate.step is {gate.step!r}: it must not be larger than gate.high - gate.low")
     count = len(gate.volts)
     if not 2 <= count <= MOST_LISTED or any(one >= other for one, other in pairwise(gate.volts)):
         raise DeviceError(f"gate.volts is {shown(gate.volts)}: 2 to {MOST_LISTED} are needed, which ascend")

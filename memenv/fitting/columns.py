@@ -81,12 +81,24 @@ def _by_kind(sheet: Sheet) -> tuple[dict[str, list[Column]], list[str]]:
         if kind in ("train", "device") and len(cells) > 2 and len(set(cells)) == len(cells):
             kind = "counter" if all(map(is_number, cells)) else "other"
         by.setdefault(kind or _by_numbers(cells, column.name), []).append(column)
+    _check_gates(by.get("other", []))
     clocks = [column for column in by.get("time", []) if _is_clock(column)]
     aside = [str(column) for kind in ("time", "other") for column in by.get(kind, []) if column not in clocks[:1]]
     by["time"] = clocks[:1]
     if not by.get("train"):
         aside += [f"{c} (counts {c.cells[0]} to {c.cells[-1]})" for c in by.get("counter", [])]
     return by, aside
+
+
+def _check_gates(columns: list[Column]) -> None:
+    """Refuse pulses at several gate voltages; rows of reads without a pulse have 0 or nothing."""
+    for column in columns:
+        volts = {float(cell) for cell in column.cells if is_number(cell)} - {0.0}
+        if len(volts) > 1 and words(column.name) & {"gate", "vg", "vgate"}:
+            raise DeviceError(
+                f"the column {column} has {len(volts)} gate voltages, {min(volts):g} to {max(volts):g} V: they set how "
+                "far a SET goes, and fit takes pulses at one of them; keep its rows alone"
+            )
 
 
 def _is_clock(column: Column) -> bool:

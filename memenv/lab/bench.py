@@ -20,7 +20,10 @@ class Bench(Protocol):
     """Cells that can be pulsed and read, by their numbers; a failure is an exception of any kind."""
 
     def pulse(self, cells: np.ndarray, amplitude: np.ndarray, width: np.ndarray) -> None:
-        """One pulse on each of `cells` (n,) int: signed amplitude (n,) [V], positive SETs, and width (n,) [s]."""
+        """One pulse on each of `cells` (n,) int: signed amplitude (n,) [V], positive SETs, and width (n,) [s].
+
+        A bench whose transistors have a gate to choose takes `gate` (n,) [V] as a fourth argument.
+        """
 
     def read(self, cells: np.ndarray) -> np.ndarray:
         """Conductances (n,) [S] of `cells` (n,) int."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 HEADER = "cell,step,amplitude_V,width_s,conductance_S,target_S"
+GATED = f"{HEADER},gate_V"  # of a device whose gate is chosen
 LOST = "# not read: "  # before the row of a pulse that may have been given; to `memenv fit` a comment
 
 
@@ -20,24 +21,26 @@ class Row(NamedTuple):
     width: float  # [s]
     conductance: float  # [S]; NaN: the pulse may have been given, nobody read
     target: float  # [S]
+    gate: float | None = None  # [V], 0 for a read without a pulse; None: no gate is chosen
 
     def text(self) -> str:
         """As a line without its end; numbers come back as they were."""
         lost = np.isnan(self.conductance)
         read = "" if lost else repr(float(self.conductance))
         pulse = f"{float(self.amplitude)!r},{float(self.width)!r}"
-        return f"{LOST * bool(lost)}{self.cell},{self.step},{pulse},{read},{float(self.target)!r}"
+        gate = "" if self.gate is None else f",{float(self.gate)!r}"
+        return f"{LOST * bool(lost)}{self.cell},{self.step},{pulse},{read},{float(self.target)!r}{gate}"
 
 
 class Log:
     """A file of whole rows: each of them is on its way to the disk before the next pulse."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, header: str = HEADER) -> None:
         """Goes on with a file, or begins it."""
         new = not path.exists()
         self._file = path.open("a", encoding="utf-8", newline="\n")
         if new:
-            self._write([HEADER])
+            self._write([header])
 
     def add(self, rows: Iterable[Row]) -> None:
         """Write rows down."""
@@ -52,7 +55,7 @@ class Log:
         self._file.flush()
 
 
-def read_log(path: Path) -> dict[int, list[Row]]:
+def read_log(path: Path, header: str = HEADER) -> dict[int, list[Row]]:
     """The rows of each cell in their order; the beginning of a line that was not finished is cut off.
 
     Raises:
@@ -61,16 +64,19 @@ def read_log(path: Path) -> dict[int, list[Row]]:
     text = path.read_bytes()
     whole = text[: text.rfind(b"\n") + 1]
     lines = whole.decode("utf-8", "replace").splitlines()
-    if lines[:1] != [HEADER]:
-        raise ValueError(f"{path} does not begin with {HEADER}: it is no record of a bench; choose another name")
+    if lines[:1] != [header]:
+        raise ValueError(f"{path} does not begin with {header}: it is no record of such a bench; choose another name")
     if len(whole) < len(text):
         os.truncate(path, len(whole))
     found: dict[int, list[Row]] = {}
     for number, line in enumerate(lines[1:], 2):
         try:
             cell, step, *numbers = line.removeprefix(LOST).split(",")
-            amplitude, width, read, target = (float(part or "nan") for part in numbers)
-            row, rows = Row(int(cell), int(step), amplitude, width, read, target), found.setdefault(int(cell), [])
+            amplitude, width, read, target, *gate = (float(part or "nan") for part in numbers)
+            row, rows = (
+                Row(int(cell), int(step), amplitude, width, read, target, *gate),
+                found.setdefault(int(cell), []),
+            )
             del rows[row.step :]  # a pulse that was not read then has been read since
             if row.step != len(rows):
                 raise ValueError(f"step {row.step} of cell {cell} follows {len(rows)} rows")

@@ -1,5 +1,6 @@
 """Programming cells on a bench: the task's own observations and pulses, a policy, limits, and a record that resumes."""
 
+import inspect
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from memenv.envs.scales import given_state
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.experiments.locks import locked
 from memenv.lab.bench import Bench, BenchError, Limits, named
-from memenv.lab.log import Log, read_log
+from memenv.lab.log import GATED, HEADER, Log, read_log
 from memenv.lab.session import OnBench, Session
 
 OUTCOMES = ("accepted", "given up", "budget", "limit", "unmoved", "stopped")
@@ -86,13 +87,20 @@ def program(
         stop: asked before each step; True ends the run as it is.
 
     Raises:
-        ValueError: limits that contradict the policy's driver, targets out of range, a record that is there already.
+        ValueError: limits that contradict the policy's driver, targets out of range, a record that is there already,
+            a gate to be chosen that the bench does not take.
         BenchError: the bench failed; the message says on which cells. What is done is kept.
     """
     out, targets = Path(out), np.asarray(targets, float)
     cells = np.arange(len(targets)) if cells is None else np.asarray(cells, int)
     device = one_device(task.device, "a bench")
-    task.without_gate("a bench")
+    header = HEADER if task.gate is None else GATED
+    if task.gate is not None and len(inspect.signature(bench.pulse).parameters) < 4:
+        raise ValueError(
+            f"device is {device.name}: the policy chooses a gate of {task.gate.low:g} to {task.gate.high:g} V, and the "
+            "bench's pulse takes none: give it one, pulse(cells, amplitude, width, gate), or hold the gate, "
+            f"device.at_gate({task.gate.high:g})"
+        )
     limits = (limits or Limits()).filled(device.driver)
     first = 1 + task.confirm_reads
     if first > (limits.reads or first) or first * device.read_energy(device.g_max) > limits.energy:
@@ -109,14 +117,14 @@ def program(
     with locked(out):
         if out.exists() and not resume:
             raise ValueError(f"{out} is there already: go on with resume=True, or choose another name")
-        past = read_log(out) if out.exists() else {}
+        past = read_log(out, header) if out.exists() else {}
         for cell, target in zip(cells.tolist(), targets.tolist(), strict=True):
             if past.get(cell) and past[cell][0].target != target:
                 was = past[cell][0].target
                 raise ValueError(
                     f"target of cell {cell} is {target:g} S, the record {out} has {was:g} S: resume as it was"
                 )
-        session = Session(bench, device, cells, targets, limits, Log(out), past)
+        session = Session(bench, device, cells, targets, limits, Log(out, header), past, task.gate is not None)
         try:
             try:
                 outcome = _run(session, policy, task, stop)
@@ -156,7 +164,7 @@ def _run(session: Session, policy: Decides, task: WriteVerify, stop: Callable[[]
         if stop():
             break
         action, state = policy.predict(task.observe(episode), state, start, True)
-        amplitude, width, gave_up = task.decode(action)
+        amplitude, width, gave_up = task.decode(action)[:3]
         ends = gave_up | ~session.allowed(rows, amplitude, width, 1 + task.confirm_reads)
         outcome[rows[ends]] = np.where(gave_up, "given up", "limit")[ends]
         goes_on = np.flatnonzero(~ends)

@@ -1,7 +1,7 @@
 """A bench as the task sees it: under limits, every pulse and read written down, and none of the record done twice."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
 import numpy as np
@@ -34,16 +34,17 @@ class Session:
         limits: Limits,
         log: Log,
         past: Mapping[int, Sequence[Row]],
+        gated: bool = False,
     ) -> None:
         """`cells` (n,) int are their numbers on the bench, `targets` (n,) [S], `past` the rows of an earlier record.
 
-        `limits` are those that `Limits.filled` gives.
+        `limits` are those that `Limits.filled` gives; with `gated` each pulse brings a gate voltage.
         """
         self.bench, self.device, self.cells, self.targets = bench, device, cells, targets
-        self.limits, self.log = limits, log
+        self.limits, self.log, self.gated = limits, log, gated
         self.past = [past.get(int(cell), ()) for cell in cells]
         self.steps, self.pulses, self.reads = (np.zeros(len(cells), int) for _ in range(3))
-        self.energy, self.amplitude, self.width = (np.zeros(len(cells)) for _ in range(3))
+        self.energy, self.amplitude, self.width, self.gate = (np.zeros(len(cells)) for _ in range(4))
         self.last, self.low, self.high = (np.full(len(cells), value) for value in (np.nan, np.inf, -np.inf))
         self.least = -max(BELOW * device.read.noise, SMALL) * (device.g_max - device.g_min)  # [S] of a read
         self.waiting = np.zeros(len(cells), bool)  # for the read after a pulse
@@ -59,18 +60,19 @@ class Session:
             within &= self.reads[rows] + reads <= limits.reads
         return cast(np.ndarray, within)
 
-    def pulse(self, rows: Rows, amplitude: np.ndarray, width: np.ndarray) -> None:
-        """One pulse on each cell; what the record holds is only compared with it."""
+    def pulse(self, rows: Rows, amplitude: np.ndarray, width: np.ndarray, *gate: np.ndarray) -> None:
+        """One pulse on each cell, at the gate if one is chosen; what the record holds is only compared with it."""
         volts, seconds = cast(tuple[float, float], (self.limits.amplitude, self.limits.width))
         within = (np.abs(amplitude) <= volts * (1 + SAME)) & (width <= seconds * (1 + SAME))
         if not within.all():
             raise BenchError(
                 f"a pulse beyond the limits was asked of {named(self.cells[rows[~within]])}: none is given"
             )
-        self.amplitude[rows], self.width[rows] = amplitude, width
+        self.amplitude[rows], self.width[rows], self.gate[rows] = amplitude, width, gate[0] if gate else 0.0
         new = np.array([self._new(row) for row in rows], bool)
         self.waiting[rows] = True
-        self._ask("a pulse on", rows[new], lambda cells: self.bench.pulse(cells, amplitude[new], width[new]))
+        pulses = [part[new] for part in (amplitude, width, *gate)]
+        self._ask("a pulse on", rows[new], lambda cells: self.bench.pulse(cells, *pulses))
         self.pulses[rows] += 1
 
     def read(self, rows: Rows) -> np.ndarray:
@@ -104,11 +106,13 @@ class Session:
         past, step = self.past[row], self.steps[row]
         if step >= len(past):
             return True
-        pulse = past[step].amplitude, past[step].width
-        if not np.allclose(pulse, (self.amplitude[row], self.width[row]), rtol=SAME, atol=0.0):
+        pulse = past[step].amplitude, past[step].width, past[step].gate or 0.0
+        given = self.amplitude[row], self.width[row], self.gate[row]
+        if not np.allclose(pulse, given, rtol=SAME, atol=0.0):
+            shown, ours = (f"{v:g} V, {t:g} s{f', gate {g:g} V' if self.gated else ''}" for v, t, g in (pulse, given))
             raise BenchError(
-                f"the record has {pulse[0]:g} V, {pulse[1]:g} s as step {step} of cell {self.cells[row]}, this policy "
-                f"gives {self.amplitude[row]:g} V, {self.width[row]:g} s: resume with the policy and task of the record"
+                f"the record has {shown} as step {step} of cell {self.cells[row]}, this policy gives {ours}: "
+                "resume with the policy and task of the record"
             )
         return False
 
@@ -139,12 +143,11 @@ class Session:
         self.high[rows] = np.maximum(self.high[rows], g)
         self.steps[rows] += 1
         self.reads[rows] += 1
-        self.amplitude[rows], self.width[rows], self.waiting[rows] = 0.0, 0.0, False
+        self.amplitude[rows], self.width[rows], self.gate[rows], self.waiting[rows] = 0.0, 0.0, 0.0, False
 
     def _row(self, row: int, g: float) -> Row:
-        return Row(
-            int(self.cells[row]), int(self.steps[row]), self.amplitude[row], self.width[row], g, self.targets[row]
-        )
+        numbers = int(self.cells[row]), int(self.steps[row]), self.amplitude[row], self.width[row], g, self.targets[row]
+        return Row(*numbers, self.gate[row] if self.gated else None)
 
 
 def _fault(g: float) -> str:
@@ -171,6 +174,7 @@ class OnBench:
     read: Read
     record: Device | None
     devices: Sequence[CellModel]
+    gate: tuple[Array, ...] = ()  # [V] of the next pulse, where one is chosen
 
     polarity_only, pulse_channels, read_channels, not_compiled = False, 0, 0, "a bench"
 
@@ -193,8 +197,12 @@ class OnBench:
     def pulse(self, state: State, amplitude: Array, width: Array, noise: Array, count: Array = 1.0) -> State:
         """One pulse on each cell; its effect is known when it is read."""
         del noise, count
-        self.session.pulse(self.rows, amplitude, width)
+        self.session.pulse(self.rows, amplitude, width, *self.gate)
         return state
+
+    def driven(self, volts: Array) -> Self:
+        """The cells with their gates at `volts`."""
+        return replace(self, gate=(volts,))
 
     def rest(self, state: State, seconds: Array) -> State:
         """Time passes without help."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from memenv.arrays import put, take
 from memenv.devices.catalogue import load_device
-from memenv.devices.protocol import DeviceSpec
+from memenv.devices.protocol import DeviceSpec, parametric
 
 
 class SimulatedBench:
@@ -17,10 +17,13 @@ class SimulatedBench:
         x = self.chip.x_lo + (self.chip.x_hi - self.chip.x_lo) * self.rng.random(cells)
         self.state = self.chip.fresh(x, self.rng.standard_normal((2, cells)))
 
-    def pulse(self, cells: np.ndarray, amplitude: np.ndarray, width: np.ndarray) -> None:
-        """One pulse on each of `cells`."""
+    def pulse(
+        self, cells: np.ndarray, amplitude: np.ndarray, width: np.ndarray, gate: np.ndarray | None = None
+    ) -> None:
+        """One pulse on each of `cells`, by default at full gate."""
         self._rest()
         chip, noise = take(self.chip, cells), self.rng.standard_normal((self.chip.pulse_channels, len(cells)))
+        chip = chip if gate is None else parametric(chip, "a gate").at_gate(gate)
         self.state = put(self.state, cells, chip.pulse(take(self.state, cells), amplitude, width, noise))
 
     def read(self, cells: np.ndarray) -> np.ndarray:

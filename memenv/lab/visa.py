@@ -10,7 +10,10 @@ from memenv.lab.bench import BenchError
 
 @dataclass(frozen=True, kw_only=True)
 class Commands:
-    """SCPI texts of a source-measure unit and a matrix; `{cell}`, `{amplitude}` [V], `{width}` [s], `{voltage}` [V]."""
+    """SCPI texts of a source-measure unit and a matrix; `{cell}`, `{amplitude}` [V], `{width}` [s], `{voltage}` [V].
+
+    Texts of a pulse with `{gate}` [V] are those of cells whose gate is chosen.
+    """
 
     select: tuple[str, ...] = (":ROUT:CLOS (@{cell})",)
     pulse: tuple[str, ...] = (":SOUR:PULS:WIDT {width:.6e}", ":SOUR:VOLT {amplitude:.6e}", ":OUTP ON", ":TRIG")
@@ -56,10 +59,18 @@ class VisaBench:
             resource, timeout=round(timeout * 1e3), **attributes
         )
 
-    def pulse(self, cells: np.ndarray, amplitude: np.ndarray, width: np.ndarray) -> None:
+    def pulse(self, cells: np.ndarray, amplitude: np.ndarray, width: np.ndarray, *gate: np.ndarray) -> None:
         """One pulse on each of `cells`, in turn."""
-        for cell, volts, seconds in zip(cells.tolist(), amplitude.tolist(), width.tolist(), strict=True):
-            self._at(cell, self.commands.pulse, amplitude=self.set_sign * volts, width=seconds)
+        if bool(gate) != ("{gate" in "".join(self.commands.pulse)):
+            raise BenchError(
+                f"the texts of a pulse are {self.commands.pulse}: with {{gate}} the policy has to choose a gate, "
+                "without it must have none to choose"
+            )
+        for cell, volts, seconds, *gates in zip(
+            *(part.tolist() for part in (cells, amplitude, width, *gate)), strict=True
+        ):
+            own = dict(zip(("gate",), gates, strict=False))
+            self._at(cell, self.commands.pulse, amplitude=self.set_sign * volts, width=seconds, **own)
 
     def read(self, cells: np.ndarray) -> np.ndarray:
         """Conductances (n,) [S], in turn."""

@@ -94,6 +94,20 @@ class WriteVerify:
         free = record is not None and record.gate is not None and not record.gate.held
         return cast(Device, record).gate if free and self.action == "continuous" else None
 
+    def check_gate(self, who: str, driven: bool) -> None:
+        """Refuse a gate to be chosen where `who` chooses none, and none where it does.
+
+        Raises:
+            TaskError: so it is.
+        """
+        if not driven:
+            self.without_gate(who)
+        elif self.gate is None:
+            raise TaskError(
+                f"device is {self.device.name}: {who} was trained to drive a gate, and there is none to choose; give "
+                "the task a device whose gate is not held, or train on this one"
+            )
+
     def without_gate(self, who: str) -> None:
         """Refuse a gate to be chosen, for `who` chooses none.
 
@@ -294,8 +308,10 @@ class WriteVerify:
             signal, log_width = np.where(pulsed, signal, episode.signal), np.where(pulsed, log_width, episode.log_width)
         gated = chip
         if self.gate is not None:
-            gated = cast(Device, chip).driven(self.gate.volts_of(gate[0]))
-            gate = [np.where(pulsed, gate[0], episode.gate)]
+            opened = self.gate.volts_of(gate[0])
+            gated = cast(Device, chip).driven(opened)
+            signal_seen = self.gate.signal_of(opened) if self.gate.step else gate[0]
+            gate = [np.where(pulsed, signal_seen, episode.gate)]
         pulsed_cell = gated.pulse(episode.cell, amplitude, width, noise[0])
         after = chip.conductance(pulsed_cell)
         seen, cell = chip.sense(pulsed_cell, noise[1][0])
