@@ -10,7 +10,6 @@ import itertools
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -204,7 +203,7 @@ def _counts_thousands(table: list[list[str]]) -> bool:
     return False
 
 
-def _spreadsheet(raw: bytes) -> Iterator[tuple[str, list[Row]]]:
+def _spreadsheet(raw: bytes) -> list[tuple[str, list[Row]]]:
     """Titles and rows of sheets that are not empty."""
     try:
         from openpyxl import load_workbook
@@ -212,6 +211,7 @@ def _spreadsheet(raw: bytes) -> Iterator[tuple[str, list[Row]]]:
         raise DeviceError('spreadsheets need openpyxl: pip install "memenv[excel]", or save it as .csv') from None
     if not raw.startswith(b"PK\x03\x04"):
         raise DeviceError("the name says spreadsheet, the content is none: rename it, or save it as .xlsx or .csv")
+    out = list[tuple[str, list[Row]]]()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles and extensions that openpyxl leaves out
@@ -220,9 +220,10 @@ def _spreadsheet(raw: bytes) -> Iterator[tuple[str, list[Row]]]:
                 filled = [any(cells) for cells in table]
                 if any(filled):
                     places = np.flatnonzero(filled).tolist()
-                    yield sheet.title, [Row(k + 1, table[k], k > 0 and not filled[k - 1]) for k in places]
+                    out.append((sheet.title, [Row(k + 1, table[k], k > 0 and not filled[k - 1]) for k in places]))
     except UNREADABLE as error:
         raise DeviceError(f"the spreadsheet cannot be read: {' '.join(str(error).split())[:200]}") from None
+    return out
 
 
 def _typed(value: object) -> str:
@@ -231,22 +232,22 @@ def _typed(value: object) -> str:
     return (_plain(text, True) or text) if isinstance(value, str) and not is_number(text) else text
 
 
-def _of_sheets(sheets: Iterator[tuple[str, list[Row]]]) -> list[Sheet]:
+def _of_sheets(sheets: list[tuple[str, list[Row]]]) -> list[Sheet]:
     """The tables of the first sheet with numbers, and of those with the same columns; what stands before are notes."""
-    out, notes, others, failure = list[Sheet](), list[str](), list[str](), DeviceError("the file is empty")
+    out, notes, others, failures = list[Sheet](), list[str](), list[str](), list[DeviceError]()
     for title, rows in sheets:
+        tables = list[Sheet]()
         try:
             tables = _tables(rows, notes, f"sheet {quoted(title)}")
         except DeviceError as error:
-            notes += [" ".join(row.cells) for row in rows] if not out else []
-            failure = failure if notes and out else error
-            tables = []
+            failures.append(error)
+            notes += [" ".join(row.cells) for row in rows]
         if tables and (not out or [c.name for c in tables[0].columns] == [c.name for c in out[0].columns]):
             out += tables
         else:
             others.append(quoted(title))
     if not out:
-        raise failure
+        raise failures[0] if failures else DeviceError("the file is empty")
     unread = f", not read: {', '.join(others)}" if others else ""
     return [out[0]._replace(form=out[0].form + unread), *out[1:]]
 
