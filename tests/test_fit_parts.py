@@ -79,6 +79,11 @@ def test_coordinates_lead_back_to_the_device() -> None:
     np.testing.assert_allclose(np.array(found, float), np.array(values(base, names), float), rtol=1e-9)
 
 
+def test_a_noise_that_is_as_good_as_none_is_that_small_in_coordinates_too() -> None:
+    coordinates = Coordinates(DEVICE, ("set.cycle_noise", "reset.additive_noise", "read.noise"))
+    assert values(coordinates.device(coordinates.faint()), coordinates.names) == pytest.approx([2e-3, 2e-5, 2e-5])
+
+
 def test_two_amplitudes_that_tell_their_ratio_tell_one_coordinate() -> None:
     """The rate at two amplitudes stays in the same ratio to first order when the threshold alone is moved."""
     coordinates = Coordinates(DEVICE, ("set.threshold", "set.slope"))

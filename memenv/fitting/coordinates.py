@@ -167,7 +167,7 @@ def _slope(growth: Array, above: Array) -> Array:
 
 
 def _logit(share: float) -> float:
-    share = min(max(share, 1e-3), 1 - 1e-3)
+    share = min(max(share, 1e-4), 1 - 1e-3)
     return math.log(share / (1 - share))
 
 
