@@ -75,18 +75,19 @@ def measure(device: str, grid: bool, seed: int, path: Path) -> None:
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
-def fitted(device: str, grid: bool, seed: int) -> str:
-    """The record of a device's data, as JSON."""
+def fitted(device: str, grid: bool, seed: int) -> dict[str, Any]:
+    """The record of a device's data, as JSON, and what the report says of them."""
     with tempfile.TemporaryDirectory() as folder:
         measure(device, grid, seed, Path(folder) / "pulses.csv")
-        record = fit(read_pulses(Path(folder) / "pulses.csv"), name=f"{device.removeprefix('physics/')}-fitted").device
-    return to_json(validate(record.replace(driver=load_device(device).driver)))
+        found = fit(read_pulses(Path(folder) / "pulses.csv"), name=f"{device.removeprefix('physics/')}-fitted")
+    record = validate(found.device.replace(driver=load_device(device).driver))
+    return {"record": to_json(record), "said": list(found.remarks)}
 
 
-def record_of(device: str, grid: bool, seed: int) -> dict[str, str]:
+def record_of(device: str, grid: bool, seed: int) -> dict[str, Any]:
     """The record, or the reason why there is none."""
     try:
-        return {"record": fitted(device, grid, seed)}
+        return fitted(device, grid, seed)
     except DeviceError as error:
         return {"refused": str(error)}
 
@@ -141,19 +142,20 @@ def main(arguments: Sequence[str]) -> None:
     warnings.filterwarnings("ignore", message="tolerance .* is below the read noise")
     command = command_line("python benchmarks/physics_transfer.py", arguments)
     with begun(config.out / RECORD, config, command=command, packages=("numpy", "scipy"), files=FILES) as run:
-        rows, records, refused = list[dict[str, Any]](), dict[str, str](), list[str]()
+        rows, records, refused, said = list[dict[str, Any]](), dict[str, str](), list[str](), list[str]()
         for device, data in itertools.product(config.device, config.data):
             found = run.once((device, data, "record"), lambda d=device, g=data == "grid": record_of(d, g, config.seed))
             if "refused" in found:
                 refused.append(f"{device}, {data}: no record, {found['refused']}")
                 continue
+            said += [f"\n{device}, {data}:\n", *(f"- {remark}" for remark in found["said"])]
             records[f"{device.removeprefix('physics/')}-{data}.json"] = found["record"]
             for name in config.controllers:
                 rows.append(compared(run, config, (device, data, name), found["record"]))
                 print(*_line(rows[-1]), sep="  ", file=sys.stderr, flush=True)
         head = ["device", "data", "controller", "record", "physics", "gap", "success %", "false %"]
         table = "\n".join([markdown(head, [_line(row) for row in rows]), *refused])
-        run.write({"transfer.csv": csv_text(rows), "transfer.md": table, **records}, complete=True)
+        run.write({"transfer.csv": csv_text(rows), "transfer.md": "\n".join([table, *said]), **records}, complete=True)
     print(table)
 
 

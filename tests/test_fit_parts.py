@@ -16,6 +16,7 @@ from memenv.fitting.estimation import Estimate, Likeliest
 from memenv.fitting.histories import traces
 from memenv.fitting.ignorance import with_uncertainty
 from memenv.fitting.likelihood import Trains, WanderingRead, filtered
+from memenv.fitting.profiles import end
 from memenv.fitting.pulse_data import read_csv
 from memenv.fitting.relaxation import Rests, parted, retention_of
 from memenv.fitting.search import _in_own_range, filtered_by
@@ -60,12 +61,28 @@ def test_a_record_in_units_of_its_own_range_predicts_the_same_reads() -> None:
     np.testing.assert_allclose(after.variance * 0.75**2, before.variance, rtol=1e-9)
 
 
+def test_a_second_pole_beyond_every_range_of_the_trains_makes_a_legal_record() -> None:
+    some = trains()
+    law = dataclasses.replace(LAW, kappa=0.89)
+    found = Likeliest(DEVICE.replace(x_lo=-0.1, x_hi=1.05, set=law), (), NONE, np.zeros((4, 3)), None, 0.0)
+    before = filtered_by(found, some)
+    scaled, inside = _in_own_range(found, some)
+    validate(scaled.device.replace(read=Read(noise=0.01)))
+    assert scaled.device.set.kappa * (1 + scaled.device.set.margin) == pytest.approx(0.999)
+    np.testing.assert_allclose(filtered_by(scaled, inside).error * 1.15, before.error, rtol=1e-9, atol=1e-12)
+
+
 def test_coordinates_lead_back_to_the_device() -> None:
     names = ("set.dose", "set.gamma", "set.margin", "set.threshold", "set.slope", "read.noise", "x_hi")
     base = DEVICE.replace(x_hi=1.07)
     coordinates = Coordinates(base, names)
     found = values(coordinates.device(coordinates.theta()), names)
     np.testing.assert_allclose(np.array(found, float), np.array(values(base, names), float), rtol=1e-9)
+
+
+def test_a_noise_that_is_as_good_as_none_is_that_small_in_coordinates_too() -> None:
+    coordinates = Coordinates(DEVICE, ("set.cycle_noise", "reset.additive_noise", "read.noise"))
+    assert values(coordinates.device(coordinates.faint()), coordinates.names) == pytest.approx([2e-3, 2e-5, 2e-5])
 
 
 def test_two_amplitudes_that_tell_their_ratio_tell_one_coordinate() -> None:
@@ -79,6 +96,39 @@ def test_two_amplitudes_that_tell_their_ratio_tell_one_coordinate() -> None:
     here = coordinates.theta()
     moved = ratio(here + np.array([0.5, 0.0])) / ratio(here) - 1
     assert abs(moved) < 0.05 * abs(ratio(here + np.array([0.0, 0.5])) / ratio(here) - 1)
+
+
+def test_the_end_of_a_profile_is_that_of_the_error_where_the_likelihood_is_normal() -> None:
+    curved = np.array([[4.0, 1.9], [1.9, 1.0]])
+    error = np.linalg.inv(curved)[0, 0] ** 0.5
+
+    def local(at: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        return 0.5 * float(at @ curved @ at), curved @ at, curved
+
+    ends = [end(local, np.zeros(2), lambda at: (at[0], np.eye(2)[0]), way, error) for way in (-1, 1)]
+    assert ends == pytest.approx([-1.96 * error, 1.96 * error], rel=1e-3)
+
+
+def test_the_end_of_a_profile_follows_a_valley_that_bends() -> None:
+    """y follows x^2, so that the profile of x is normal however narrow the valley, and that of y is not."""
+
+    def local(at: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        x, away = at[0], (at[1] - at[0] ** 2) / 0.1
+        slope = np.array([-2 * x, 1.0]) / 0.1
+        return 0.5 * (x * x + away**2), np.array([x, 0.0]) + slope * away, np.diag([1.0, 0.0]) + np.outer(slope, slope)
+
+    for way in (-1, 1):
+        found = end(local, np.zeros(2), lambda at: (at[0], np.eye(2)[0]), way, 1.0)
+        assert found == pytest.approx(1.96 * way, rel=0.03)
+
+
+def test_straight_coordinates_lead_back() -> None:
+    coordinates = Coordinates(DEVICE, ("set.dose", "set.gamma", "set.margin", "reset.dose", "read.noise"))
+    theta = np.random.default_rng(0).normal(-1.0, 1.0, (5, 7))
+    straight = coordinates.straight(theta)
+    np.testing.assert_array_equal(straight[2:], theta[2:])
+    assert np.all(straight[:2] != theta[:2])
+    np.testing.assert_allclose(coordinates.straight(straight, -1), theta, rtol=1e-12)
 
 
 def test_the_spread_of_devices_is_unbiased_and_its_intervals_hold_zero_where_there_is_none() -> None:

@@ -1,5 +1,7 @@
 """A lab's files as laboratories keep them: what each is read as, what is said of it, what is refused."""
 
+import datetime
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,8 @@ def long(header: str, *columns: object) -> str:
 
 
 COUNT, ALWAYS, WAY = [*range(1, N + 1)], np.ones(N), np.repeat([1.0, -1.0], N)
+THOUSANDS = [[f"{1e9 * x:,.3f}" for x in way] for way in (UP, DOWN)]
+POINTS = [[x.translate(str.maketrans(",.", ".,")) for x in way] for way in THOUSANDS]
 NAMES, WAYS = ["a"] * N + ["b"] * N, ["SET"] * N + ["RESET"] * N
 KINDS: dict[str, tuple[str, dict[str, object], str]] = {  # text, options, what is said
     "microsiemens": (table("LTP (uS),LTD (uS)", UP * 1e6, DOWN * 1e6), {}, "conductance [uS]"),
@@ -65,6 +69,27 @@ KINDS: dict[str, tuple[str, dict[str, object], str]] = {  # text, options, what 
     "decimal commas": (table("LTP;LTD", UP * 1e6, DOWN * 1e6, by=";", comma=True), {}, "decimal commas"),
     "decimal commas behind tabs": (table("G\tG", UP, DOWN, by="\t", comma=True), {}, "tabs, decimal commas"),
     "one column of decimal commas": (table("G (uS)", BOTH * 1e6, comma=True), {}, "one column, decimal commas"),
+    "marks between thousands": (
+        table("LTP (nS);LTD (nS)", *THOUSANDS, by=";"),
+        {},
+        "semicolons, marks between thousands",
+    ),
+    "thousands in quotes": (
+        table("LTP (nS),LTD (nS)", *[[f'"{x}"' for x in column] for column in THOUSANDS]),
+        {},
+        "commas, marks between thousands",
+    ),
+    "decimal commas and points between thousands": (
+        table("LTP (nS);LTD (nS)", *POINTS, by=";"),
+        {},
+        "decimal commas, marks between thousands",
+    ),
+    "row numbers without a name": (table("LTP (S),LTD (S)", COUNT, UP, DOWN), {}, "aside: column 1 (counts 1 to 30)"),
+    "units in brackets in a line of their own": (
+        table("n,LTP,LTD\n(-),(uS),(uS)", COUNT, UP * 1e6, DOWN * 1e6),
+        {},
+        "set aside: 'n (-)'",
+    ),
     "tabs": (table("LTP (S)\tLTD (S)", UP, DOWN, by="\t"), {}, "separated by tabs"),
     "spaces": (table("", UP * 0.1, DOWN * 0.1, by="   "), {}, "separated by spaces"),
     "the unit stated": (table("LTP,LTD", UP * 1e9, DOWN * 1e9), {"unit": "nS"}, "conductance [nS]"),
@@ -137,25 +162,75 @@ def test_a_file_is_read_whatever_its_form(kind: str, tmp_path: Path) -> None:
     assert len(data.devices) == 1
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("form", ["{:.3f}", "{:,.0f}"])
+def test_a_comma_before_three_digits_is_decimal_unless_smaller_whole_numbers_have_none(
+    form: str, tmp_path: Path
+) -> None:
+    cells = [[form.format(4e7 * x).replace(".", ",") for x in way] for way in (UP, DOWN)]
+    (tmp_path / "lab.csv").write_text(table("LTP (nS);LTD (nS)", *cells, by=";"))
+    np.testing.assert_allclose(read_csv(tmp_path / "lab.csv").conductance.T, [0.04 * UP, 0.04 * DOWN], rtol=5e-3)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1"])
 def test_encodings_of_instruments_are_read(encoding: str, tmp_path: Path) -> None:
     (tmp_path / "lab.csv").write_text(KINDS["a micro sign"][0], encoding=encoding)
     np.testing.assert_allclose(read_csv(tmp_path / "lab.csv").conductance.T, [UP, DOWN], rtol=1e-6)
 
 
-def test_a_spreadsheet_is_read_and_its_other_sheets_are_mentioned(tmp_path: Path) -> None:
+@pytest.fixture
+def spreadsheet(tmp_path: Path) -> Callable[..., Path]:
+    """Sheets by title, each of rows, in a file."""
     openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed: extra excel")
-    book = openpyxl.Workbook()
-    for row in (["Read voltage (V)", 0.2], [], ["LTP (uA)", "LTD (uA)"], *zip(UP * 2e5, DOWN * 2e5, strict=True)):
-        book.active.append(list(row))
-    book.create_sheet("figures")
-    book.save(tmp_path / "lab.xlsx")
-    data = read_csv(tmp_path / "lab.xlsx")
-    np.testing.assert_allclose(data.conductance.T, [UP, DOWN])
-    assert "sheet 'Sheet', 1 others not read" in data.understood[0]
-    (tmp_path / "lab.csv").write_bytes((tmp_path / "lab.xlsx").read_bytes())
+
+    def save(**sheets: list[tuple[object, ...]]) -> Path:
+        book = openpyxl.Workbook()
+        book.remove(book.active)
+        for title, rows in sheets.items():
+            sheet = book.create_sheet(title)
+            for row in rows:
+                sheet.append(row)
+        book.save(tmp_path / "lab.xlsx")
+        return tmp_path / "lab.xlsx"
+
+    return save
+
+
+ROWS = [*zip((1e6 * UP).tolist(), (1e6 * DOWN).tolist(), strict=True)]
+DAY = datetime.datetime(2024, 3, 5, 10)
+
+
+@pytest.mark.parametrize(
+    ("sheets", "said"),
+    [
+        (
+            {"a": [("Read voltage (V)", 0.2), (), ("LTP (uA)", "LTD (uA)"), *([0.2 * x, 0.2 * y] for x, y in ROWS)]},
+            "0.2 V",
+        ),
+        ({"notes": [("Day", DAY)], "a": [("LTP (uS)", "LTD (uS)"), *ROWS]}, "sheet 'a', not read: 'notes'"),
+        ({"a": [("LTP (uS)", "LTD (uS)"), *ROWS], "mean": [("G (uS)",), (5.0,)]}, "sheet 'a', not read: 'mean'"),
+        (
+            {"up": [("n", "G (uS)"), *enumerate(1e6 * UP)], "down": [("n", "G (uS)"), *enumerate(1e6 * DOWN)]},
+            "sheet 'up'",
+        ),
+        ({"a": [("LTP (uS)", "LTD (uS)"), *((f"{x:.7f}".replace(".", ","), y) for x, y in ROWS)]}, "sheet 'a'"),
+        ({"a": [("Time", "LTP (uS)", "LTD (uS)"), *((DAY, *row) for row in ROWS)]}, "set aside: 'Time'"),
+        ({"a": [(), (None, None, "LTP (uS)", "LTD (uS)"), *((None, None, *row) for row in ROWS)]}, "sheet 'a'"),
+    ],
+    ids=["below a preamble", "behind notes", "before a mean", "two sheets", "commas in text", "dates", "to the right"],
+)
+def test_a_spreadsheet_is_read_whatever_its_form(
+    sheets: dict[str, list[tuple[object, ...]]], said: str, spreadsheet: Callable[..., Path]
+) -> None:
+    data = read_csv(spreadsheet(**sheets))
+    np.testing.assert_allclose(data.conductance.T, [UP, DOWN], rtol=1e-6)
+    assert said in data.understood[0]
+
+
+def test_a_spreadsheet_under_the_name_of_a_text_is_refused(spreadsheet: Callable[..., Path]) -> None:
+    path = spreadsheet(a=[("LTP (uS)", "LTD (uS)"), *ROWS])
+    path = path.rename(path.with_suffix(".csv"))
     with pytest.raises(DeviceError, match=r"lab\.csv: this is a zip archive \(a spreadsheet ends in \.xlsx"):
-        read_csv(tmp_path / "lab.csv")
+        read_csv(path)
 
 
 def test_pulses_of_a_note_are_those_of_the_driver(tmp_path: Path) -> None:
@@ -224,7 +299,21 @@ REFUSED = [
     (table("I (A),R (Ohm)", UP, 1 / UP), {}, "are current and resistance: choose one of them (--quantity)"),
     (table("conductance (kOhm)", BOTH), {}, "names conductance and a unit of resistance"),
     (table("G (S)", BOTH * 1e6), {}, "devices have 1e-15 to 1 S: correct the header's unit"),
-    (table("G (fS)", BOTH), {}, "the median read is"),
+    (table("G", BOTH), {"unit": "fS"}, "the median read is"),
+    (
+        table("G (uS)", BOTH),
+        {},
+        "the reads of 'G (uS)' are about 2.55e-05 uS: if S is meant, say --unit S, else --unit uS",
+    ),
+    (table("G (%)", BOTH * 2e6), {}, "'G (%)' is no unit of siemens, ohms or amperes"),
+    (
+        table("LTP (S),LTD (S)", [*UP[:9], "9.9e+37", *UP[10:]], DOWN),
+        {},
+        "line 11: LTP (S) is 9.9e+37, a finite number",
+    ),
+    (table("LTP (S),LTD (S)", ["OVERFLOW", *UP[1:]], DOWN), {}, "line 2: LTP (S) is 'OVERFLOW', a number is needed"),
+    (table("LTP (S),LTD (S)", [*UP[:9], "#DIV/0!", *UP[10:]], DOWN), {}, "line 11: LTP (S) is '#DIV/0!'"),
+    (table("LTP (nS),LTD (nS)", *THOUSANDS), {}, "line 2: 4 entries, the header names 2 columns"),
     (table("G", BOTH * 1e4), {}, "no unit is named; name it in the header, as in 'G (uS)', or say --unit"),
     (table("G (S)", BOTH), {"unit": "kOhm"}, "no column of resistance among 'G (S)'"),
     (table("G (S)", BOTH), {"unit": "parsec"}, "unit is 'parsec': a unit of conductance, resistance or current"),

@@ -11,6 +11,8 @@ from memenv.fitting.headers import PREFIXES, READINGS, SI, Unit, parse_unit, wor
 from memenv.fitting.sheets import MISSING, Column, Sheet, is_number
 
 ASSUMED_READ = 0.1  # [V]
+USUAL = (1e-9, 1e-2)  # [S] of devices
+RELATIVE = re.compile(r"%|a\. ?u\.|\b(?:arb|norm|normali[sz]ed|relative|G_?0)\b", re.IGNORECASE)  # of no unit
 BESIDE = ("train", "device", "polarity", "voltage", "width")  # whoever names these names the reads too
 SIDES = {"before": {"before", "initial", "pre"}, "after": {"after", "final", "post"}}
 READ_VOLTAGE = re.compile(
@@ -195,14 +197,19 @@ def _units(readings: list[Column], stated: Stated, voltage_known: bool) -> tuple
     if stated.unit:
         return stated.unit.quantity, [stated.unit] * len(readings), "as stated"
     kind = stated.quantity or kind
+    numbers = [abs(float(cell)) for c in readings for cell in c.cells if is_number(cell)]
+    typical = float(np.median([number for number in numbers if number > 0] or [0.0]))
     named = {c.meaning.unit for c in readings if c.meaning.unit}
     if named:
         other = next(iter(named))
         if len(named) > 1 and not all(c.meaning.unit for c in readings):
             raise DeviceError(f"{listed(readings)} have units that differ, and one has none: name it, or say --unit")
+        _check_prefix(readings, other, typical)
         return other.quantity, [c.meaning.unit or other for c in readings], ""
-    numbers = [abs(float(cell)) for c in readings for cell in c.cells if is_number(cell)]
-    typical = float(np.median([number for number in numbers if number > 0] or [0.0]))
+    if relative := [c for c in readings if RELATIVE.search(c.name)]:
+        raise DeviceError(
+            f"{listed(relative)} is no unit of siemens, ohms or amperes: convert the reads, or say --unit"
+        )
     weight = any(c.meaning.weight for c in readings) and not voltage_known
     small, usual, large = 0 < typical <= 0.1, 1 <= typical <= 2000, typical >= 100
     if kind is None:
@@ -217,3 +224,13 @@ def _units(readings: list[Column], stated: Stated, voltage_known: bool) -> tuple
     unit = parse_unit(f"{prefix}{SI[kind]}")
     assert unit is not None
     return kind, [unit] * len(readings), "no unit is named; else say --unit"
+
+
+def _check_prefix(readings: list[Column], unit: Unit, typical: float) -> None:
+    """Numbers that suit the unit with its prefix, and not the unit without."""
+    plain = {"conductance": typical, "resistance": 1 / max(typical, 1e-30), "current": typical / ASSUMED_READ}
+    if unit.scale != 1 and not 1e-3 <= typical <= 1e5 and USUAL[0] <= plain[unit.quantity] <= USUAL[1]:
+        raise DeviceError(
+            f"the reads of {listed(readings)} are about {typical:.3g} {unit.text}: if {SI[unit.quantity]} is meant, "
+            f"say --unit {SI[unit.quantity]}, else --unit {unit.text}"
+        )

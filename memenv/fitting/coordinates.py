@@ -109,6 +109,25 @@ class Coordinates:
         low, high = zip(*(LIMITS.get(leaf(name), (-21.0, 3.0)) for name in self.names), strict=True)
         return np.array(low), np.array(high)
 
+    def straight(self, theta: np.ndarray, way: int = 1) -> np.ndarray:
+        """(parameters, ...) coordinates in which the likelihood bends less; `way` -1 leads back.
+
+        The logarithm of the rate in the middle of the range in place of that of the dose, and about that of its growth
+        there in place of gamma.
+        """
+        out = theta.copy()
+        for dose, gamma, margin in self._shapes():
+            middle = np.log(0.5 + np.exp(theta[margin]))
+            out[gamma] = theta[gamma] - way * middle
+            power = CEILING["gamma"] / (1 + np.exp(-(theta if way > 0 else out)[gamma]))
+            out[dose] = theta[dose] + way * power * middle
+        return out
+
+    def _shapes(self) -> list[list[int]]:
+        """Indices of dose, gamma and margin of each polarity."""
+        own = [[f"{polarity}.{field}" for field in ("dose", "gamma", "margin")] for polarity in ("set", "reset")]
+        return [[self.names.index(name) for name in names] for names in own if {*names} <= {*self.names}]
+
     def jacobian(self, theta: np.ndarray) -> np.ndarray:
         """(parameters, parameters) derivative of the values by the coordinates."""
         moved = values(self.device(nudged(theta)), self.names)
@@ -148,7 +167,7 @@ def _slope(growth: Array, above: Array) -> Array:
 
 
 def _logit(share: float) -> float:
-    share = min(max(share, 1e-3), 1 - 1e-3)
+    share = min(max(share, 1e-4), 1 - 1e-3)
     return math.log(share / (1 - share))
 
 

@@ -30,7 +30,6 @@ from memenv.fitting.spread import Spread, kinds, spread_of_offsets
 
 CHANNELS = ("set", "reset", *BOUNDS)  # in which devices differ: doses [ln] and bounds [range]
 DOSES, ENDS = 0.5, 0.05  # standard deviations of channels, from which the search for how devices differ begins
-DRAWS = 4000  # from the likelihood of parameters that bend together
 STEP = 0.02  # of the logarithm of a noise, for a derivative
 FARTHEST = 0.3  # step of the logarithm of a noise
 NEAR = 0.005  # of the logarithm of the likelihood: a tenth of a standard error
@@ -81,7 +80,7 @@ class Likeliest(NamedTuple):
     criterion: float  # half of Bayes's information criterion: the less, the better
 
 
-class _Likelihood:
+class Likelihood:
     """Minus the logarithm of the likelihood of the trains, its gradient and Fisher's information.
 
     A point is the coordinates of the free parameters, then the offsets (channels, devices) of devices from what they
@@ -127,13 +126,13 @@ class _Likelihood:
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient; the prior of the coordinates and the spread of the offsets included."""
-        return self._held(point)[:2]
+        return self.local(point)[:2]
 
     def information(self, point: np.ndarray) -> np.ndarray:
         """Expected second derivatives at `point`."""
-        return self._held(point)[2]
+        return self.local(point)[2]
 
-    def _held(self, point: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    def local(self, point: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Value, gradient and information with prior and spread; those of the last point are remembered."""
         key = point.tobytes()
         if self.seen is None or self.seen[0] != key:
@@ -190,6 +189,10 @@ class _Likelihood:
         self.own = np.linalg.inv(turn * np.maximum(square[: turn.shape[1]], LEAST) @ turn.T)
         self.seen = None
 
+    def unsure(self, mismatch: Spread) -> None:
+        """Give the offsets what is not known of them: the mean of few devices less than a normal distribution tells."""
+        self.spread(mismatch.square * (stats.t.ppf(0.975, self.devices - 1) / LEVEL) ** 2)
+
 
 def fit_trains(
     base: Device, names: tuple[str, ...], trains: Trains, offsets: np.ndarray, bare: bool = False
@@ -204,7 +207,7 @@ def fit_trains(
         bare: neither how much devices differ nor bias of noises is of interest.
     """
     coordinates = Coordinates(base, names)
-    likelihood = _Likelihood(coordinates, trains, offsets)
+    likelihood = Likelihood(coordinates, trains, offsets)
     devices, mismatch, point = offsets.shape[1], None, likelihood.start()
     if devices > 1:
         likelihood.spread(np.where(np.arange(5) < 2, DOSES, ENDS) ** 2)
@@ -216,8 +219,8 @@ def fit_trains(
     if not bare:
         point = _unbiased(likelihood, point)
     criterion = likelihood(point)[0] + 0.5 * len(names) * math.log(np.isfinite(trains.reading).sum())
-    if mismatch is not None:  # the mean of few devices is known less than a normal distribution tells
-        likelihood.spread(mismatch.square * (stats.t.ppf(0.975, devices - 1) / LEVEL) ** 2)
+    if mismatch is not None:
+        likelihood.unsure(mismatch)
     return Likeliest(
         device=as_floats(coordinates.device(point[: likelihood.free]), coordinates.names),
         names=coordinates.names,
@@ -228,7 +231,7 @@ def fit_trains(
     )
 
 
-def _least(likelihood: _Likelihood, point: np.ndarray) -> np.ndarray:
+def _least(likelihood: Likelihood, point: np.ndarray) -> np.ndarray:
     """The point of the least value, found from `point` to a fraction of a standard error in any direction."""
 
     def near(at: np.ndarray) -> None:
@@ -243,13 +246,13 @@ def _least(likelihood: _Likelihood, point: np.ndarray) -> np.ndarray:
     return found
 
 
-def _gain(likelihood: _Likelihood, point: np.ndarray) -> float:
+def _gain(likelihood: Likelihood, point: np.ndarray) -> float:
     """By how much the value is expected to fall yet."""
     gradient = likelihood(point)[1]
     return 0.5 * float(gradient @ np.linalg.solve(likelihood.information(point), gradient))
 
 
-def _mismatch(likelihood: _Likelihood, point: np.ndarray, profiles: bool) -> Spread:
+def _mismatch(likelihood: Likelihood, point: np.ndarray, profiles: bool) -> Spread:
     """The spread of the devices' offsets, what they share integrated out; their likelihood is taken as normal."""
     free = likelihood.free
     _, gradient, fisher, _ = likelihood.scores(point)
@@ -264,7 +267,7 @@ def _mismatch(likelihood: _Likelihood, point: np.ndarray, profiles: bool) -> Spr
     )
 
 
-def _unbiased(likelihood: _Likelihood, point: np.ndarray) -> np.ndarray:
+def _unbiased(likelihood: Likelihood, point: np.ndarray) -> np.ndarray:
     """The point with the noise that is left when everything else has been fitted to it given back.
 
     One step of Newton's method towards the largest of the likelihood in which all but the noises is integrated out
@@ -283,7 +286,7 @@ def _unbiased(likelihood: _Likelihood, point: np.ndarray) -> np.ndarray:
     return point - step * min(1.0, FARTHEST / max(np.abs(step[noises]).max(), FARTHEST))
 
 
-def _covariance(likelihood: _Likelihood, point: np.ndarray) -> tuple[np.ndarray, ...]:
+def _covariance(likelihood: Likelihood, point: np.ndarray) -> tuple[np.ndarray, ...]:
     """Values of the free parameters, their covariance from Fisher's information, and from the steps' own gradients too.
 
     In units of their errors: values of thresholds and bounds, variances of noises, logarithms of the others; last the
@@ -307,7 +310,7 @@ def _covariance(likelihood: _Likelihood, point: np.ndarray) -> tuple[np.ndarray,
     return value, covariance[:free, :free], robust[:free, :free], back[:free, :free]
 
 
-def _known(likelihood: _Likelihood, point: np.ndarray) -> Estimate:
+def _known(likelihood: Likelihood, point: np.ndarray) -> Estimate:
     """Errors from Fisher's information of the trains and the prior.
 
     Noises enter as variances, of which a vanishing one has an error too. Their errors grow with them: intervals are
@@ -337,15 +340,6 @@ def _known(likelihood: _Likelihood, point: np.ndarray) -> Estimate:
     bends = [end * ((1 - way * bend) ** -3 - 1) / (way * 3 * bend) for end, way in ((low, -1), (high, 1))]
     roots = [np.sqrt(np.maximum(value**2 + end, 0.0)) for end in bends]
     intervals = np.column_stack([np.where(noises, *pair) for pair in zip(roots, ends, strict=True)])
-    bent = np.array([own in ("threshold", "slope") for own in leaves])
-    if bent.any():  # along what two amplitudes tell of both
-        draws = np.random.default_rng(0).multivariate_normal(
-            point[:free][bent], (back @ covariance @ back.T)[np.ix_(bent, bent)], DRAWS
-        )
-        theta = np.repeat(point[:free, None], DRAWS, axis=1)
-        theta[bent] = draws.T
-        drawn = np.array(values(likelihood.coordinates.device(theta), tuple(np.array(names)[bent])))
-        intervals[bent] = np.quantile(drawn, [0.025, 0.975], axis=1).T
     small = np.array([KNOWN_SMALL.get(own, 0.0) for own in leaves])
     largest = np.array([LARGEST.get(own, np.inf) for own in leaves])
     vague = np.array([KNOWN_BOUND if own in BOUNDS else UNDETERMINED for own in leaves])

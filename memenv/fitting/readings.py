@@ -11,10 +11,10 @@ import numpy as np
 from memenv.devices.records import DeviceError
 from memenv.fitting.columns import ASSUMED_READ, Parts, Stated, listed, understand
 from memenv.fitting.headers import WAYS, Unit, quoted, words
-from memenv.fitting.sheets import MISSING, NUMBER, Column, Sheet, read_sheets
+from memenv.fitting.sheets import MISSING, NUMBER, Column, Sheet, is_number, read_sheets
 
 PLAUSIBLE = (1e-15, 1.0)  # [S] least median and largest conductance
-LEAST = 1e-100  # of a number that is no slip, and the inverse of the largest: nothing overflows
+LEAST, MOST = 1e-100, 1e30  # of a number that is no slip; instruments write 9.9e37 where they overflow
 FLOOR = 0.01  # of the largest read: reads of the wrong sign below it are those of an instrument's noise
 
 
@@ -166,14 +166,16 @@ def _counter(parts: Parts, column: Column) -> Column | None:
 
 def _column(sheet: Sheet, column: Column, rows: np.ndarray, scale: float, empty: float | None = None) -> np.ndarray:
     """The numbers of a column at some rows; `empty` is what an empty cell counts."""
-    out = np.empty(len(rows))
-    for k, row in enumerate(rows):
-        text = column.cells[row]
-        if text == "" and empty is not None:
-            out[k] = empty
-            continue
-        out[k] = _number(text, f"line {sheet.lines[row]}: {column.name or f'column {column.place}'}")
-    return out * scale
+    cells = [column.cells[row] for row in rows]
+    if empty is not None:
+        cells = [cell or str(empty) for cell in cells]
+    if all(map(is_number, cells)):
+        out = np.array(cells, float)
+        if np.all((out == 0) | ((np.abs(out) > LEAST) & (np.abs(out) < MOST))):
+            return out * scale
+    name = column.name or f"column {column.place}"
+    where = (f"line {sheet.lines[row]}: {name}" for row in rows)
+    return scale * np.array([*map(_number, cells, where)])
 
 
 def _voltage(sheet: Sheet, column: Column, rows: np.ndarray) -> np.ndarray:
@@ -189,7 +191,7 @@ def _voltage(sheet: Sheet, column: Column, rows: np.ndarray) -> np.ndarray:
 def _number(text: str, where: str) -> float:
     if NUMBER.fullmatch(text):
         value = float(text)
-        if value == 0 or LEAST < abs(value) < 1 / LEAST:
+        if value == 0 or LEAST < abs(value) < MOST:
             return value
     elif text.lower().lstrip("+-") not in ("nan", "inf", "infinity"):
         raise DeviceError(f"{where} is {quoted(text)}, a number is needed")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from memenv.devices.device import Device
-from memenv.devices.law import Response
+from memenv.devices.law import Response, reachable_kappa
 from memenv.devices.reads import Read
 from memenv.fitting.bounds import STILL
 from memenv.fitting.checks import POLARITIES
@@ -119,6 +119,8 @@ def _in_own_range(found: Likeliest, trains: Trains) -> tuple[Likeliest, Trains]:
     ]
     scaled += ["read.noise", *(["read.wander"] if isinstance(device.read, WanderingRead) else [])]
     own = with_values(device, {name: values(device, (name,))[0] * factor(name) for name in scaled})
+    reached = {polarity: reachable_kappa(getattr(own, polarity), 1.0) for polarity in POLARITIES}  # as trains have it
+    own = with_values(own, {f"{polarity}.kappa": float(kappa) for polarity, kappa in reached.items()})
     range_ = device.g_max - device.g_min
     known, spread = found.known, found.mismatch
     intervals = tuple(

@@ -6,6 +6,7 @@ whether a comma is a decimal point and where a second table begins is what they 
 
 import csv
 import io
+import itertools
 import re
 import warnings
 from collections import Counter
@@ -19,6 +20,10 @@ from memenv.files import UNREADABLE, regular_file
 from memenv.fitting.headers import Meaning, meaning, quoted
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+GROUPED = re.compile(r"[+-]?\d{1,3}(?:([,' \u2019])\d{3}(?:\1\d{3})*)(?:\.\d+)?")  # by thousands
+ERRORS = re.compile(r"#(N/A|DIV/0!|REF!|VALUE!|NUM!|NAME\?|NULL!)")  # of a spreadsheet's formulas, no comments
+SWAPPED = str.maketrans(",.", ".,")
+TIDY = str.maketrans({"\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " "})
 MISSING = ("", "nan", "NaN", "NAN", "--", "#N/A", "N/A", "NA")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 SNIFFED = 400  # lines by which a separator is chosen
@@ -86,9 +91,8 @@ def read_sheets(path: Path) -> list[Sheet]:
         raise DeviceError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     try:
         if path.suffix.lower() in (".xlsx", ".xlsm"):
-            lines, notes, form = _spreadsheet(raw)
-        else:
-            lines, notes, form = _text(_decoded(raw))
+            return _of_sheets(_spreadsheet(raw))
+        lines, notes, form = _text(_decoded(raw))
         return _tables([row for row in lines if row.cells], notes, form)
     except (DeviceError, csv.Error) as error:
         raise DeviceError(f"{path}: {error}") from None
@@ -97,8 +101,11 @@ def read_sheets(path: Path) -> list[Sheet]:
 def _decoded(raw: bytes) -> str:
     if seen := next((said for head, said in FOREIGN.items() if raw.startswith(head)), ""):
         raise DeviceError(f"this is {seen}; pulse trains are read from text (.csv, .txt) and from .xlsx")
+    wide = [3 * raw[first::2].count(0) > len(raw) for first in (0, 1)]  # half of the bytes of a text are zero
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         text = raw.decode("utf-16", "replace")
+    elif any(wide) and not all(wide):
+        text = raw.decode("utf-16-be" if wide[0] else "utf-16-le", "replace")
     else:
         try:
             text = raw.decode("utf-8-sig")
@@ -106,91 +113,143 @@ def _decoded(raw: bytes) -> str:
             text = raw.decode("latin-1")
     if "\0" in text:
         raise DeviceError("these are binary data; pulse trains are read from text (.csv, .txt) and from .xlsx")
-    return text.replace("\N{MINUS SIGN}", "-").replace("\N{NO-BREAK SPACE}", " ")
+    return text.translate(TIDY)
 
 
 def _text(text: str) -> tuple[list[Row], list[str], str]:
     """Rows with points as decimals, comments, and what separates cells."""
     lines = re.split(r"\r\n|\r|\n", text)
-    comments = [k for k, line in enumerate(lines) if line.lstrip(' "').startswith(("#", "%", "//", "!"))]
+    comments = [k for k, line in enumerate(lines) if _is_comment(line.lstrip(' "'))]
     filled = [bool(line.strip(" \t,;|\"'")) for line in lines]
     content = sorted({k for k, there in enumerate(filled) if there} - set(comments))
     if not content:
         raise DeviceError("the file is empty")
     if comments and comments[-1] == content[0] - 1:  # NumPy's savetxt writes the header as a comment
         header = lines[comments[-1]].lstrip(' "#%/!')
-        if any(_number(cell, True) for cell in re.split(r"[,;\t|]", lines[content[0]])) and _is_header(header):
+        if any(_plain(cell, True) for cell in re.split(r"[,;\t|]", lines[content[0]])) and _is_header(
+            [name.strip() for name in re.split(r"[,;\t|]", header)]
+        ):
             lines[comments[-1]] = header
             content.insert(0, comments.pop())
     notes = [lines[k].strip(' "#%/!') for k in comments]
-    separator, comma = _sniffed([lines[k] for k in content[-SNIFFED:]])
+    separator, comma, grouped = _sniffed([lines[k] for k in content[-SNIFFED:]])
     rows = []
     for k in content:
         cells = _cells(lines[k], separator)
-        points = [cell.replace(",", ".") if comma and _number(cell, True) else cell for cell in cells]
-        rows.append(Row(k + 1, points, k > 0 and not filled[k - 1]))
+        if comma or grouped:
+            cells = [_plain(cell, comma, grouped) or cell for cell in cells]
+        rows.append(Row(k + 1, cells, k > 0 and not filled[k - 1]))
     form = f"cells separated by {SEPARATORS[separator]}" if separator else "one column"
-    return rows, notes, form + (", decimal commas" if comma else "")
+    return rows, notes, form + ", decimal commas" * comma + ", marks between thousands" * grouped
 
 
-def _is_header(text: str) -> bool:
-    """True for a comment that names columns: several of them, or one of a known kind."""
-    names = [name.strip() for name in re.split(r"[,;\t|]", text)]
+def _is_comment(line: str) -> bool:
+    return line.startswith(("#", "%", "//", "!")) and not ERRORS.match(line)
+
+
+def _is_header(names: list[str]) -> bool:
+    """True for names of columns, of which one is of a known kind."""
     return all(names) and not any(map(is_number, names)) and any(meaning(name).kind for name in names)
 
 
 def _cells(line: str, separator: str) -> list[str]:
-    if separator in ("", " "):
-        return line.split() if separator else [line.strip()]
+    if not separator:
+        return [line.strip()]
+    if separator == " " and '"' not in line:
+        return line.split()
     return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])]
 
 
-def _number(cell: str, comma: bool) -> bool:
-    """True for a number, with a decimal comma or with a point."""
-    return is_number(cell.replace(",", ".")) and ("." not in cell) if comma else is_number(cell)
+def _plain(cell: str, comma: bool, grouped: bool = False) -> str:
+    """A number of decimal commas, or of points, with a decimal point and without marks between thousands, or ""."""
+    if comma:
+        cell = cell.translate(SWAPPED)
+    if is_number(cell):
+        return cell
+    return re.sub(r"[,' \u2019]", "", cell) if grouped and GROUPED.fullmatch(cell) else ""
 
 
-def _sniffed(lines: list[str]) -> tuple[str, bool]:
-    """The separator of cells and whether commas are decimal, so that most cells are numbers and fewest are not."""
-    best, chosen = -len(lines) * 1000, (",", False)
+def _sniffed(lines: list[str]) -> tuple[str, bool, bool]:
+    """The separator of cells, and whether commas are decimal and thousands marked, so that most cells are numbers.
+
+    Marks between thousands must be the only way to read some cells: 5,057 alone has a decimal comma, unless there are
+    whole numbers below a thousand in its column, too.
+    """
+    best, chosen = -len(lines) * 1000, (",", False, False)
     for separator in SEPARATORS:
         table = [_cells(line, separator) for line in lines]
-        for comma in (False,) if separator == "," else (False, True):
-            good = [[_number(cell, comma) for cell in cells if cell] for cells in table]
+        commas = (False,) if separator == "," else (False, True)
+        for grouped, comma in itertools.product((False, True), commas):
+            good = [[_plain(cell, comma, grouped) != "" for cell in cells if cell] for cells in table]
             score = sum(2 * sum(row) - len(row) if any(row) else -1 for row in good)
             if score > best:
-                best, chosen = score, (separator, comma)
+                best, chosen = score, (separator, comma, grouped)
+        if chosen == (separator, True, False) and _counts_thousands(table):
+            chosen = (separator, False, True)
     alone = [re.fullmatch(r"\s*[+-]?\d+(?:,(\d+))?(?:e[+-]?\d+)?\s*", line, re.IGNORECASE) for line in lines]
     after = [found[1] or "" for found in alone if found]
     zeros = any(len(digits) > 1 and digits.startswith("0") for digits in after)
     single = zeros or (alone[0] is None and "," not in lines[0])  # 5,0566 is one number or two: the header tells
-    return ("", True) if single and any(after) and len(after) >= len(lines) - 1 else chosen
+    return ("", True, False) if single and any(after) and len(after) >= len(lines) - 1 else chosen
 
 
-def _spreadsheet(raw: bytes) -> tuple[list[Row], list[str], str]:
-    """Rows of the first sheet that has some."""
+def _counts_thousands(table: list[list[str]]) -> bool:
+    """True if whole numbers of one column are 5,057 or 12,640 above a thousand and 950 below."""
+    for column in itertools.zip_longest(*table, fillvalue=""):
+        numbers = [cell for cell in column if _plain(cell, True)]
+        marked = [cell for cell in numbers if "," in cell]
+        if len(numbers) > len(marked) > 0 and all(map(GROUPED.fullmatch, marked)):
+            return True
+    return False
+
+
+def _spreadsheet(raw: bytes) -> list[tuple[str, list[Row]]]:
+    """Titles and rows of sheets that are not empty."""
     try:
         from openpyxl import load_workbook
     except ImportError:
         raise DeviceError('spreadsheets need openpyxl: pip install "memenv[excel]", or save it as .csv') from None
     if not raw.startswith(b"PK\x03\x04"):
         raise DeviceError("the name says spreadsheet, the content is none: rename it, or save it as .xlsx or .csv")
+    out = list[tuple[str, list[Row]]]()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles and extensions that openpyxl leaves out
-            book = load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
-            for sheet in book.worksheets:
-                values = sheet.iter_rows(values_only=True)
-                table = [["" if value is None else str(value).strip() for value in row] for row in values]
+            for sheet in load_workbook(io.BytesIO(raw), read_only=True, data_only=True).worksheets:
+                table = [[_typed(value) for value in row] for row in sheet.iter_rows(values_only=True)]
                 filled = [any(cells) for cells in table]
                 if any(filled):
-                    rows = [Row(k + 1, table[k], k > 0 and not filled[k - 1]) for k in np.flatnonzero(filled).tolist()]
-                    more = len(book.sheetnames) - 1
-                    form = f"sheet {quoted(sheet.title)}" + (f", {more} others not read" if more else "")
-                    return rows, [], form
+                    places = np.flatnonzero(filled).tolist()
+                    out.append((sheet.title, [Row(k + 1, table[k], k > 0 and not filled[k - 1]) for k in places]))
     except UNREADABLE as error:
         raise DeviceError(f"the spreadsheet cannot be read: {' '.join(str(error).split())[:200]}") from None
-    raise DeviceError("the file is empty")
+    return out
+
+
+def _typed(value: object) -> str:
+    """The text of a cell; a number that was typed as text, with a decimal comma, has a point."""
+    text = "" if value is None else str(value).translate(TIDY).strip()
+    return (_plain(text, True) or text) if isinstance(value, str) and not is_number(text) else text
+
+
+def _of_sheets(sheets: list[tuple[str, list[Row]]]) -> list[Sheet]:
+    """The tables of the first sheet with numbers, and of those with the same columns; what stands before are notes."""
+    out, notes, others, failures = list[Sheet](), list[str](), list[str](), list[DeviceError]()
+    for title, rows in sheets:
+        tables = list[Sheet]()
+        try:
+            tables = _tables(rows, notes, f"sheet {quoted(title)}")
+        except DeviceError as error:
+            failures.append(error)
+            notes += [" ".join(row.cells) for row in rows]
+        if tables and (not out or [c.name for c in tables[0].columns] == [c.name for c in out[0].columns]):
+            out += tables
+        else:
+            others.append(quoted(title))
+    if not out:
+        raise failures[0] if failures else DeviceError("the file is empty")
+    unread = f", not read: {', '.join(others)}" if others else ""
+    return [out[0]._replace(form=out[0].form + unread), *out[1:]]
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
@@ -205,10 +264,12 @@ def _tables(rows: list[Row], notes: list[str], form: str) -> list[Sheet]:
     notes = [*notes, *(" ".join(row.cells) for row in rows[:start])]
     out, body = list[Sheet](), list[Row]()
     for row in rows[start:]:
-        if body and not _numbers(row, numeric) and any(meaning(cell).kind for cell in row.cells):
+        if not body or any(place < len(row.cells) and is_number(row.cells[place]) for place in numeric):
+            body.append(row)
+        elif any(meaning(cell).kind for cell in row.cells):
             out.append(_sheet(header, body, numeric, notes, form))
             header, body = row.cells, []
-        elif not (row.apart and body) or _numbers(row, numeric):  # else a note below the table
+        elif not row.apart:  # else a note below the table
             body.append(row)
     return [*out, _sheet(header, body, numeric, notes, form)] if body else out
 
@@ -235,11 +296,24 @@ def _numeric(rows: list[Row]) -> list[int]:
 
 def _start(rows: list[Row], numeric: list[int]) -> int:
     """The first row of the table: all numbers, or damaged in some columns and right above such a row."""
-    found = [len(_numbers(row, numeric)) for row in rows]
-    filled = [sum(row.cells[p] not in MISSING for p in numeric if p < len(row.cells)) for row in rows]
-    most = [2 * count > len(numeric) for count in found]
-    start = next((k for k, count in enumerate(found) if most[k] and count == filled[k]), int(np.argmax(found)))
-    return start - 1 if start and most[start - 1] and not (start > 1 and most[start - 2]) else start
+
+    def found(k: int) -> int:
+        return len(_numbers(rows[k], numeric))
+
+    def most(k: int) -> bool:
+        return 2 * found(k) > len(numeric)
+
+    def whole(k: int) -> bool:
+        return most(k) and found(k) == sum(rows[k].cells[p] not in MISSING for p in numeric if p < len(rows[k].cells))
+
+    start = next(filter(whole, range(len(rows))), None)
+    if start is None:
+        start = max(range(len(rows)), key=found)
+    if not start or (start > 1 and most(start - 2)):
+        return start
+    units = all(map(_is_unit, rows[start - 1].cells))
+    named = start > 1 and found(start - 1) and not units and _is_header(rows[start - 2].cells)
+    return start - 1 if most(start - 1) or named else start
 
 
 def _numbers(row: Row, numeric: list[int]) -> list[int]:
@@ -258,13 +332,18 @@ def _header(before: list[Row], first: Row, numeric: list[int]) -> list[str]:
 
 
 def _is_unit(text: str) -> bool:
-    own = meaning(f"x ({text.strip('()[]')})").unit
-    return own is not None or text in ("", "#", "-", "1")
+    text = text.strip("()[]")
+    return meaning(f"x ({text})").unit is not None or text in ("", "#", "-", "1", "n.a.", "a.u.")
 
 
 def _sheet(header: list[str], body: list[Row], numeric: list[int], notes: list[str], form: str) -> Sheet:
     header = header[: max((place + 1 for place, name in enumerate(header) if name), default=0)]
     most = max(len(header), *(len(row.cells) for row in body))
+    beyond = [len(row.cells) for row in body if any(map(is_number, row.cells[len(header) :]))] if header else []
+    if len(beyond) == len(body) > 1 and {*beyond} == {len(header) + 1} and _counts([row.cells[0] for row in body]):
+        header = ["", *header]  # R numbers its rows without a name
+    elif 2 * len(beyond) > len(body):
+        raise DeviceError(f"line {body[0].line}: {max(beyond)} entries, the header names {len(header)} columns")
     columns = []
     for place in range(most):
         cells = [row.cells[place] if place < len(row.cells) else "" for row in body]
@@ -275,3 +354,8 @@ def _sheet(header: list[str], body: list[Row], numeric: list[int], notes: list[s
     entries = [min(len(row.cells), width) + sum(map(bool, row.cells[width:])) for row in body]
     breaks = [k for k, row in enumerate(body) if row.apart and k]
     return Sheet(columns, width, [row.line for row in body], entries, breaks, notes, form)
+
+
+def _counts(cells: list[str]) -> bool:
+    """True for whole numbers that go up by one."""
+    return all(cell.isdigit() for cell in cells) and bool(np.all(np.diff([*map(int, cells)]) == 1))

@@ -195,26 +195,33 @@ class _Problem:
 
     def residual(self, point: np.ndarray) -> np.ndarray:
         free = len(self.coordinates.names)
-        error = self.error(point[:free, None], point[None, free:])[0]
+        error = self.weighted(self.error(point[:free, None], point[None, free:]))[0]
         # the last makes the dose the devices' geometric mean
         return np.concatenate([error.ravel(), HOLD * point[free:], [point[free:].sum()]])
 
     def jacobian(self, point: np.ndarray) -> np.ndarray:
         free = len(self.coordinates.names)
-        moved = nudged(point)
-        error = self.error(moved[:free], moved[free:].T)
-        slope = (error[1:] - error[0]).reshape(len(point), -1).T / NUDGE
-        tie = np.vstack([HOLD * np.eye(len(point) - free), np.ones(len(point) - free)])
+        theta, offsets = nudged(point[:free]), np.repeat(point[None, free:], free + 2, axis=0)
+        offsets[-1] += NUDGE  # all at once: of a device's own offset, only its own steps know
+        error = self.error(np.column_stack([theta, point[:free]]), offsets)
+        slope = (error[1:] - error[0]) / NUDGE
+        own = np.zeros((len(point) - free, *slope.shape[1:]))
+        own[(np.arange(len(own)),) * 2] = slope[-1]
+        slope = self.weighted(np.concatenate([slope[:-1], own])).reshape(len(point), -1).T
+        tie = np.vstack([HOLD * np.eye(len(own)), np.ones(len(own))])
         return np.vstack([slope, np.hstack([np.zeros((len(tie), free)), tie])])
 
     def error(self, theta: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """(variants, ...) of theta (free, variants) and offsets (variants, devices): mean behaviour and departures."""
+        """(variants, devices, places, 2) of theta (free, variants) and offsets (variants, devices), mean and spread."""
         mean, spread = self.measured.mean[self.index], self.measured.spread[self.index]
         device = self.coordinates.device(theta[:, :, None, None])
         end = _moments(device, self.measured, POLARITIES[self.index], offsets[:, :, None])
-        error = np.stack([end[0] - mean, SPREAD * (end[1] - spread)], axis=-1) / np.sqrt(np.mean(mean**2))
+        return np.stack([end[0] - mean, SPREAD * (end[1] - spread)], axis=-1) / np.sqrt(np.mean(mean**2))
+
+    def weighted(self, error: np.ndarray) -> np.ndarray:
+        """(variants, 1 + devices, places, 2): mean behaviour and departures."""
         common = error.mean(axis=1, keepdims=True)
-        return np.concatenate([np.sqrt(len(mean)) * common, OWN * (error - common)], axis=1)
+        return np.concatenate([np.sqrt(error.shape[1]) * common, OWN * (error - common)], axis=1)
 
 
 def _moments(device: Device, measured: _Measured, polarity: str, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

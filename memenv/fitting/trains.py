@@ -26,6 +26,7 @@ from memenv.fitting.estimation import Estimate, Likeliest
 from memenv.fitting.histories import SIGNS, at_each_pulse, memories, traces
 from memenv.fitting.ignorance import with_uncertainty
 from memenv.fitting.likelihood import Trains
+from memenv.fitting.profiles import with_profiles
 from memenv.fitting.pulse_data import FEWEST, PulseData, read_csv
 from memenv.fitting.relaxation import parted, retention_of
 from memenv.fitting.search import JUMP, WANDER, filtered_by, likeliest_device, likeliest_of, single_steps, without_jumps
@@ -174,7 +175,7 @@ def _fit_pulses(data: PulseData, g_min: float | None, g_max: float | None) -> Fi
     remarks += [*misfits(described, "the law"), *misfits(held_out, "held-out trains, the law")]
     remarks += _jumps(likeliest, trains)
     mismatch, known_mismatch = _mismatch(likeliest)
-    estimate = likeliest.known.select(tuple(name for name in likeliest.names if name not in WANDER))
+    estimate = with_profiles(likeliest, trains).select(tuple(name for name in likeliest.names if name not in WANDER))
     mute = [f"{polarity}.{leaf}" for polarity in POLARITIES for leaf in ("threshold", "slope") if not free[polarity]]
     mute += [name for name, stated in zip(BOUNDS, (g_min, g_max), strict=True) if _moving(likeliest, name, stated)]
     estimate = estimate.joined(known_mismatch)
