@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,8 +49,9 @@ def one_or_many(predict: Callable[..., Any]) -> Callable[..., Any]:
     """The `predict` of batches for an observation of a single environment, too, as stable-baselines3's takes it.
 
     States keep their leading axis; of an observation that is a dictionary `budget`, or with goals `observation`, tells
-    one from many. What is not finite raises a `TaskError`.
+    one from many. What is not finite raises a `TaskError`. The method takes as many of the arguments as it looks at.
     """
+    taken = len(signature(predict).parameters) - 1
 
     @wraps(predict)
     def either(
@@ -60,7 +62,7 @@ def one_or_many(predict: Callable[..., Any]) -> Callable[..., Any]:
             if not np.isfinite(part).all():
                 raise TaskError(f"{f'observation {name}'.strip()} has a component nan or inf, allowed is -1 to 1")
         if np.ndim(named.get("budget", named.get("observation", observation))) > 1:
-            answer: tuple[np.ndarray, Any] = predict(self, observation, state, episode_start, deterministic)
+            answer: tuple[np.ndarray, Any] = predict(self, *(observation, state, episode_start, deterministic)[:taken])
             return answer
         many = (
             {name: np.asarray(part)[None] for name, part in observation.items()}
@@ -68,7 +70,7 @@ def one_or_many(predict: Callable[..., Any]) -> Callable[..., Any]:
             else np.asarray(observation)[None]
         )
         start = None if episode_start is None else np.atleast_1d(episode_start)
-        action, state = predict(self, many, state, start, deterministic)
+        action, state = predict(self, *(many, state, start, deterministic)[:taken])
         return action[0], state
 
     return either

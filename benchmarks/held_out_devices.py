@@ -115,7 +115,7 @@ def main() -> None:
             table = read_pulses(path)
             assert isinstance(table, TableDevice)
             own = [
-                run.once([str(path), left], partial(judged, table, left, config))
+                run.once((str(path), left), partial(judged, table, left, config))
                 for left in range(len(table.tables.device))
             ]
             shares = [

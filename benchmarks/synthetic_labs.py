@@ -191,7 +191,7 @@ def main() -> None:
     warnings.simplefilter("error")
     with begun(config.out / RECORD, config, command=command, files=("synthetic_labs.*",)) as run:
         seeds = range(config.seed, config.seed + config.labs)
-        labs = [run.once([seed], partial(judged, seed)) for seed in seeds]
+        labs = [run.once((seed,), partial(judged, seed)) for seed in seeds]
         text = table(labs, config.seed)
         found = {"synthetic_labs.csv": csv_text(labs), "synthetic_labs.md": f"`{command}`\n\n{text}"}
         run.write(found, complete=True)

@@ -68,15 +68,8 @@ class TableOptimum:
         return Cells(_measured(chip).which)
 
     @one_or_many
-    def predict(
-        self,
-        observation: np.ndarray,
-        state: Cells | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = True,
-    ) -> tuple[np.ndarray, Cells]:
+    def predict(self, observation: np.ndarray, state: Cells | None = None) -> tuple[np.ndarray, Cells]:
         """Actions of the task and the same cells; see `agents.policy.Policy`."""
-        del episode_start, deterministic
         view, driver = self.task.view(observation), self.task.device.driver
         state = self.begin(None, len(view.read)) if state is None else state
         left = np.round(view.budget * self.task.max_pulses).astype(int)

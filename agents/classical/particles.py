@@ -73,15 +73,8 @@ class ParticleController(ABC):
         """The belief after the first read."""
 
     @one_or_many
-    def predict(
-        self,
-        observation: np.ndarray,
-        state: Belief | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = True,
-    ) -> tuple[np.ndarray, Belief]:
+    def predict(self, observation: np.ndarray, state: Belief | None = None) -> tuple[np.ndarray, Belief]:
         """Actions of the task and the belief after them; see `agents.policy.Policy`."""
-        del episode_start, deterministic
         view = self.task.view(observation)
         cells = len(view.read)
         state = self.begin(None, cells) if state is None else state

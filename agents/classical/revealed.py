@@ -39,15 +39,8 @@ class Revealed:
         return self._after.begin(chip, cells)
 
     @one_or_many
-    def predict(
-        self,
-        observation: np.ndarray,
-        state: Belief | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = True,
-    ) -> tuple[np.ndarray, Belief]:
+    def predict(self, observation: np.ndarray, state: Belief | None = None) -> tuple[np.ndarray, Belief]:
         """Actions of the task and the oracle's knowledge after them; see `agents.policy.Policy`."""
-        del episode_start, deterministic
         action, state = self._after.predict(observation, state)
         first = np.flatnonzero(self.task.view(observation).amplitude == 0)
         if len(first):

@@ -97,15 +97,8 @@ class Controller(ABC):
         return Memory(nothing, nothing, nothing, nothing, None if self.task.device.polarity_only else self.fresh(cells))
 
     @one_or_many
-    def predict(
-        self,
-        observation: np.ndarray,
-        state: Memory | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = True,
-    ) -> tuple[np.ndarray, Memory]:
+    def predict(self, observation: np.ndarray, state: Memory | None = None) -> tuple[np.ndarray, Memory]:
         """Actions of the task and the memory after them; see `agents.policy.Policy`."""
-        del episode_start, deterministic
         view = self.task.view(observation)
         unknown = self.unknown(view)
         decision, memory = self.act(view, unknown if state is None else choose(view.amplitude == 0, unknown, state))

@@ -38,13 +38,7 @@ class FewShotAgent:
         """Nothing is carried from step to step."""
 
     @one_or_many
-    def predict(
-        self,
-        observation: np.ndarray,
-        state: Any = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = True,
-    ) -> tuple[np.ndarray, Any]:
+    def predict(self, observation: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:
         """Actions (tasks, layers + 3); see `agents.policy.Policy`."""
         signal = observation if self.format == FORMAT else _as_at_first(observation)
         for number, weight in enumerate(self.weights):

@@ -33,13 +33,7 @@ class Controller:
         """Nothing is carried from step to step."""
 
     @one_or_many
-    def predict(
-        self,
-        observation: np.ndarray,
-        state: Any = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = True,
-    ) -> tuple[np.ndarray, Any]:
+    def predict(self, observation: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:
         """Actions (tasks, layers + 3); see `agents.policy.Policy`."""
         view = self.task.view(observation)
         step = np.rint(self.task.max_steps * (1.0 - view.budget)).astype(int)
