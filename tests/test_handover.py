@@ -36,9 +36,10 @@ def test_on_the_right_record_less_than_a_hundredth_of_the_cells_that_can_be_prog
 
 def test_on_a_wrong_record_cells_are_handed_over_and_programmed() -> None:
     one = case(TASK, "threshold=-0.2")
-    outcomes, best = (evaluate(own, one.true, 200, 0) for own in (specialist(one.told), load_policy("oracle", one.true)))
+    policies = specialist(one.told), load_policy("oracle", one.true)
+    outcomes, best = (evaluate(policy, one.true, 200, 0) for policy in policies)
     assert outcomes.handed_over[outcomes.accepted].mean() > 0.9
-    assert outcomes.accepted.mean() > 0.97 * best.accepted.mean() > 0.5  # the other targets are out of their cells' reach
+    assert outcomes.accepted.mean() > 0.97 * best.accepted.mean() > 0.5  # all others are out of reach
 
 
 def test_outside_its_domain_a_policy_says_so_once_and_is_secant_from_the_first_pulse() -> None:
