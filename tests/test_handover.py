@@ -36,13 +36,15 @@ def test_on_the_right_record_less_than_a_hundredth_of_the_cells_that_can_be_prog
 
 def test_on_a_wrong_record_cells_are_handed_over_and_programmed() -> None:
     one = case(TASK, "threshold=-0.2")
-    outcomes = evaluate(specialist(one.told), one.true, 200, 0)
-    assert outcomes.handed_over.mean() > 0.9 and outcomes.accepted.mean() > 0.97
+    policies = specialist(one.told), load_policy("oracle", one.true)
+    outcomes, best = (evaluate(policy, one.true, 200, 0) for policy in policies)
+    assert outcomes.handed_over[outcomes.accepted].mean() > 0.9
+    assert outcomes.accepted.mean() > 0.97 * best.accepted.mean() > 0.5  # all others are out of reach
 
 
 def test_outside_its_domain_a_policy_says_so_once_and_is_secant_from_the_first_pulse() -> None:
     task = dataclasses.replace(TASK, tolerance=0.0002)
-    with pytest.warns(UserWarning, match="specialist: tolerance is 0.0002, it was made for 0.001 to 0.06") as said:
+    with pytest.warns(UserWarning, match="specialist: tolerance is 0.0002, it was made for 0.0035 to 0.06") as said:
         policy = specialist(task)
         outcomes = evaluate(policy, task, 100, 0)
     assert len(said) == 1 and outcomes.handed_over.all()
@@ -54,7 +56,8 @@ def test_the_standby_controller_has_the_lines_of_its_record() -> None:
     for device, most in (("threshold", 2.9), ("enode-sandia", 1.6)):
         record = load_device(device).record
         assert record is not None
-        record = record.replace(uncertainty=None)
+        aligned = dataclasses.replace(record.mismatch, x_shift=0.0)  # else half of the targets are out of reach
+        record = record.replace(uncertainty=None, mismatch=aligned)
         task = WriteVerify(device=record, give_up=True)
         assert evaluate(standby(task, record), task, 500, 0).pulses.mean() < most
 

@@ -30,7 +30,7 @@ VARIANTS: dict[str, Variant] = {
     "CrossbarProgramLines": Variant("CrossbarProgram", 400, -0.32, LINES),
     "CrossbarProgramLines64x64": Variant("CrossbarProgram", 3200, -1.18, SQUARE | LINES),
     "FewShot": Variant("FewShot", 5, 0.78),
-    "FewShotMLP": Variant("FewShot", 5, 0.41, {"network": "mlp"}),
+    "FewShotMLP": Variant("FewShot", 5, 0.4, {"network": "mlp"}),
 }
 
 

@@ -25,7 +25,7 @@ from memenv.few_shot.chips import MOST_DEVICES, Hardware, total
 from memenv.few_shot.initialisations import Initialisation
 from memenv.learning.backprop import cross_entropy
 
-DEVICES = ("alox-hfo2", "hfo2-array-om", "enode-sandia", "threshold")  # a pulse changes from 0.3 to 70 % of the way
+DEVICES = ("alox-hfo2", "hfo2-array-om", "crosssim-sandia", "threshold")  # a pulse changes from 0.5 to 70 % of the way
 KIND, CLASSES, DRAWINGS = 8000, 8001, 8002  # of uniform numbers; three for each layer lie below
 FURTHER = 1000  # lanes between those of a step's looks at one task and at the next
 MOST_INTERVAL = 1e12  # [s]
