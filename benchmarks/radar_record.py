@@ -11,8 +11,8 @@ from scipy.optimize import least_squares, minimize
 
 from memenv import Device
 from memenv.devices import Driver, Gate, Mismatch, Read, Response
-from memenv.devices.device import State
 from memenv.devices.law import equivalent_pulses, move
+from memenv.devices.reads import State
 from memenv.devices.records import validate
 
 G_MIN, G_MAX = 2e-6, 2.5e-4  # [S] the range of the measured cells

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from memenv.arrays import Array, at_most, choose, clip, floor_at, is_zero, namespace, sqrt
-from memenv.devices.reads import State
 from memenv.devices.law import dose_to_reach, pulse_worth
+from memenv.devices.reads import State
 from memenv.learning.layers import Layer, fresh, over_devices, share
 from memenv.learning.updates import LEAST_STEP
 
