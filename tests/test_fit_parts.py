@@ -174,6 +174,7 @@ def test_trains_that_the_law_does_not_follow_are_counted() -> None:
     assert "does not follow" in str(trace) and "does not follow" not in str(trace._replace(away=0, distance=0.01))
     assert "does not follow 2 of them, more than 5% of the range off" in str(trace._replace(distance=0.01))
     assert "2 are more than 5% off: noise, says the record" in str(trace._replace(distance=0.01, away=0))
+    assert "follow 2 of them, more than 5% of the range off. 3 more are" in str(trace._replace(distance=0.01, far=5))
 
 
 # -- relaxation --------------------------------------------------------------------------------------------------------

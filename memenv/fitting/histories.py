@@ -35,11 +35,14 @@ class Trace(NamedTuple):
     def __str__(self) -> str:
         """A sentence."""
         what = "its own noise makes"
-        verdict = " The law does not follow them." if self.distance > max(FAR, 1.3 * self.expected) else ""
-        if self.away and not verdict:
-            verdict = f" The law does not follow {self.away} of them, more than {FAR:.0%} of the range off."
-        elif self.far and not verdict:
-            verdict = f" {self.far} are more than {FAR:.0%} off: noise, says the record, or what the law does not know."
+        if self.distance > max(FAR, 1.3 * self.expected):
+            verdict = " The law does not follow them."
+        else:
+            off = f"more than {FAR:.0%}"
+            verdict = f" The law does not follow {self.away} of them, {off} of the range off." if self.away else ""
+            if rest := self.far - self.away:
+                more = " more" if self.away else ""
+                verdict += f" {rest}{more} are {off} off: noise, says the record, or what the law does not know."
         return (
             f"{self.polarity.upper()}: whole trains ({self.trains}) are {self.distance:.1%} of the range off the law "
             f"(root mean square, smoothed over {self.reads} reads); {what} {self.expected:.1%}.{verdict}"
