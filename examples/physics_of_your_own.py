@@ -1,7 +1,8 @@
 """A device with physics of its own: write a frozen dataclass that answers `CellModel`, and use it wherever presets are.
 
 This one drifts as in the VTEAM model (Kvatinsky et al., IEEE TCAS-II 62, 786 (2015), 10.1109/TCSII.2015.2433536): above
-a threshold the state moves with a power of the excess voltage, under a window, here with log-normal noise.
+a threshold the state moves with a power of the excess voltage, under a window, here with log-normal noise. `Reads` has
+all that is no physics of its own: reads, rest and energy.
 """
 
 import dataclasses
@@ -15,15 +16,15 @@ import numpy as np
 from agents.classical import HistoryInverse
 from agents.comparison import CompareConfig, compare, text_table
 from agents.training import TrainConfig, train
-from memenv import Driver, Read, State, WriteVerify
-from memenv.devices import ReadMoments
+from memenv import Driver, Read, WriteVerify
+from memenv.devices.reads import Reads
 from memenv.envs import WriteVerifyEnv, WriteVerifyVectorEnv
 
 QUICK = "MEMENV_QUICK" in os.environ
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vteam:
+class Vteam(Reads):
     name: str = "vteam"
     g_min: float = 1e-6  # [S]
     g_max: float = 1e-4  # [S]
@@ -33,39 +34,19 @@ class Vteam:
     read: Read = Read(noise=0.005)
     x_lo, x_hi = 0.0, 1.0
     polarity_only, pulse_channels, read_channels = False, 1, 1
-    not_compiled, record, devices = "", None, ()  # "": element-wise NumPy, which engine="numba" compiles as well
+    retention, record, devices = None, None, ()
+    not_compiled = ""  # "": element-wise NumPy, which engine="numba" compiles as well
 
     def fabricate(self, rng, cells):
         own = rng.standard_normal((2, cells))
         speed, threshold = self.speed * np.exp(0.3 * own[0]), self.threshold * np.exp(0.05 * own[1])
         return dataclasses.replace(self, speed=speed, threshold=threshold)
 
-    def fresh(self, x, noise):
-        return State(x=x, age=0.0 * x)
-
     def pulse(self, state, amplitude, width, noise, count=1.0):
         excess = np.maximum(np.abs(amplitude) / self.threshold - 1, 0.0)
         step = self.speed * excess**3 * width * count * np.exp(0.2 * noise[0])
         left = np.where(amplitude > 0, 1 - state.x, -state.x)  # the window: dx/ds = left, integrated
         return state._replace(x=state.x - left * np.expm1(-step), age=0.0 * state.x)
-
-    def rest(self, state, seconds):
-        return state._replace(age=state.age + seconds)
-
-    def conductance(self, state):
-        return self.g_min + state.x * (self.g_max - self.g_min)
-
-    def sense(self, state, noise):
-        return self.conductance(state) + self.read.noise * (self.g_max - self.g_min) * noise[0], state
-
-    def read_moments(self, state):
-        return ReadMoments(self.conductance(state), (self.read.noise * (self.g_max - self.g_min)) ** 2 + 0.0 * state.x)
-
-    def pulse_energy(self, before, after, amplitude, width):
-        return 0.5 * (before + after) * amplitude**2 * width
-
-    def read_energy(self, g):
-        return g * self.read.voltage**2 * self.read.duration
 
 
 mine, folder = Vteam(), Path(tempfile.mkdtemp())

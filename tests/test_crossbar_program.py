@@ -10,7 +10,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
-from nested import same
+from nested import row, same, single_equals_batch
 
 from memenv import Device, DeviceError, Mismatch, Read, Response, load_device
 from memenv.circuits.solver import Wires
@@ -43,13 +43,6 @@ def arguments(variant: str, **more) -> dict:
 
 def vector(num_envs: int, mode: str = "NEXT_STEP", **more) -> gym.vector.VectorEnv:
     return gym.make_vec(ID, num_envs=num_envs, autoreset_mode=MODES[mode], **more)
-
-
-def row(results, index: int = 0):
-    """What one environment of a batch got."""
-    if isinstance(results, dict):
-        return {name: row(value, index) for name, value in results.items()}
-    return results[index]
 
 
 class Game:
@@ -105,31 +98,7 @@ def test_every_variant_passes_both_checkers_without_warning(variant):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_single_env_equals_a_batch_of_one(variant, mode):
     single, batch = CrossbarProgramEnv(**arguments(variant)), vector(1, mode, **arguments(variant))
-    single.action_space.seed(0)
-    (observation, info), (of_batch, batch_info) = single.reset(seed=7), batch.reset(seed=7)
-    episodes = 0
-    while episodes < 2:
-        same(row(of_batch), observation)
-        for name, value in info.items():
-            np.testing.assert_array_equal(batch_info[name][0], value)
-        action = single.action_space.sample()
-        observation, reward, terminated, _, info = single.step(action)
-        of_batch, batch_reward, batch_terminated, _, batch_info = batch.step(action[None])
-        assert (batch_reward[0], batch_terminated[0]) == (reward, terminated)
-        if not terminated:
-            continue
-        episodes += 1
-        ended = (batch_info["final_obs"], batch_info["final_info"]) if mode == "SAME_STEP" else (of_batch, batch_info)
-        same(row(ended[0]), observation)
-        for name, value in info.items():
-            np.testing.assert_array_equal(ended[1][name][0], value)
-        observation, info = single.reset()
-        if mode == "NEXT_STEP":
-            of_batch, batch_reward, *_ = batch.step(action[None])
-            assert batch_reward[0] == 0.0
-        elif mode == "DISABLED":
-            of_batch, _ = batch.reset(options={"reset_mask": np.array([True])})
-        batch_info = {name: np.asarray(value)[None] for name, value in info.items()}
+    single_equals_batch(single, batch, mode)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -10,7 +10,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
-from nested import same
+from nested import same, single_equals_batch
 
 from memenv import Device, DeviceError, Mismatch, Read, Response
 from memenv.envs import FewShot, FewShotEnv, TaskError
@@ -80,31 +80,7 @@ def test_every_variant_passes_both_checkers_without_warning(variant, few):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_single_env_equals_a_batch_of_one(variant, mode, few):
     single, batch = FewShotEnv(**arguments(variant, few)), vector(1, mode, **arguments(variant, few))
-    single.action_space.seed(0)
-    (observation, info), (of_batch, batch_info) = single.reset(seed=7), batch.reset(seed=7)
-    episodes = 0
-    while episodes < 2:
-        np.testing.assert_array_equal(of_batch[0], observation)
-        for name, value in info.items():
-            np.testing.assert_array_equal(batch_info[name][0], value)
-        action = single.action_space.sample()
-        observation, reward, terminated, _, info = single.step(action)
-        of_batch, batch_reward, batch_terminated, _, batch_info = batch.step(action[None])
-        assert (batch_reward[0], batch_terminated[0]) == (reward, terminated)
-        if not terminated:
-            continue
-        episodes += 1
-        ended = (batch_info["final_obs"], batch_info["final_info"]) if mode == "SAME_STEP" else (of_batch, batch_info)
-        np.testing.assert_array_equal(ended[0][0], observation)
-        for name, value in info.items():
-            np.testing.assert_array_equal(ended[1][name][0], value)
-        observation, info = single.reset()
-        if mode == "NEXT_STEP":
-            of_batch, batch_reward, *_ = batch.step(action[None])
-            assert batch_reward[0] == 0.0
-        elif mode == "DISABLED":
-            of_batch, _ = batch.reset(options={"reset_mask": np.array([True])})
-        batch_info = {name: np.asarray(value)[None] for name, value in info.items()}
+    single_equals_batch(single, batch, mode)
 
 
 def test_episodes_started_ahead_are_those_of_single_environments_after_many_autoresets(few):
