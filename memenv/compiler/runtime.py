@@ -5,6 +5,7 @@ import math
 import operator
 import os
 from collections.abc import Callable
+from ctypes import addressof, c_char
 from itertools import compress
 from queue import SimpleQueue
 from threading import Thread
@@ -350,7 +351,8 @@ def _keeping(arrays: list[np.ndarray], call: Any) -> Callable[[], None]:
 
 
 def _addresses(arrays: list[np.ndarray]) -> np.ndarray:
-    return np.array([array.__array_interface__["data"][0] for array in arrays], np.uint64)
+    """Where arrays of our own lie, by way of their buffers: NumPy's `ctypes` takes five times as long."""
+    return np.array([addressof(c_char.from_buffer(array.data)) for array in arrays], np.uint64)
 
 
 def _shared(
