@@ -24,7 +24,7 @@ if importlib.util.find_spec("numba") is None:
 
 WEIGHTS, KEY, CHIP = 400, Key(3, 7), Key(5)
 CONFIG = Adaptation(rates=(0.0,), rounding=straight_through, give=by_marginal_pulse)
-DEVICES = {"everything": 1, "hfo2-array-om": 2, "pcm": 1, "alox-hfo2": 1}  # plus devices of a weight
+DEVICES = {"everything": 1, "pcm": 1, "alox-hfo2": 2}  # plus devices of a weight
 
 
 class Tensors(Noise):

@@ -5,6 +5,7 @@ known that others wait for, over crossbars, over cells again. What a later pass 
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -15,15 +16,23 @@ HEAD = '''"""A loop over cells, written by memenv/compiler/codegen.py."""
 
 from math import sqrt
 
-from numpy import float32, int32, uint32, uint64
+from numpy import float32, int32, uint8, uint32
 
-from memenv.compiler.jit import loop, routine, select
+from memenv.compiler.jit import loop, on_pointers, routine, select
 
 '''
 
 
-NUMBA = {"bool": "boolean"}  # what numba calls otherwise
-START = {"sum": "0.0", "mean": "0.0", "any": "False", "all": "True", "first": "{0}[a * size]"}
+LOOP = """\
+SIGNATURE = "void(int64, int64, int64, uint32[::1], float32[::1], uint64[::1])"
+
+
+@loop(cache=False)
+def cells(first, count, size, words, numbers, addresses):
+    over(first, count, size, words, numbers, addresses)
+"""  # memenv.compiler.cache keeps it
+BYTES = {"bool": "uint8"}  # what arrays hold instead
+START = {"sum": "0.0", "mean": "0.0", "any": "False", "all": "True", "first": "{0}"}
 JOIN = {"sum": "+", "mean": "+", "any": "|", "all": "&"}
 END = {"sum": "float32({0})", "mean": "float32({0} / size)", "any": "{0}", "all": "{0}", "first": "{0}"}
 
@@ -31,8 +40,8 @@ END = {"sum": "float32({0})", "mean": "float32({0} / size)", "any": "{0}", "all"
 class Loop(NamedTuple):
     """A loop and what it is called with.
 
-    First cell, with several passes the cells of a crossbar, words of the key, numbers, arrays that it reads, that it
-    writes, that it keeps.
+    First cell, number of cells, cells of a crossbar, words of the key, numbers, and addresses of the arrays that it
+    reads, that it writes, that it keeps.
     """
 
     source: str  # text
@@ -49,8 +58,8 @@ class _Shared:
         self.routines: dict[str, str] = {}
         self.literals: dict[str, str] = {}
         self.inputs: dict[str, dict[Any, str]] = {"array": {}, "scalar": {}, "constant": {}}
-        self.kinds: list[str] = []  # of the arrays that are read
-        self.kept: list[str] = []  # kinds of the arrays that are kept
+        self.kinds: dict[str, str] = {}  # of the arrays that are read
+        self.kept: dict[str, str] = {}  # kinds of the arrays that are kept
 
 
 class _Writer:
@@ -119,17 +128,22 @@ class _Pass(_Writer):
 
     def _leaf(self, value: Symbol) -> str:
         if value.operation == "array":
-            return self._line(f"{self.input(value)}[{place(self.index, *value.operands[1:])}]")
+            return self._line(self._number(self.input(value), place(self.index, *value.operands[1:])))
         if value.operation == SPREAD:
             (number,) = value.operands
             if not number.rank:
                 return self.name(number)
             source = self.input(number) if number.operation == "array" else self._kept(number)
-            return self.common.setdefault(f"{source}[a]", f"{self.prefix}c{len(self.common)}")
+            return self.common.setdefault(self._number(source, "a"), f"{self.prefix}c{len(self.common)}")
         computed = isinstance(value.operands[0], Symbol)
         if computed and self.passes.number(value) not in (None, self.number):
-            return self._line(f"{self._kept(value)}[{place(self.index)}]")
+            return self._line(self._number(self._kept(value), self.index))
         return super()._leaf(value)
+
+    def _number(self, array: str, place: str) -> str:
+        """The source text of a number in an array that is read or kept."""
+        number = f"{array}[{place}]"
+        return f"{number} != 0" if (self.shared.kinds | self.shared.kept)[array] == "bool" else number
 
     def _kept(self, value: Symbol) -> str:
         """The name of the array in which an earlier pass has kept a value."""
@@ -146,36 +160,35 @@ class _Pass(_Writer):
     def input(self, value: Symbol) -> str:
         """The name of an array that this pass reads."""
         known, which = self.shared.inputs["array"], value.operands[0]
-        if which not in known:
-            self.shared.kinds.append(value.kind)
         self.passes.reads.setdefault(which, set()).add(self.number)
-        return known.setdefault(which, f"array{len(known)}")
+        name = known.setdefault(which, f"array{len(known)}")
+        self.shared.kinds[name] = value.kind
+        return name
 
     def keep(self, value: Symbol) -> str:
         """The name of the array that holds a value for later passes."""
         name = self.name(value)
         if name not in self.passes.keeps:
             kept = self.passes.keeps[name] = f"kept{len(self.shared.kept)}"
-            self.shared.kept.append(value.kind)
-            self.stores.append(f"{kept}[{place(self.index)}] = {name}")
+            self.shared.kept[kept] = value.kind
+            self.stores.append(f"{kept}[{self.index}] = {name}")
         return self.passes.keeps[name]
 
-    def body(self, cells: str) -> Iterator[str]:
-        """Its lines; `cells` is the source text of the number of cells."""
+    def body(self) -> Iterator[str]:
+        """Its lines."""
         if self.number % 2 and not self.common:
-            yield f"for i in range({cells}):"
+            yield "for i in range(count):"
             yield from (f"    {line}" for line in self.lines + self.stores)
             return
+        yield "for a in range(count // size):"
         if self.number % 2:
-            yield f"for a in range({cells} // size):"
             yield from (f"    {name} = {source}" for source, name in self.common.items())
             yield from self._each(self.lines + self.stores)
             return
-        yield f"for a in range({cells} // size):"
-        found = [(name, how, source) for (how, source), name in self.reductions.items()]
-        yield from (f"    {name} = {START[how].format(source)}" for name, how, source in found)
+        found = [(name, how, partial(self._number, source)) for (how, source), name in self.reductions.items()]
+        yield from (f"    {name} = {START[how].format(number('a * size'))}" for name, how, number in found)
         yield from self._each(
-            [f"{name} = {name} {JOIN[how]} {source}[{place('i')}]" for name, how, source in found if how in JOIN]
+            [f"{name} = {name} {JOIN[how]} ({number('i')})" for name, how, number in found if how in JOIN]
         )
         yield from (f"    {line}" for line in self.lines + self.stores)
 
@@ -244,13 +257,9 @@ class _Passes(dict[int, _Pass]):
         return found
 
 
-def _share(size: str, count: int) -> str:
-    return size if count == 1 else f"({size} // {count})"
-
-
 def place(index: str, number: int = 0, count: int = 1) -> str:
-    """The place of the number of one of `count` cells of a weight, in a form that numba takes for no negative one."""
-    return f"uint64({index} * {count} + {number})" if count > 1 else f"uint64({index})"
+    """The place of the number of one of `count` cells of a weight."""
+    return f"{index} * {count} + {number}" if count > 1 else index
 
 
 def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None] | None = None) -> Loop:
@@ -272,29 +281,24 @@ def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None]
             one = passes[passes.last(value, replaced[number] if replaced else None)]
             one.stores.append(f"result{number}[{place(one.index, part, len(parts))}] = {one.name(value)}")
     constants, scalars, arrays = (shared.inputs[kind] for kind in ("constant", "scalar", "array"))
-    several, kept = len(passes) > 1 or any(one.common for one in passes.values()), len(shared.kept)
-    arguments = [f"array{number}" for number in range(len(arrays))]
-    arguments += [f"result{number}" for number in range(len(results))]
-    of_cells = ((number, parts) for number, parts in enumerate(values) if parts[0].rank in (0, whole))
-    cells = next((_share(f"result{number}.size", len(parts)) for number, parts in of_cells), "result0.size * size")
-    kinds = ["uint32", "float32", *shared.kinds, *(parts[0].kind for parts in values), *shared.kept]
-    kinds = ["int64"] * (1 + several) + [f"{NUMBA.get(kind, kind)}[::1]" for kind in kinds]
-    names = ["first", *["size"] * several, "words", "numbers", *arguments, *(f"kept{number}" for number in range(kept))]
+    several = len(passes) > 1 or any(one.common for one in passes.values())
+    written = {f"result{number}": parts[0].kind for number, parts in enumerate(values)}
+    pointed = {name: BYTES.get(kind, kind) for name, kind in (shared.kinds | written | shared.kept).items()}
     body = [
-        f"def cells({', '.join(names)}):",
+        f"def over(first, count, size, words, numbers, {', '.join(pointed)}):",
         *(f"{name} = numbers[{number}]" for number, name in enumerate((*constants.values(), *scalars.values()))),
-        *(line for _, each in sorted(passes.items()) for line in each.body(cells)),
+        *(line for _, each in sorted(passes.items()) for line in each.body()),
     ]
     source = [
         "\n".join(f"{name} = {value}" for value, name in shared.literals.items()),
         *shared.routines.values(),
-        f'SIGNATURE = "void({", ".join(kinds)})"',
-        "@loop(cache=False)\n" + "\n    ".join(body) + "\n",  # memenv.compiler.cache keeps it
+        f"@on_pointers({', '.join(pointed.values())})\n" + "\n    ".join(body),
+        LOOP,
     ]
     return Loop(
         HEAD + "\n\n\n".join(source),
         tuple(constants),
         tuple(scalars),
         tuple(arrays),
-        tuple(shared.kept) if several else None,
+        tuple(shared.kept.values()) if several else None,
     )

@@ -3,10 +3,13 @@
 import functools
 from typing import Any
 
-from numba import njit
+import numpy as np
+from numba import njit, types
 from numba.core import cgutils
-from numba.core.compiler import Compiler
+from numba.core.compiler import Compiler, compile_internal
+from numba.core.targetconfig import ConfigStack
 from numba.extending import intrinsic
+from numba.np.numpy_support import from_dtype
 
 
 class Apart(Compiler):
@@ -31,10 +34,40 @@ def select(context: Any, condition: Any, high: Any, low: Any) -> Any:
     return high(condition, high, low), generate
 
 
+def on_pointers(*kinds: Any) -> Any:
+    """Turns a function of five numbers and arrays, and of as many pointers as `kinds`, into one of their addresses.
+
+    Python hands over one array of addresses quicker than a hundred arrays, and no code is compiled that takes these.
+    """
+
+    def decorate(function: Any) -> Any:
+        @intrinsic
+        def over(_: Any, first: Any, count: Any, size: Any, words: Any, numbers: Any, addresses: Any) -> Any:
+            given = first, count, size, words, numbers
+            inner = types.void(*given, *(types.CPointer(from_dtype(np.dtype(kind))) for kind in kinds))
+
+            def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                table = context.make_array(addresses)(context, builder, arguments[-1]).data
+                places = (builder.load(builder.gep(table, [cgutils.intp_t(n)])) for n in range(len(kinds)))
+                pointers = map(builder.inttoptr, places, map(context.get_value_type, inner.args[len(given) :]))
+                flags = ConfigStack().top().copy()
+                flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+                library, typing = context.active_code_library, context.typing_context
+                whole = compile_internal(typing, context, library, function, inner.args, types.void, flags, {})
+                context.call_internal(builder, whole.fndesc, inner, [*arguments[:-1], *pointers])
+                return context.get_dummy_value()
+
+            return types.void(*given, addresses), generate
+
+        return over
+
+    return decorate
+
+
 # Fused multiply-add is the one liberty taken with arithmetic: the last cells of an array, which do not fill a vector,
 # must come out as they would elsewhere in it.
 _arithmetic = {"fastmath": {"contract"}, "error_model": "numpy"}
-_compiled_inline = functools.partial(njit, forceinline=True, no_cpython_wrapper=True, **_arithmetic)
+_inline = functools.partial(njit, forceinline=True, no_cpython_wrapper=True, **_arithmetic)
 loop = functools.partial(njit, nogil=True, cache=True, pipeline_class=Apart, no_cfunc_wrapper=True, **_arithmetic)
 _routines: dict[tuple[Any, ...], Any] = {}
 
@@ -44,4 +77,4 @@ def routine(function: Any) -> Any:
     code, known = function.__code__, function.__globals__
     named = [(type(known.get(name)), repr(known.get(name))) for name in code.co_names]
     function.__module__ = __name__  # which a loop that was kept finds, whichever other loop it shared the function with
-    return _routines.setdefault((code.co_code, code.co_consts, *named), _compiled_inline(function))
+    return _routines.setdefault((code.co_code, code.co_consts, *named), _inline(function))
