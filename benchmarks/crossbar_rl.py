@@ -9,9 +9,10 @@ Cases, with the device `threshold` and the environment's own weights:
     lines    4 x 4, a line, a pulse and its cells; MaskablePPO on its lines (`agents.sb3.lines`), which share one policy
     product  4 x 4, a pulse for every cell, for the product of random inputs; nothing learns it yet
 
-Beside them stand ISPP (tuned on single cells; by lines a cell after another, and `ramp`, where cells share pulses, a
-level stronger with each), random actions within the masks, and no pulse at all. All are judged on the same arrays,
-which no run trains on. What results.csv holds is not done again: the command continues where it was interrupted.
+Beside them stand ISPP and secant (tuned on single cells; by lines a cell after another), by lines `ramp`, where cells
+share pulses, a level stronger with each, random actions within the masks, and no pulse at all. All are judged on the
+same arrays, which no run trains on. What results.csv holds is not done again: the command continues where it was
+interrupted.
 """
 
 import csv
@@ -63,19 +64,20 @@ STEPS = {
     "lines": {"maskable-lines": 300_000},
     "product": {},
 }
+CLASSICAL = ("ispp", "secant")
 Act = Callable[[dict[str, np.ndarray], Any, np.ndarray, np.ndarray | None], tuple[np.ndarray, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrossbarConfig:
-    """Train agents for arrays and compare them with ISPP."""
+    """Train agents for arrays and compare them with controllers."""
 
     cases: tuple[str, ...] = option(tuple(TASKS), help="of those above")
     algorithms: tuple[str, ...] = option(tuple(ALGORITHMS), help="that learn them")
     seeds: int = option(3, help="runs of each algorithm")
     share: float = option(1.0, help="of the steps of each run", bounds=(1e-6, 1e6))
     arrays: int = option(200, help="on which each is judged")
-    trials: int = option(60, help="parameter sets that the tuning of ISPP tries")
+    trials: int | None = option(None, help="parameter sets that tuning tries [2000]")
     out: Path = option(Path("crossbar_rl"), help="folder of results.csv")
 
 
@@ -117,10 +119,10 @@ def idle(task: CrossbarProgram) -> Act:
     return lambda seen, state, start, masks: (np.repeat(nothing[None], len(start), 0), None)
 
 
-def ispp(task: CrossbarProgram, trials: int) -> Act:
-    """ISPP, tuned on single cells, for every cell that reads outside the tolerance."""
-    own = EachCell.of("ispp", task)
-    tuned = dataclasses.replace(own, policy=tune(controller("ispp", own.cell), trials).policy)
+def all_cells(task: CrossbarProgram, name: str, trials: int | None) -> Act:
+    """A controller, tuned on single cells, for every cell that reads outside the tolerance."""
+    own = EachCell.of(name, task)
+    tuned = dataclasses.replace(own, policy=tune(controller(name, own.cell), trials).policy)
 
     def act(seen: dict[str, np.ndarray], state: Any, start: np.ndarray, masks: np.ndarray | None) -> Any:
         outside = np.abs(task.view(seen).error).reshape(len(start), -1) > 1.0
@@ -129,11 +131,11 @@ def ispp(task: CrossbarProgram, trials: int) -> Act:
     return act
 
 
-def one_after_another(task: CrossbarProgram, trials: int) -> Act:
-    """ISPP, tuned on single cells, with the menu's pulses, for a cell at a time: the first open and not given up."""
+def one_after_another(task: CrossbarProgram, name: str, trials: int | None) -> Act:
+    """A controller, tuned on single cells, by the menu's pulses, for a cell at a time: the first open, not given up."""
     twin = replace(task, action="cells", writing="cells")
-    own, driver = EachCell.of("ispp", twin), task.array.device.driver
-    tuned = dataclasses.replace(own, policy=tune(controller("ispp", own.cell), trials).policy)
+    own, driver = EachCell.of(name, twin), task.array.device.driver
+    tuned = dataclasses.replace(own, policy=tune(controller(name, own.cell), trials).policy)
 
     def act(seen: dict[str, np.ndarray], state: Any, start: np.ndarray, masks: np.ndarray | None) -> Any:
         arrays, cols = np.arange(len(start)), task.array.cols
@@ -189,7 +191,9 @@ def jobs(config: CrossbarConfig) -> Iterator[tuple[str, str, int, int, Callable[
     for case in config.cases:
         yield case, "random", 0, 0, at_random
         yield case, "idle", 0, 0, idle
-        yield case, "ispp", 0, 0, partial(one_after_another if case == "lines" else ispp, trials=config.trials)
+        simple = one_after_another if case == "lines" else all_cells
+        for name in CLASSICAL:
+            yield case, name, 0, 0, partial(simple, name=name, trials=config.trials)
         if case == "lines":
             yield case, "ramp", 0, 0, ispp_of_lines
         for algorithm, most in STEPS[case].items():

@@ -12,11 +12,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from crossbar_rl import at_random, ispp_of_lines, judged
+from crossbar_rl import CLASSICAL as BY_LINES
+from crossbar_rl import at_random, ispp_of_lines, judged, one_after_another
 from few_shot_agents import CONTROLLERS as SCHEDULES
 from few_shot_agents import by_reward
 
@@ -80,6 +82,9 @@ def arrays(task: CrossbarProgram, config: ReturnsConfig) -> Iterator[Row]:
     players: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {}
     if task.action == "lines":
         players = {"ramp of lines": lambda: (ispp_of_lines(task), {}), "random": lambda: (at_random(task), {})}
+        for name in BY_LINES:
+            alone = partial(one_after_another, task, name, config.trials)
+            players[f"{name}, a cell after another"] = lambda alone=alone: (alone(), {})
     else:
         for name in (*CLASSICAL, *KNOWING[:-1]):
 

@@ -41,6 +41,7 @@ def small(task=TASK, **changes):
         NominalInverse(task=ENODE),
         load_policy("specialist", TASK),
         load_policy("generalist", ENODE),
+        load_policy("specialist", WriteVerify(device="taox-sandia", give_up=True)),
         small(),
         small(memory=False),
     ],

@@ -13,6 +13,7 @@ from agents.predictor.gru import Weights, forward, initial_weights
 from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor, Sight, decide, features, load_pulse_predictor
 from memenv import WriteVerify, load_device
 from memenv.archives import load_card, save_archive
+from memenv.devices.device import Device
 from memenv.devices.law import equivalent_pulses
 
 TASK = WriteVerify(give_up=True, device="threshold")
@@ -72,6 +73,43 @@ def test_pulses_keep_to_the_reference_amplitude_as_far_as_widths_go_where_others
     assert (np.abs(np.abs(free.amplitude) / volts - 1)[inside] > 0.01).mean() > 0.8
     doses = [equivalent_pulses(device.law(up), np.abs(one.amplitude), one.width) for one in (ours, free)]
     np.testing.assert_allclose(doses[0][inside], doses[1][inside], rtol=1e-9)
+
+
+def test_of_pulses_that_cross_the_range_it_matters_not_how_strong_the_reference_is() -> None:
+    device, seen, outputs = load_device("threshold"), sight(200), np.full((200, OUTPUTS), 2.0)
+
+    def referred(factor: float) -> Device:
+        """The same device, whose reference pulse is longer by a factor."""
+        longer = (replace(one, width=one.width * factor, dose=one.dose * factor) for one in (device.set, device.reset))
+        return device.replace(**dict(zip(("set", "reset"), longer, strict=True)))
+
+    one, other = referred(1e3), referred(1e5)
+    np.testing.assert_allclose(features(one, seen), features(other, seen), rtol=1e-9)
+    assert not np.allclose(features(device, seen), features(other, seen), atol=0.1)
+    weak, strong = (decide(a, seen, outputs) for a in (one, other))
+    assert (np.abs(strong.amplitude) >= np.abs(weak.amplitude) - 1e-12).all()  # it may ask for more to pass a threshold
+
+
+def test_where_cycles_are_loud_training_sees_the_acceptance_of_this_pulse_or_the_next() -> None:
+    torch = pytest.importorskip("torch")
+    from agents.predictor.policy import Decision
+    from agents.predictor.training import within_two
+    from memenv.devices.law import dose_to_reach, move
+
+    device, cells, rng = load_device("taox-sandia").record, 20_000, np.random.default_rng(0)
+    x, target, zero = np.full(cells, 0.6), np.full(cells, 0.5), np.zeros(cells)
+    amplitude, width = np.full(cells, -1.0), np.full(cells, 1e-6)
+    state = device.pulse(device.fresh(x, np.zeros((2, cells))), amplitude, width, rng.standard_normal((3, cells)))
+    hit, up = np.abs(state.x - target) <= 0.02, state.x < target
+    law, reach = device.law(up), np.where(up, 0.02, -0.02)
+    edges = (dose_to_reach(law, state.x, target + edge, zero, zero + 1.0, up) + 1e-9 for edge in (-reach, reach))
+    dose = np.sqrt(np.prod([*edges], axis=0)) * np.exp(law.cycle_noise * rng.standard_normal(cells))
+    later = np.abs(move(law, state.x, zero, zero + 1.0, up, dose) - target) <= 0.02
+    one = torch.ones(1)
+    decision = Decision(one * float(amplitude[0]), one * float(width[0]), one)
+    begun = device.fresh(0.6 * one, torch.zeros(2, 1))
+    told = within_two(device, begun, decision, 0.5 * one, 0.02 * one, 0.0)
+    assert hit.mean() + 0.1 < (hit | later).mean() == pytest.approx(float(told[0]), abs=0.03)
 
 
 def test_a_batch_equals_batches_of_one() -> None:

@@ -104,11 +104,13 @@ def test_the_benchmark_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, c
         "random",
         "idle",
         "ispp",
+        "secant",
         "ppo-cells",
         "sac-cells",
         "random",
         "idle",
         "ispp",
+        "secant",
         "ramp",
         "maskable-lines",
     ]

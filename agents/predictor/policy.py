@@ -72,21 +72,23 @@ def features(device: Device, sight: Sight) -> Array:
     up, last_up = t > r, sight.amplitude > 0
     pulsed = (sight.amplitude != 0) * 1.0
     needed = needed_count(device, r, t, up)
-    last = device.law(last_up)
-    count = equivalent_pulses(last, xp.abs(sight.amplitude), sight.width)
+    last, unit = device.law(last_up), unit_dose(device, last_up)
+    count = equivalent_pulses(last, xp.abs(sight.amplitude), sight.width) * (last.dose / unit)
     expected = move(
-        last, clip(sight.previous, device.x_lo, device.x_hi), device.x_lo, device.x_hi, last_up, last.dose * count
+        last, clip(sight.previous, device.x_lo, device.x_hi), device.x_lo, device.x_hi, last_up, unit * count
     )
+    spread = expected_spread(device)
+    scale = max(1.0, 0.5 * hypot(handover.loudest(device), spread.rate + spread.asymmetry))  # within the clip, too
     direction = xp.where(last_up, 1.0, -1.0)
     moved, due = (r - sight.previous) * direction, (expected - sight.previous) * direction
-    shown = dose_to_reach(last, sight.previous, r, device.x_lo, device.x_hi, last_up) / last.dose
-    response = clip(xp.log((shown + 1e-3) / (count + 1e-3)), -4.0, 4.0)
-    noise = device.read.noise / tolerance
-    law, spread = device.law(up), expected_spread(device)
+    shown = dose_to_reach(last, sight.previous, r, device.x_lo, device.x_hi, last_up) / unit
+    response = clip(xp.log((shown + 1e-3) / (count + 1e-3)) / scale, -4.0, 4.0)
+    noise, law = device.read.noise / tolerance, device.law(up)
     reach = 0.5 * (device.driver.set_max - device.driver.set_min)  # [V] from amplitudes in use to the reference one
     dose = hypot(spread.threshold * device.set.threshold, spread.slope * reach) / device.set.slope
     cells = device.mismatch.threshold * device.set.threshold / device.set.slope
-    scatter = xp.sqrt((law.cycle_noise * xp.abs(t - r)) ** 2 + law.additive_noise**2 * needed + 1e-12) / tolerance
+    added = law.additive_noise**2 * (unit_dose(device, up) / law.dose)
+    scatter = xp.sqrt((law.cycle_noise * xp.abs(t - r)) ** 2 + added * needed + 1e-12) / tolerance
     ones = 1.0 + 0.0 * r
     columns = (
         2.0 * r - 1.0,
@@ -115,10 +117,21 @@ def features(device: Device, sight: Sight) -> Array:
     return xp.stack(columns, -1)
 
 
+def unit_dose(device: Device, up: Array) -> Array:
+    """Doses (cells,) in which a polarity is counted: of a reference pulse, or of half the range if that is less."""
+    quarter = 0.25 * (device.x_hi - device.x_lo)
+    low, high = np.array([device.x_lo + quarter, device.x_hi - quarter])
+    units = []
+    for way, x, goal in ((True, low, high), (False, high, low)):
+        law = device.law(way)
+        units.append(float(min(law.dose, dose_to_reach(law, x, goal, device.x_lo, device.x_hi, way))))
+    return namespace(up).where(up, *units)
+
+
 def needed_count(device: Device, read: Array, target: Array, up: Array) -> Array:
-    """Reference pulses (cells,) that take the nominal device from read to target, kept within 1e-4..1e4."""
-    law = device.law(up)
-    return clip(dose_to_reach(law, read, target, device.x_lo, device.x_hi, up) / law.dose, 1e-4, 1e4)
+    """Units of dose (cells,) that take the nominal device from read to target, kept within 1e-4..1e4."""
+    dose = dose_to_reach(device.law(up), read, target, device.x_lo, device.x_hi, up)
+    return clip(dose / unit_dose(device, up), 1e-4, 1e4)
 
 
 class Decision(NamedTuple):
@@ -137,7 +150,9 @@ def decide(device: Device, sight: Sight, outputs: Array) -> Decision:
     """
     xp = namespace(sight.read)
     up, driver = sight.target > sight.read, device.driver
-    count = needed_count(device, sight.read, sight.target, up) * xp.exp(5.0 * xp.tanh(outputs[:, 0] / 5.0))
+    finer = unit_dose(device, up) / device.law(up).dose
+    most = 5.0 - xp.log(finer)  # [ln] where pulses are strong it may take many times the dose to pass a threshold
+    count = needed_count(device, sight.read, sight.target, up) * finer * xp.exp(most * xp.tanh(outputs[:, 0] / most))
     level = 0.5 + 0.5 * xp.tanh(outputs[:, 1])
     width = driver.width_min * xp.exp(level * float(np.log(driver.width_max / driver.width_min)))
     reference = clip(count * device.reference_pulse(up, count)[1], driver.width_min, driver.width_max)

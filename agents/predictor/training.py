@@ -10,13 +10,19 @@ import torch
 from agents.evaluation import TRAINING, seeded
 from agents.predictor.device_family import mistaken
 from agents.predictor.gru import Weights, forward, initial_weights
+from agents.predictor.handover import loudest
 from agents.predictor.policy import FEATURES, OUTPUTS, Decision, Sight, decide, features, gates, outputs_of
 from memenv.arrays import clip, is_zero, take, tree_map
 from memenv.devices.device import Device
+from memenv.devices.law import Law, dose_to_reach, equivalent_pulses, move
 from memenv.devices.reads import State
 from memenv.devices.spatial import SmoothNormals
 from memenv.devices.uncertainty import of_chips
 from memenv.envs.write_verify.arguments import CLEARANCE
+
+LOUD = 1.0  # [ln] noise of cycles from which gradients do not go through the states that pulses leave
+NODES = np.linspace(-2.5, 2.5, 16).tolist()  # [standard deviations] doses after which the next pulse is judged
+FAINT, LEAST = 1e-9, 0.01  # dose, and spread [ln], that logarithms and quotients need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +109,7 @@ def rollout(
         _tensor, mistaken(made, streams * config.visits, config.mistaken, rng) if config.mistaken else made
     )
     tolerance = _tensor(np.exp(rng.uniform(np.log(config.tolerance[0]), np.log(config.tolerance[1]), streams)))
-    shortest = none + float(device.driver.width_min)
+    shortest, loud = none + float(device.driver.width_min), loudest(device) >= LOUD
 
     def sense(chip: Device, state: State) -> tuple[Any, State]:
         seen, state = chip.sense(state, torch.randn(2, streams))
@@ -136,10 +142,13 @@ def rollout(
 
         gate = gates(device, sight, decision.width, outputs)
         opened = chip.driven(*gate) if gate else chip
-        inside = acceptance(opened, state, decision, target, tolerance, chip.verify_noise)
+        judged = within_two if loud else acceptance
+        inside = judged(opened, state, decision, target, tolerance, chip.verify_noise)
         usual = ((going * inside).sum() / going.sum()).detach()  # what a pulse earns on average
         before = chip.conductance(state)
         state = opened.pulse(state, decision.amplitude, decision.width, torch.randn(3, streams))
+        if loud:
+            state = tree_map(lambda part: part.detach() if torch.is_tensor(part) else part, state)
         energy = chip.pulse_energy(before, chip.conductance(state), decision.amplitude, decision.width)
         spent = usual * (config.energy * energy + config.latency * decision.width)
         weight = torch.where(first, config.first_weight, 1.0)
@@ -192,6 +201,47 @@ def acceptance(
     scatter = torch.sqrt(variance + noise**2 + (0.03 * tolerance) ** 2)  # the last term keeps it smooth
     off = 0.5 * (strong + weak) - target
     return _normal_cdf((tolerance - off) / scatter) - _normal_cdf((-tolerance - off) / scatter)
+
+
+def within_two(
+    chip: Device, state: State, decision: Decision, target: Any, tolerance: Any, noise: float
+) -> torch.Tensor:
+    """Expected acceptances (cells,) by the pulse or, if it misses, the next one: the likeliest of who knows the cell.
+
+    For much noise of cycles, which is normal in the logarithm of the dose: there a target is a band. What comes after a
+    miss is summed over doses that do not depend on the policy: gradients of their probabilities are of use where those
+    through the states that pulses leave are not. Other noise counts to first order.
+    """
+    none = 0.0 * target
+    bounds = chip.x_lo + none, chip.x_hi + none
+
+    def aim(x: Any, up: Any) -> tuple[Law, Any, Any]:
+        """The law, and the logarithms of the doses from a state to the edges of the band."""
+        law, reach = chip.law(up, x), torch.where(up, tolerance, -tolerance)
+        near, far = (dose_to_reach(law, x, end, *bounds, up) for end in (target - reach, target + reach))
+        return law, torch.log(near + FAINT), torch.log(far + FAINT)
+
+    def share(law: Law, near: Any, far: Any, middle: Any) -> Any:
+        """Probability of the band, of doses of this median."""
+        blur = (noise**2 + law.additive_noise**2) * ((far - near) / (2.0 * tolerance)) ** 2
+        spread = torch.sqrt(law.cycle_noise**2 + blur + LEAST**2)
+        return _normal_cdf((far - middle) / spread) - _normal_cdf((near - middle) / spread)
+
+    x, up = state.x, decision.amplitude > 0
+    law, near, far = aim(x, up)
+    count = equivalent_pulses(law, decision.amplitude.abs(), decision.width)
+    middle, spread = torch.log(law.dose * count + FAINT) - 0.5 * law.cycle_noise**2, law.cycle_noise + LEAST
+    later, total = none, none
+    for node in NODES:
+        log_dose = (middle + node * spread).detach()
+        weight = torch.exp(-0.5 * ((log_dose - middle) / spread) ** 2)
+        after = move(law, x.detach(), *bounds, up, torch.exp(log_dose))
+        back, close, beyond = aim(after, target > after)
+        missed = (after - target).abs() > tolerance
+        later = later + weight * (missed * share(back, close, beyond, 0.5 * (close + beyond))).detach()
+        total = total + weight
+    expected: torch.Tensor = share(law, near, far, middle) + later / total
+    return expected
 
 
 def _fresh_target(read: torch.Tensor, tolerance: torch.Tensor, span: tuple[float, float]) -> torch.Tensor:

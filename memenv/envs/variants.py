@@ -13,7 +13,7 @@ class Variant(NamedTuple):
 
     base: str  # WriteVerify, CrossbarProgram or FewShot
     max_episode_steps: int
-    reward_threshold: float  # mean return of the best classical controller: returns, crossbar_rl, few_shot_agents.py
+    reward_threshold: float  # mean return of the best classical controller: returns, few_shot_agents.py
     fixed: Mapping[str, Any] = MappingProxyType({})  # arguments that are the id's own
 
 
@@ -27,7 +27,7 @@ VARIANTS: dict[str, Variant] = {
     "WriteVerifyGoal": Variant("WriteVerify", 50, 0.93, GOAL),
     "CrossbarProgram": Variant("CrossbarProgram", 50, 1.33),
     "CrossbarProgram64x64": Variant("CrossbarProgram", 50, 1.31, SQUARE),
-    "CrossbarProgramLines": Variant("CrossbarProgram", 400, -0.32, LINES),
+    "CrossbarProgramLines": Variant("CrossbarProgram", 400, 1.01, LINES),
     "CrossbarProgramLines64x64": Variant("CrossbarProgram", 3200, -1.18, SQUARE | LINES),
     "FewShot": Variant("FewShot", 5, 0.78),
     "FewShotMLP": Variant("FewShot", 5, 0.4, {"network": "mlp"}),
