@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.classical.bayes import Bayesian
 from agents.classical.gated import GateISPP, Radar
-from agents.classical.inverse import HistoryInverse, NominalInverse
+from agents.classical.inverse import HistoryInverse, NominalInverse, Overshooting
 from agents.classical.optimum import TableOptimum
 from agents.classical.particles import Oracle
 from agents.classical.revealed import Revealed
@@ -32,6 +32,7 @@ CONTROLLERS: dict[str, type[Any]] = {
     "secant": Secant,
     "nominal": NominalInverse,
     "history": HistoryInverse,
+    "overshooting": Overshooting,
     "bayes": Bayesian,
     "revealed": Revealed,
     "oracle": Oracle,

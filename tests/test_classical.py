@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agents.classical.bayes import Bayesian
-from agents.classical.inverse import HistoryInverse, NominalInverse
+from agents.classical.inverse import HistoryInverse, NominalInverse, Overshooting
 from agents.classical.particles import Oracle
 from agents.classical.secant import Secant
 from agents.classical.write_verify import (
@@ -26,7 +26,7 @@ from memenv.devices.device import Device, Mismatch
 from memenv.devices.law import equivalent_pulses
 from memenv.envs.write_verify.task import WriteVerify
 
-FEEDBACK = (ISPP, ShrinkingISPP, VoltageIncrementalPI, Secant, NominalInverse, HistoryInverse)
+FEEDBACK = (ISPP, ShrinkingISPP, VoltageIncrementalPI, Secant, NominalInverse, HistoryInverse, Overshooting)
 ALL = (ConstantPulse, *FEEDBACK)
 IDEAL = WriteVerify(give_up=True, device="ideal", max_pulses=200)
 THRESHOLD = WriteVerify(give_up=True, device="threshold")
@@ -219,3 +219,17 @@ def test_the_nominal_device_is_all_that_a_controller_sees() -> None:
     policy = HistoryInverse(task=THRESHOLD)
     chip = THRESHOLD.fabricate(np.random.default_rng(1), 3)
     np.testing.assert_array_equal(policy.begin(chip, 3).own.variance, policy.begin(None, 3).own.variance)
+
+
+def test_overshooting_goes_past_the_target_with_the_coarse_polarity() -> None:
+    device = load_device("ideal")
+    task = WriteVerify(give_up=True, device=device)
+    policy = Overshooting(task=task, set_aim=2.0, reset_aim=0.5, caution=0.0)
+    landed = []
+    for read, target in ((0.2, 0.4), (0.8, 0.6)):
+        action, _ = policy.predict(observe(task, read, target, 0.0, 1e-6), policy.begin(None, 1))
+        amplitude, width, _ = task.decode(action)
+        landed.append(
+            device.pulse(device.fresh(np.array([read]), np.zeros((2, 1))), amplitude, width, np.zeros((3, 1))).x[0]
+        )
+    assert landed == pytest.approx([0.6, 0.7], abs=0.01)

@@ -1,7 +1,7 @@
 """Hand-written controllers: ramps, the secant, inverses, the Bayesian one, and the bounds that know more."""
 
 from agents.classical.bayes import Bayesian
-from agents.classical.inverse import HistoryInverse, NominalInverse
+from agents.classical.inverse import HistoryInverse, NominalInverse, Overshooting
 from agents.classical.optimum import TableOptimum
 from agents.classical.particles import Oracle
 from agents.classical.revealed import Revealed
@@ -20,6 +20,7 @@ __all__ = [
     "HistoryInverse",
     "NominalInverse",
     "Oracle",
+    "Overshooting",
     "Revealed",
     "Secant",
     "ShrinkingISPP",

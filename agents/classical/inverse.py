@@ -74,8 +74,12 @@ class HistoryInverse(Controller):
         excess, variance = (part.of(up) for part in learnt)
         law = self._corrected(up, excess)
         dose = dose_to_reach(law, view.read, view.target, *self._bounds(view, memory), up)
-        count = dose / law.dose * np.exp(-self.caution * np.sqrt(variance))
+        count = self._aim(up) * dose / law.dose * np.exp(-self.caution * np.sqrt(variance))
         return *pulse_for(law, self.task.device.driver, up, count, self.width(self.width_level)), learnt
+
+    def _aim(self, up: Bool) -> Any:
+        """The part of the dose to the target that a pulse is meant to have [1]."""
+        return 1.0
 
     def _variance(self, up: bool) -> Any:
         """Variance [ln^2] of a polarity's log dose before any response."""
@@ -131,3 +135,19 @@ class HistoryInverse(Controller):
         low = np.minimum(np.minimum(memory.read, view.read), view.target) - spare
         high = np.maximum(np.maximum(memory.read, view.read), view.target) + spare
         return np.minimum(device.x_lo, low), np.maximum(device.x_hi, high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overshooting(HistoryInverse):
+    """`HistoryInverse` that may aim past the target with one polarity, and short of it with the other.
+
+    Where one polarity is coarse and the other fine, as on a device whose SET crosses the range in one pulse, going too
+    far on purpose and coming back in small steps is cheaper than approaching from one side.
+    """
+
+    set_aim: float = parameter(1.0, 0.2, 5.0, log=True)  # [1] of the dose to the target
+    reset_aim: float = parameter(1.0, 0.2, 5.0, log=True)
+
+    def _aim(self, up: Bool) -> Any:
+        """The aim of each cell's polarity."""
+        return np.where(up, self.set_aim, self.reset_aim)
