@@ -143,7 +143,7 @@ class Decision(NamedTuple):
 
 
 def decide(device: Device, sight: Sight, outputs: Array) -> Decision:
-    """The pulse of the network's outputs (cells, OUTPUTS) on the nominal `device`.
+    """The pulse of the network's `outputs` (cells, OUTPUTS or more) on the nominal `device`.
 
     The network chooses the width where the record tells what amplitudes do, else the pulse keeps to the reference
     amplitude as far as widths go: there, the dose does not depend on what is not known.
@@ -253,7 +253,7 @@ class PulsePredictor:
     ) -> tuple[tuple[Array, ...], handover.Watch | None]:
         """Signed amplitudes [V], widths [s], giving up, `gates`, of the network or who took over, and the watch after.
 
-        `previous` (cells,) [range] is the last read, `outputs` (cells, OUTPUTS) are the network's.
+        `previous` (cells,) [range] is the last read, `outputs` (cells, `outputs_of`) are the network's.
         """
         sight = self.sight(view, previous)
         own = self.act(sight, outputs)

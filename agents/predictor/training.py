@@ -64,8 +64,9 @@ def train(
     What is maximised is the expected number of acceptances: the probability, over the noise of the next pulse and read,
     that the read falls inside the tolerance (cycle noise propagated to first order), along streams with hard
     acceptances. Through the stream a pulse also learns what it does for later ones: where it leaves the cell, and what
-    it shows. Giving up is soft: what a target earns is weighted with the probability of having kept on, and the rest of
-    the stream earns what pulses earn on average; a reachable target that was given up costs `miss`.
+    it shows; from `LOUD` on no gradient goes that way, and the pulse after is looked at instead (`within_two`). Giving
+    up is soft: what a target earns is weighted with the probability of having kept on, and the rest of the stream earns
+    what pulses earn on average; a reachable target that was given up costs `miss`.
     """
     rng = seeded(config.seed, TRAINING)
     torch.manual_seed(config.seed)

@@ -13,7 +13,7 @@ class Variant(NamedTuple):
 
     base: str  # WriteVerify, CrossbarProgram or FewShot
     max_episode_steps: int
-    reward_threshold: float  # mean return of the best classical controller: returns, few_shot_agents.py
+    reward_threshold: float  # mean return of the best classical controller: benchmarks/returns.py
     fixed: Mapping[str, Any] = MappingProxyType({})  # arguments that are the id's own
 
 
