@@ -17,7 +17,7 @@ from agents.classical import HistoryInverse
 from agents.comparison import CompareConfig, compare, text_table
 from agents.training import TrainConfig, train
 from memenv import Driver, Read, WriteVerify
-from memenv.devices.reads import Reads
+from memenv.devices import Reads
 from memenv.envs import WriteVerifyEnv, WriteVerifyVectorEnv
 
 QUICK = "MEMENV_QUICK" in os.environ

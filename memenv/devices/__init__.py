@@ -8,7 +8,7 @@ from memenv.devices.gate import Gate
 from memenv.devices.law import Response
 from memenv.devices.mixture import Mixture
 from memenv.devices.protocol import CellModel
-from memenv.devices.reads import Read, ReadMoments, Retention, State
+from memenv.devices.reads import Read, ReadMoments, Reads, Retention, State
 from memenv.devices.records import DeviceError, from_json, to_json
 from memenv.devices.uncertainty import Uncertainty
 from memenv.lazy import lazily
@@ -16,25 +16,10 @@ from memenv.lazy import lazily
 if TYPE_CHECKING:
     from memenv.devices.measured import TableDevice
 
+# fmt: off
 __all__ = [
-    "CellModel",
-    "Device",
-    "DeviceError",
-    "Driver",
-    "Gate",
-    "Mismatch",
-    "Mixture",
-    "Read",
-    "ReadMoments",
-    "Response",
-    "Retention",
-    "State",
-    "TableDevice",
-    "Uncertainty",
-    "from_json",
-    "load_device",
-    "presets",
-    "to_json",
+    "CellModel", "Device", "DeviceError", "Driver", "Gate", "Mismatch", "Mixture", "Read", "ReadMoments", "Reads",
+    "Response", "Retention", "State", "TableDevice", "Uncertainty", "from_json", "load_device", "presets", "to_json",
 ]
 
 __getattr__ = lazily(__name__, {"memenv.devices.measured": ("TableDevice",)})
