@@ -99,7 +99,19 @@ def test_a_bench_without_a_gate_is_refused_by_a_policy_that_chooses_one(tmp_path
         ValueError, match=r"chooses a gate of 1.4 to 4 V, and the bench's pulse takes none: give it one"
     ):
         program(bench, load_policy("secant", task), task, TARGETS, tmp_path / "bench.csv")
+    bench.pulse = lambda cells, amplitude, width, *, gate=None: pytest.fail("gates come as a fourth argument")
+    with pytest.raises(ValueError, match="takes none"):
+        program(bench, load_policy("secant", task), task, TARGETS, tmp_path / "bench.csv")
     assert not bench.calls and not (tmp_path / "bench.csv").exists()
+
+
+def test_a_bench_that_hands_its_pulses_on_takes_a_gate(tmp_path):
+    task = WriteVerify(device="hfo2-radar", give_up=True)
+    bench = SimulatedBench("hfo2-radar", 2, seed=1)
+    own, gates = bench.pulse, []
+    bench.pulse = lambda *pulse: gates.append(pulse[3]) or own(*pulse)
+    assert program(bench, load_policy("secant", task), task, [1e-4, 1.5e-4], tmp_path / "bench.csv").pulses.any()
+    assert gates
 
 
 @pytest.mark.parametrize("name", ["ispp", "secant", "history", "bayes", "generalist"])

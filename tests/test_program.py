@@ -501,6 +501,11 @@ def test_the_list_of_pulses_is_that_of_every_cell_in_order_and_survives_an_inter
         np.testing.assert_array_equal(rows["pulse"][place : place + count], np.arange(count))
     np.testing.assert_array_equal(counts[(cells[:2] == 0).all(0)], taken[0][taken[0] > 0])
     assert (rows["width_s"] > 0).all() and (np.abs(rows["amplitude_V"]) >= 0.5).all()
+    whole, parts = (out / "pulses.csv").read_bytes(), sorted((out / "tiles").glob("*.csv"))
+    parts[0].unlink()
+    parts[1].write_bytes(b"")
+    assert main([*call, "--resume"]) == 0
+    assert (out / "pulses.csv").read_bytes() == whole
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,10 @@ def _program_tiles(programmer: Programmer, config: ProgramConfig, finished: Fini
     """All tiles in order, from their files where they are finished."""
 
     def load(path: Path, key: tuple[int, int]) -> TileResult:
-        return tiles.load(path, programmer.sizes(by_key[key]))
+        result, listed = tiles.load(path, programmer.sizes(by_key[key])), path.with_suffix(".csv")
+        if config.pulses and not (listed.is_file() and listed.read_bytes().count(b"\n") == result.pulses.sum()):
+            raise ValueError(f"{listed} does not hold the pulses of its array")
+        return result
 
     def save(path: Path, _: tuple[int, int], found: tuple[TileResult, str]) -> None:
         result, lines = found

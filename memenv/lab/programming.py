@@ -95,7 +95,7 @@ def program(
     cells = np.arange(len(targets)) if cells is None else np.asarray(cells, int)
     device = one_device(task.device, "a bench")
     header = HEADER if task.gate is None else GATED
-    if task.gate is not None and len(inspect.signature(bench.pulse).parameters) < 4:
+    if task.gate is not None and not _takes_gate(bench):
         raise ValueError(
             f"device is {device.name}: the policy chooses a gate of {task.gate.low:g} to {task.gate.high:g} V, and the "
             "bench's pulse takes none: give it one, pulse(cells, amplitude, width, gate), or hold the gate, "
@@ -184,3 +184,12 @@ def _run(session: Session, policy: Decides, task: WriteVerify, stop: Callable[[]
 def _silence(draws: Any, cells: int) -> tuple[np.ndarray, ...]:
     """The noise of a task whose cells bring their own: none."""
     return tuple(np.zeros((*draw.shape, cells)) for draw in draws)
+
+
+def _takes_gate(bench: Bench) -> bool:
+    """True if a bench's pulse can be given gates [V] as a fourth argument."""
+    try:
+        inspect.signature(bench.pulse).bind(*"....")
+    except TypeError:
+        return False
+    return True
