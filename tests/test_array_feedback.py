@@ -8,7 +8,7 @@ import pytest
 from agents.arrays.noise import ArrayNoise
 from agents.arrays.product_feedback import FEW, WIDEST, Feedback, for_difference, moments_of, moves, write_product
 from agents.arrays.writing import Written, for_weights, fresh_array, write_array
-from agents.classical.secant import Secant
+from agents.classical.write_verify import HistoryInverse
 from agents.evaluation import EVALUATION
 from memenv import Mismatch, WriteVerify, load_device
 from memenv.crossbars.crossbar import Crossbar
@@ -43,7 +43,7 @@ def written(
     crossbar, task, weights, encoding = setting(device)
     noise = ArrayNoise.of(EVALUATION, seed)
     state = fresh_array(crossbar, noise)
-    policy = Secant(task=task)
+    policy = HistoryInverse(task=task)
     given = crossbar, task, policy, state, weights, encoding, inputs, noise
     return write_product(*given, feedback=feedback, method=method)
 
@@ -104,15 +104,17 @@ def test_inputs_that_know_nothing_of_each_other_leave_each_weight_on_its_own() -
     np.testing.assert_allclose(moves(error, moments.matrix, 0.05, -far, far), [[0.0], [-0.3], [0.3]])
 
 
-def test_correlated_inputs_make_products_better_with_fewer_pulses() -> None:
+def test_feedback_makes_products_of_correlated_inputs_better_at_no_more_pulses() -> None:
+    """Of inputs like the identity nothing is taken over; what is saved goes into pulses, too, unless they are cheaper."""
     known, held = correlated()
     alone, passed = (
-        [written(inputs, seed=seed) for seed in range(3)] for inputs in (np.eye(ROWS), known)
-    )  # of inputs like the identity nothing is passed on
+        [written(inputs, Feedback(tolerance=tolerance, share=1e-3), seed=seed) for seed in range(3)]
+        for inputs, tolerance in ((np.eye(ROWS), 0.03), (known, 0.02))
+    )
     errors = [np.mean([product_error(one, held) for one in many]) for many in (alone, passed)]
     pulses = [np.mean([one.state.pulses.mean() for one in many]) for many in (alone, passed)]
-    assert errors[1] < 0.9 * errors[0]
-    assert pulses[1] < pulses[0]
+    assert errors[1] < 0.7 * errors[0]
+    assert pulses[1] < 1.1 * pulses[0]
 
 
 def test_without_correlation_targets_are_the_plain_ones() -> None:
@@ -129,9 +131,9 @@ def test_one_cell_of_a_pair_is_enough() -> None:
     assert (pulsed <= 1).mean() > 0.8
     off = np.abs(encoding.decode(crossbar.conductance(result.state)) - weights) / encoding.scale
     size = crossbar.device.g_max - crossbar.device.g_min
-    assert off.max() <= 2 * 0.03 * size and off[pulsed <= 1].max() <= 1.3 * 0.03 * size
+    assert off.max() <= 2 * 0.03 * size and off[pulsed <= 1].max() <= 1.001 * 0.03 * size
     noise = ArrayNoise.of(EVALUATION, 0)
-    state, policy = fresh_array(crossbar, noise), Secant(task=task)
+    state, policy = fresh_array(crossbar, noise), HistoryInverse(task=task)
     plain = write_array(crossbar, task, policy, state, for_weights(weights, encoding), noise)
     assert result.state.pulses.sum() < 0.65 * plain.state.pulses.sum()
 
@@ -188,7 +190,7 @@ def test_few_white_inputs_never_make_products_worse_than_cell_by_cell(device: st
     for seed in range(4):
         few, held = (np.random.default_rng(seed).standard_normal((n, ROWS)) for n in (ROWS, 2000))
         noise = ArrayNoise.of(EVALUATION, seed)
-        state, policy = fresh_array(crossbar, noise), Secant(task=task)
+        state, policy = fresh_array(crossbar, noise), HistoryInverse(task=task)
         plain = write_array(crossbar, task, policy, state, for_weights(weights, encoding), noise)
         fed = written(few, Feedback(tolerance=0.02), device, seed)
         errors.append([product_error(one, held, device) for one in (fed, plain)])
@@ -217,7 +219,8 @@ def test_rows_with_small_inputs_get_wide_tolerances_and_few_pulses() -> None:
     result = written(inputs, Feedback(tolerance=0.02), "ideal")
     assert result.tolerance[: ROWS // 2].max() < 0.02 < 0.15 < result.tolerance[ROWS // 2 :].min()
     assert result.state.pulses[: ROWS // 2].sum() > 1.2 * result.state.pulses[ROWS // 2 :].sum()
-    assert result.accepted.mean() > 0.95
+    off = np.abs(result.reading - result.mapping.targets) / (load_device("ideal").g_max - load_device("ideal").g_min)
+    assert (off <= result.tolerance)[result.accepted].all() and result.accepted.mean() > 0.95
 
 
 def test_rows_without_inputs_get_no_pulse() -> None:
@@ -236,7 +239,7 @@ def test_a_reference_column_takes_part() -> None:
     result = write_product(
         crossbar,
         task,
-        Secant(task=task),
+        HistoryInverse(task=task),
         fresh_array(crossbar, noise),
         weights,
         encoding,
@@ -287,7 +290,7 @@ def test_unusable_inputs_are_refused(inputs: np.ndarray, message: str) -> None:
 def test_arrays_whose_rows_cannot_be_written_alone_are_refused(changes: dict[str, Any], message: str) -> None:
     crossbar, task, weights, encoding = setting()
     crossbar, noise = crossbar.replace(**changes), ArrayNoise.of(EVALUATION, 0)
-    state, policy = fresh_array(crossbar, noise), Secant(task=task)
+    state, policy = fresh_array(crossbar, noise), HistoryInverse(task=task)
     with pytest.raises(ValueError, match=message):
         write_product(crossbar, task, policy, state, weights, encoding, np.ones((3, crossbar.rows)), noise)
 
@@ -296,6 +299,6 @@ def test_spares_are_refused() -> None:
     crossbar, task, weights, _ = setting()
     encoding = Encoding.of(weights[:, 1:], crossbar.device, spares=1)
     noise = ArrayNoise.of(EVALUATION, 0)
-    state, policy = fresh_array(crossbar, noise), Secant(task=task)
+    state, policy = fresh_array(crossbar, noise), HistoryInverse(task=task)
     with pytest.raises(ValueError, match="spares is 1"):
         write_product(crossbar, task, policy, state, weights[:, 1:], encoding, correlated()[0], noise)

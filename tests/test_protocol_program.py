@@ -147,24 +147,33 @@ def test_feedback_hears_reads_and_not_the_truth(weights: np.ndarray, monkeypatch
     from agents.arrays import product_feedback as array_feedback
     from agents.arrays.writing import Writer
 
-    reads: list[np.ndarray] = []
-    errors: list[np.ndarray] = []
-    look, moves = Writer.look, array_feedback.moves
+    reads: list[np.ndarray | None] = [None]
+    errors: list[tuple[np.ndarray, np.ndarray | None]] = []  # of each plan, and the reads that it has to be made of
+    look, verify, moves = Writer.look, Writer.verify_pass, array_feedback.moves
 
     def looked(*arguments: Any) -> Any:
         found = look(*arguments)
-        reads.append(found[0])
+        reads.append(found[0] if not errors else None)  # later looks are averaged with reads before
         return found
 
+    def passed(*arguments: Any) -> Any:
+        now = verify(*arguments)
+        reads.append(now.reading)
+        return now
+
     def moved(error: np.ndarray, *more: Any) -> np.ndarray:
-        errors.append(error)
+        errors.append((error, reads[-1]))
         return moves(error, *more)
 
     monkeypatch.setattr(Writer, "look", looked)
+    monkeypatch.setattr(Writer, "verify_pass", passed)
     monkeypatch.setattr(array_feedback, "moves", moved)
     inputs = np.random.default_rng(3).standard_normal((SAMPLES, 1)) + 0.3 * np.random.default_rng(4).standard_normal(
         (SAMPLES, INPUTS)
     )
     programmer = made(weights, inputs, objective="product", device="hfo2-array-om")
     programmer.program(programmer.tiles[0])
-    np.testing.assert_array_equal(errors[0], programmer.encoding.decode(reads[0]) - weights)
+    planned = [(error, read) for error, read in errors if read is not None]
+    assert len(planned) > 3
+    for error, read in planned:
+        np.testing.assert_array_equal(error, programmer.encoding.decode(read) - weights)

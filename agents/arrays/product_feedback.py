@@ -203,8 +203,10 @@ def _planned(
     reads = np.ones(shape)
 
     def obeys(cells: np.ndarray, before: np.ndarray, x: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        near = np.maximum(LEFT * np.abs(before - goal), writer.task.tolerance)
-        return np.asarray((np.abs(x - goal) <= near) | ((before < goal) != (x < goal)))
+        last = (now.passes.flat[cells] >= OFTEN - 1) | (number == PLANS)  # an ordinary write: no plan comes after
+        near = np.where(last, 0.0, LEFT * np.abs(before - goal))
+        crossed = ~last & ((before < goal) != (x < goal))
+        return np.asarray((np.abs(x - goal) <= np.maximum(near, writer.task.tolerance)) | crossed)
 
     def plan(now: Progress, tolerance: float) -> tuple[np.ndarray, Mapping]:
         """Moves (rows, outputs) worth a pulse, and the targets of cells that go with them."""
@@ -215,7 +217,7 @@ def _planned(
         move = moves(held - weights, moments.matrix, price, *_room(encoding, now.reading, reach))
         return move, for_difference(held + move, encoding, now.reading, reach, now.passes > 0)(reach)
 
-    for _ in range(PLANS):
+    for number in range(1, PLANS + 1):
         move, mapping = plan(now, tolerance)
         opened = np.repeat(move != 0, 2, -1) if pairs else np.column_stack([move != 0, np.zeros(len(move), bool)])
         opened &= mapping.targets != now.reading
