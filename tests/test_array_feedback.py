@@ -105,7 +105,7 @@ def test_inputs_that_know_nothing_of_each_other_leave_each_weight_on_its_own() -
 
 
 def test_feedback_makes_products_of_correlated_inputs_better_at_no_more_pulses() -> None:
-    """Of inputs like the identity nothing is taken over; what is saved goes into pulses, too, unless they are cheaper."""
+    """Of inputs like the identity nothing is taken over; for others a move gets a lower price, as it does more."""
     known, held = correlated()
     alone, passed = (
         [written(inputs, Feedback(tolerance=tolerance, share=1e-3), seed=seed) for seed in range(3)]

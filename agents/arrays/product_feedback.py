@@ -203,7 +203,7 @@ def _planned(
     reads = np.ones(shape)
 
     def obeys(cells: np.ndarray, before: np.ndarray, x: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        last = (now.passes.flat[cells] >= OFTEN - 1) | (number == PLANS)  # an ordinary write: no plan comes after
+        last = (now.passes.flat[cells] >= OFTEN - 1) | over  # an ordinary write: no plan comes after
         near = np.where(last, 0.0, LEFT * np.abs(before - goal))
         crossed = ~last & ((before < goal) != (x < goal))
         return np.asarray((np.abs(x - goal) <= np.maximum(near, writer.task.tolerance)) | crossed)
@@ -218,6 +218,7 @@ def _planned(
         return move, for_difference(held + move, encoding, now.reading, reach, now.passes > 0)(reach)
 
     for number in range(1, PLANS + 1):
+        over = number == PLANS
         move, mapping = plan(now, tolerance)
         opened = np.repeat(move != 0, 2, -1) if pairs else np.column_stack([move != 0, np.zeros(len(move), bool)])
         opened &= mapping.targets != now.reading
