@@ -208,29 +208,34 @@ def _planned(
         crossed = ~last & ((before < goal) != (x < goal))
         return np.asarray((np.abs(x - goal) <= np.maximum(near, writer.task.tolerance)) | crossed)
 
-    def plan(now: Progress, tolerance: float) -> tuple[np.ndarray, Mapping]:
-        """Moves (rows, outputs) worth a pulse, and the targets of cells that go with them."""
+    def plan(now: Progress, tolerance: float, moved: np.ndarray, touched: np.ndarray) -> tuple[np.ndarray, Mapping]:
+        """Moves (rows, outputs) worth a pulse, as before but for touched outputs, and the targets that go with them."""
         tired = now.passes >= OFTEN
         low, high = np.minimum(now.low, now.reading), np.maximum(now.high, now.reading)
         reach = np.where(tired, now.reading, low), np.where(tired, now.reading, high)
         held, price = encoding.decode(now.reading), (tolerance * size * encoding.scale) ** 2
-        move = moves(held - weights, moments.matrix, price, *_room(encoding, now.reading, reach))
+        room, move = _room(encoding, now.reading, reach), moved.copy()
+        error, least, most = (part[:, touched] for part in (held - weights, *room))
+        move[:, touched] = moves(error, moments.matrix, price, least, most)
         return move, for_difference(held + move, encoding, now.reading, reach, now.passes > 0)(reach)
 
+    every = np.ones(weights.shape[1], bool)
+    move, touched = np.zeros(weights.shape), every
     for number in range(1, PLANS + 1):
         over = number == PLANS
-        move, mapping = plan(now, tolerance)
+        move, mapping = plan(now, tolerance, move, touched)
         opened = np.repeat(move != 0, 2, -1) if pairs else np.column_stack([move != 0, np.zeros(len(move), bool)])
         opened &= mapping.targets != now.reading
         if opened.any():
             now, reads = writer.verify_pass(now, mapping.targets, opened, obeys), np.where(opened, 1.0, reads)
+            touched = (opened[:, 0::2] | opened[:, 1::2] if pairs else opened[:, :-1]).any(0)
         elif passes:
             again, state = writer.look(now.state)
             now = now._replace(state=state, reading=(reads * now.reading + again) / (reads + 1.0))
-            reads, passes = reads + 1.0, passes - 1
+            reads, passes, touched = reads + 1.0, passes - 1, every
         else:
             break
-    _, mapping = plan(now, NEGLIGIBLE)
+    _, mapping = plan(now, NEGLIGIBLE, move, every)
     wide = (tolerance * np.maximum(moments.weight, 1e-12) ** -0.5)[:, None] + np.zeros(shape)
     wide = np.where(wide > ANYTHING, np.inf, wide)
     return now.written(mapping, np.abs(now.reading - mapping.targets) <= wide * size, asked, wide)
