@@ -205,11 +205,11 @@ def test_a_stuck_cell_that_may_stay_costs_no_pulse() -> None:
     reach = np.full(seen.shape, device.g_min), np.full(seen.shape, device.g_max)
     aim = for_difference(wanted, encoding, seen, reach)
     mapping = aim(reach)
-    np.testing.assert_array_equal(mapping.targets[0, 0::2], seen[0, 0::2])  # minus goes near its end, plus stays
+    np.testing.assert_array_equal(mapping.targets[0, 1::2], seen[0, 1::2])  # plus goes to the middle, minus stays
     np.testing.assert_allclose(encoding.decode(mapping.targets), wanted)
-    minus_fails = np.where(np.arange(2 * OUTPUTS) % 2 == 1, seen, reach[0]), reach[1]
-    again = aim(minus_fails)
-    assert (again.targets[0, 0::2] > seen[0, 0::2]).all()
+    plus_fails = reach[0], np.where(np.arange(2 * OUTPUTS) % 2 == 0, seen, reach[1])
+    again = aim(plus_fails)
+    assert (again.targets[0, 1::2] < seen[0, 1::2]).all()
     np.testing.assert_allclose(encoding.decode(again.targets), wanted)
 
 

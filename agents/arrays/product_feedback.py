@@ -12,7 +12,7 @@ inputs seem to tell of each other is chance; so H is shrunk towards its diagonal
 10.1016/S0047-259X(03)00096-4), by as much as serves inputs that were held out.
 
 Of a pair of cells only the difference counts, so that one of the two can stay where it is, whatever it holds, even
-stuck. The one moves that is nearer to the end of the range which it moves to: doses saturate there.
+stuck.
 """
 
 from collections.abc import Callable
@@ -312,9 +312,10 @@ def for_difference(
 ) -> Aim:
     """Targets whose differences are `wanted` (rows, outputs), with one cell of each pair where it was `seen` [S].
 
-    Written is the cell of a pair that was `tried` (rows, cols) before, else the one whose target is nearer to the end
-    that it moves to. Both are where one alone does not get there, by their `reach` now and, later, by what they have
-    shown. A reference column stays where it was once cells have been tried.
+    Written is the cell of a pair whose target is nearer to the middle of its range, where cells land best. Told which
+    were `tried` (rows, cols) before, it is one of these, else the one whose target is nearer to the end that it moves
+    to: doses saturate there, and what misses is planned again. Both are where one alone does not get there, by their
+    `reach` now and, later, by what they have shown. A reference column stays where it was once cells have been tried.
     """
     stays, (low, high) = np.zeros(seen.shape, bool), reach
     if encoding.kind == "pairs":
@@ -322,8 +323,11 @@ def for_difference(
         goal = np.stack([seen[:, 1::2] + difference, seen[:, 0::2] - difference], -1).reshape(seen.shape)
         margin = MARGIN * (high - low).max()
         possible = (goal >= low + margin) & (goal <= high - margin)
-        rank = np.where(goal > seen, high - goal, goal - low)
-        rank = np.where(possible, rank if tried is None else np.where(tried, -1.0, rank), np.inf)
+        if tried is None:
+            rank = np.abs(goal - 0.5 * (low + high))
+        else:
+            rank = np.where(tried, -1.0, np.where(goal > seen, high - goal, goal - low))
+        rank = np.where(possible, rank, np.inf)
         first = rank[:, 0::2] <= rank[:, 1::2]
         either = possible[:, 0::2] | possible[:, 1::2]
         stays[:, 0::2], stays[:, 1::2] = either & ~first, either & first
