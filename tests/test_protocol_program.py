@@ -175,5 +175,6 @@ def test_feedback_hears_reads_and_not_the_truth(weights: np.ndarray, monkeypatch
     programmer.program(programmer.tiles[0])
     planned = [(error, read) for error, read in errors if read is not None]
     assert len(planned) > 3
-    for error, read in planned:
-        np.testing.assert_array_equal(error, programmer.encoding.decode(read) - weights)
+    for error, read in planned:  # of the outputs that were pulsed since
+        known = (programmer.encoding.decode(read) - weights).T
+        assert all((known == output).all(1).any() for output in error.T)
