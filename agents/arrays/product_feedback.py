@@ -219,7 +219,7 @@ def _planned(
         move[:, touched] = moves(error, moments.matrix, price, least, most)
         return move, for_difference(held + move, encoding, now.reading, reach, now.passes > 0)(reach)
 
-    every = np.ones(weights.shape[1], bool)
+    every: np.ndarray = np.ones(weights.shape[1], bool)
     move, touched = np.zeros(weights.shape), every
     for number in range(1, PLANS + 1):
         over = number == PLANS
@@ -228,7 +228,7 @@ def _planned(
         opened &= mapping.targets != now.reading
         if opened.any():
             now, reads = writer.verify_pass(now, mapping.targets, opened, obeys), np.where(opened, 1.0, reads)
-            touched = (opened[:, 0::2] | opened[:, 1::2] if pairs else opened[:, :-1]).any(0)
+            touched = np.asarray((opened[:, 0::2] | opened[:, 1::2] if pairs else opened[:, :-1]).any(0))
         elif passes:
             again, state = writer.look(now.state)
             now = now._replace(state=state, reading=(reads * now.reading + again) / (reads + 1.0))
