@@ -7,7 +7,6 @@ Cases, with the device `threshold` and the environment's own weights:
     cells    8 x 8, a pulse for every cell; PPO and SAC on its cells (`agents.sb3.cells`), which share one policy
     one      1 x 1, and `four` 2 x 2, a pulse for every cell; PPO with MultiInputPolicy
     lines    4 x 4, a line, a pulse and its cells; MaskablePPO on its lines (`agents.sb3.lines`), which share one policy
-    product  4 x 4, a pulse for every cell, for the product of random inputs; nothing learns it yet
 
 Beside them stand ISPP and secant (tuned on single cells; by lines a cell after another), by lines `ramp`, where cells
 share pulses, a level stronger with each, random actions within the masks, and no pulse at all. All are judged on the
@@ -48,7 +47,6 @@ TASKS = {
     "one": {"rows": 1, "cols": 1},
     "four": {"rows": 2, "cols": 2},
     "lines": {"rows": 4, "cols": 4, "action": "lines", "writing": "rows"},
-    "product": {"rows": 4, "cols": 4, "objective": "product", "tolerance": 0.05},
 }
 PLAIN = {"n_steps": 256, "batch_size": 256, "learning_rate": 1e-3}
 ALGORITHMS: dict[str, tuple[Any, Any, int, dict[str, Any]]] = {  # their classes, adapters and numbers of arrays
@@ -62,7 +60,6 @@ STEPS = {
     "one": {"ppo": 200_000},
     "four": {"ppo": 300_000},
     "lines": {"maskable-lines": 300_000},
-    "product": {},
 }
 CLASSICAL = ("ispp", "secant")
 Act = Callable[[dict[str, np.ndarray], Any, np.ndarray, np.ndarray | None], tuple[np.ndarray, Any]]
@@ -87,7 +84,6 @@ def judged(task: CrossbarProgram, act: Act, arrays: int) -> dict[str, np.ndarray
     (seen, info), state, start = envs.reset(seed=JUDGED), None, np.ones(arrays, bool)
     going, total = np.ones(arrays, bool), np.zeros(arrays)
     names = ["is_success", "accepted", "pulses", "energy", "false_acceptances", "true_error"]
-    names += ["product_error"] * (task.objective == "product")
     ends = {name: np.zeros(arrays) for name in names}
     while going.any():
         action, state = act(seen, state, start, info.get("action_mask"))

@@ -387,8 +387,8 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
     PROGRAM + "::test_feedback_hears_reads_and_not_the_truth": (
         Fault(
             "agents/arrays/product_feedback.py",
-            "encoding.decode(written.reading) - wanted",
-            "encoding.decode(line.conductance(written.state)) - wanted",
+            "held, price = encoding.decode(now.reading),",
+            "held, price = encoding.decode(writer.crossbar.conductance(now.state)),",
         ),
     ),
 }

@@ -145,38 +145,36 @@ def test_what_programs_has_the_parameters_that_tuning_found(
 
 def test_feedback_hears_reads_and_not_the_truth(weights: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     from agents.arrays import product_feedback as array_feedback
-    from agents.arrays.writing import Written
+    from agents.arrays.writing import Writer
 
-    reads: list[np.ndarray] = []
-    aims: list[np.ndarray] = []
-    write, difference = array_feedback.write_array, array_feedback.for_difference
-
-    def noted(*arguments: Any, **more: Any) -> Written:
-        written = write(*arguments, **more)
-        reads.append(written.reading)
-        return written
-
-    def aimed(wanted: np.ndarray, *more: Any) -> Any:
-        aims.append(wanted.copy())
-        return difference(wanted, *more)
-
-    looks: list[np.ndarray] = []
-    look = array_feedback._Sweep.look
+    reads: list[np.ndarray | None] = [None]
+    errors: list[tuple[np.ndarray, np.ndarray | None]] = []  # of each plan, and the reads that it has to be made of
+    look, verify, moves = Writer.look, Writer.verify_pass, array_feedback.moves
 
     def looked(*arguments: Any) -> Any:
         found = look(*arguments)
-        looks.append(found[0])
+        reads.append(found[0] if not errors else None)  # later looks are averaged with reads before
         return found
 
-    monkeypatch.setattr(array_feedback, "write_array", noted)
-    monkeypatch.setattr(array_feedback, "for_difference", aimed)
-    monkeypatch.setattr(array_feedback._Sweep, "look", looked)
+    def passed(*arguments: Any) -> Any:
+        now = verify(*arguments)
+        reads.append(now.reading)
+        return now
+
+    def moved(error: np.ndarray, *more: Any) -> np.ndarray:
+        errors.append((error, reads[-1]))
+        return moves(error, *more)
+
+    monkeypatch.setattr(Writer, "look", looked)
+    monkeypatch.setattr(Writer, "verify_pass", passed)
+    monkeypatch.setattr(array_feedback, "moves", moved)
     inputs = np.random.default_rng(3).standard_normal((SAMPLES, 1)) + 0.3 * np.random.default_rng(4).standard_normal(
         (SAMPLES, INPUTS)
     )
     programmer = made(weights, inputs, objective="product", device="hfo2-array-om")
-    programmer.program(programmer.tiles[0])  # aims of a row: with what is passed on, and without, for the report
-    rows = array_feedback.rows_of(inputs[::2], array_feedback.Feedback().ridge)
-    seen = 0.5 * (reads[0] + looks[1])  # before the row is written it is looked at, and after
-    error = programmer.encoding.decode(seen) - weights[rows.order[:1]]
-    np.testing.assert_allclose(aims[2], weights[rows.order[1:2]] + rows.passed[0, 1] * error)
+    programmer.program(programmer.tiles[0])
+    planned = [(error, read) for error, read in errors if read is not None]
+    assert len(planned) > 3
+    for error, read in planned:  # of the outputs that were pulsed since
+        known = (programmer.encoding.decode(read) - weights).T
+        assert all((known == output).all(1).any() for output in error.T)

@@ -1,120 +1,103 @@
-"""Programming an array for its product by error feedback: each row takes the accumulated residual of those before.
+"""Programming an array for its product: plan all moves together, pulse once, read, and plan again.
 
 Inputs x multiplied with wrong weights, W + E, are wrong by x E, in the mean square by trace(E^T H E) with H = E[x x^T].
-Once a row of E is known and stays, the rows to come serve the product best if they are off by
+If moves M are made, the others left, it is least where H (E + M) is 0 in the rows that move. To leave one weight more,
+that was to move by m, costs m^2 / [H^-1]_ii once the others have taken over, the inverse that of the rows that move: as
+optimal brain surgeon (Hassibi & Stork 1992) prunes weights, here moves are pruned, for each output in its own order,
+until the cheapest would cost more than a pulse is worth. A pulse never lands where it should. So after each the cells
+that were pulsed are read, and all moves are planned anew: small errors are left, or taken over by cells that move
+anyhow, failed cells are left for good, and only what still matters takes another pulse. What cells have shown of
+themselves is kept throughout. It takes correlated inputs: where H is diagonal every weight is on its own. What few
+inputs seem to tell of each other is chance; so H is shrunk towards its diagonal, as by Ledoit & Wolf (2004,
+10.1016/S0047-259X(03)00096-4), by as much as serves inputs that were held out.
 
-    E_rest = -H_rest,rest^-1 H_rest,row E_row
-
-and what the row then still contributes is d E_row^2, where d is what the rows to come cannot predict of its input. This
-is optimal brain surgeon (Hassibi & Stork 1992) as GPTQ walks through it (Frantar et al. 2022, arXiv:2210.17323), with
-the residuals of write-verify, and cells that fail, in place of rounding. It takes correlated inputs: where H is
-diagonal nothing is passed on. What few inputs seem to tell of each other is chance; so H is shrunk, as by Ledoit & Wolf
-(2004, 10.1016/S0047-259X(03)00096-4), by as much as serves inputs that were held out.
-
-Two more things follow from judging the product alone. A row needs only the precision that its d asks for, and no pulse
-where d is next to nothing; and of a pair of cells only the difference counts, so that one of the two can stay where it
-is, whatever it holds, even stuck.
-
-Rows that were written before a cell failed cannot take its residual. So where cells have failed the array is swept once
-more, towards the weights that come nearest to the product with what cells have shown that they can reach.
+Of a pair of cells only the difference counts, so that one of the two can stay where it is, whatever it holds, even
+stuck.
 """
 
-import dataclasses
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from scipy.linalg.blas import dger
 
 from agents.arrays.noise import ArrayNoise
-from agents.arrays.writing import PASSES, Aim, Written, ends, write_array
+from agents.arrays.writing import PASSES, Aim, Progress, Writer, Written, ends, write_array
 from agents.classical.write_verify import parameter
 from agents.policy import Policy
-from memenv.arrays import put, take
 from memenv.crossbars.crossbar import Crossbar, CrossbarState
 from memenv.crossbars.encoding import Encoding, Mapping, check_weights
 from memenv.crossbars.schemes import SCHEMES
 from memenv.envs.write_verify.task import WriteVerify
 
 METHODS = ("product", "inputs", "selective", "refit", "gradient")
-NARROWEST, WIDEST = 0.006, 0.19  # [range] tolerances that tasks, and policies trained for them, can be given
+NARROWEST, WIDEST = 0.006, 0.19  # [range] tolerances of cells
+TOLD = 0.05  # [range] the widest tolerance that a policy is told
 ANYTHING = 0.3  # [range] a row whose tolerance is wider stays as it is
 MARGIN = 0.05  # [range] an end of the range is avoided: not every cell gets there
 FOLDS = 4  # parts of the inputs, each of which is held out once
-SHRINKAGES = (1.0, 4.0, 16.0, 64.0, 256.0)  # [least ridge] that are tried, and
-LEAST = 1e-9  # [mean input squared] ridge, for moments without an inverse
-NOTHING = 1e9  # [mean input squared] a ridge with which nothing is passed on
-FEW = 1.5  # inputs that are held out are wrong by more than so many times what the others make believe
-WINS = 1.3  # times that a second sweep has to lower the error of the products, as far as reads and examples tell
-WORTH = 0.5  # [tolerances] a move in the second sweep that serves the product less, of a row of mean inputs, is left
-DESCENTS = 60  # through all rows, for the weights of the second sweep
+SHRINKAGES = (1.0, 4.0, 16.0, 64.0, 1e9)  # [least share] that are tried; the last leaves the diagonal alone
+NEGLIGIBLE = 1e-9  # [mean input squared] added, for moments without an inverse
+FEW = 2.0  # inputs that are held out are wrong by more than so many times what the others make believe
+PLANS = 40  # at most
+LEFT = 0.5  # of what was left before a pulse: while pulses leave more, a cell gets more of them, for the same plan
+OFTEN = 12  # plans after which a cell that they moved stays where it is: some never obey
 STEPS = 12  # of gradient descent
 SELECTED = 0.9  # share of the inputs' power whose rows selective write-verify verifies
+EXPONENT = 0.33  # tolerances by the inputs of a row go as their power^-EXPONENT
 
 
-class Rows(NamedTuple):
-    """Facts about the rows that inputs tell, in the order in which these are written."""
+class Moments(NamedTuple):
+    """Second moments of inputs [mean input squared]."""
 
-    order: np.ndarray  # (rows,) int, those with the largest inputs first
-    weight: np.ndarray  # (rows,) d, what a squared error in the row still does to products, in mean inputs squared
-    passed: np.ndarray  # (rows, rows) what of the error of one (first index) the target of a later one takes over
-    ridge: float  # [mean input squared] with which it was found
-    surprise: float  # what errors do to inputs that were held out, of what they do to the others, with the least ridge
+    matrix: np.ndarray  # (rows, rows) H, shrunk
+    surprise: float  # what errors do to inputs that were held out, of what they do to the others, with the least share
+
+    @property
+    def weight(self) -> np.ndarray:
+        """(rows,) what a squared error in a row still does to products when all others have taken over."""
+        return np.asarray(1.0 / np.diag(np.linalg.inv(self.matrix)))
 
 
-def rows_of(inputs: np.ndarray, ridge: float) -> Rows:
-    """The order of the rows, and what they do for each other, from inputs (n, rows) in any unit.
+def moments_of(inputs: np.ndarray, least: float) -> Moments:
+    """Second moments of inputs (n, rows) in any unit, off the diagonal less by a share, `least` or more of it.
 
-    What is passed on supposes that the mean square of every input is larger than it is by a ridge times the mean of
-    all, `ridge` or the multiple of it that serves inputs best which were held out: inputs to come are not quite like
-    these, and corrections have to fit into the range of the cells. Nothing is passed on where that serves best.
+    The share is the one with which rows, told by some inputs to take over an error of another, serve the inputs best
+    that were held out.
     """
-    order, samples = np.argsort(-(inputs**2).sum(0), kind="stable"), np.arange(len(inputs))
-    x = inputs[:, order] / (np.sqrt(np.mean(inputs**2)) or 1.0)  # inputs that are all zero leave every row as it is
+    x, samples = inputs / (np.sqrt(np.mean(inputs**2)) or 1.0), np.arange(len(inputs))
 
-    def left(held: np.ndarray, ridge: float) -> np.ndarray:
-        """What errors of 1 in each row do to inputs, squared, if the others tell what is passed on."""
-        kept = x[~held]
-        return np.asarray(((x[held] + x[held] @ _passed(kept.T @ kept / len(kept), ridge).T) ** 2).sum(0) / len(x))
+    def left(judged: np.ndarray, told: np.ndarray, share: float) -> float:
+        """What errors of 1 in each row do to some inputs, squared, if others tell what is taken over."""
+        inverse = np.linalg.inv(_shrunk(told, share))
+        return float(((judged @ (inverse / np.diag(inverse))) ** 2).sum())
 
     folds = min(FOLDS, len(x))
     parts = [samples % folds == fold for fold in range(folds)] if folds > 1 else []
-    least, moment = max(ridge, LEAST), x.T @ x / len(x)
-    ridges = (*(least * shrinkage for shrinkage in SHRINKAGES), NOTHING) if parts else (NOTHING,)
-    weights = [np.sum([left(held, one) for held in parts], 0) if parts else np.diag(moment) for one in ridges]
-    best = int(np.argmin([weight.sum() for weight in weights]))
-    believed = ((x + x @ _passed(moment, least).T) ** 2).sum() / len(x)
-    surprise = float(weights[0].sum() / believed) if believed > 0 else 1.0
-    return Rows(order, weights[best], _passed(moment, ridges[best]), ridges[best], surprise)
+    shares = [min(least * shrinkage, 1.0) for shrinkage in SHRINKAGES] if parts else [1.0]
+    held = [sum(left(x[part], x[~part], share) for part in parts) if parts else left(x, x, share) for share in shares]
+    believed = left(x, x, least)
+    return Moments(_shrunk(x, shares[int(np.argmin(held))]), held[0] / believed if believed > 0 else 1.0)
 
 
-def _passed(moment: np.ndarray, ridge: float) -> np.ndarray:
-    """(rows, rows) what later rows make of an error of 1 in a row."""
-    if ridge == NOTHING:
-        return np.zeros(moment.shape)
-    upper = np.linalg.cholesky(np.linalg.inv(moment + ridge * np.eye(len(moment)))).T
-    return np.triu(upper / np.diag(upper)[:, None], 1)
+def _shrunk(x: np.ndarray, share: float) -> np.ndarray:
+    """(rows, rows) second moments of x (n, rows)."""
+    moment = x.T @ x / len(x)
+    own = np.diag(np.diag(moment))
+    return np.asarray(moment + share * (own - moment) + NEGLIGIBLE * np.eye(len(moment)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Feedback:
-    """Parameters that are learned, on other chips and matrices, for a price of a pulse, by `agents.tuning.tune`.
-
-    The defaults lie between what `benchmarks/product_feedback.py --trials 26` learns for threshold (0.016, 0.35, 0.093)
-    and for hfo2-array-om (0.031, 0.31, 0.021).
-    """
+    """Parameters that are learned, on other chips and matrices, for a price of a pulse, by `agents.tuning.tune`."""
 
     tuning_effort: ClassVar[float] = 1.0
 
-    tolerance: float = parameter(0.022, 0.008, 0.15, log=True)  # [range] of a row with a weight of 1
-    exponent: float = parameter(0.33, 0.0, 0.6)  # rows get tolerance * weight^-exponent
-    ridge: float = parameter(0.04, 1e-4, 1.0, log=True)  # [mean input squared] the least
-
-    def tolerances(self, rows: Rows) -> np.ndarray:
-        """(rows,) [range] in the order of writing, infinite where a row stays as it is."""
-        wide = self.tolerance * np.maximum(rows.weight, 1e-12) ** -self.exponent
-        return np.where(wide > ANYTHING, np.inf, np.clip(wide, NARROWEST, WIDEST))
+    tolerance: float = parameter(
+        0.022, 0.004, 0.15, log=True
+    )  # [range] a move in a row with a weight of 1 worth a pulse
+    share: float = parameter(0.004, 1e-4, 0.1, log=True)  # by which moments off the diagonal are less, the least
 
 
 def write_product(
@@ -144,13 +127,14 @@ def write_product(
         inputs: (n, rows) examples of what will be multiplied, in any unit, unlike those that it is judged on.
         noise: of the array.
         feedback: what is learned.
-        method: "product", feedback with a second sweep where cells fail; or an opponent without feedback, where one
-            cell of a pair stays where it is, too: "inputs", tolerances by the inputs of a row; "refit", then a second
-            sweep; "selective", all rows coarsely, those with the largest inputs finely (as Yan et al. 2022,
-            10.1145/3489517.3530459, choose weights); "gradient", a pulse for every cell at a time, down the gradient of
-            the products' error (as Büchel et al. 2023, 10.1109/JETCAS.2023.3307508).
+        method: "product", moves planned together after each pulse; or an opponent without that, where one cell of a
+            pair stays where it is, too: "inputs", tolerances by the inputs of a row; "refit", then a second sweep
+            towards the weights that serve products best with what cells hold; "selective", all rows coarsely, those
+            with the largest inputs finely (as Yan et al. 2022, 10.1145/3489517.3530459, choose weights); "gradient", a
+            pulse for every cell at a time, down the gradient of the products' error (as Büchel et al. 2023,
+            10.1109/JETCAS.2023.3307508).
         passes: verify passes after the first.
-        on_step: called with the number of cells that are open, or in rows still to come, after each step.
+        on_step: called with the number of cells that are open after each step.
 
     Returns:
         As of `write_array`; targets and missing weights are those of the rows as they were aimed at in the end, `asked`
@@ -162,194 +146,202 @@ def write_product(
     feedback = feedback or Feedback()
     check_product(crossbar, encoding, weights, inputs)
     x = np.asarray(inputs, float)
-    rows = rows_of(x, feedback.ridge)
-    if method != "product":
-        power = np.mean(x**2, axis=0)[rows.order]
-        rows = rows._replace(weight=power / (power.mean() or 1.0), passed=0.0 * rows.passed)
-    tolerances = feedback.tolerances(rows)
+    moments = moments_of(x, feedback.share)
+    task = replace(task, tolerance=float(np.clip(feedback.tolerance, NARROWEST, TOLD)), tolerance_unit="range")
+    policy = replace(policy, task=task)  # type: ignore[type-var]
+    writer = Writer.of(crossbar, task, policy, state, noise, on_step)
+    if method == "product":
+        return _planned(writer, state, weights, encoding, moments, feedback.tolerance, passes)
+    power = np.mean(x**2, axis=0)
+    power, moment = power / (power.mean() or 1.0), x.T @ x / (np.mean(x**2) or 1.0) / len(x)
+    wide = feedback.tolerance * np.maximum(power, 1e-12) ** -EXPONENT
+    tolerances = np.where(wide > ANYTHING, np.inf, np.clip(wide, NARROWEST, WIDEST))
     if method == "selective":
-        fine = np.cumsum(rows.weight) - rows.weight < SELECTED * rows.weight.sum()
-        tolerances = np.where(fine, feedback.tolerance, np.where(rows.weight > 0, WIDEST, np.inf))
-    sweep = _Sweep(crossbar, task, policy, encoding, noise, rows, tolerances, passes, on_step)
-    moment = x.T @ x / (np.mean(x**2) or 1.0) / len(x)
+        order = np.argsort(-power, kind="stable")
+        fine = np.cumsum(power[order]) - power[order] < SELECTED * power.sum()
+        coarse = np.where(power[order] > 0, WIDEST, np.inf)
+        tolerances = np.where(fine, feedback.tolerance, coarse)[np.argsort(order)]
+    everywhere = np.repeat(tolerances[:, None], crossbar.cols, 1)
+    more: dict[str, Any] = {"on_step": on_step, "passes": passes, "tolerance": everywhere}
     if method == "gradient":
-        return sweep.descended(state, weights, moment)
-    written = sweep.through(state, weights)
-    if method == "refit" or (method == "product" and written.failed.any()):
-        shrunk = (moment + rows.ridge * np.eye(len(moment))) / (1 + rows.ridge)
-        aims = refitted(weights, written, encoding, shrunk, feedback.tolerance)
-        off, left = (part - weights for part in (encoding.decode(written.reading), aims))
-        if (off * (shrunk @ off)).sum() > WINS**2 * (left * (shrunk @ left)).sum():
-            written = sweep.through(written.state, aims, written)
-    return written
+        return _descended(writer, state, weights, encoding, moment, more | {"passes": 0})
+
+    def swept(state: CrossbarState, aims: np.ndarray, **known: Any) -> Written:
+        seen, state = writer.look(state)
+        aim = for_difference(aims, encoding, seen, ends(crossbar, task))
+        return write_array(crossbar, task, policy, state, aim, noise, **more, **known)
+
+    first = swept(state, weights)
+    if method != "refit":
+        return first
+    reach = first.low, first.high
+    error = encoding.decode(first.reading) - weights
+    price = (feedback.tolerance * encoding.scale * (encoding.high - encoding.low)) ** 2
+    aims = weights + error + moves(error, moments.matrix, price, *_room(encoding, first.reading, reach))
+    second = swept(first.state, aims, reach=reach)
+    return second._replace(asked=first.asked, failed=second.failed | first.failed, passes=second.passes + first.passes)
 
 
-def refitted(
-    weights: np.ndarray, written: Written, encoding: Encoding, moment: np.ndarray, tolerance: float
-) -> np.ndarray:
-    """Weights (rows, outputs) near those that the cells hold, whose products are best, as far as cells reach.
+def _planned(
+    writer: Writer,
+    state: CrossbarState,
+    weights: np.ndarray,
+    encoding: Encoding,
+    moments: Moments,
+    tolerance: float,
+    passes: int,
+) -> Written:
+    """Plan, pulse, read, until no move is worth a pulse, even after `passes` further reads of all cells."""
+    device, shape, pairs = writer.crossbar.device, writer.crossbar.shape, encoding.kind == "pairs"
+    size = device.g_max - device.g_min
+    now = writer.begin(state)
+    asked = for_difference(weights, encoding, now.reading, (now.low, now.high))((now.low, now.high)).targets
+    if not pairs:  # the reference column goes to its place, and stays
+        reference = np.zeros(shape, bool)
+        reference[:, -1] = True
+        now = writer.verify_pass(now, asked, reference, lambda _, __, x, goal: np.abs(x - goal) <= tolerance)
+    reads = np.ones(shape)
 
-    The least of trace(E^T H E), found row by row, where only weights move that would at a price for their |move|:
-    others are hardly worth a pulse.
+    def obeys(cells: np.ndarray, before: np.ndarray, x: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        last = (now.passes.flat[cells] >= OFTEN - 1) | over  # an ordinary write: no plan comes after
+        near = np.where(last, 0.0, LEFT * np.abs(before - goal))
+        crossed = ~last & ((before < goal) != (x < goal))
+        return np.asarray((np.abs(x - goal) <= np.maximum(near, writer.task.tolerance)) | crossed)
+
+    def plan(now: Progress, tolerance: float, moved: np.ndarray, touched: np.ndarray) -> tuple[np.ndarray, Mapping]:
+        """Moves (rows, outputs) worth a pulse, as before but for touched outputs, and the targets that go with them."""
+        tired = now.passes >= OFTEN
+        low, high = np.minimum(now.low, now.reading), np.maximum(now.high, now.reading)
+        reach = np.where(tired, now.reading, low), np.where(tired, now.reading, high)
+        held, price = encoding.decode(now.reading), (tolerance * size * encoding.scale) ** 2
+        room, move = _room(encoding, now.reading, reach), moved.copy()
+        error, least, most = (part[:, touched] for part in (held - weights, *room))
+        move[:, touched] = moves(error, moments.matrix, price, least, most)
+        return move, for_difference(held + move, encoding, now.reading, reach, now.passes > 0)(reach)
+
+    every: np.ndarray = np.ones(weights.shape[1], bool)
+    move, touched = np.zeros(weights.shape), every
+    for number in range(1, PLANS + 1):
+        over = number == PLANS
+        move, mapping = plan(now, tolerance, move, touched)
+        opened = np.repeat(move != 0, 2, -1) if pairs else np.column_stack([move != 0, np.zeros(len(move), bool)])
+        opened &= mapping.targets != now.reading
+        if opened.any():
+            now, reads = writer.verify_pass(now, mapping.targets, opened, obeys), np.where(opened, 1.0, reads)
+            touched = np.asarray((opened[:, 0::2] | opened[:, 1::2] if pairs else opened[:, :-1]).any(0))
+        elif passes:
+            again, state = writer.look(now.state)
+            now = now._replace(state=state, reading=(reads * now.reading + again) / (reads + 1.0))
+            reads, passes, touched = reads + 1.0, passes - 1, every
+        else:
+            break
+    _, mapping = plan(now, NEGLIGIBLE, move, every)
+    wide = (tolerance * np.maximum(moments.weight, 1e-12) ** -0.5)[:, None] + np.zeros(shape)
+    wide = np.where(wide > ANYTHING, np.inf, wide)
+    return now.written(mapping, np.abs(now.reading - mapping.targets) <= wide * size, asked, wide)
+
+
+def moves(error: np.ndarray, moment: np.ndarray, price: float, least: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Moves (rows, outputs) of weights, 0 where none is worth its price, after which the products' error is least.
 
     Args:
-        weights: (rows, outputs) that are wanted.
-        written: the array.
-        encoding: of the weights.
-        moment: (rows, rows) H, shrunk [mean input squared].
-        tolerance: [range] by which the price goes.
+        error: (rows, outputs) E of the weights as they are.
+        moment: (rows, rows) H [mean input squared].
+        price: [weight^2] of a move at all, in a row of mean inputs that is on its own.
+        least: (rows, outputs) at most 0: moves have to lie above.
+        most: (rows, outputs) at least 0: moves have to lie below.
     """
-    held, pairs, columns = encoding.decode(written.reading), encoding.kind == "pairs", np.arange(written.low.shape[1])
+    inverse, moved = np.linalg.inv(moment), np.empty_like(error)
+    for output in range(error.shape[1]):
+        left, free, move = inverse.copy(order="F"), np.ones(len(error), bool), -error[:, output]
+        low, high = least[:, output], most[:, output]
+        for _ in range(len(error)):
+            own = np.where(free, np.diag(left), 1.0)
+            beyond = np.where(free, np.maximum(move - high, low - move), 0.0)
+            loss = np.where(free, move**2 / own, np.inf)
+            row = int(beyond.argmax() if beyond.max() > 0 else loss.argmin())
+            if beyond[row] <= 0 and loss[row] >= price:
+                break
+            to = np.clip(move[row], low[row], high[row]) if beyond[row] > 0 else 0.0
+            column = np.where(free, left[:, row], 0.0)
+            move, free[row] = move + (to - move[row]) / own[row] * column, False
+            move[row] = to
+            left = dger(-1.0 / own[row], column, column, a=left, overwrite_a=True)
+        moved[:, output] = move
+    return moved
+
+
+def _room(encoding: Encoding, seen: np.ndarray, reach: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest move (rows, outputs) of the weights of cells `seen` [S], a reference left as it is."""
+    columns, pairs, held = np.arange(seen.shape[1]), encoding.kind == "pairs", encoding.decode(seen)
     minus = columns % 2 == 1 if pairs else columns == columns[-1]
     least, most = (
-        encoding.decode(np.where(minus, far if pairs else written.reading, near))
-        for near, far in ((written.low, written.high), (written.high, written.low))
+        encoding.decode(np.where(minus, far if pairs else seen, near)) - held for near, far in (reach, reach[::-1])
     )
-    least, most = np.minimum(least - held, 0.0), np.maximum(most - held, 0.0)
-    slope, moved = moment @ (held - weights), 0.0 * held
-    price = WORTH * tolerance * encoding.scale * (encoding.high - encoding.low)
-    for cost in (price, 0.0):  # first for what is worth a move, then for how far
-        for _ in range(DESCENTS):
-            for row, own in enumerate(np.diag(moment)):
-                best = moved[row] - slope[row] / own
-                best = np.sign(best) * np.maximum(np.abs(best) - cost / own, 0.0)
-                step = np.clip(best, least[row], most[row]) - moved[row]
-                moved[row] += step
-                slope += moment[:, row, None] * step
-        least, most = least * (moved != 0), most * (moved != 0)
-    return np.asarray(held + moved)
+    return np.minimum(least, 0.0), np.maximum(most, 0.0)
 
 
-class _Sweep(NamedTuple):
-    """Everything that stays the same while an array is written, a row after another."""
-
-    crossbar: Crossbar
-    task: WriteVerify
-    policy: Policy
-    encoding: Encoding
-    noise: ArrayNoise
-    rows: Rows
-    tolerances: np.ndarray  # (rows,) [range] in the order of writing
-    passes: int
-    on_step: Callable[[int], None] | None
-
-    def through(self, state: CrossbarState, weights: np.ndarray, earlier: Written | None = None) -> Written:
-        """All rows written once, or once more, each with what those before have left for it."""
-        crossbar, encoding, rows = self.crossbar, self.encoding, self.rows
-        line, aims = crossbar.replace(rows=1), weights[rows.order].astype(float)
-        parts: dict[int, Written] = {}
-        whole = state
-        for number, (row, tolerance) in enumerate(zip(rows.order, self.tolerances, strict=True)):
-            here, wanted, ahead = slice(row, row + 1), aims[number : number + 1], crossbar.rows - 1 - number
-            part = take(state, here)._replace(latency=whole.latency, sequential=whole.sequential)
-            part = line.rest(part, whole.latency - state.latency)
-            seen, part = self.look(line, part)
-            idle = np.isinf(tolerance)
-            task, policy = self.precise(tolerance)
-
-            def aim(wanted: np.ndarray, seen: np.ndarray = seen, idle: bool = idle) -> Aim:
-                return untouched(wanted, encoding, seen) if idle else for_difference(wanted, encoding, seen, crossbar)
-
-            written = write_array(
-                line,
-                task,
-                policy,
-                part,
-                aim(wanted),
-                self.noise,
-                passes=self.passes,
-                reach=(earlier.low[here], earlier.high[here]) if earlier else None,
-                on_step=functools.partial(_counted, self.on_step, crossbar.cols * ahead) if self.on_step else None,
-            )
-            if earlier:
-                written = written._replace(
-                    asked=earlier.asked[here],
-                    failed=written.failed | earlier.failed[here],
-                    passes=written.passes + earlier.passes[here],
-                )
-            else:
-                written = written._replace(asked=aim(weights[here])(ends(line, task)).targets)
-            if rows.passed[number].any():  # one more read: the last one was chosen for being inside
-                again, read = self.look(line, written.state)
-                written = written._replace(state=read, reading=0.5 * (written.reading + again))
-            error = encoding.decode(written.reading) - wanted
-            aims[number + 1 :] += rows.passed[number, number + 1 :, None] * error
-            parts[int(row)] = written._replace(tolerance=np.full(line.shape, tolerance))
-            whole = whole._replace(latency=written.state.latency, sequential=written.state.sequential)
-        return _joined([parts[row] for row in range(crossbar.rows)], line, state, whole)
-
-    def look(self, crossbar: Crossbar, state: CrossbarState) -> tuple[np.ndarray, CrossbarState]:
-        """One read of all cells."""
-        channels = crossbar.device.read_channels
-        return crossbar.sense(state, self.noise.read.standard_normal((channels, *crossbar.shape)))
-
-    def precise(self, tolerance: float, **more: Any) -> tuple[WriteVerify, Policy]:
-        """Task and policy of a tolerance [range]."""
-        task = dataclasses.replace(self.task, tolerance=min(float(tolerance), WIDEST), tolerance_unit="range", **more)
-        return task, dataclasses.replace(self.policy, task=task)  # type: ignore[type-var]
-
-    def descended(self, state: CrossbarState, weights: np.ndarray, moment: np.ndarray) -> Written:
-        """Steps down the gradient, each as far as serves its output best; a pulse where a cell is to go far enough."""
-        crossbar, encoding, steps = self.crossbar, self.encoding, list[Written]()
-        tolerance = np.empty((crossbar.rows, 1))
-        tolerance[self.rows.order, 0] = self.tolerances
-        task, policy = self.precise(self.tolerances.min(), max_pulses=1)
-        for _ in range(STEPS):
-            seen, state = self.look(crossbar, state)
-            held = encoding.decode(seen)
-            slope = moment @ (held - weights)
-            far = (slope**2).sum(0) / np.maximum((slope * (moment @ slope)).sum(0), 1e-300)
-            aim = for_difference(held - far * slope, encoding, seen, crossbar)
-            written = write_array(crossbar, task, policy, state, aim, self.noise, passes=0, on_step=self.on_step)
-            steps, state = [*steps, written], written.state
-        return written._replace(asked=steps[0].asked, failed=~written.accepted, tolerance=tolerance + 0.0 * seen)
+def _descended(
+    writer: Writer,
+    state: CrossbarState,
+    weights: np.ndarray,
+    encoding: Encoding,
+    moment: np.ndarray,
+    more: dict[str, Any],
+) -> Written:
+    """Steps down the gradient, each as far as serves its output best; a pulse where a cell is to go far enough."""
+    task, steps = replace(writer.task, max_pulses=1), list[Written]()
+    policy = replace(writer.policy, task=task)  # type: ignore[type-var]
+    for _ in range(STEPS):
+        seen, state = writer.look(state)
+        held = encoding.decode(seen)
+        slope = moment @ (held - weights)
+        far = (slope**2).sum(0) / np.maximum((slope * (moment @ slope)).sum(0), 1e-300)
+        aim = for_difference(held - far * slope, encoding, seen, ends(writer.crossbar, task))
+        steps.append(write_array(writer.crossbar, task, policy, state, aim, writer.noise, **more))
+        state = steps[-1].state
+    return steps[-1]._replace(asked=steps[0].asked, failed=~steps[-1].accepted)
 
 
-def for_difference(wanted: np.ndarray, encoding: Encoding, seen: np.ndarray, crossbar: Crossbar) -> Aim:
+def for_difference(
+    wanted: np.ndarray,
+    encoding: Encoding,
+    seen: np.ndarray,
+    reach: tuple[np.ndarray, np.ndarray],
+    tried: np.ndarray | None = None,
+) -> Aim:
     """Targets whose differences are `wanted` (rows, outputs), with one cell of each pair where it was `seen` [S].
 
-    The cell whose target would lie nearest to the middle of the range is the one that is written. Both are where one
-    alone does not get there, by what the device can reach in general and, later, by what this cell has shown.
+    Written is the cell of a pair whose target is nearer to the middle of its range, where cells land best. Told which
+    were `tried` (rows, cols) before, it is one of these, else the one whose target is nearer to the end that it moves
+    to: doses saturate there, and what misses is planned again. Both are where one alone does not get there, by their
+    `reach` now and, later, by what they have shown. A reference column stays where it was once cells have been tried.
     """
-    device = crossbar.device
-    size, stays = device.g_max - device.g_min, np.zeros(seen.shape, bool)
+    stays, (low, high) = np.zeros(seen.shape, bool), reach
     if encoding.kind == "pairs":
-        plus, minus, difference = seen[:, 0::2], seen[:, 1::2], wanted / encoding.scale
-        far_plus, far_minus = (np.abs(g - device.g_min - 0.5 * size) for g in (minus + difference, plus - difference))
-        possible = np.minimum(far_plus, far_minus) <= (0.5 - MARGIN) * size
-        stays[:, 0::2], stays[:, 1::2] = possible & (far_minus < far_plus), possible & (far_plus <= far_minus)
+        difference = wanted / encoding.scale
+        goal = np.stack([seen[:, 1::2] + difference, seen[:, 0::2] - difference], -1).reshape(seen.shape)
+        margin = MARGIN * (high - low).max()
+        possible = (goal >= low + margin) & (goal <= high - margin)
+        if tried is None:
+            rank = np.abs(goal - 0.5 * (low + high))
+        else:
+            rank = np.where(tried, -1.0, np.where(goal > seen, high - goal, goal - low))
+        rank = np.where(possible, rank, np.inf)
+        first = rank[:, 0::2] <= rank[:, 1::2]
+        either = possible[:, 0::2] | possible[:, 1::2]
+        stays[:, 0::2], stays[:, 1::2] = either & ~first, either & first
+    elif tried is not None:
+        stays[:, -1] = True
 
     def aim(reach: tuple[np.ndarray, np.ndarray]) -> Mapping:
         def mapped(kept: np.ndarray) -> Mapping:
-            low, high = (np.where(kept, seen, end) for end in reach)
-            return encoding.mapped(wanted, (low, high))
+            return encoding.mapped(wanted, (np.where(kept, seen, reach[0]), np.where(kept, seen, reach[1])))
 
-        missed = np.abs(mapped(stays).missing) > 1e-9 * encoding.scale * size
+        missed = np.abs(mapped(stays).missing) > 1e-9 * np.abs(wanted).max()
         return mapped(stays & ~np.repeat(missed, 2, -1) if encoding.kind == "pairs" else stays)
 
     return aim
-
-
-def untouched(wanted: np.ndarray, encoding: Encoding, seen: np.ndarray) -> Aim:
-    """Targets as `seen` (rows, cols) [S], where weights `wanted` (rows, outputs) do not matter."""
-    mapping = encoding.mapped(wanted, (seen, seen))
-    return lambda reach: mapping
-
-
-def _counted(on_step: Callable[[int], None], ahead: int, left: int) -> None:
-    on_step(ahead + left)
-
-
-def _joined(parts: list[Written], line: Crossbar, before: CrossbarState, whole: CrossbarState) -> Written:
-    """One array of its rows; those written first have rested while the others were."""
-    state = before
-    for row, part in enumerate(parts):
-        rested = line.rest(part.state, whole.latency - part.state.latency)
-        state = put(state, slice(row, row + 1), rested)
-    state = state._replace(latency=whole.latency, sequential=whole.sequential)
-    targets, missing = (np.concatenate(rows) for rows in zip(*(part.mapping[:2] for part in parts), strict=True))
-    others = (np.concatenate(rows) for rows in zip(*(part[2:] for part in parts), strict=True))
-    return Written(state, Mapping(targets, missing, parts[0].mapping.order), *others)
 
 
 def check_product(crossbar: Crossbar, encoding: Encoding, weights: np.ndarray, inputs: np.ndarray) -> None:

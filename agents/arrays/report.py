@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.arrays.product_feedback import FEW, Feedback, rows_of
+from agents.arrays.product_feedback import FEW, Feedback, moments_of
 from agents.arrays.tiles import CELLS_ALONE, Programmer, TileResult, joined
 from memenv.envs.write_verify.levels import bit_errors, level_of
 from memenv.experiments.reporting import markdown, mean_and_half_width, shown
@@ -69,11 +69,11 @@ def figures(programmer: Programmer, results: list[TileResult]) -> dict[str, Any]
 
 
 def _surprise(programmer: Programmer) -> float:
-    """The largest of the tiles' (`agents.arrays.product_feedback.Rows`), 1 where no examples are used."""
+    """The largest of the tiles' (`agents.arrays.product_feedback.Moments`), 1 where no examples are used."""
     if programmer.examples is None:
         return 1.0
     parts = {tile.row: programmer.examples[:, tile.inputs] for tile in programmer.tiles}
-    return max(rows_of(part, Feedback().ridge).surprise for part in parts.values())
+    return max(moments_of(part, Feedback().share).surprise for part in parts.values())
 
 
 def relative(error: np.ndarray, of: np.ndarray) -> float:

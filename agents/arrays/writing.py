@@ -10,7 +10,7 @@ it across, it has not failed, and is re-programmed.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -99,6 +99,7 @@ def write_array(
     *,
     passes: int = PASSES,
     reach: tuple[np.ndarray, np.ndarray] | None = None,
+    tolerance: np.ndarray | None = None,
     on_step: Callable[[int], None] | None = None,
     on_pulse: Callable[[np.ndarray, np.ndarray, np.ndarray], None] | None = None,
 ) -> Written:
@@ -113,73 +114,102 @@ def write_array(
         noise: of the array.
         passes: verify passes after the first; with 0 cells are not read again. The last has no final strong pulses.
         reach: (rows, cols) [S] least and largest conductance of the cells, as far as it is known; else the device's.
+        tolerance: (rows, cols) [range] of each cell, infinite where it stays as it is; the task's if None.
         on_step: called with the number of open cells after each step.
         on_pulse: called with the pulses of each step: cells (n,), flat indices, signed amplitudes [V], widths [s].
 
     Raises:
         ValueError: a task of several rounds or with a history, or an array of several devices.
     """
-    if task.rounds != 1 or task.history != 1:
-        raise ValueError(f"rounds is {task.rounds} and history is {task.history}: an array takes tasks with 1 of each")
     device = one_device(crossbar.device, "an array that is written cell by cell")
-    chip, shape = shaped(state.chip, (-1,)), crossbar.shape
     disturbing = bool(SCHEMES[crossbar.scheme].half)
-    told = on_step or (lambda _: None), on_pulse or (lambda *_: None)
-    run = _Run(crossbar, task, policy, chip, noise, not disturbing, *told)
-    knowledge = _Knowledge(policy.begin(chip, crossbar.rows * crossbar.cols), np.zeros(shape, bool))
-    failed, taken = np.zeros(shape, bool), np.zeros(shape, int)
-    low, high = reach or ends(crossbar, task)
-    tolerance = task.siemens(device, task.tolerance_of(device)) - device.g_min
+    writer = Writer.of(crossbar, task, policy, state, noise, on_step)._replace(final=not disturbing)
+    writer = writer._replace(on_pulse=on_pulse or writer.on_pulse)
+    now = writer.begin(state, reach)
+    wide = float(np.max(task.tolerance_x)) + np.zeros(crossbar.shape) if tolerance is None else tolerance
+    slack = (device.g_max - device.g_min) * wide
+
+    def within(cells: np.ndarray, before: np.ndarray, x: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        chip = take(writer.chip, cells)
+        return np.asarray(
+            task.within(chip, x, goal) if tolerance is None else np.abs(x - goal) <= tolerance.flat[cells]
+        )
 
     def missed(reading: np.ndarray, target: np.ndarray) -> np.ndarray:
         if task.target_levels:
             return np.asarray(~task.within(device, *(task.fraction(device, part) for part in (reading, target))))
-        return np.asarray(np.abs(reading - target) > tolerance)
+        return np.asarray(np.abs(reading - target) > slack)
 
-    reading, state = run.look(state)
-    asked = aim((low, high)).targets
+    asked = aim((now.low, now.high)).targets
     for number in range(1 + passes):
-        mapping = aim((low, high))
+        mapping = aim((now.low, now.high))
         target = mapping.targets
-        within = (target >= low - tolerance) & (target <= high + tolerance)
-        opened = missed(reading, target) & within
+        opened = missed(now.reading, target) & (target >= now.low - slack) & (target <= now.high + slack)
         if not opened.any():
             break
-        taken += opened
-        one = run._replace(final=run.final and number < passes)
-        state, reading, lost, knowledge = one.verify_pass(state, reading, target, opened, knowledge)
-        failed = failed | lost
-        low = np.where(lost & (reading > target), reading, low)
-        high = np.maximum(np.where(lost & (reading < target), reading, high), np.where(reading > target, low, 0.0))
-        low = np.minimum(low, high)
+        one = writer._replace(final=writer.final and number < passes)
+        now = one.verify_pass(now, target, opened, within)
         if passes:
-            again, state = run.look(state, None if disturbing else opened)
-            reading = np.where(np.isnan(again), reading, again)
-    accepted = ~missed(reading, mapping.targets)
-    width = np.full(shape, float(np.max(task.tolerance_x)))
-    return Written(state, mapping, reading, accepted, failed, taken, asked, width, low, high)
+            again, state = writer.look(now.state, None if disturbing else opened)
+            known = now.knowledge.without_pulses()  # other cells' pulses, and time, have moved it since
+            now = now._replace(state=state, reading=np.where(np.isnan(again), now.reading, again), knowledge=known)
+    return now.written(mapping, ~missed(now.reading, mapping.targets), asked, wide)
+
+
+Arrived = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+# cells (n,) that need no further pulse for now: of their flat indices, reads before and after the last, targets [range]
 
 
 class _Knowledge(NamedTuple):
-    """The policy's memory of each cell of the array."""
+    """What is known of each cell of the array; arrays (rows, cols)."""
 
-    memory: Any  # its state, arrays with a leading axis (cells,); None before a policy without `begin` has been asked
-    asked: np.ndarray  # (rows, cols) bool, cells about which it has been asked
+    memory: Any  # the policy's state, leading axis (cells,); None before a policy without `begin` has been asked
+    asked: np.ndarray  # bool, cells about which it has been asked
+    change: np.ndarray  # [range] by the last pulse
+    amplitude: np.ndarray  # [V] of it, signed
+    width: np.ndarray  # [s] of it
 
     def of(self, rows: np.ndarray) -> Any:
         """The policy's state of some cells, flat indices."""
         return None if self.memory is None else take(self.memory, rows)
 
-    def after(self, rows: np.ndarray, memory: Any) -> "_Knowledge":
+    def after(self, rows: np.ndarray, memory: Any) -> Self:
         """With the policy's new state of some cells."""
         asked, whole = self.asked.copy(), self.memory
         asked.flat[rows] = True
         if whole is None:
             whole = tree_map(lambda leaf: np.zeros((asked.size, *leaf.shape[1:]), leaf.dtype), memory)
-        return _Knowledge(put(whole, rows, memory), asked)
+        return self._replace(memory=put(whole, rows, memory), asked=asked)
+
+    def pulsed(self, rows: np.ndarray, change: np.ndarray, amplitude: np.ndarray, width: np.ndarray) -> Self:
+        """With the last pulse of some cells, changed by `change` (n,)."""
+        parts = np.stack(self[2:])
+        parts.reshape(3, -1)[:, rows] = change, amplitude.flat[rows], width.flat[rows]
+        return self._replace(change=parts[0], amplitude=parts[1], width=parts[2])
+
+    def without_pulses(self) -> Self:
+        """With what the policy remembers alone."""
+        return self.pulsed(np.arange(self.asked.size), *np.zeros((3, self.asked.size)))
 
 
-class _Run(NamedTuple):
+class Progress(NamedTuple):
+    """What was done to an array so far, and what it has shown; arrays (rows, cols)."""
+
+    state: CrossbarState
+    reading: np.ndarray  # [S] the last read
+    low: np.ndarray  # [S] the least conductance that the cell can reach, for all that it has shown
+    high: np.ndarray  # [S] the largest
+    failed: np.ndarray  # bool
+    passes: np.ndarray  # in which the cell was programmed
+    knowledge: _Knowledge
+
+    def written(self, mapping: Mapping, accepted: np.ndarray, asked: np.ndarray, tolerance: np.ndarray) -> Written:
+        """The outcome, if this is the end."""
+        reach = self.low, self.high
+        return Written(self.state, mapping, self.reading, accepted, self.failed, self.passes, asked, tolerance, *reach)
+
+
+class Writer(NamedTuple):
     """Everything that stays the same while an array is programmed."""
 
     crossbar: Crossbar
@@ -187,9 +217,41 @@ class _Run(NamedTuple):
     policy: Policy
     chip: CellModel  # arrays (cells,)
     noise: ArrayNoise
-    final: bool  # cells that are given up get a final strong pulse
     on_step: Callable[[int], None]
-    on_pulse: Callable[[np.ndarray, np.ndarray, np.ndarray], None]
+    on_pulse: Callable[[np.ndarray, np.ndarray, np.ndarray], None] = lambda *_: None
+    final: bool = False  # cells that are given up get a final strong pulse
+
+    @classmethod
+    def of(
+        cls,
+        crossbar: Crossbar,
+        task: WriteVerify,
+        policy: Policy,
+        state: CrossbarState,
+        noise: ArrayNoise,
+        on_step: Callable[[int], None] | None,
+    ) -> Self:
+        """The writer of the array in a state; arguments as of `write_array`.
+
+        Raises:
+            ValueError: a task of several rounds or with a history.
+        """
+        if task.rounds != 1 or task.history != 1:
+            raise ValueError(
+                f"rounds is {task.rounds} and history is {task.history}: an array takes tasks with 1 of each"
+            )
+        return cls(crossbar, task, policy, shaped(state.chip, (-1,)), noise, on_step or (lambda _: None))
+
+    def begin(self, state: CrossbarState, reach: tuple[np.ndarray, np.ndarray] | None = None) -> Progress:
+        """Before the first pulse: each cell is read."""
+        shape = self.crossbar.shape
+        reading, state = self.look(state)
+        nothing = np.zeros(shape, bool)
+        memory = self.policy.begin(self.chip, self.crossbar.rows * self.crossbar.cols)
+        knowledge = _Knowledge(memory, nothing, *np.zeros((3, *shape)))
+        return Progress(
+            state, reading, *(reach or ends(self.crossbar, self.task)), nothing, np.zeros(shape, int), knowledge
+        )
 
     def look(self, state: CrossbarState, enabled: np.ndarray | None = None) -> tuple[np.ndarray, CrossbarState]:
         """One read of the cells."""
@@ -197,39 +259,33 @@ class _Run(NamedTuple):
         noise = self.noise.read.standard_normal((channels, *self.crossbar.shape))
         return self.crossbar.sense(state, noise, enabled)
 
-    def verify_pass(
-        self,
-        state: CrossbarState,
-        reading: np.ndarray,
-        target: np.ndarray,
-        opened: np.ndarray,
-        knowledge: _Knowledge,
-    ) -> tuple[CrossbarState, np.ndarray, np.ndarray, _Knowledge]:
-        """One pass, until no cell is open: the state, the last reads, the cells that failed (bool), what is known.
+    def verify_pass(self, now: Progress, target: np.ndarray, opened: np.ndarray, arrived: Arrived) -> Progress:
+        """One pass, until no cell is open.
 
         Args:
-            state: of the array.
-            reading: (rows, cols) [S] the last reads.
+            now: what was done before.
             target: (rows, cols) [S].
             opened: (rows, cols) bool.
-            knowledge: of the policy.
+            arrived: closes cells.
         """
         task, crossbar, shape = self.task, self.crossbar, self.crossbar.shape
-        failed, reading, rows = np.zeros(shape, bool), reading.copy(), np.flatnonzero(opened)
-        start, amplitude, width, spent, change = ~knowledge.asked.flat[rows], *np.zeros((4, len(rows)))
+        state, knowledge = now.state, now.knowledge
+        lost, reading, rows = np.zeros(shape, bool), now.reading.copy(), np.flatnonzero(opened)
+        spent = np.zeros(len(rows))
         while len(rows):
             chip = take(self.chip, rows)
             x, goal = (task.fraction(chip, part.flat[rows]) for part in (reading, target))
+            change, amplitude, width = (part.flat[rows] for part in knowledge[2:])
             last = amplitude, width
             seen = task.observations.show(x, goal, task.tolerance_of(chip), change, last, spent, chip.driver)
-            action, memory = self.policy.predict(seen, knowledge.of(rows), start, True)
-            knowledge = knowledge.after(rows, memory)
+            action, memory = self.policy.predict(seen, knowledge.of(rows), ~knowledge.asked.flat[rows], True)
             *pulse, gave_up = task.decode(action, chip.driver)
             up, spent = x < goal, spent + 1
+            knowledge = knowledge.after(rows, memory)
             if self.final:
                 pulse = [np.where(gave_up, last, own) for last, own in zip(self._final(up), pulse, strict=True)]
             else:
-                failed.flat[rows[gave_up]] = True
+                lost.flat[rows[gave_up]] = True
                 kept = rows, x, up, spent, *pulse, gave_up
                 rows, x, up, spent, *pulse, gave_up = (part[~gave_up] for part in kept)
             enabled = _placed(np.ones(len(rows), bool), rows, shape)
@@ -245,14 +301,17 @@ class _Run(NamedTuple):
                 reading.flat[asked] = again.flat[asked]
                 chip = take(self.chip, rows)
                 x, goal = (task.fraction(chip, part.flat[rows]) for part in (reading, target))
-                inside = inside & task.within(chip, x, goal)
+                inside = inside & arrived(rows, before, x, goal)
             over = inside | gave_up | (spent >= task.max_pulses)
-            failed.flat[rows[over & ~inside & ~(gave_up & (up != (x < goal)))]] = True
-            rows, spent, change = rows[~over], spent[~over], (x - before)[~over]
-            start = np.zeros(len(rows), bool)
-            amplitude, width = operations.amplitude.flat[rows], operations.width.flat[rows]
+            lost.flat[rows[over & ~inside & ~(gave_up & (up != (x < goal)))]] = True
+            knowledge = knowledge.pulsed(rows, x - before, operations.amplitude, operations.width)
+            rows, spent = rows[~over], spent[~over]
             self.on_step(len(rows))
-        return state, reading, failed, knowledge
+        low = np.where(lost & (reading > target), reading, now.low)
+        high = np.where(lost & (reading < target), reading, now.high)
+        high = np.maximum(high, np.where(reading > target, low, 0.0))
+        failed, passes = now.failed | lost, now.passes + opened
+        return Progress(state, reading, np.minimum(low, high), high, failed, passes, knowledge)
 
     def _final(self, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Signed amplitudes [V] and widths [s] (cells,) of final strong pulses."""
