@@ -5,6 +5,7 @@ A network 1-40-40-1 is pretrained by MAML on numbers, five steps with learned ra
 """
 
 import copy
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from memenv.arrays import constant, tree_map
 from memenv.bounds import MANY, MOST, MOST_SEED
@@ -139,7 +141,7 @@ def pretrain(network: Network, hardware: Hardware | None, steps: int, seed: int)
     torch.manual_seed(seed)
     optimiser = torch.optim.Adam(network.parameters(), OUTER_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for number in range(steps):
+    for number in tqdm(range(steps), unit="step", disable=None, file=sys.stderr):
         rng = np.random.default_rng([seed, number, 1])
         x, y = (torch.tensor(part, dtype=torch.float32) for part in waves(rng, TASKS, 2 * POINTS))
         (shown, asked), (told, answer) = x.split(POINTS, 1), y.split(POINTS, 1)
