@@ -71,8 +71,9 @@ def features(device: Device, sight: Sight) -> Array:
     r, t, tolerance = sight.read, sight.target, sight.tolerance + 0.0 * sight.read
     up, last_up = t > r, sight.amplitude > 0
     pulsed = (sight.amplitude != 0) * 1.0
-    needed = needed_count(device, r, t, up)
-    last, unit = device.law(last_up), unit_dose(device, last_up)
+    units = unit_doses(device)
+    own_unit, unit = (xp.where(way, *units) for way in (up, last_up))
+    needed, last = needed_count(device, r, t, up, own_unit), device.law(last_up)
     count = equivalent_pulses(last, xp.abs(sight.amplitude), sight.width) * (last.dose / unit)
     expected = move(
         last, clip(sight.previous, device.x_lo, device.x_hi), device.x_lo, device.x_hi, last_up, unit * count
@@ -87,7 +88,7 @@ def features(device: Device, sight: Sight) -> Array:
     reach = 0.5 * (device.driver.set_max - device.driver.set_min)  # [V] from amplitudes in use to the reference one
     dose = hypot(spread.threshold * device.set.threshold, spread.slope * reach) / device.set.slope
     cells = device.mismatch.threshold * device.set.threshold / device.set.slope
-    added = law.additive_noise**2 * (unit_dose(device, up) / law.dose)
+    added = law.additive_noise**2 * (own_unit / law.dose)
     scatter = xp.sqrt((law.cycle_noise * xp.abs(t - r)) ** 2 + added * needed + 1e-12) / tolerance
     ones = 1.0 + 0.0 * r
     columns = (
@@ -117,21 +118,20 @@ def features(device: Device, sight: Sight) -> Array:
     return xp.stack(columns, -1)
 
 
-def unit_dose(device: Device, up: Array) -> Array:
-    """Doses (cells,) in which a polarity is counted: of a reference pulse, or of half the range if that is less."""
+def unit_doses(device: Device) -> list[float]:
+    """Doses in which SET and RESET are counted: of a reference pulse, or of half the range if that is less."""
     quarter = 0.25 * (device.x_hi - device.x_lo)
     low, high = np.array([device.x_lo + quarter, device.x_hi - quarter])
     units = []
     for way, x, goal in ((True, low, high), (False, high, low)):
         law = device.law(way)
         units.append(float(min(law.dose, dose_to_reach(law, x, goal, device.x_lo, device.x_hi, way))))
-    return namespace(up).where(up, *units)
+    return units
 
 
-def needed_count(device: Device, read: Array, target: Array, up: Array) -> Array:
+def needed_count(device: Device, read: Array, target: Array, up: Array, unit: Array) -> Array:
     """Units of dose (cells,) that take the nominal device from read to target, kept within 1e-4..1e4."""
-    dose = dose_to_reach(device.law(up), read, target, device.x_lo, device.x_hi, up)
-    return clip(dose / unit_dose(device, up), 1e-4, 1e4)
+    return clip(dose_to_reach(device.law(up), read, target, device.x_lo, device.x_hi, up) / unit, 1e-4, 1e4)
 
 
 class Decision(NamedTuple):
@@ -150,9 +150,11 @@ def decide(device: Device, sight: Sight, outputs: Array) -> Decision:
     """
     xp = namespace(sight.read)
     up, driver = sight.target > sight.read, device.driver
-    finer = unit_dose(device, up) / device.law(up).dose
+    unit = xp.where(up, *unit_doses(device))
+    finer = unit / device.law(up).dose
     most = 5.0 - xp.log(finer)  # [ln] where pulses are strong it may take many times the dose to pass a threshold
-    count = needed_count(device, sight.read, sight.target, up) * finer * xp.exp(most * xp.tanh(outputs[:, 0] / most))
+    needed = needed_count(device, sight.read, sight.target, up, unit)
+    count = needed * finer * xp.exp(most * xp.tanh(outputs[:, 0] / most))
     level = 0.5 + 0.5 * xp.tanh(outputs[:, 1])
     width = driver.width_min * xp.exp(level * float(np.log(driver.width_max / driver.width_min)))
     reference = clip(count * device.reference_pulse(up, count)[1], driver.width_min, driver.width_max)
