@@ -50,7 +50,7 @@ class EachCell:
         """That of a controller, a shipped policy or the path of one; errors as of `load_policy`."""
         device, most = task.array.device, task.max_pulses
         cell = WriteVerify(device=device, tolerance=task.tolerance, max_pulses=most, give_up=True)
-        cell.without_gate("programming an array cell by cell")
+        cell.check_gate("programming an array cell by cell")
         return cls(task=task, policy=load_policy(name, cell), cell=cell)
 
     @one_or_many

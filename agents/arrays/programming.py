@@ -174,7 +174,7 @@ def build(config: ProgramConfig, weights: np.ndarray, inputs: np.ndarray | None 
         raise ValueError(f"target_levels with objective {config.objective!r}: allowed is {CELLS_ALONE!r}")
     own = {name: getattr(config, name) for name in ("device", "tolerance", "max_pulses")}
     task = priced(WriteVerify(**own, **config.level_arguments(), give_up=True), None)
-    task.without_gate("programming an array")
+    task.check_gate("programming an array")
     low, high = config.span
     volts = task.device.read.voltage
     largest = config.rows * task.device.g_max * volts

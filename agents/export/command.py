@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> None:
         if not run.again:
             own = {name: getattr(config, name) for name in ("device", "tolerance", "max_pulses")}
             task = priced(WriteVerify(**own, give_up=True), None)
-            task.without_gate("an exported policy")
+            task.check_gate("an exported policy")
             policy = load_policy(config.policy, task)
             compiled_policy(policy)  # or refused, before it is tuned
             tuned = shipped_or_tuned(policy, config.trials, config.seed, by_generation(run.kept.of(config.policy)))

@@ -94,27 +94,18 @@ class WriteVerify:
         free = record is not None and record.gate is not None and not record.gate.held
         return cast(Device, record).gate if free and self.action == "continuous" else None
 
-    def check_gate(self, who: str, driven: bool) -> None:
+    def check_gate(self, who: str, driven: bool = False) -> None:
         """Refuse a gate to be chosen where `who` chooses none, and none where it does.
 
         Raises:
             TaskError: so it is.
         """
-        if not driven:
-            self.without_gate(who)
-        elif self.gate is None:
+        if driven and self.gate is None:
             raise TaskError(
                 f"device is {self.device.name}: {who} was trained to drive a gate, and there is none to choose; give "
                 "the task a device whose gate is not held, or train on this one"
             )
-
-    def without_gate(self, who: str) -> None:
-        """Refuse a gate to be chosen, for `who` chooses none.
-
-        Raises:
-            TaskError: the device has one that is not held.
-        """
-        if self.gate is not None:
+        if self.gate is not None and not driven:
             raise TaskError(
                 f"device is {self.device.name}: it has a gate of {self.gate.low:g} to {self.gate.high:g} V, which "
                 f"{who} does not drive; hold it at a voltage: device.at_gate({self.gate.high:g}), or gate.low "
