@@ -13,7 +13,7 @@ from memenv import WriteVerify
 from memenv.envs import TaskVectorEnv
 
 QUICK = "MEMENV_QUICK" in os.environ
-ENVS, STEPS = (256, 60_000) if QUICK else (1024, 4_000_000)
+ENVS, STEPS = (256, 60_000) if QUICK else (1024, 1_000_000)
 
 
 class GentleReward(VectorWrapper):
@@ -43,5 +43,4 @@ def program(name: str, task: WriteVerify, gentle: float = 0.0) -> None:
 
 program("pulses", WriteVerify(history=4))
 program("energy", WriteVerify(history=4, weight_energy=4e8))
-program("latency", WriteVerify(history=4, weight_latency=2e4))
 program("gentle", WriteVerify(history=4), gentle=0.06)

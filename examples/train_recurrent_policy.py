@@ -12,7 +12,7 @@ from memenv import WriteVerify
 QUICK = "MEMENV_QUICK" in os.environ
 
 out = Path(tempfile.mkdtemp()) / "recurrent"
-best = train(TrainConfig(device=("threshold",), algo="recurrent_ppo", steps=30_000 if QUICK else 3_000_000, out=out))
+best = train(TrainConfig(device=("threshold",), algo="recurrent_ppo", steps=30_000 if QUICK else 250_000, out=out))
 print(f"on its evaluation cells: {best['pulses']:.2f} pulses, success {best['success']:.1%}")
 
 task = WriteVerify(device="threshold")  # shows one step at a time

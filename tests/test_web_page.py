@@ -1,8 +1,11 @@
 """Reports as HTML pages: whole by themselves, with the command, versions and options, every value escaped."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,20 @@ from memenv.experiments.web_page import page
 
 VOID = ("meta", "br", "img")
 ODD = '<b>&"odd'
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+USE = """<script>
+const rows = () => [...document.querySelectorAll("table")[1].tBodies[0].rows].map(row => row.cells[0].textContent);
+const heads = [...document.querySelectorAll("th button")];
+const orders = heads.flatMap(head => [0, 1].map(() => (head.click(), rows())));
+const figure = document.querySelector("figure"), svg = figure.querySelector("svg");
+const box = svg.getBoundingClientRect(), line = figure.querySelector(".series");
+const at = { clientX: box.x + box.width / 2, clientY: box.y + box.height / 2, bubbles: true, cancelable: true };
+(line.querySelector("path") ?? line).dispatchEvent(new PointerEvent("pointermove", at));
+const said = figure.querySelector("output").textContent, views = [svg.getAttribute("viewBox")];
+svg.dispatchEvent(new WheelEvent("wheel", { ...at, deltaY: -400 })), views.push(svg.getAttribute("viewBox"));
+svg.dispatchEvent(new MouseEvent("dblclick", at)), views.push(svg.getAttribute("viewBox"));
+document.title = JSON.stringify({ orders, said, views });
+</script>"""
 RECORD = {"versions": {"memenv": "1.2"}, "config": {"device": ODD}}
 
 
@@ -105,3 +122,18 @@ def test_maps_have_pictures_inside_and_axes_without_numbers_are_silent() -> None
     _, found = shown({"maps": figure})
     (told,) = (json.loads(one["data-axes"] or "") for one in found.named("figure"))
     assert len(told) == 1 and any((one.get("xlink:href") or "").startswith("data:") for one in found.named("image"))
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_in_a_browser_tables_sort_figures_say_what_is_pointed_at_and_zoom(tmp_path: Path) -> None:
+    table = markdown(["name", "pulses"], [["a", "10.5"], ["c", "–"], ["b", "2.5 [2.0, 3.0]"]])
+    text = page(f"`command`\n\n{table}", {"first": drawn()}, RECORD)
+    (tmp_path / "page.html").write_text(text.replace("</body>", USE + "</body>"), encoding="utf-8")
+    options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom")
+    command = [str(BROWSER), *options, (tmp_path / "page.html").as_uri()]
+    seen = Page(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+    found = json.loads(seen.texts["title"][0])
+    assert found["orders"] == [["a", "b", "c"], ["c", "b", "a"], ["b", "a", "c"], ["a", "b", "c"]]  # c has no number
+    assert found["said"] == f"{ODD} · one · across 1.48 · value 2.01"  # the middle of a figure is not its axes'
+    whole, near, again = found["views"]
+    assert whole == again and float(near.split()[2]) < 0.5 * float(whole.split()[2])
