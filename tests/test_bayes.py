@@ -138,6 +138,12 @@ def test_a_wrong_record_costs_less_where_the_prior_allows_for_it() -> None:
     assert open_minded.accepted.mean() > trusting.accepted.mean() + 0.05
 
 
+def test_reads_finer_than_the_cloud_of_particles_do_not_leave_one_of_them_alone() -> None:
+    wrong = case(WriteVerify(give_up=True, device="enode-sandia"), "slope=0.5")
+    simple, found = (evaluate(kind(task=wrong.told), wrong.true, 200, 0) for kind in (HistoryInverse, Bayesian))
+    assert found.accepted[simple.accepted].mean() > 0.99
+
+
 def test_what_was_learnt_pays_for_later_targets() -> None:
     task = WriteVerify(give_up=True, device="threshold", rounds=3)
     by_round = np.nanmean(evaluate(Bayesian(task=task), task, 150, 0).round_pulses, axis=0)

@@ -25,7 +25,7 @@ class Bayesian(ParticleController):
     particles: int = 768
     bank: int = 8  # prior cells drawn for each particle
     wrong: float = 0.3  # share of the particles that allow for a wrong record
-    jitter: float = 0.1  # [1] spread of resampled particles, as a part of that of the posterior
+    jitter: float = 0.2  # [1] spread of resampled particles, as a part of that of the posterior
     seed: int = 0  # of the prior's draws
 
     def begin(self, chip: CellModel | None, cells: int) -> Belief:

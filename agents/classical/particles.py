@@ -2,10 +2,11 @@
 
 A particle is a cell: one row of a fabricated chip, so that the prior is the device record itself, stuck and collapsed
 cells included. Each carries a Gaussian over its own state, which pulses move and reads sharpen. The first read selects
-the particles of a cell from a large bank, every later read weighs them, and where few are left they are resampled and
-spread out again. The next pulse is the candidate with the least expected number of further pulses: exact outcomes of
-the law for samples of the posterior and of the noise, each valued by the distance and by the uncertainty that it leaves
-(`CostToGo`). The oracle is the same controller with one particle, the cell itself.
+the particles of a cell from a large bank; every later read weighs them, by a kernel so wide that some of them fit: one
+alone would be believed without doubt. Where few are left they are resampled and spread out again. The next pulse is the
+candidate with the least expected number of further pulses: exact outcomes of the law for samples of the posterior and
+of the noise, each valued by the distance and by the uncertainty that it leaves (`CostToGo`). The oracle is the same
+controller with one particle, the cell itself.
 
 Everything is deterministic: normal quantiles in a fixed shuffled order stand for noise, so that a batch of n cells
 equals n batches of one.
@@ -32,6 +33,7 @@ Cloud = np.ndarray  # (cells, particles or samples) float64
 CHUNK = 32  # cells decided at once: their arrays stay in the cache
 SAMPLES = 256  # outcomes that stand for posterior and noise when candidates are compared
 OUTLIERS = 1e-2  # share of reads that the model explains badly: their tail tells bad particles from worse
+NEAREST = 24  # one in so many particles fits any read: where reads are finer than the cloud, they count as less sure
 
 
 class Bounds(NamedTuple):
@@ -137,6 +139,8 @@ class ParticleController(ABC):
         total = variance + np.square(self._read_noise(view.read))
         surprise = view.read[:, None] - mean
         distance = np.square(surprise) / total
+        nearest = distance.shape[1] // NEAREST
+        distance = distance / np.maximum(np.partition(distance, nearest, axis=1)[:, [nearest]], 1.0)
         likelihood = (np.exp(-0.5 * distance) + OUTLIERS / (1 + distance)) / np.sqrt(total)
         gain = variance / total
         log_weight = belief.log_weight + np.log(likelihood)
