@@ -4,9 +4,9 @@ The circuits are those of learning: the reference pulse, weaker or stronger, and
 where it stands. How far a device departs from that is learned from its own reads (a secant); one that does not answer
 is left alone, and its partners do its part.
 
-Each pulse draws the noise of a write anew, so that the next one cannot correct it: a read is believed in part, one device
-at a time is pulsed near the end, and a weight is left where it is when it is nearer than the pulses that are
-left can be expected to take it (optimal stopping), one out of reach when that noise happens to help.
+Each pulse draws the noise of a write anew, so that no pulse can correct it. Where it exceeds the tolerance, a read is
+believed in part, near the end one device at a time is pulsed, and a weight is left where it is once it is nearer than
+the pulses that are left can be expected to take it (optimal stopping): one out of reach, when that noise helps most.
 """
 
 import math
@@ -114,7 +114,7 @@ def pulse_and_verify(
     missing = wanted - layer.fan_in(reading)
     far, usual = xp.abs(missing), tried.usual + demand.newest * (missing - tried.usual)
     opened = xp.where(far > floor_at(xp.abs(usual) - demand.luck, demand.near), tried.open, 0.0 * tried.open)
-    each = layer.fan_out(missing * far / (far + demand.doubt + LEAST))
+    each = layer.fan_out(far / (far + demand.doubt + LEAST) * missing)
     up = each > 0
     factor = _learned(layer, tried, reading, up)
     one = layer.device.record is not None  # pulse of another amplitude or width; else a train of reference pulses
@@ -125,7 +125,7 @@ def pulse_and_verify(
         carriers = carriers * layer.good
     turn = carriers * xp.where(up, demand.rising, 1.0 - demand.rising)
     alone = (far < demand.alone) & (over_devices(turn) > 0)
-    carriers = xp.where(alone[..., None] & (carriers > 0), turn, carriers)
+    carriers = xp.where(alone[..., None], turn, carriers)
     nominal = _count(layer, reading, each * share(carriers, each), up)
     count = clip(factor * nominal, least, demand.most)
     pulses = 1.0 if one else xp.floor(count + 0.5)
