@@ -49,13 +49,13 @@ class Tried(NamedTuple):
 class Demand(NamedTuple):
     """Demands of a pass, numbers."""
 
-    near: float  # [S] a weight so near is left as it is, ...
-    luck: float  # [S] ... and one that is nearer by so much than it usually is
-    newest: float  # share of this read in what is usual
-    doubt: float  # [S] a weight that misses so much is corrected by half of it
-    alone: float  # [S] where less is missing the devices that rise and those that fall take turns ...
-    rising: float  # ... of which it is those that rise if this is 1, not 0
-    most: float  # [reference pulses] of one pulse, or of a train
+    near: Array  # [S] a weight so near is left as it is, ...
+    luck: Array  # [S] ... and one that is nearer by so much than it usually is
+    newest: Array  # share of this read in what is usual
+    doubt: Array  # [S] a weight that misses so much is corrected by half of it
+    alone: Array  # [S] where less is missing the devices that rise and those that fall take turns ...
+    rising: Array  # ... of which it is those that rise if this is 1, not 0
+    most: Array  # [reference pulses] of one pulse, or of a train
 
 
 class Spent(NamedTuple):
@@ -188,9 +188,7 @@ def _write_noise(layer: Layer) -> float:
 
 def _whole_range(layer: Layer) -> float:
     """Reference pulses that SET a nominal device from one bound to near the other."""
-    record = layer.device.record
-    lowest, size = np.array([record.g_min + record.x_lo * (record.g_max - record.g_min)]), record.g_max - record.g_min
-    return float(_count(layer, lowest, size + 0.0 * lowest, np.array([True])).item())
+    return float(_count(layer, np.zeros(1), np.full(1, np.inf), np.array([True])).item())
 
 
 def _reading(layer: Layer, state: State, noise: Array) -> Array:
