@@ -144,6 +144,15 @@ def test_a_tighter_tolerance_takes_more_pulses_and_leaves_smaller_errors():
     assert np.abs(fine - wanted).mean() < 0.5 * np.abs(coarse - wanted).mean()
 
 
+def test_noise_that_every_pulse_draws_anew_is_made_use_of():
+    noisy = load_device("hfo2-array-baseline")
+    for k in (1, 2):
+        one, other = (written(device, 0.02, k=k) for device in (noisy, noisy.replace(retention=None)))
+        errors = [np.square(got - wanted).mean() for wanted, got, _ in (one, other)]
+        assert errors[0] < 0.8 * errors[1]
+        assert one[2].pulses.mean() < 1.3 * other[2].pulses.mean()
+
+
 def test_a_device_that_does_not_answer_is_left_alone_and_its_partner_does_its_part():
     stuck = QUIET.replace(mismatch=Mismatch(stuck_anywhere=0.2))
     for known in (True, False):
@@ -198,7 +207,7 @@ def test_units_on_columns_that_suit_them_are_written_with_smaller_errors():
         assert (with_test.pulses > spent.pulses).all() and (with_test.energy > spent.energy).all()
 
 
-def test_columns_stay_whole_in_another_order_and_two_pulses_and_reads_a_device_are_paid_only_for_a_choice(rng):
+def test_columns_stay_whole_in_another_order_and_their_test_is_paid_only_where_there_is_a_choice(rng):
     device = QUIET.replace(mismatch=Mismatch(rate=0.5, stuck_anywhere=0.3))
     (layer,) = fresh_chip(hardware(device), rng, (9, 6), 3)
     found, spent = placed(layer, rng.uniform(-0.6, 0.6, (10, 6)), rng.standard_normal)
@@ -209,6 +218,8 @@ def test_columns_stay_whole_in_another_order_and_two_pulses_and_reads_a_device_a
         sums = [(one.state.x[task] + 10 * one.good[task]).sum((0, 2)) for one in (layer, found)]
         np.testing.assert_allclose(*map(np.sort, sums))
     assert spent.pulses.tolist() == spent.reads.tolist() == [2 * 10 * 6 * 2] * 3
+    (noisy,) = fresh_chip(hardware("hfo2-array-om"), rng, (9, 6), 3)
+    assert placed(noisy, rng.uniform(-0.6, 0.6, (10, 6)), rng.standard_normal)[1].reads.tolist() == [4 * 10 * 6 * 2] * 3
     (alike,) = fresh_chip(hardware(QUIET), rng, (9, 6), 3)
     for one, weights in ((alike, rng.uniform(-0.6, 0.6, (10, 6))), (layer, np.zeros((10, 6)))):
         same, nothing = placed(one, weights, rng.standard_normal)

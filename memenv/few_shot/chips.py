@@ -20,7 +20,7 @@ from memenv.few_shot.placement import placed
 from memenv.learning.backprop import forward
 from memenv.learning.layers import full_scale
 from memenv.learning.step import Adaptation, Counters, Layer, fabricate_layer, matrix, program
-from memenv.learning.writing import PASSES, UNCOUNTED, Spent, pulse_and_verify, untried
+from memenv.learning.writing import UNCOUNTED, Spent, demands, pulse_and_verify, untried
 
 
 class Draws(NamedTuple):
@@ -144,11 +144,10 @@ def rewrite(hardware: Hardware, layer: Layer, weights: Array, draws: Draws) -> t
     at_once = weights if namespace(weights) is np else program(layer, weights).state.x
     layer = layer.replace(state=layer.state._replace(x=constant(layer.state.x)))
     wanted = constant(weights / layer.scale) + 0.0 * layer.state.x[..., 0]
-    tolerance = hardware.tolerance * full_scale(layer)
     tried, parts = untried(layer.state.x), []
-    for _ in range(PASSES):
+    for demand in demands(layer, hardware.tolerance * full_scale(layer)):
         noise = [draws.normal(shape) for _ in range(3)]
-        layer, tried, spent = pulse_and_verify(layer, wanted, tried, tolerance, draws.normal(shape), noise)
+        layer, tried, spent = pulse_and_verify(layer, wanted, tried, demand, draws.normal(shape), noise)
         parts.append(tree_map(lambda part: part.sum((-2, -1)), spent))
     return layer.replace(state=layer.state._replace(x=derived_as(layer.state.x, at_once))), summed(parts)
 

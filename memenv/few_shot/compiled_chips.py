@@ -153,9 +153,9 @@ class Chips:
                 return Weights(layer.replace(state=kept.state), at_once, kept.reading, axes), costs.UNCOUNTED
         still, shown, parts = layer.replace(scale=1.0), weights.shown, []
         x, goal = np.asarray(constant(shown.x)), constant(wanted)
-        tried, tolerance = costs.untried(x), self.hardware.tolerance * full_scale(layer)
-        for _ in range(costs.PASSES):
-            rest = still, tried, tolerance
+        tried = costs.untried(x)
+        for demand in costs.demands(layer, self.hardware.tolerance * full_scale(layer)):
+            rest = still, tried, costs.Demand(*map(np.asarray, demand))
             shown, kept, tried, spent = by_numpy(kernels.verifying, next(self.keys), rest, (x, goal))
             still, x = still.replace(state=kept.state), shown.x
             parts.append(tree_map(lambda part: part.reshape(axes[0], -1).sum(-1, dtype=float), spent))

@@ -16,8 +16,8 @@ from memenv.devices.reads import State
 from memenv.learning.layers import Layer, fresh, moments, over_devices, written
 from memenv.learning.pulse_trains import Costs, costs
 from memenv.learning.updates import Adaptation, pulses_for
+from memenv.learning.writing import Demand, Tried, pulse_and_verify
 from memenv.learning.writing import Spent as Written
-from memenv.learning.writing import Tried, pulse_and_verify
 
 PULSE, FRESH, WRITE, ROUNDING = (0, 1, 2), (3, 4), (5, 6), 7  # channels of noise
 
@@ -65,16 +65,16 @@ def blank(noise: Noise, _: int, moving: tuple[Array], layer: Layer) -> tuple[Sho
 
 
 def verifying(
-    noise: Noise, _: int, moving: tuple[Array, Array], rest: tuple[Layer, Tried, float]
+    noise: Noise, _: int, moving: tuple[Array, Array], rest: tuple[Layer, Tried, Demand]
 ) -> tuple[Shown, Kept, Tried, Written]:
     """A pass of `pulse_and_verify` over x (weights, devices) towards wanted sums of conductances (weights,) [S]."""
-    (x, wanted), (layer, tried, tolerance) = moving, rest
+    (x, wanted), (layer, tried, demand) = moving, rest
     before = layer.state._replace(x=x)
     layer = _tested(layer.replace(state=before), (0.0, 0.0)).replace(state=before)
     devices = x.shape[-1]
     pulse = [_drawn(noise.normal, channel, devices) for channel in PULSE]
     read = _drawn(noise.normal, FRESH[0], devices)
-    layer, tried, spent = pulse_and_verify(layer, wanted, tried, tolerance, read, pulse)
+    layer, tried, spent = pulse_and_verify(layer, wanted, tried, demand, read, pulse)
     return *_shown(layer), tried, spent
 
 
