@@ -1,0 +1,164 @@
+"""The gate of 1T1R cells in pulse trains: where their SETs stop by its voltage, and what it leaves of their RESETs.
+
+The table of the gate is part of the likelihood of the trains, as the laws are: a SET that arrives tells where it was
+stopped, one that does not tells of the dose. How much of the spread of stops belongs to the cell is told afterwards, by
+the variance between and within devices of what the prediction of arrived SETs misses.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+from scipy import stats
+
+from memenv.devices.device import Device
+from memenv.devices.gate import Gate
+from memenv.fitting.coordinates import LEVEL, NUDGE, with_values
+from memenv.fitting.estimation import Estimate, Likeliest
+from memenv.fitting.likelihood import Trains, at_gate, filtered
+from memenv.fitting.mean_response import SHAPES, Single, fit_mean, predict
+
+KNOTS = 8  # of the table, at most
+LOSS = 0.7  # [V] where no RESET tells it: a transistor's threshold
+LOSSES = np.linspace(0.0, 2.0, 9)  # [V] from which the search may begin
+HEADROOM = 0.05  # of the range of reads, by which an upper bound that the gate hides is above them
+NOISE = (0.005, 0.1)  # [range] between which that for the spread of stops begins
+ARRIVED = 0.8  # share of a shift of its stop that a SET follows, from which it counts as arrived
+
+
+def first_gate(trains: Trains) -> Gate | None:
+    """The gate where the search for it begins, in the units of the trains; None of devices without one."""
+    if trains.gate is None:
+        return None
+    up, down = (np.sign(trains.amplitude[1:]) == sign for sign in (1, -1))
+    up &= np.isfinite(trains.reading[1:])
+    set_, reset = trains.gate[1:][up], trains.gate[1:][down]
+    low, high = (float(end([set_.min(), reset.min(), set_.max(), reset.max()])) for end in (min, max))
+    volts = np.unique(set_)
+    if len(volts) > KNOTS:
+        volts = np.unique(np.quantile(set_, np.linspace(0.0, 1.0, KNOTS)))
+    elif len(volts) == 1:
+        volts = np.unique([low, volts[0], high])
+    nearest, after = np.abs(set_[:, None] - volts).argmin(axis=1), trains.reading[1:][up]
+    own = [after[nearest == k] for k in range(len(volts))]
+    stops = np.maximum.accumulate([np.quantile(part, 0.75) if len(part) else 0.0 for part in own])
+    noise = [float(np.clip(0.3 * np.std(part), *NOISE)) if len(part) else NOISE[0] for part in own]
+    amplitude = float(np.nanmax(np.abs(trains.amplitude[1:][down])))
+    loss = max(0.0, min(LOSS, float(reset.min()) - amplitude))  # one that takes nothing from what was measured
+    return Gate(low=low, high=high, loss=loss, volts=tuple(volts.tolist()), stops=tuple(stops.tolist()),
+                cycle_noise=tuple(noise))  # fmt: skip
+
+
+def above_reads(g: np.ndarray) -> float:
+    """[S] the upper bound that is assumed of reads (reads, trains) [S] which a gate keeps below it."""
+    return float(np.nanmax(g) + HEADROOM * np.ptp(g[np.isfinite(g)]))
+
+
+def gate_names(gate: Gate | None, trains: Trains) -> tuple[str, ...]:
+    """The parameters of the gate that trains may tell."""
+    if gate is None or trains.gate is None:
+        return ()
+    down = np.sign(trains.amplitude) == -1
+    rows = tuple(f"gate.{row}.{k}" for row in ("stops", "cycle_noise") for k in range(len(gate.volts)))
+    return (*rows, "gate.loss") if np.ptp(trains.gate[down]) > 0 else rows
+
+
+def acting(gate: Gate | None, trains: Trains, steps: Single) -> Single:
+    """Steps with what the gate leaves of them: amplitudes, and where SETs stop."""
+    if gate is None or trains.gate is None:
+        return steps
+    volts, amplitude = (np.nan_to_num(part[1:].T.ravel()) for part in (trains.gate, trains.amplitude))
+    up, last = amplitude > 0, steps.last
+    passed, _ = at_gate(gate, volts).limits(up, np.abs(amplitude), steps.width, 0.0 * volts, 1.0, 0.0)
+    own = up[last], passed[last], steps.width[last], steps.before, steps.x_hi, 0.0
+    _, stop = at_gate(gate, volts[last]).limits(*own)
+    return steps._replace(amplitude=np.sign(amplitude) * passed, x_hi=stop)
+
+
+def with_loss(device: Device, trains: Trains, steps: Single) -> Device:
+    """The device with the loss with which the law follows RESETs best, where they are at several gate voltages."""
+    if device.gate is None or "gate.loss" not in gate_names(device.gate, trains):
+        return device
+    costs = []
+    for loss in LOSSES.tolist():
+        own = with_values(device, {"gate.loss": loss})
+        acted = acting(own.gate, trains, steps)
+        response = fit_mean(own, "reset", acted, (), SHAPES[:1])[0]
+        costs.append(float(np.square(predict(own.replace(reset=response), acted, False) - acted.after).sum()))
+    return with_values(device, {"gate.loss": float(LOSSES[int(np.argmin(costs))])})
+
+
+def in_units(gate: Gate | None, low: float, size: float) -> Gate | None:
+    """The gate in units of a range that begins at `low` and has a `size` in those of its own."""
+    if gate is None:
+        return None
+    stops = tuple((stop - low) / size for stop in gate.stops)
+    return dataclasses.replace(gate, stops=stops, cycle_noise=tuple(noise / size for noise in gate.cycle_noise))
+
+
+def title(device: Device, name: str) -> str:
+    """A parameter as reports name it: entries of the gate's table by their voltage."""
+    row, _, place = name.rpartition(".")
+    return f"{row} {device.gate.volts[int(place)]:.4g} V" if device.gate and place.isdigit() else name
+
+
+def with_gate(likeliest: Likeliest, trains: Trains, estimate: Estimate) -> tuple[Device, Estimate]:
+    """The record's gate, its stops in order and their spread parted, and what is known of it."""
+    device = likeliest.device
+    if device.gate is None or trains.gate is None:
+        return device, estimate
+    share, ends = _share_of_cells(likeliest, device.gate, trains, trains.gate)
+    spread, rows = np.array(device.gate.cycle_noise), range(len(device.gate.volts))
+    gate = dataclasses.replace(
+        device.gate,
+        stops=tuple(np.maximum.accumulate(device.gate.stops).tolist()),
+        mismatch=tuple((spread * math.sqrt(share)).tolist()),
+        cycle_noise=tuple((spread * math.sqrt(1 - share)).tolist()),
+    )
+    of_cells = np.array(gate.mismatch) / math.sqrt(len(np.unique(trains.device)))  # of the mean of so few cells
+    errors, intervals = list(estimate.errors), list(estimate.intervals)
+    for k, name in enumerate(estimate.names):
+        row, _, place = name.rpartition(".")
+        if row == "gate.stops":
+            errors[k] = math.hypot(errors[k], of_cells[int(place)])
+            stop, far = gate.stops[int(place)], LEVEL * errors[k]
+            intervals[k] = stop - far, stop + far
+        elif row == "gate.cycle_noise":
+            low, high = intervals[k]
+            intervals[k] = math.sqrt(1 - share) * low, math.sqrt(1 - share) * high
+    own = dataclasses.replace(estimate, errors=tuple(errors), intervals=tuple(intervals))
+    mute = () if "gate.loss" in own.names else ("gate.loss",)
+    if ends is None:
+        vague = (*own.undetermined, *mute, "gate.mismatch")
+        return device.replace(gate=gate), dataclasses.replace(own, undetermined=vague)
+    known = Estimate(
+        tuple(f"gate.mismatch.{k}" for k in rows),
+        tuple(math.log(math.sqrt(ends[1] / share)) / LEVEL if share else 0.0 for _ in rows),
+        tuple((spread[k] * math.sqrt(ends[0]), spread[k] * math.sqrt(ends[1])) for k in rows),
+        np.eye(len(rows)),
+        mute,
+    )
+    return device.replace(gate=gate), own.joined(known)
+
+
+def _share_of_cells(
+    likeliest: Likeliest, gate: Gate, trains: Trains, volts: np.ndarray
+) -> tuple[float, tuple[float, float] | None]:
+    """Share of the variance of stops that is between devices, and its 95 % interval; None where none can be told."""
+    device, own = likeliest.device, likeliest.offsets[:, trains.device]
+    higher = {f"gate.stops.{k}": stop + NUDGE for k, stop in enumerate(gate.stops)}
+    seen, moved = (filtered(one, trains, own) for one in (device, with_values(device, higher)))
+    arrived = np.isfinite(seen.error) & (moved.after - seen.after > ARRIVED * NUDGE)
+    which = np.broadcast_to(trains.device, arrived.shape)[arrived]
+    away = seen.error[arrived] / np.interp(volts[1:][arrived], gate.volts, gate.cycle_noise)
+    _, which, count = np.unique(which, return_inverse=True, return_counts=True)
+    cells, pulses = len(count), len(away)
+    if cells < 2 or pulses < 2 * cells:
+        return 0.0, None
+    mean = np.bincount(which, away) / count
+    between = float(count @ (mean - away.mean()) ** 2) / (cells - 1)
+    within = float(np.square(away - mean[which]).sum()) / (pulses - cells)
+    size = (pulses - count @ count / pulses) / (cells - 1)  # pulses of a cell
+    low, high = (cells - 1) / stats.chi2.ppf((0.975, 0.025), cells - 1)
+    share, least, most = (float(np.clip((ratio * between - within) / size, 0.0, 0.99)) for ratio in (1.0, low, high))
+    return share, (least, most)
