@@ -99,3 +99,8 @@ class Gate:
         for at, beyond, low, high in zip(self.volts, self.volts[1:], row, row[1:], strict=False):
             value = value + (high - low) * clip((volts - at) / (beyond - at), 0.0, 1.0)
         return value
+
+
+def to_choose(gate: Gate | None) -> Gate | None:
+    """The gate, where there is one and a voltage to choose."""
+    return None if gate is None or gate.held else gate
