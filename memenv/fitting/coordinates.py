@@ -31,7 +31,7 @@ PRIOR: dict[str, tuple[float | None, float]] = {
     "memory": (None, 1.5),
     "x_lo": (None, 0.1),
     "x_hi": (None, 0.1),
-    "stops": (None, 0.3),
+    "stops": (None, 0.1),
     "loss": (None, 1.0),
 }
 VAGUE = 3.0  # standard deviation of the prior of the others, the noises

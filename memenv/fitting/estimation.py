@@ -325,8 +325,9 @@ def _known(likelihood: Likelihood, point: np.ndarray) -> Estimate:
     value, covariance, robust, back = _covariance(likelihood, point)
     wider = np.sqrt(np.maximum(np.diag(robust) / np.diag(covariance), 1.0))
     growth, least = np.zeros(free), np.sqrt(np.diag(covariance))  # of the error of a variance, by its interval's end
-    for kind in {*leaves} & {*NOISES}:
-        moved, end = np.flatnonzero([own == kind for own in leaves]), point.copy()
+    kinds_of = [(own, name.startswith("gate.")) for own, name in zip(leaves, names, strict=True)]
+    for kind in {kind for kind in kinds_of if kind[0] in NOISES}:
+        moved, end = np.flatnonzero([own == kind for own in kinds_of]), point.copy()
         end[moved] = [likelihood.coordinates.of(names[k], (value[k] ** 2 + LEVEL * least[k]) ** 0.5) for k in moved]
         growth[moved] = np.sqrt(np.diag(_covariance(likelihood, end)[1])[moved]) / least[moved] - 1
     covariance = wider[:, None] * covariance * wider

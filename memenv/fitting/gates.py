@@ -7,13 +7,14 @@ the variance between and within devices of what the prediction of arrived SETs m
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from memenv.devices.device import Device
 from memenv.devices.gate import Gate
-from memenv.fitting.coordinates import LEVEL, NUDGE, with_values
+from memenv.fitting.coordinates import LEVEL, NUDGE, values, with_values
 from memenv.fitting.estimation import Estimate, Likeliest
 from memenv.fitting.likelihood import Trains, at_gate, filtered
 from memenv.fitting.mean_response import SHAPES, Single, fit_mean, predict
@@ -22,7 +23,9 @@ KNOTS = 8  # of the table, at most
 LOSS = 0.7  # [V] where no RESET tells it: a transistor's threshold
 LOSSES = np.linspace(0.0, 2.0, 9)  # [V] from which the search may begin
 HEADROOM = 0.05  # of the range of reads, by which an upper bound that the gate hides is above them
-NOISE = (0.005, 0.1)  # [range] between which that for the spread of stops begins
+NOISE, MOVED = 0.02, 0.03  # [range] from which the search for the spread of stops begins; a SET that goes to its stop
+SHARES = np.linspace(0.0, 0.99, 100)  # of the variance of stops, that may be between devices
+UNKNOWN = 0.9  # share: where less than that may be none, nothing is known of it
 ARRIVED = 0.8  # share of a shift of its stop that a SET follows, from which it counts as arrived
 
 
@@ -34,19 +37,26 @@ def first_gate(trains: Trains) -> Gate | None:
     up &= np.isfinite(trains.reading[1:])
     set_, reset = trains.gate[1:][up], trains.gate[1:][down]
     low, high = (float(end([set_.min(), reset.min(), set_.max(), reset.max()])) for end in (min, max))
-    volts = np.unique(set_)
-    if len(volts) > KNOTS:
-        volts = np.unique(np.quantile(set_, np.linspace(0.0, 1.0, KNOTS)))
-    elif len(volts) == 1:
+    volts = _knots(set_)
+    if len(volts) == 1:
         volts = np.unique([low, volts[0], high])
     nearest, after = np.abs(set_[:, None] - volts).argmin(axis=1), trains.reading[1:][up]
-    own = [after[nearest == k] for k in range(len(volts))]
-    stops = np.maximum.accumulate([np.quantile(part, 0.75) if len(part) else 0.0 for part in own])
-    noise = [float(np.clip(0.3 * np.std(part), *NOISE)) if len(part) else NOISE[0] for part in own]
+    moved = after - trains.reading[:-1][up] > MOVED  # of the others some began beyond where they would be stopped
+    own = [after[moved & (nearest == k)] for k in range(len(volts))]
+    stops = np.maximum.accumulate([np.median(part) if len(part) else 0.0 for part in own])
     amplitude = float(np.nanmax(np.abs(trains.amplitude[1:][down])))
     loss = max(0.0, min(LOSS, float(reset.min()) - amplitude))  # one that takes nothing from what was measured
     return Gate(low=low, high=high, loss=loss, volts=tuple(volts.tolist()), stops=tuple(stops.tolist()),
-                cycle_noise=tuple(noise))  # fmt: skip
+                cycle_noise=(NOISE,) * len(volts))  # fmt: skip
+
+
+def _knots(volts: np.ndarray) -> np.ndarray:
+    """Ascending gate voltages [V] for a table of those of SETs (pulses,) [V], where they are dense."""
+    each = np.unique(volts)
+    if len(each) > KNOTS:
+        each = np.unique(np.quantile(volts, np.linspace(0.0, 1.0, KNOTS)))
+    apart = np.ptp(each) / (2 * KNOTS)
+    return each[np.append(True, np.diff(each) > apart)]
 
 
 def above_reads(g: np.ndarray) -> float:
@@ -102,49 +112,57 @@ def title(device: Device, name: str) -> str:
     return f"{row} {device.gate.volts[int(place)]:.4g} V" if device.gate and place.isdigit() else name
 
 
+class Share(NamedTuple):
+    """The share of the variance of stops that is between devices, and what is known of it."""
+
+    devices: int
+    value: float = 0.0
+    low: float = 0.0  # 95 %; above one that of few devices, which may be alike by chance
+    high: float = 0.0
+    square: float = 0.0  # its expectation, all shares being as likely
+
+    @property
+    def told(self) -> bool:
+        """False where there may be no mismatch, and may be more than all that was seen."""
+        return self.devices > 1 and (self.low > 0 or self.high < UNKNOWN)
+
+
 def with_gate(likeliest: Likeliest, trains: Trains, estimate: Estimate) -> tuple[Device, Estimate]:
     """The record's gate, its stops in order and their spread parted, and what is known of it."""
     device = likeliest.device
     if device.gate is None or trains.gate is None:
         return device, estimate
-    share, ends = _share_of_cells(likeliest, device.gate, trains, trains.gate)
-    spread, rows = np.array(device.gate.cycle_noise), range(len(device.gate.volts))
+    share, known = _share_of_devices(likeliest, device.gate, trains, trains.gate), dict[str, tuple[float, float]]()
+    spread, part = np.array(device.gate.cycle_noise), share.value if share.told else 0.0
     gate = dataclasses.replace(
         device.gate,
         stops=tuple(np.maximum.accumulate(device.gate.stops).tolist()),
-        mismatch=tuple((spread * math.sqrt(share)).tolist()),
-        cycle_noise=tuple((spread * math.sqrt(1 - share)).tolist()),
+        mismatch=tuple((spread * math.sqrt(part)).tolist()) if share.told else (),
+        cycle_noise=tuple((spread * math.sqrt(1 - part)).tolist()),
     )
-    of_cells = np.array(gate.mismatch) / math.sqrt(len(np.unique(trains.device)))  # of the mean of so few cells
+    few = float(stats.t.ppf(0.975, share.devices - 1)) / LEVEL if share.devices > 1 else 0.0
+    of_mean = few * math.sqrt(share.square / share.devices) * spread
     errors, intervals = list(estimate.errors), list(estimate.intervals)
     for k, name in enumerate(estimate.names):
         row, _, place = name.rpartition(".")
         if row == "gate.stops":
-            errors[k] = math.hypot(errors[k], of_cells[int(place)])
+            errors[k] = math.hypot(errors[k], of_mean[int(place)])
             stop, far = gate.stops[int(place)], LEVEL * errors[k]
             intervals[k] = stop - far, stop + far
-        elif row == "gate.cycle_noise":
+        elif row == "gate.cycle_noise" and share.told:
             low, high = intervals[k]
-            intervals[k] = math.sqrt(1 - share) * low, math.sqrt(1 - share) * high
+            intervals[k] = low * math.sqrt(max(1 - share.high, 0.0)), high * math.sqrt(1 - share.low)
+            known[f"gate.mismatch.{place}"] = low * math.sqrt(share.low), high * math.sqrt(share.high)
     own = dataclasses.replace(estimate, errors=tuple(errors), intervals=tuple(intervals))
-    mute = () if "gate.loss" in own.names else ("gate.loss",)
-    if ends is None:
-        vague = (*own.undetermined, *mute, "gate.mismatch")
-        return device.replace(gate=gate), dataclasses.replace(own, undetermined=vague)
-    known = Estimate(
-        tuple(f"gate.mismatch.{k}" for k in rows),
-        tuple(math.log(math.sqrt(ends[1] / share)) / LEVEL if share else 0.0 for _ in rows),
-        tuple((spread[k] * math.sqrt(ends[0]), spread[k] * math.sqrt(ends[1])) for k in rows),
-        np.eye(len(rows)),
-        mute,
-    )
-    return device.replace(gate=gate), own.joined(known)
+    device = device.replace(gate=gate)
+    ends = zip(values(device, tuple(known)), known.values(), strict=True)
+    mute = ("gate.loss",) * ("gate.loss" not in own.names) + ("gate.mismatch",) * (not share.told)
+    logs = tuple(math.log(high / value) / LEVEL if value else 0.0 for value, (_, high) in ends)
+    return device, own.joined(Estimate(tuple(known), logs, tuple(known.values()), np.eye(len(known)), mute))
 
 
-def _share_of_cells(
-    likeliest: Likeliest, gate: Gate, trains: Trains, volts: np.ndarray
-) -> tuple[float, tuple[float, float] | None]:
-    """Share of the variance of stops that is between devices, and its 95 % interval; None where none can be told."""
+def _share_of_devices(likeliest: Likeliest, gate: Gate, trains: Trains, volts: np.ndarray) -> Share:
+    """How stops differ between devices beside how they do within, of SETs that arrived; F distribution."""
     device, own = likeliest.device, likeliest.offsets[:, trains.device]
     higher = {f"gate.stops.{k}": stop + NUDGE for k, stop in enumerate(gate.stops)}
     seen, moved = (filtered(one, trains, own) for one in (device, with_values(device, higher)))
@@ -152,13 +170,16 @@ def _share_of_cells(
     which = np.broadcast_to(trains.device, arrived.shape)[arrived]
     away = seen.error[arrived] / np.interp(volts[1:][arrived], gate.volts, gate.cycle_noise)
     _, which, count = np.unique(which, return_inverse=True, return_counts=True)
-    cells, pulses = len(count), len(away)
-    if cells < 2 or pulses < 2 * cells:
-        return 0.0, None
-    mean = np.bincount(which, away) / count
-    between = float(count @ (mean - away.mean()) ** 2) / (cells - 1)
-    within = float(np.square(away - mean[which]).sum()) / (pulses - cells)
-    size = (pulses - count @ count / pulses) / (cells - 1)  # pulses of a cell
-    low, high = (cells - 1) / stats.chi2.ppf((0.975, 0.025), cells - 1)
-    share, least, most = (float(np.clip((ratio * between - within) / size, 0.0, 0.99)) for ratio in (1.0, low, high))
-    return share, (least, most)
+    devices, pulses = len(count), len(away)
+    if devices < 2 or pulses < 2 * devices:
+        return Share(1)
+    mean, freedom = np.bincount(which, away) / count, devices - 1
+    between = float(count @ (mean - away.mean()) ** 2) / freedom
+    within = float(np.square(away - mean[which]).sum()) / (pulses - devices)
+    size = (pulses - count @ count / pulses) / freedom  # pulses of a device
+    ratios = 1.0, *(freedom / stats.chi2.ppf((0.975, 0.025), freedom)).tolist()
+    more = [max(ratio * between / within - 1, 0.0) / size for ratio in ratios]  # mismatch over the noise of pulses
+    value, low, high = (own / (1 + own) for own in more)
+    expected = 1 + size * SHARES / (1 - SHARES)
+    weights = stats.chi2.pdf(freedom * between / within / expected, freedom) / expected
+    return Share(devices, value, low, high, float(weights @ SHARES / weights.sum()))

@@ -157,18 +157,18 @@ def _gates(pairs: list[tuple[Train, np.ndarray]], amplitude: np.ndarray) -> np.n
     Raises:
         DeviceError: pulses of which it is not told, among others at several voltages.
     """
-    gate, pulsed = np.zeros(amplitude.shape), np.nan_to_num(amplitude) != 0
+    gate, pulsed = np.full(amplitude.shape, np.nan), np.nan_to_num(amplitude) != 0
     for column, (train, sign) in enumerate(pairs):
-        gate[: len(sign), column] = 0.0 if train.gate is None else train.gate
-    told = gate[pulsed & (gate != 0)]
+        gate[: len(sign), column] = np.nan if train.gate is None else train.gate
+    told = gate[pulsed & np.isfinite(gate)]
     if not len(told) or np.ptp(told) == 0:
         return None
-    if (gate[pulsed] <= 0).any():
+    if len(told) < pulsed.sum() or told.min() < 0:
         raise DeviceError(
-            f"{(gate[pulsed] <= 0).sum()} of {pulsed.sum()} pulses have no gate voltage > 0, the others "
-            f"{told.min():g} to {told.max():g} V: tell that of each, or keep the pulses at one of them"
+            f"{pulsed.sum() - (told >= 0).sum()} of {pulsed.sum()} pulses have no gate voltage of 0 V or more, the "
+            f"others up to {told.max():g} V: tell that of each, or keep the pulses at one of them"
         )
-    return gate
+    return np.where(pulsed, gate, 0.0)
 
 
 def _check_amounts(data: PulseData) -> None:

@@ -26,7 +26,7 @@ class Train(NamedTuple):
     sign: np.ndarray | None  # 1, -1, and 0 where there was no pulse
     volts: np.ndarray | None  # [V] signed or not
     width: np.ndarray | None  # [s]
-    gate: np.ndarray | None  # [V], 0 where there was no pulse
+    gate: np.ndarray | None  # [V], NaN where none is told
     polarity: int  # that the column's name says, 0: none
     column: str
     time: np.ndarray | None  # [s] of the read
@@ -262,11 +262,11 @@ def _beside(sheet: Sheet, parts: Parts, kind: str, place: int, rows: np.ndarray)
     if len(columns) not in (1, len(parts.readings)):
         raise DeviceError(f"{listed(columns)} are {kind}s of pulses beside {listed(parts.readings)}: leave one")
     column = columns[place if len(columns) > 1 else 0]
-    first = rows[:1] if column.cells[rows[0]] == "" else rows[:0]
-    empty = 0.0 if kind == "gate" else None  # rows of reads without a pulse
-    unit = column.meaning.unit.scale if column.meaning.unit else 1.0
-    value = _column(sheet, column, rows[len(first) :], unit, empty)
-    value = np.concatenate([np.zeros(len(first)), value])
+    there = np.array([column.cells[row] != "" for row in rows])
+    if kind != "gate":  # which reads without a pulse need not have
+        there[1:] = True
+    value = np.full(len(rows), np.nan if kind == "gate" else 0.0)
+    value[there] = _column(sheet, column, rows[there], column.meaning.unit.scale if column.meaning.unit else 1.0)
     if kind == "width" and column.meaning.unit is None and np.median(value) > 1:
         raise DeviceError(f"{column} is about {np.median(value):g} and names no unit: name it, as in 'width (ns)'")
     return value

@@ -272,6 +272,8 @@ def _assumed(data: PulseData, likeliest: Likeliest, given: tuple[float | None, f
             out.append(f"The gate stops SETs below the upper bound: {HEADROOM:.0%} of the range above all reads, say.")
         elif _moving(likeliest, bound, stated):
             out.append(f"Trains do not come to rest at the {name} bound: the {way} reads stand for it.")
+    if data.gates():
+        out.append("How far the gate comes within a pulse is not fitted: it is taken to be there at once.")
     if len(data.devices) > 1:
         out.append(f"Mismatch between {len(data.devices)} devices: of doses and bounds; other parameters are shared.")
     else:
@@ -329,7 +331,7 @@ def _provenance(data: PulseData) -> str:
 def _untold(data: PulseData) -> tuple[str, ...]:
     """Fields of the record's pulses that the data do not tell."""
     known = {"amplitude": data.amplitude_known, "width": data.width_known}
-    return tuple(name for name in PULSE if not known[leaf(name)])
+    return tuple(name for name in PULSE if not known[leaf(name)]) + ("gate.rise", "gate.stretch") * len(data.gates())
 
 
 def _free(data: PulseData, sign: int) -> tuple[str, ...]:
