@@ -46,8 +46,8 @@ def first_gate(trains: Trains) -> Gate | None:
     stops = np.maximum.accumulate([np.median(part) if len(part) else 0.0 for part in own])
     amplitude = float(np.nanmax(np.abs(trains.amplitude[1:][down])))
     loss = max(0.0, min(LOSS, float(reset.min()) - amplitude))  # one that takes nothing from what was measured
-    return Gate(low=low, high=high, loss=loss, volts=tuple(volts.tolist()), stops=tuple(stops.tolist()),
-                cycle_noise=(NOISE,) * len(volts))  # fmt: skip
+    table, noise = [tuple(row.tolist()) for row in (volts, stops)], (NOISE,) * len(volts)
+    return Gate(low=low, high=high, loss=loss, volts=table[0], stops=table[1], cycle_noise=noise)
 
 
 def _knots(volts: np.ndarray) -> np.ndarray:
@@ -117,8 +117,8 @@ class Share(NamedTuple):
 
     devices: int
     value: float = 0.0
-    low: float = 0.0  # 95 %; above one that of few devices, which may be alike by chance
-    high: float = 0.0
+    low: float = 0.0  # of the 95 % interval ...
+    high: float = 0.0  # ... that ends close to one for few devices, which may be alike by chance
     square: float = 0.0  # its expectation, all shares being as likely
 
     @property
@@ -136,6 +136,7 @@ def with_gate(likeliest: Likeliest, trains: Trains, estimate: Estimate) -> tuple
     spread, part = np.array(device.gate.cycle_noise), share.value if share.told else 0.0
     gate = dataclasses.replace(
         device.gate,
+        loss=max(device.gate.loss, 0.0),
         stops=tuple(np.maximum.accumulate(device.gate.stops).tolist()),
         mismatch=tuple((spread * math.sqrt(part)).tolist()) if share.told else (),
         cycle_noise=tuple((spread * math.sqrt(1 - part)).tolist()),
@@ -162,7 +163,7 @@ def with_gate(likeliest: Likeliest, trains: Trains, estimate: Estimate) -> tuple
 
 
 def _share_of_devices(likeliest: Likeliest, gate: Gate, trains: Trains, volts: np.ndarray) -> Share:
-    """How stops differ between devices beside how they do within, of SETs that arrived; F distribution."""
+    """How stops differ between devices beside how they do within, by SETs that arrived: the ratio is of an F test."""
     device, own = likeliest.device, likeliest.offsets[:, trains.device]
     higher = {f"gate.stops.{k}": stop + NUDGE for k, stop in enumerate(gate.stops)}
     seen, moved = (filtered(one, trains, own) for one in (device, with_values(device, higher)))

@@ -112,7 +112,7 @@ def _in_own_range(found: Likeliest, trains: Trains) -> tuple[Likeliest, Trains]:
     """The same in units of the range that was found: the bounds of the record are 0 and 1."""
     device, low = found.device, found.device.x_lo
     size = device.x_hi - low
-    powers = dict.fromkeys(("margin", "additive_noise", "noise", "wander", "stops"), -1.0) | {"kappa": 1.0}
+    powers = {"margin": -1.0, "kappa": 1.0, "additive_noise": -1.0, "noise": -1.0, "wander": -1.0}
 
     def factor(name: str) -> float:
         """That of a parameter, by its dotted name."""

@@ -269,7 +269,9 @@ def _assumed(data: PulseData, likeliest: Likeliest, given: tuple[float | None, f
         out.append("One width: the data tell nothing of width; that the dose grows with it is an assumption.")
     for bound, stated, name, way in zip(BOUNDS, given, ("lower", "upper"), ("least", "largest"), strict=True):
         if _moving(likeliest, bound, stated) and data.gates() and bound == "x_hi":
-            out.append(f"The gate stops SETs below the upper bound: {HEADROOM:.0%} of the range above all reads, say.")
+            out.append(
+                f"The gate stops SETs below the upper bound: it is put {HEADROOM:.0%} of the range above all reads."
+            )
         elif _moving(likeliest, bound, stated):
             out.append(f"Trains do not come to rest at the {name} bound: the {way} reads stand for it.")
     if data.gates():
