@@ -57,10 +57,12 @@ def traces(device: Device, trains: Trains, rate: np.ndarray) -> list[Trace]:
         of = np.flatnonzero((most == sign) & ~trains.jump.any(axis=0))
         if not len(of):
             continue
-        some, own = trains.select(of), rate[:, of]
-        longest = int(np.isfinite(some.reading).sum(axis=0).max())
-        some = some._replace(**{name: getattr(some, name)[:longest] for name in ("reading", "amplitude", "width")})
+        length = np.isfinite(trains.reading[:, of]).sum(axis=0)
+        longest = int(length.max())
         reads = max(1, min(SMOOTH, longest // 5) // 2 * 2 - 1)
+        of = of[length >= reads]  # of shorter ones nothing is left, smoothed
+        some, own = trains.select(of), rate[:, of]
+        some = some._replace(**{name: getattr(some, name)[:longest] for name in ("reading", "amplitude", "width")})
         noise = math.hypot(device.read.noise, getattr(device.read, "wander", 0.0))
         begin = some.reading[0] + noise * np.linspace(-3, 3, PLACES)[:, None]
         paths = _walk(device, some, own, begin)
