@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares, minimize
@@ -68,7 +67,8 @@ def fitted_gate(data: dict[str, np.ndarray], odd: int) -> Gate:
 
     def reached(rows: np.ndarray, time: np.ndarray) -> np.ndarray:
         """(rows,) [V] in those of a SET of 1 us."""
-        return rows["wl_V"] * rise(rows["width_s"].astype(float), *time) / rise(1e-6, *time)
+        line = Gate(rise=time[0], stretch=time[1])
+        return rows["wl_V"] * line.share(rows["width_s"].astype(float)) / line.share(1e-6)
 
     def table(time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Stops, and the voltages and states that they are drawn from."""
@@ -98,23 +98,18 @@ def fitted_gate(data: dict[str, np.ndarray], odd: int) -> Gate:
     ramps = [ramps[np.abs(ramps["wl_V"] - one) < 0.01] for one in (2.2, 2.25, 2.3, 2.35, 2.4)]
     high = np.mean([share_of_cells(rows, states(rows, "after")) for rows in ramps])
     own = np.interp(at, [SHARP, 1.9], [low, high])
+    line = Gate(rise=float(time[0]), stretch=float(time[1]))
     word, source = (middle(half(data[f"reset_{line}"], odd), f"{line}_V") for line in ("wl", "sl"))
-    return Gate(
+    return dataclasses.replace(
+        line,
         low=1.4,
         high=4.0,
-        rise=float(time[0]),
-        stretch=float(time[1]),
-        loss=float(word * rise(WIDTH, *time) - source),
-        volts=tuple((at * rise(1e-6, *time)).tolist()),
+        loss=float(word * line.share(WIDTH) - source),
+        volts=tuple((at * line.share(1e-6)).tolist()),
         stops=tuple(stops.tolist()),
         mismatch=tuple((spread * np.sqrt(own)).tolist()),
         cycle_noise=tuple((spread * np.sqrt(1 - own)).tolist()),
     )
-
-
-def rise(width: Any, time: float, stretch: float) -> Any:
-    """Share of the gate voltage that a pulse of `width` [s] reaches; see `Gate`."""
-    return -np.expm1(-((width / time) ** stretch))
 
 
 # -- RESET -------------------------------------------------------------------------------------------------------------

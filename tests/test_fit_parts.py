@@ -269,16 +269,3 @@ def test_trains_that_are_no_device_are_said_to_be_none(tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_text("\n".join(["train,pulse,amplitude_V,width_s,conductance_S", *lines]) + "\n")
         with pytest.raises(DeviceError, match=message):
             fit(read_csv(tmp_path / "a.csv"))
-
-
-@pytest.mark.parametrize(("gates", "refused"), [((2.0, 2.5), True), ((2.0, 2.0), False)])
-def test_pulses_at_several_gate_voltages_are_refused(gates: tuple[float, float], refused: bool, tmp_path: Path) -> None:
-    """A gate sets how far a SET goes, which no law of two terminals tells; reads without a pulse have none."""
-    rows = ["cell,step,amplitude_V,width_s,conductance_S,gate_V", "0,0,0.0,0.0,1e-5,0.0"]
-    rows += [f"0,{k},{1 if k < 26 else -1},1e-6,{6e-5 - 2e-6 * abs(k - 25)},{gates[k % 2]}" for k in range(1, 51)]
-    (tmp_path / "bench.csv").write_text("\n".join(rows))
-    if refused:
-        with pytest.raises(DeviceError, match=r"'gate_V' has 2 gate voltages, 2 to 2\.5 V: .* keep its rows alone"):
-            read_csv(tmp_path / "bench.csv")
-    else:
-        assert read_csv(tmp_path / "bench.csv").of(1).sum() == 25

@@ -11,8 +11,10 @@ from agents.classical.gated import GateISPP
 from agents.evaluation import evaluate
 from agents.library import load_policy
 from memenv import TaskError, WriteVerify, load_device, read_pulses
+from memenv.fitting.pulse_data import PulseData
 from memenv.lab import BenchError, Limits, RecordedBench, SimulatedBench, program
-from memenv.lab.log import GATED, HEADER, LOST, read_log
+from memenv.lab.log import GATED, HEADER, LOST, Log, read_log
+from memenv.lab.session import Session
 
 TASK = WriteVerify(device="threshold", give_up=True)
 TARGETS = np.random.default_rng(0).uniform(2e-5, 8e-5, 40)
@@ -183,6 +185,12 @@ def test_a_driver_beyond_the_limits_is_refused_before_the_first_pulse(tmp_path):
     ):
         with pytest.raises(ValueError, match=said):
             program(bench, load_policy("ispp", TASK), TASK, TARGETS, tmp_path / "bench.csv", limits=limits)
+    radar = load_device("hfo2-radar")
+    gated = SimulatedBench(radar, 1)
+    for device in (radar, radar.at_gate(3.5)):
+        with pytest.raises(ValueError, match=r"pulse gate of (4|3\.5) V, the limit is 3 V"):
+            task = WriteVerify(device=device)
+            program(gated, load_policy("ispp", task), task, [1e-4], tmp_path / "bench.csv", limits=Limits(gate=3.0))
     assert bench.calls == 0 and not list(tmp_path.iterdir())
 
 
@@ -213,6 +221,27 @@ def test_a_pulse_beyond_the_limits_never_reaches_the_bench(tmp_path):
     bench.pulse = lambda cells, amplitude, width: given.extend([*amplitude, *width])
     program(bench, Reckless(), TASK, [5e-5, 6e-5], tmp_path / "b.csv", limits=Limits(amplitude=1.8, width=1e-5))
     assert max(given) <= 1.8
+
+
+def test_a_gate_beyond_its_limit_never_reaches_the_bench(tmp_path):
+    device = load_device("hfo2-radar")
+    session = Session(
+        bench := SimulatedBench(device, 2, seed=1),
+        device,
+        np.arange(2),
+        np.full(2, 1e-4),
+        Limits(gate=2.5).filled(device.driver),
+        Log(tmp_path / "b.csv", GATED),
+        {},
+        True,
+    )
+    state, pulse = bench.state, (np.arange(2), np.full(2, 1.0), np.full(2, 1e-6))
+    with pytest.raises(BenchError, match="a pulse beyond the limits was asked of cell 1: none is given"):
+        session.pulse(*pulse, np.array([2.5, 2.6]))
+    assert bench.state is state
+    session.pulse(*pulse, np.array([2.5, 2.5]))
+    assert bench.state is not state
+    session.close()
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
@@ -373,6 +402,30 @@ def test_a_recorded_bench_refuses_pulses_that_were_not_measured(tmp_path):
     assert bench.driver.set_max <= 1.8 and bench.driver.width_min == pytest.approx(bench.driver.width_max)
     with pytest.raises(BenchError, match="cell 2: pulses of 5 V, 1e-06 s lie outside what was measured"):
         bench.pulse(np.array([2]), np.array([5.0]), np.array([1e-6]))
+
+
+def test_a_recorded_bench_matches_pulses_by_their_gate_voltage():
+    """By default the largest; what lies beyond the measured ones is refused, and so is a gate where none is told."""
+    up = np.arange(25)[:, None] % 2 == np.ones(8)
+    volts = np.tile([1.8, 2.6], 4)  # of the SETs of each train
+    data = PulseData(
+        conductance=np.where(up, np.where(volts > 2, 2e-4, 1.5e-4), 1e-5),
+        amplitude=np.where(up, 1.0, -1.0),
+        width=np.full(up.shape, 1e-6),
+        device=np.zeros(8, int),
+        devices=("a",),
+        gate=np.where(up, volts, 3.5),
+    )
+    bench, three = RecordedBench(data, 3), np.arange(3)
+    bench.g[:] = 1e-5
+    bench.pulse(three, np.ones(3), np.full(3, 1e-6), np.array([1.8, 1.8, 2.6]))
+    np.testing.assert_allclose(bench.read(three), [1.5e-4, 1.5e-4, 2e-4])
+    bench.pulse(three, -np.ones(3), np.full(3, 1e-6))
+    np.testing.assert_allclose(bench.read(three), 1e-5)
+    with pytest.raises(BenchError, match="cell 1: pulses of 1 V, 1e-06 s, gate 3 V lie outside what was measured"):
+        bench.pulse(np.array([1]), np.array([1.0]), np.array([1e-6]), np.array([3.0]))
+    with pytest.raises(BenchError, match="the record has not several gate voltages: hold the gate"):
+        RecordedBench(dataclasses.replace(data, gate=None), 3).pulse(three, np.ones(3), np.full(3, 1e-6), np.ones(3))
 
 
 def test_a_policy_programs_a_recorded_bench(tmp_path):

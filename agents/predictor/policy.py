@@ -23,6 +23,7 @@ from memenv.archives import Entry, check_card, load_archive, save_archive
 from memenv.arrays import Array, clip, floor_at, namespace
 from memenv.bounds import is_number
 from memenv.devices.device import Device
+from memenv.devices.gate import to_choose
 from memenv.devices.law import dose_to_reach, equivalent_pulses, move, pulse_worth
 from memenv.devices.protocol import CellModel
 from memenv.devices.records import from_tree, to_json
@@ -168,13 +169,13 @@ def decide(device: Device, sight: Sight, outputs: Array) -> Decision:
 
 def outputs_of(device: Device) -> int:
     """Numbers that the network answers with: one more where there is a gate to choose."""
-    return OUTPUTS + (device.gate is not None and not device.gate.held)
+    return OUTPUTS + (to_choose(device.gate) is not None)
 
 
 def gates(device: Device, sight: Sight, width: Array, outputs: Array) -> tuple[Array, ...]:
     """The gate (cells,) [V] of each pulse where there is one to choose: SETs stop about the target, RESETs are free."""
-    gate = device.gate
-    if gate is None or outputs_of(device) == OUTPUTS:
+    gate = to_choose(device.gate)
+    if gate is None:
         return ()
     xp = namespace(sight.read)
     volts = gate.to_stop(sight.target + BESIDE * xp.tanh(outputs[:, OUTPUTS]), width)

@@ -15,6 +15,7 @@ import torch
 from agents.policy import SB3_FORMAT
 from agents.sb3.policy import SB3Policy, recipe
 from memenv.archives import Entry, Header, check_card, load_archive, load_card, save_archive
+from memenv.devices.gate import Gate, to_choose
 from memenv.devices.records import to_json
 from memenv.envs.write_verify.task import WriteVerify
 from memenv.files import named, parse_json
@@ -82,8 +83,8 @@ def load_sb3(path: Path, task: WriteVerify) -> SB3Policy:
         check_head(card, CARD)
         layout = {name: card[name] for name in LAYOUT} | {"levels": tuple(card["levels"])}
         own = dataclasses.replace(task, **layout)
-        gates = [device["gate"] for device in card["devices"] if device.get("gate")]
-        driven = card["action"] == "continuous" and any(gate["low"] != gate["high"] for gate in gates)
+        gates = [Gate(**device["gate"]) for device in card["devices"] if device.get("gate")]
+        driven = card["action"] == "continuous" and any(map(to_choose, gates))
     if card["rounds"] > 1 >= task.rounds:
         raise ValueError(f"{path}: trained with rounds > 1; the task has rounds={task.rounds}")
     own.check_gate(str(path), driven)

@@ -168,13 +168,17 @@ def plot(device: Device, path: Path) -> None:
     """Draw response with noise band, step, mismatch spread and retention; the path's suffix is the format."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 7), dpi=120, layout="constrained")
-    (response, step), (spread, retention) = figure.subplots(2, 2)
+    columns = 2 if device.gate is None else 3
+    figure = Figure(figsize=(5.5 * columns, 7), dpi=120, layout="constrained")
+    (response, step, *gate), (spread, retention, *unused) = figure.subplots(2, columns)
     figure.suptitle(device.name)
     _plot_response(device, response)
     _plot_step(device, step)
     _plot_spread(device, spread)
     _plot_retention(device, retention)
+    for panel, rest in zip(gate, unused, strict=True):
+        plot_gate(device, panel)
+        rest.axis("off")
     write_whole(path, rendered(figure, picture_format(path)))
 
 
@@ -242,6 +246,18 @@ def _plot_spread(device: Device, axes: Any) -> None:
         start = np.full(cells, 0.0) + (chip.x_lo if up else chip.x_hi)
         axes.plot(_micro(device, _trains(chip, start, up, pulses, rng)), color=COLOURS[up], alpha=0.35, linewidth=0.8)
     axes.set(title="30 devices each way, each of a chip of its own", xlabel="reference pulses", ylabel="G [uS]")
+
+
+def plot_gate(device: Device, axes: Any, scale: float = 1e6, unit: str = "uS") -> None:
+    """Draw where SETs stop against the gate voltage, in units of 1 / `scale` [S]."""
+    assert device.gate is not None
+    gate, size = device.gate, scale * (device.g_max - device.g_min)
+    stops = scale * device.g_min + size * np.array(gate.stops)
+    spread = size * np.hypot(*(np.array(row or np.zeros(len(stops))) for row in (gate.mismatch, gate.cycle_noise)))
+    axes.fill_between(gate.volts, stops - spread, stops + spread, color=COLOURS[True], alpha=0.25)
+    axes.plot(gate.volts, stops, "o-", color=COLOURS[True])
+    title = "where SETs stop, a standard deviation of cells and pulses"
+    axes.set(title=title, xlabel="gate voltage that is reached [V]", ylabel=f"G [{unit}]")
 
 
 def _plot_retention(device: Device, axes: Any) -> None:

@@ -62,9 +62,9 @@ class Gate:
         volts: Array = self.volts[0] + 0.0 * x
         for low, high, at, beyond in zip(self.volts, self.volts[1:], self.stops, self.stops[1:], strict=False):
             volts = volts + (high - low) * clip((x - at) / max(beyond - at, FLAT), 0.0, 1.0)
-        return volts / self._share(width + 0.0 * x)
+        return volts / self.share(width + 0.0 * x)
 
-    def _share(self, width: Array) -> Array:
+    def share(self, width: Array) -> Array:
         """Share of the gate voltage that pulses of `width` (cells,) [s] reach."""
         if is_zero(self.rise):
             return 1.0
@@ -84,7 +84,7 @@ class Gate:
             noise: (cells,) standard normal of the pulse, or 0.
         """
         xp = namespace(x, magnitude)
-        volts = (self.high + 0.0 * x) * self._share(width + 0.0 * x)
+        volts = (self.high + 0.0 * x) * self.share(width + 0.0 * x)
         passed = at_most(magnitude, floor_at(volts - self.loss, 0.0))
         stop = self._at(volts, self.stops)
         stop = stop + self._at(volts, self.mismatch) * self.cell + self._at(volts, self.cycle_noise) * noise
@@ -99,3 +99,8 @@ class Gate:
         for at, beyond, low, high in zip(self.volts, self.volts[1:], row, row[1:], strict=False):
             value = value + (high - low) * clip((volts - at) / (beyond - at), 0.0, 1.0)
         return value
+
+
+def to_choose(gate: Gate | None) -> Gate | None:
+    """The gate, where there is one and a voltage to choose."""
+    return None if gate is None or gate.held else gate

@@ -357,7 +357,9 @@ def _check_uncertainty(device: Device, unknown: Uncertainty) -> None:
         _check_number(f"uncertainty of {name}", deviation)
         if deviation < 0:
             raise DeviceError(f"uncertainty of {name} is {deviation!r}, a standard deviation of at least 0 is needed")
-        if name in FACTORS and _field(device, name) == 0:
+        if name.startswith("gate.") and device.gate is None:
+            raise DeviceError(f"uncertainty of {name} is {deviation!r}, but {device.name} has no gate: leave it out")
+        if name in FACTORS and not np.any(_field(device, name)):
             raise DeviceError(f"uncertainty of {name} is {deviation!r}, but {name} is 0, and stays so times any factor")
     _check_correlations(unknown.correlations, count)
     for number, (name, deviation) in enumerate(zip(names, unknown.deviations, strict=True)):

@@ -16,8 +16,8 @@ import numpy as np
 from memenv.arrays import Array, clip
 
 FARTHEST = 3.0  # [deviations] where draws end: what lies beyond would have to be legal, too
-ADDED = ("set.threshold", "reset.threshold", "x_lo", "x_hi", "x_shift")  # [V], [range]: normal
-FACTORS = (  # [ln]: log-normal
+ADDED = ("set.threshold", "reset.threshold", "x_lo", "x_hi", "x_shift", "gate.stops", "gate.loss")  # [V], [range]
+FACTORS = (  # [ln]
     *(
         f"{polarity}.{name}"
         for polarity in ("set", "reset")
@@ -28,6 +28,8 @@ FACTORS = (  # [ln]: log-normal
         for name in ("rate", "asymmetry", "gamma", "slope", "cycle_noise", "threshold", "x_lo", "x_hi", "x_shift")
     ),
     "read.noise",
+    "gate.mismatch",
+    "gate.cycle_noise",
 )
 
 
@@ -35,8 +37,8 @@ FACTORS = (  # [ln]: log-normal
 class Uncertainty:
     """The parameters of a device that are not known, and how far they may lie from their nominal values."""
 
-    parameters: tuple[str, ...] = ()  # of ADDED and FACTORS; x_shift moves both bounds
-    deviations: tuple[float, ...] = ()  # standard ones, [V] of thresholds, [range] of bounds, [ln] of all others
+    parameters: tuple[str, ...] = ()  # of ADDED and FACTORS; x_shift moves both bounds, a row of a table is one
+    deviations: tuple[float, ...] = ()  # standard, [V] of thresholds and loss, [range] of bounds and stops, else [ln]
     correlations: tuple[tuple[float, ...], ...] = ()  # of each parameter with each; () = independent
     assumed: tuple[str, ...] = ()  # fields of the record that no measurement stands behind, uncertain or not
 
@@ -52,7 +54,7 @@ class Uncertainty:
         """What is uncertain, by how much, and what is assumed, in a line."""
         alike: dict[str, list[str]] = {}
         for name, deviation in zip(self.parameters, self.deviations, strict=True):
-            unit = " V" if name.endswith("threshold") else ""
+            unit = " V" if name.endswith(("threshold", "loss")) else ""
             off = f"± {deviation:.3g}{unit}" if name in ADDED else f"×/÷ {math.exp(deviation):.3g}"
             alike.setdefault(off, []).append(name)
         lines = [f"{', '.join(names)} {off}" for off, names in alike.items()]
@@ -84,10 +86,7 @@ def displaced(device: Any, draws: Sequence[Array]) -> Any:
         part, _, leaf = name.rpartition(".")
         record = getattr(device, part) if part else device
         names = ("x_lo", "x_hi") if name == "x_shift" else (leaf,)
-        new = {
-            field: getattr(record, field) * _exp(off) if name in FACTORS else getattr(record, field) + off
-            for field in names
-        }
+        new = {field: _moved(getattr(record, field), off, name in FACTORS) for field in names}
         changed = dataclasses.replace(record, **new)
         device = device.replace(**{part: changed}) if part else changed
     return device.replace(uncertainty=None)
@@ -119,6 +118,13 @@ def expected_spread(device: Any) -> Any:
         x_hi=both(spread.x_hi, {"x_hi": 1.0}),
         x_shift=both(spread.x_shift, {"x_shift": 1.0}),
     )
+
+
+def _moved(value: Any, off: Array, factor: bool) -> Any:
+    """A parameter, or all numbers of a table's row, times e^off or `off` higher."""
+    if isinstance(value, tuple):
+        return tuple(_moved(one, off, factor) for one in value)
+    return value * _exp(off) if factor else value + off
 
 
 def _exp(value: Array) -> Array:

@@ -79,8 +79,9 @@ def _ramps(data: PulseData, each: np.ndarray, own: int, side: int) -> bool:
 
 
 def _noise(series: list[np.ndarray]) -> float:
-    """Standard deviation [S] of reads about a smooth course."""
-    return 1.4826 * float(np.median(np.abs(np.concatenate([np.diff(reads, 2) for reads in series])))) / 6**0.5
+    """Standard deviation [S] of reads about a smooth course; 0 where no series has three."""
+    bends = np.concatenate([np.diff(reads, 2) for reads in series])
+    return 1.4826 * float(np.median(np.abs(bends))) / 6**0.5 if len(bends) else 0.0
 
 
 def _check_overlap(data: PulseData, end: np.ndarray) -> None:

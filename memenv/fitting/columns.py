@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memenv.devices.records import DeviceError
-from memenv.fitting.headers import PREFIXES, READINGS, SI, Unit, parse_unit, words
+from memenv.fitting.headers import PREFIXES, READINGS, SI, Unit, of_line, parse_unit, words
 from memenv.fitting.sheets import MISSING, Column, Sheet, is_number
 
 ASSUMED_READ = 0.1  # [V]
@@ -82,8 +82,11 @@ def _by_kind(sheet: Sheet) -> tuple[dict[str, list[Column]], list[str]]:
         cells = [cell for cell in column.cells if cell not in MISSING]
         if kind in ("train", "device") and len(cells) > 2 and len(set(cells)) == len(cells):
             kind = "counter" if all(map(is_number, cells)) else "other"
+        if kind == "device" and of_line(words(column.name)) and _fractions(cells):
+            kind = "gate"
+        if kind == "gate" and not all(map(is_number, cells)):
+            kind = "other"
         by.setdefault(kind or _by_numbers(cells, column.name), []).append(column)
-    _check_gates(by.get("other", []))
     clocks = [column for column in by.get("time", []) if _is_clock(column)]
     aside = [str(column) for kind in ("time", "other") for column in by.get(kind, []) if column not in clocks[:1]]
     by["time"] = clocks[:1]
@@ -92,15 +95,9 @@ def _by_kind(sheet: Sheet) -> tuple[dict[str, list[Column]], list[str]]:
     return by, aside
 
 
-def _check_gates(columns: list[Column]) -> None:
-    """Refuse pulses at several gate voltages; rows of reads without a pulse have 0 or nothing."""
-    for column in columns:
-        volts = {float(cell) for cell in column.cells if is_number(cell)} - {0.0}
-        if len(volts) > 1 and words(column.name) & {"gate", "vg", "vgate"}:
-            raise DeviceError(
-                f"the column {column} has {len(volts)} gate voltages, {min(volts):g} to {max(volts):g} V: they set how "
-                "far a SET goes, and fit takes pulses at one of them; keep its rows alone"
-            )
+def _fractions(cells: list[str]) -> bool:
+    """True of numbers that are no addresses."""
+    return all(map(is_number, cells)) and any(float(cell) % 1 for cell in cells)
 
 
 def _is_clock(column: Column) -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +31,8 @@ PRIOR: dict[str, tuple[float | None, float]] = {
     "memory": (None, 1.5),
     "x_lo": (None, 0.1),
     "x_hi": (None, 0.1),
+    "stops": (None, 0.1),
+    "loss": (None, 1.0),
 }
 VAGUE = 3.0  # standard deviation of the prior of the others, the noises
 BOUNDS = ("x_lo", "x_hi")
@@ -40,7 +42,8 @@ KNOWN_BOUND = 0.05  # [range] standard error of a bound, above which data do not
 LARGEST = {"cycle_noise": 1.5, "additive_noise": 0.3, "noise": 0.3, "wander": 0.3}  # prior on a noise, as variance
 FAINT = {"cycle_noise": 2e-3, "additive_noise": 2e-5, "noise": 2e-5, "wander": 1e-4}  # noises below are as good as none
 NOISES = tuple(FAINT)
-PLAIN = ("threshold", "x_lo", "x_hi")  # parameters whose errors are not those of a logarithm
+STRAIGHT = (*BOUNDS, "stops", "loss")  # parameters that are their own coordinates
+PLAIN = ("threshold", *STRAIGHT)  # parameters whose errors are not those of a logarithm
 LEVEL = 1.96  # standard errors that hold 95 %
 LINEAR = 0.9999  # of what the rate needs above threshold to grow by e, which it needs at most
 NUDGE = 1e-5  # of a coordinate, for derivatives by difference
@@ -58,17 +61,16 @@ class Coordinates:
 
     def device(self, theta: np.ndarray) -> Device:
         """The record at `theta` (parameters, ...); its free parameters are arrays of the trailing shape."""
-        changed: dict[str, dict[str, Array]] = {"": {}}
+        changed: dict[str, Array] = {}
         for name, value in zip(self.names, theta, strict=True):
-            part, _, leaf = name.rpartition(".")
-            group = changed.setdefault(part, {})
-            limit = self._limit(name, group.get("margin"))
-            group[leaf] = value if name in BOUNDS else np.exp(value) if limit is None else limit / (1 + np.exp(-value))
-            if leaf == "slope":
-                group[leaf] = _slope(group[leaf], getattr(self.base, part).amplitude - group["threshold"])
-        own = changed.pop("")
-        parts = {part: dataclasses.replace(getattr(self.base, part), **group) for part, group in changed.items()}
-        return self.base.replace(**parts, **own)
+            part, _, field = name.partition(".")
+            limit = self._limit(name, changed.get(f"{part}.margin"))
+            straight = np.exp(value) if limit is None else limit / (1 + np.exp(-value))
+            changed[name] = value if leaf(name) in STRAIGHT else straight
+            if field == "slope":
+                above = getattr(self.base, part).amplitude - changed[f"{part}.threshold"]
+                changed[name] = _slope(changed[name], above)
+        return _replaced(self.base, changed)
 
     def theta(self) -> np.ndarray:
         """(parameters,) where the base itself stands."""
@@ -81,7 +83,7 @@ class Coordinates:
 
     def of(self, name: str, value: float) -> float:
         """The coordinate of a value."""
-        if name in BOUNDS:
+        if leaf(name) in STRAIGHT:
             return value
         if leaf(name) == "slope":
             law = getattr(self.base, name.partition(".")[0])
@@ -135,22 +137,41 @@ class Coordinates:
 
 
 def leaf(name: str) -> str:
-    """The field at the end of a dotted name."""
-    return name.rpartition(".")[2]
+    """The field at the end of a dotted name, behind which the place in a tuple may stand: `gate.stops.0`."""
+    return next(part for part in reversed(name.split(".")) if not part.isdigit())
 
 
 def values(device: Device, names: tuple[str, ...]) -> list[Array]:
     """The parameters of a device by their dotted names."""
-    return [attrgetter(name)(device) for name in names]
+    return [_value(device, name) for name in names]
+
+
+def _value(record: Any, name: str) -> Array:
+    for part in name.split("."):
+        record = record[int(part)] if part.isdigit() else getattr(record, part)
+    return record
 
 
 def with_values(device: Device, changed: Mapping[str, float]) -> Device:
     """The record with other plain floats, by their dotted names."""
+    found: Device = _replaced(device, {name: float(value) for name, value in changed.items()})
+    return found
+
+
+def _replaced(record: Any, changed: Mapping[str, Array]) -> Any:
+    """The record or tuple with other values, by their dotted names."""
+    own: dict[str, Any] = {}
+    parts: dict[str, dict[str, Array]] = {}
     for name, value in changed.items():
-        part, _, field = name.rpartition(".")
-        own = dataclasses.replace(getattr(device, part) if part else device, **{field: float(value)})
-        device = device.replace(**{part: own}) if part else own
-    return device
+        part, _, rest = name.partition(".")
+        if rest:
+            parts.setdefault(part, {})[rest] = value
+        else:
+            own[part] = value
+    own |= {part: _replaced(getattr(record, part), inner) for part, inner in parts.items()}
+    if isinstance(record, tuple):
+        return tuple(own.get(str(place), value) for place, value in enumerate(record))
+    return dataclasses.replace(record, **own)
 
 
 def _slope(growth: Array, above: Array) -> Array:

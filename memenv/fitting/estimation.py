@@ -30,6 +30,7 @@ from memenv.fitting.spread import Spread, kinds, spread_of_offsets
 
 CHANNELS = ("set", "reset", *BOUNDS)  # in which devices differ: doses [ln] and bounds [range]
 DOSES, ENDS = 0.5, 0.05  # standard deviations of channels, from which the search for how devices differ begins
+OF_POLARITY = ("set.", "gate.stops", "gate.cycle_noise"), ("reset.", "gate.loss")  # names of parameters
 STEP = 0.02  # of the logarithm of a noise, for a derivative
 FARTHEST = 0.3  # step of the logarithm of a noise
 NEAR = 0.005  # of the logarithm of the likelihood: a tenth of a standard error
@@ -97,7 +98,7 @@ class Likelihood:
         self.polarity = np.where((np.sign(trains.amplitude[1:]) > 0).any(axis=0), 0, 1)  # of each train
         mixed = (self.polarity == 0) & (np.sign(trains.amplitude[1:]) < 0).any(axis=0)
         # Parameters that are nudged together: a train of one polarity knows nothing of the other's.
-        up, down = ([k for k, name in enumerate(names) if name.startswith(f"{p}.")] for p in CHANNELS[:2])
+        up, down = ([k for k, name in enumerate(names) if name.startswith(own)] for own in OF_POLARITY)
         shared = [k for k in range(self.free) if k not in (*up, *down)]
         if self.devices > 1:
             up, down = [*up, self.free], [*down, self.free + 1]
@@ -324,8 +325,9 @@ def _known(likelihood: Likelihood, point: np.ndarray) -> Estimate:
     value, covariance, robust, back = _covariance(likelihood, point)
     wider = np.sqrt(np.maximum(np.diag(robust) / np.diag(covariance), 1.0))
     growth, least = np.zeros(free), np.sqrt(np.diag(covariance))  # of the error of a variance, by its interval's end
-    for kind in {*leaves} & {*NOISES}:
-        moved, end = np.flatnonzero([own == kind for own in leaves]), point.copy()
+    kinds_of = [(own, name.startswith("gate.")) for own, name in zip(leaves, names, strict=True)]
+    for kind in {kind for kind in kinds_of if kind[0] in NOISES}:
+        moved, end = np.flatnonzero([own == kind for own in kinds_of]), point.copy()
         end[moved] = [likelihood.coordinates.of(names[k], (value[k] ** 2 + LEVEL * least[k]) ** 0.5) for k in moved]
         growth[moved] = np.sqrt(np.diag(_covariance(likelihood, end)[1])[moved]) / least[moved] - 1
     covariance = wider[:, None] * covariance * wider
@@ -342,7 +344,7 @@ def _known(likelihood: Likelihood, point: np.ndarray) -> Estimate:
     intervals = np.column_stack([np.where(noises, *pair) for pair in zip(roots, ends, strict=True)])
     small = np.array([KNOWN_SMALL.get(own, 0.0) for own in leaves])
     largest = np.array([LARGEST.get(own, np.inf) for own in leaves])
-    vague = np.array([KNOWN_BOUND if own in BOUNDS else UNDETERMINED for own in leaves])
+    vague = np.array([KNOWN_BOUND if own in (*BOUNDS, "stops") else UNDETERMINED for own in leaves])
     undetermined = ~noises & (coordinate > vague) & (errors * value > small)
     undetermined |= noises & (intervals[:, 1] > largest) & (intervals[:, 0] == 0)
     errors[noises] = np.log(intervals[noises, 1] / value[noises]) / LEVEL

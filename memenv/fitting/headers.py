@@ -23,7 +23,7 @@ TEXTS = (  # of a name that may end in a unit, the surest first; None: its last 
     re.compile(r"()(.*)()"),
 )
 KINDS: dict[str, str] = {  # the first whose word is in the name
-    "other": "temperature temp humidity status comment error err std sigma compliance target gate vg energy",
+    "other": "temperature temp humidity status comment error err std sigma compliance target energy",
     "width": "width duration pw twidth tpulse tp",
     "voltage": "amplitude amplitudes voltage volt volts v vp vpulse vset vreset vwrite vprog vapp",
     "conductance": "conductance conductances cond g gds gread siemens",
@@ -39,6 +39,7 @@ WAYS = {
     1: "set ltp potentiation pot up potentiate program increase",
     -1: "reset ltd depression dep down depress erase decrease",
 }
+GATES, LINES = {"gate", "vg", "vgs", "vgate", "vwl"}, {"wl", "wordline"}  # lines are addresses, too: volts tell
 WANTED = {"voltage": "voltage", "read voltage": "voltage", "width": "time", "time": "time"}  # the quantity of a kind
 WEIGHTS = frozenset(("ltp", "ltd", "potentiation", "depression"))  # words that are said of conductances
 
@@ -114,8 +115,12 @@ def meaning(name: str) -> Meaning:
 
 def _meaning(name: str, kind: str, unit: Unit | None) -> Meaning:
     own = words(name)
+    if kind == "gate" and unit and unit.quantity != "voltage":
+        kind = "other"
+    elif kind == "device" and unit and unit.quantity == "voltage" and of_line(own):
+        kind = "gate"
     numbered = any(word.isdigit() for word in own)
-    if unit and kind not in (*READINGS, "width", "voltage", "read voltage", "other"):
+    if unit and kind not in (*READINGS, "width", "voltage", "read voltage", "gate", "other"):
         pulsed = unit.quantity == "time" and own & {"pulse", "length"}
         kind = "width" if pulsed else unit.quantity
     device = kind == "device" or bool(own & {"device", "dev", "cell"}) or bool(re.fullmatch(r"[dD]\d+", name.strip()))
@@ -125,10 +130,17 @@ def _meaning(name: str, kind: str, unit: Unit | None) -> Meaning:
     return Meaning(kind, unit, polarity, bool(own & WEIGHTS), numbered and device)
 
 
+def of_line(own: set[str]) -> bool:
+    """True of words that name a word line."""
+    return bool(own & LINES) or {"word", "line"} <= own
+
+
 def _kind(own: set[str]) -> str:
     """The kind that words name."""
     if own & {"vread", "vsense"} or (own & {"read", "sense"} and own & {"voltage", "volt", "v", "bias"}):
         return "read voltage"
+    if own & GATES or (of_line(own) and own & {"v", "volt", "volts", "voltage"}):
+        return "other" if own & {"i", "a", "current", "leakage"} else "gate"
     for kind, text in KINDS.items():
         if own & set(text.split()):
             return "width" if kind in ("counter", "time") and own & {"length"} else kind

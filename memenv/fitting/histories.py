@@ -8,7 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from memenv.devices.device import Device
 from memenv.devices.law import equivalent_pulses, move
-from memenv.fitting.likelihood import Filtered, Trains, WanderingRead, reachable
+from memenv.fitting.likelihood import Filtered, Trains, WanderingRead, at_gate, reachable
 
 SIGNS = {"set": 1, "reset": -1}
 SMOOTH = 21  # reads over which a train is averaged, at most a fifth of it
@@ -57,10 +57,12 @@ def traces(device: Device, trains: Trains, rate: np.ndarray) -> list[Trace]:
         of = np.flatnonzero((most == sign) & ~trains.jump.any(axis=0))
         if not len(of):
             continue
-        some, own = trains.select(of), rate[:, of]
-        longest = int(np.isfinite(some.reading).sum(axis=0).max())
-        some = some._replace(**{name: getattr(some, name)[:longest] for name in ("reading", "amplitude", "width")})
+        length = np.isfinite(trains.reading[:, of]).sum(axis=0)
+        longest = int(length.max())
         reads = max(1, min(SMOOTH, longest // 5) // 2 * 2 - 1)
+        of = of[length >= reads]  # of shorter ones nothing is left, smoothed
+        some, own = trains.select(of), rate[:, of]
+        some = some._replace(**{name: getattr(some, name)[:longest] for name in ("reading", "amplitude", "width")})
         noise = math.hypot(device.read.noise, getattr(device.read, "wander", 0.0))
         begin = some.reading[0] + noise * np.linspace(-3, 3, PLACES)[:, None]
         paths = _walk(device, some, own, begin)
@@ -95,18 +97,21 @@ def _walk(
     wander = read.wander if isinstance(read, WanderingRead) else 0.0
     x, away = np.clip(begin, trains.x_lo, trains.x_hi), np.zeros(shape)
     out = [x if rng is None else x + read.noise * rng.standard_normal(shape)]
-    for volts, width in zip(trains.amplitude[1:], trains.width[1:], strict=True):
+    for k, (volts, width) in enumerate(zip(trains.amplitude[1:], trains.width[1:], strict=True), 1):
         up = volts > 0
         law = reachable(device.law(up), trains.x_lo, trains.x_hi)
-        n = equivalent_pulses(law, np.abs(np.nan_to_num(volts)), width)
-        own = np.where(up, *rate)
+        magnitude, x_hi = np.abs(np.nan_to_num(volts)), trains.x_hi
+        own, z = np.where(up, *rate), np.zeros(4) if rng is None else rng.standard_normal((4, *shape))
+        if device.gate is not None and trains.gate is not None:
+            gate = at_gate(device.gate, trains.gate[k])
+            magnitude, x_hi = gate.limits(up, magnitude, width, x, trains.x_hi, z[0])
+        n = equivalent_pulses(law, magnitude, width)
         s, added = law.dose * own * n, 0.0
         if rng is not None:
-            z = rng.standard_normal((4, *shape))
             s = s * np.exp(law.cycle_noise * z[0] - 0.5 * law.cycle_noise**2)
             added = law.additive_noise * own * np.sqrt(n) * z[1]
             away = kept * away + wander * math.sqrt(1 - kept**2) * z[2]
-        x = move(law, x, trains.x_lo, trains.x_hi, up, s, added)
+        x = move(law, x, trains.x_lo, x_hi, up, s, added)
         out.append(x if rng is None else x + away + read.noise * z[3])
     return np.where(np.isfinite(trains.reading)[:, None], np.array(out), np.nan)
 
@@ -119,7 +124,8 @@ def at_each_pulse(polarity: str, trains: Trains, seen: Filtered) -> list[str]:
     sign, out = SIGNS[polarity], list[str]()
     of = (np.sign(trains.amplitude[1:]) == sign) & np.isfinite(seen.error)
     off, moved = -sign * seen.error[of], sign * (seen.after - seen.before + seen.error)[of]
-    for name, unit in (("amplitude", "V"), ("width", "s")):
+    kinds = [("amplitude", "V"), ("width", "s"), *([] if trains.gate is None else [("gate", "V")])]
+    for name, unit in kinds:
         values = np.abs(getattr(trains, name)[1:][of])
         each = np.unique(values)
         if len(each) < 2:

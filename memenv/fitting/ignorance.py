@@ -23,13 +23,15 @@ def with_uncertainty(device: Device, estimate: Estimate, assumed: tuple[str, ...
     """
     said, known = [], [name for name in estimate.names if name in (*ADDED, *FACTORS)]
     own = {name: estimate.errors[estimate.names.index(name)] for name in known}
+    for row in ("stops", "cycle_noise", "mismatch"):  # of a gate's table: all voltages together
+        own |= _of_row(estimate, f"gate.{row}")
     mute = [name for name in estimate.undetermined if name not in own]
     prior = one_pulse_uncertainty(device.set.amplitude, device.reset.amplitude)
     own |= {name: off for name, off in zip(prior.parameters, prior.deviations, strict=True) if name in mute}
     parameters, deviations = list[str](), list[float]()
     for name, error in own.items():
         deviation = _bearable(device, name, error)
-        if deviation < 0.99 * error and values(device, (name,))[0] != 0:
+        if deviation < 0.99 * error and np.any(values(device, (name,))[0]):
             said.append(f"{name} may be off by {error:.2g}, the law stands {deviation:.2g}: the record says that.")
         if deviation > 0:
             parameters.append(name)
@@ -47,6 +49,13 @@ def with_uncertainty(device: Device, estimate: Estimate, assumed: tuple[str, ...
         ),
     )
     return device.replace(uncertainty=uncertainty), said
+
+
+def _of_row(estimate: Estimate, row: str) -> dict[str, float]:
+    """The root mean square error of the entries of a row of a table of which the data tell."""
+    entries = zip(estimate.names, estimate.errors, strict=True)
+    told = [error for name, error in entries if name.startswith(f"{row}.") and name not in estimate.undetermined]
+    return {row: float(np.sqrt(np.mean(np.square(told))))} if told else {}
 
 
 def _bearable(device: Device, name: str, error: float) -> float:

@@ -8,15 +8,18 @@ Slow wander of the reads, which moves no state and comes back to zero, is a seco
 Ornstein-Uhlenbeck process sampled at the reads.
 """
 
+import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
 
 from memenv.arrays import Array
 from memenv.devices.device import Device
+from memenv.devices.gate import Gate
 from memenv.devices.law import Law, equivalent_pulses, move, reachable_kappa
 from memenv.devices.reads import Read
 
@@ -32,6 +35,7 @@ def _rule(states: int, cycles: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 BOTH = _rule(3, 3)  # along a train
 KNOWN = _rule(1, 9)  # from a known state: all nodes for the cycle noise
 ROOT = math.sqrt(2 * math.pi)
+RAGGED = 4  # times as long as a train are others, from which it is filtered apart
 ASIDE = 10.0  # [range] beyond any step
 LEAST = 1e-18  # variance [range^2] below which a state counts as known
 
@@ -46,19 +50,25 @@ class Trains(NamedTuple):
     x_lo: np.ndarray  # (trains,) [range] bounds, were those of the device 0 and 1
     x_hi: np.ndarray  # (trains,) [range]
     jump: np.ndarray  # (reads, trains) the read is a jump that no noise explains: nothing is predicted of it
+    gate: np.ndarray | None = None  # (reads, trains) [V] during the pulse; None of devices without one
 
     def select(self, trains: np.ndarray) -> "Trains":
         """Some of the trains, by index."""
-        return Trains(*(array[..., trains] for array in self))
+        parts: list[Any] = [part if part is None else part[..., trains] for part in self]
+        return Trains(*parts)
 
     def bounds(self, device: Device, own: Array) -> tuple[Array, Array]:
         """Bounds [range] (..., trains) of a device, of which each train's own adds own[2] and own[3]."""
         return self.x_lo + device.x_lo + own[2], self.x_hi + device.x_hi - 1.0 + own[3]
 
+    def pulses(self) -> np.ndarray:
+        """(kinds, reads, trains) amplitudes, widths and gate voltages."""
+        return np.stack([self.amplitude, self.width, *([] if self.gate is None else [self.gate])])
+
     def thinned(self, reads: int) -> "Trains":
         """About so many reads of each train, the pulses between two as one; themselves where the pulses differ."""
         every = max(1, len(self.reading) // reads)
-        pulses = np.stack([self.amplitude, self.width])[:, 1:]
+        pulses = self.pulses()[:, 1:]
         if np.any(np.nanmin(pulses, axis=1) < np.nanmax(pulses, axis=1)):
             return self
         rows = (array[::every] for array in (self.reading, self.amplitude, self.width * every, self.jump))
@@ -90,24 +100,35 @@ class _Pulse(NamedTuple):
     kick: np.ndarray  # [range] additive noise
     x_lo: Array  # [range]
     x_hi: Array  # [range]
+    stop: Array | None  # [range] where the gate stops a SET from below it, at the nodes of the cycle noise
     states: np.ndarray | None  # (nodes, 1) of the state, None for a known one
     weights: np.ndarray  # (nodes, 1)
 
 
-def _pulse(device: Device, known: bool, amplitude: Array, width: Array, rate: Array) -> _Pulse:
-    """The pulse with the nodes for cells in a known state, or in one of which mean and variance are known."""
+def _pulse(device: Device, known: bool, amplitude: Array, width: Array, rate: Array, volts: Array = None) -> _Pulse:
+    """The pulse with the nodes for cells in a known state, or in one of which mean and variance are known.
+
+    `volts` (cells,) [V] are at the gate, where there is one; None: fully open.
+    """
+    states, cycles, weights = KNOWN if known else BOTH
+    up, magnitude, stop = (amplitude > 0)[..., None, :], np.abs(amplitude), None
+    if device.gate is not None:
+        gate = at_gate(device.gate, device.gate.high + 0.0 * width if volts is None else volts, _spread_out)
+        pulse = up, *(_spread_out(part) for part in (magnitude, width, device.x_lo, device.x_hi)), cycles
+        magnitude, stop = gate.limits(*pulse)
+        magnitude = magnitude[..., 0, :]
     law = reachable(device.law(amplitude > 0), device.x_lo, device.x_hi)
-    n = equivalent_pulses(law, np.abs(amplitude), width)
+    n = equivalent_pulses(law, magnitude, width)
     sigma = _spread_out(law.cycle_noise)
     spread = law._replace(**{name: _spread_out(getattr(law, name)) for name in ("gamma", "margin", "growing", "kappa")})
-    states, cycles, weights = KNOWN if known else BOTH
     return _Pulse(
         law=spread._replace(margin=spread.margin - ASIDE),
-        up=(amplitude > 0)[..., None, :],
+        up=up,
         s=(law.dose * rate * n)[..., None, :] * np.exp(sigma * cycles - 0.5 * sigma**2),
         kick=(law.additive_noise * rate * np.sqrt(n))[..., None, :],
         x_lo=_spread_out(device.x_lo),
         x_hi=_spread_out(device.x_hi),
+        stop=stop,
         states=None if known else states,
         weights=weights,
     )
@@ -120,7 +141,10 @@ def _after(pulse: _Pulse, x: Array, variance: Array | None) -> Moments:
         spread = np.sqrt(np.maximum(variance, LEAST))
         start = start + spread[..., None, :] * pulse.states
     low, high = pulse.x_lo, pulse.x_hi
-    end = move(pulse.law, np.clip(start, low, high), low - ASIDE, high + ASIDE, pulse.up, pulse.s)
+    start = np.clip(start, low, high)
+    if pulse.stop is not None:
+        high = np.maximum(pulse.stop, start)
+    end = move(pulse.law, start, low - ASIDE, high + ASIDE, pulse.up, pulse.s)
     place, square = _clipped(end, pulse.kick, low, high)
     weighted = place * pulse.weights
     mean = weighted.sum(axis=-2)
@@ -154,6 +178,12 @@ def _clipped(mean: Array, sigma: Array, low: Array, high: Array) -> tuple[Array,
     return mean + sigma * (centre + shift), sigma**2 * np.maximum(square - shift**2, 0.0)
 
 
+def at_gate(gate: Gate, volts: Array, shaped: Callable[[Array], Array] = lambda value: value) -> Gate:
+    """The gate at `volts` [V], its parameters with further axes."""
+    stops, noise = (tuple(map(shaped, row)) for row in (gate.stops, gate.cycle_noise))
+    return dataclasses.replace(gate, high=shaped(volts), loss=shaped(gate.loss), stops=stops, cycle_noise=noise)
+
+
 def reachable(law: Law, x_lo: Array, x_hi: Array) -> Law:
     """The law with kappa such that the second pole lies outside each cell's own range, as in a fabricated chip."""
     return law._replace(kappa=reachable_kappa(law, x_hi - x_lo))
@@ -182,6 +212,18 @@ def filtered(device: Device, trains: Trains, own: Array) -> Filtered:
         own: (4, ..., trains) of each train's device, beside what all share: logarithm of its SET and RESET dose [1],
             and what its lower and upper bound are higher [range].
     """
+    reads = np.isfinite(trains.reading).sum(axis=0)
+    short = RAGGED * reads < reads.max()
+    if not short.any():
+        return _filtered(device, trains, own)
+    groups = [np.flatnonzero(short), np.flatnonzero(~short)]
+    parts = zip(*(filtered(device, trains.select(some), own[..., some]) for some in groups), strict=True)
+    order = np.argsort(np.concatenate(groups))
+    return Filtered(*(np.concatenate(pair, axis=-1)[..., order] for pair in parts))
+
+
+def _filtered(device: Device, trains: Trains, own: Array) -> Filtered:
+    """`filtered` of trains of like length."""
     read = device.read
     noise, wander, kept = np.asarray(read.noise) ** 2, np.zeros(()), np.zeros(())
     if isinstance(read, WanderingRead):
@@ -195,12 +237,13 @@ def filtered(device: Device, trains: Trains, own: Array) -> Filtered:
     variance, away, shared, loose = fresh
     before, after, difference, total = (np.full((len(trains.reading) - 1, *shape), np.nan) for _ in range(4))
     longest = np.flatnonzero(np.isfinite(trains.reading).any(axis=1))[-1]
-    pulses = np.nan_to_num(np.stack([trains.amplitude, trains.width]))
+    pulses = np.nan_to_num(trains.pulses())
     again = np.append([True, True], (pulses[:, 2:] == pulses[:, 1:-1]).all(axis=(0, 2)))
     for k in range(1, longest + 1):
         if k == 1 or not again[k]:
             rate = np.where(trains.amplitude[k] > 0, up_rate, down_rate)
-            pulse = _pulse(chip, False, trains.amplitude[k], trains.width[k], rate)
+            gates = None if trains.gate is None else trains.gate[k]
+            pulse = _pulse(chip, False, trains.amplitude[k], trains.width[k], rate, gates)
         moved = _after(pulse, x, variance)
         before[k - 1], after[k - 1] = x, moved.mean
         away, shared = kept * away, kept * moved.gain * shared

@@ -111,7 +111,8 @@ def split_noise(residual: np.ndarray, mean: np.ndarray) -> tuple[float, float, f
     Read noise from the covariance of successive residuals, which is minus its variance; the two kinds of cycle noise
     from how the rest grows with the mean step.
     """
-    read = max(-float(np.nanmean(residual[1:] * residual[:-1])), 0.0)
+    pairs = residual[1:] * residual[:-1]
+    read = max(-float(np.nanmean(pairs)), 0.0) if np.isfinite(pairs).any() else 0.0
     there = np.isfinite(residual)
     columns = np.column_stack([mean[there] ** 2, np.ones(there.sum())])
     relative, additive = nnls(columns, np.maximum(residual[there] ** 2 - 2 * read, -1.0))[0]

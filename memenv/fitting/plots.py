@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from memenv.devices.command import plot_gate
 from memenv.devices.measured import TableDevice
 from memenv.experiments.reporting import rendered
 from memenv.experiments.runs import picture_format
@@ -39,15 +40,19 @@ def plot(fit: Fit, data: PulseData | TableDevice, path: str | Path) -> None:
     from matplotlib.figure import Figure
 
     with rc_context(STYLE):
-        figure = Figure(figsize=(11, 8), layout="constrained")
+        columns = 2 if fit.device.gate is None else 3
+        figure = Figure(figsize=(5.5 * columns, 8), layout="constrained")
         FigureCanvasAgg(figure)
         scale, unit = _unit(fit.device.g_max)
-        axes = figure.subplots(2, 2)
+        axes = figure.subplots(2, columns)
         _mean(axes[0, 0], fit, data, scale)
         _spread(axes[0, 1], fit, scale)
         _held_out(axes[1, 0], fit)
         _examples(axes[1, 1], fit, data, scale)
-        for axis in axes[0]:
+        if fit.device.gate is not None:
+            _gate(axes[0, 2], fit, data, scale, unit)
+            axes[1, 2].axis("off")
+        for axis in axes[0, :2]:
             axis.set_xlabel(f"conductance before the pulse [{unit}]")
         axes[1, 1].set_ylabel(f"conductance [{unit}]")
         figure.suptitle(f"{fit.device.name}: the law and the data", fontsize=13)
@@ -106,6 +111,14 @@ def _spread(axis: Any, fit: Fit, scale: float) -> None:
     axis.set(title="Spread of the step, read noise included", ylabel="standard deviation [% of the range]")
     axis.set_ylim(0, 1.35 * axis.get_ylim()[1])
     axis.legend(ncols=2, loc="upper left")
+
+
+def _gate(axis: Any, fit: Fit, data: PulseData | TableDevice, scale: float, unit: str) -> None:
+    """Where SETs stop, over the reads after all SETs."""
+    if isinstance(data, PulseData) and data.gate is not None:
+        after = data.of(1)
+        axis.plot(data.gate[after], scale * data.conductance[after], ".", color="grey", alpha=0.3, ms=3)
+    plot_gate(fit.device, axis, scale, unit)
 
 
 def _held_out(axis: Any, fit: Fit) -> None:

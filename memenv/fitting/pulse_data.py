@@ -50,6 +50,7 @@ class PulseData:
     width_known: bool = True  # else 1 us was assumed
     read_voltage: float = 0.1  # [V]
     time: np.ndarray | None = None  # [s] of the reads, where the files tell
+    gate: np.ndarray | None = None  # [V] during the pulse before the read; None where there are not several
     understood: tuple[str, ...] = ()  # sentences on what the files were taken for
 
     def summary(self) -> str:
@@ -65,11 +66,17 @@ class PulseData:
             least, most = values.min(), values.max()
             known = f"{least:.4g}{f' to {most:.4g}' * bool(least < most)} {unit}"
             text += f", {name} {known if getattr(self, f'{name}_known') else 'not told'}"
+        if self.gate is not None:
+            text += f", gate {self.gate[pulsed].min():.4g} to {self.gate[pulsed].max():.4g} V"
         return f"{text}; {low} to {high}."
 
     def of(self, sign: int) -> np.ndarray:
         """(reads, trains) whether a pulse of this sign stands before the read."""
         return np.isfinite(self.conductance) & (np.sign(self.amplitude) == sign)
+
+    def gates(self) -> tuple[np.ndarray, ...]:
+        """(reads, trains) [V] of the gate, if there are several."""
+        return () if self.gate is None else (self.gate,)
 
     def polarity(self) -> np.ndarray:
         """(trains,) the sign of most pulses of each train."""
@@ -137,10 +144,31 @@ def read_csv(
         width_known=known[1],
         read_voltage=read_voltage or (told[0] if told else ASSUMED_READ),
         time=time,
+        gate=_gates(pairs, amplitude),
         understood=(*(file.understood for file in files), *said),
     )
     _check_amounts(data)
     return data
+
+
+def _gates(pairs: list[tuple[Train, np.ndarray]], amplitude: np.ndarray) -> np.ndarray | None:
+    """(reads, trains) [V] the gate during each pulse; None where no file tells it, or all pulses have one.
+
+    Raises:
+        DeviceError: pulses of which it is not told, among others at several voltages.
+    """
+    gate, pulsed = np.full(amplitude.shape, np.nan), np.nan_to_num(amplitude) != 0
+    for column, (train, sign) in enumerate(pairs):
+        gate[: len(sign), column] = np.nan if train.gate is None else train.gate
+    told = gate[pulsed & np.isfinite(gate)]
+    if not len(told) or np.ptp(told) == 0:
+        return None
+    if len(told) < pulsed.sum() or told.min() < 0:
+        raise DeviceError(
+            f"{pulsed.sum() - (told >= 0).sum()} of {pulsed.sum()} pulses have no gate voltage of 0 V or more, the "
+            f"others up to {told.max():g} V: tell that of each, or keep the pulses at one of them"
+        )
+    return np.where(pulsed, gate, 0.0)
 
 
 def _check_amounts(data: PulseData) -> None:

@@ -26,6 +26,7 @@ class Train(NamedTuple):
     sign: np.ndarray | None  # 1, -1, and 0 where there was no pulse
     volts: np.ndarray | None  # [V] signed or not
     width: np.ndarray | None  # [s]
+    gate: np.ndarray | None  # [V], NaN where none is told
     polarity: int  # that the column's name says, 0: none
     column: str
     time: np.ndarray | None  # [s] of the read
@@ -33,9 +34,9 @@ class Train(NamedTuple):
 
     def at(self, rows: slice | np.ndarray) -> "Train":
         """Some of its reads."""
-        known = (self.sign, self.volts, self.width, self.time)
-        sign, volts, width, time = (part if part is None else part[rows] for part in known)
-        return self._replace(conductance=self.conductance[rows], sign=sign, volts=volts, width=width, time=time)
+        names = ("sign", "volts", "width", "gate", "time")
+        known = {name: part[rows] for name in names if (part := getattr(self, name)) is not None}
+        return self._replace(conductance=self.conductance[rows], **known)
 
 
 class Read(NamedTuple):
@@ -92,7 +93,8 @@ def _read_sheet(sheet: Sheet, stated: Stated) -> Read:
     text += f" ({parts.guessed})" * bool(parts.guessed)
     assumed = "" if parts.read_voltage else " (assumed: --read-voltage)"
     text += ", read voltage " + ("of each row" if per_row else f"{known:g} V{assumed}")
-    text += f", times in {listed(parts.by['time'])}" * bool(parts.by["time"])
+    for what, kind in (("gate voltages", "gate"), ("times", "time")):
+        text += f", {what} in {listed(parts.by.get(kind, []))}" * bool(parts.by.get(kind))
     if parts.pulses:
         text += f", pulses of {parts.pulses[1][0]:g} and {parts.pulses[-1][0]:g} V by a note"
     aside = parts.aside + [f"{dropped} reads at or below zero"] * bool(dropped)
@@ -226,9 +228,9 @@ def _pieces(sane: np.ndarray) -> list[slice]:
 
 def _pulses(
     sheet: Sheet, parts: Parts, place: int, rows: np.ndarray, name: str
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """Sign, amplitude [V] and width [s] of the pulse before each read."""
-    volts, width = (_beside(sheet, parts, kind, place, rows) for kind in ("voltage", "width"))
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """Sign, amplitude [V], width [s] and gate [V] of the pulse before each read."""
+    volts, width, gate = (_beside(sheet, parts, kind, place, rows) for kind in ("voltage", "width", "gate"))
     sign = None
     if way := parts.by.get("polarity", []):
         sign = np.array([_way(way[0].cells[row], f"line {sheet.lines[row]}: {way[0].name}") for row in rows], float)
@@ -243,7 +245,7 @@ def _pulses(
     volts = volts if volts is None else np.where(pulsed, volts, 0.0)
     if not pulsed[1:].all() or sign is not None:
         sign = np.where(pulsed, sign if sign is not None else np.nan, 0.0)
-    return sign, volts, width
+    return sign, volts, width, gate
 
 
 def _pulsed_later(train: Train) -> Train:
@@ -260,9 +262,11 @@ def _beside(sheet: Sheet, parts: Parts, kind: str, place: int, rows: np.ndarray)
     if len(columns) not in (1, len(parts.readings)):
         raise DeviceError(f"{listed(columns)} are {kind}s of pulses beside {listed(parts.readings)}: leave one")
     column = columns[place if len(columns) > 1 else 0]
-    first = rows[:1] if column.cells[rows[0]] == "" else rows[:0]
-    value = _column(sheet, column, rows[len(first) :], column.meaning.unit.scale if column.meaning.unit else 1.0)
-    value = np.concatenate([np.zeros(len(first)), value])
+    there = np.array([column.cells[row] != "" for row in rows])
+    if kind != "gate":  # which reads without a pulse need not have
+        there[1:] = True
+    value = np.full(len(rows), np.nan if kind == "gate" else 0.0)
+    value[there] = _column(sheet, column, rows[there], column.meaning.unit.scale if column.meaning.unit else 1.0)
     if kind == "width" and column.meaning.unit is None and np.median(value) > 1:
         raise DeviceError(f"{column} is about {np.median(value):g} and names no unit: name it, as in 'width (ns)'")
     return value

@@ -42,11 +42,12 @@ def parted(data: PulseData) -> tuple[PulseData, Rests]:
     if not state:
         return data, rests
     order = np.argsort(~keep, axis=0, kind="stable")  # what is left moves up
-    conductance, amplitude, width = (
+    conductance, amplitude, width, *gate = (
         np.take_along_axis(np.where(keep, part, np.nan), order, axis=0)
-        for part in (data.conductance, data.amplitude, data.width)
+        for part in (data.conductance, data.amplitude, data.width, *data.gates())
     )
-    return dataclasses.replace(data, conductance=conductance, amplitude=amplitude, width=width), rests
+    kept = dataclasses.replace(data, conductance=conductance, amplitude=amplitude, width=width)
+    return dataclasses.replace(kept, gate=gate[0] if gate else None), rests
 
 
 def retention_of(rests: Rests, read_noise: float, g_max: float) -> tuple[Retention | None, str]:

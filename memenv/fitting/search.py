@@ -10,8 +10,9 @@ from memenv.devices.law import Response, reachable_kappa
 from memenv.devices.reads import Read
 from memenv.fitting.bounds import STILL
 from memenv.fitting.checks import POLARITIES
-from memenv.fitting.coordinates import BOUNDS, values, with_values
+from memenv.fitting.coordinates import BOUNDS, leaf, values, with_values
 from memenv.fitting.estimation import Likeliest, fit_trains
+from memenv.fitting.gates import acting, gate_names, in_units, with_loss
 from memenv.fitting.histories import SIGNS
 from memenv.fitting.likelihood import Filtered, Trains, WanderingRead, filtered
 from memenv.fitting.mean_response import CLOSE, Single, fit_mean, predict, split_noise
@@ -22,6 +23,7 @@ CLEAR = 3.0  # read noises that a step, or a stretch of steps, must exceed to te
 LONG = 100  # reads of a train, from which slow wander can be told from a walk of the state
 QUIET = 0.2  # of the noise of single steps: where too much noise explains the trains, nothing moves the search on
 DOUBT = 4.0  # of the criterion, by which a second pole must do better: the odds of 50 that it has against it
+PLACES = (*BOUNDS, "stops")  # parameters that are places in the range
 WANDER = ("read.wander", "read.memory")
 
 
@@ -39,6 +41,7 @@ def likeliest_device(
     """
     ends = trains.bounds(base, offsets[:, trains.device])
     placed = trains._replace(x_lo=ends[0], x_hi=ends[1])
+    base = with_loss(base, placed, single_steps(placed, -1)[1])
     first = {polarity: _start(base, placed, polarity, sign, free[polarity]) for polarity, sign in SIGNS.items()}
     base = base.replace(**{polarity: responses[0] for polarity, (responses, _) in first.items()})
     noise = max(1e-5, *(read for _, read in first.values()))
@@ -60,7 +63,9 @@ def likeliest_device(
             response = dataclasses.replace(response, cycle_noise=responses[0].cycle_noise)  # of one pulse
         base = base.replace(**{polarity: response})
         names += _names(polarity, response, free[polarity])
-    likeliest, trains = likeliest_of(base, (*names, "read.noise", *slow, *bounds), trains, offsets)
+    likeliest, trains = likeliest_of(
+        base, (*names, *gate_names(base.gate, trains), "read.noise", *slow, *bounds), trains, offsets
+    )
     vague = [name for name in bounds if not (_rests(likeliest, trains, name) and _legal(likeliest.device))]
     still = slow and likeliest.known.interval("read.wander")[0] == 0
     if vague or still:
@@ -111,8 +116,10 @@ def _in_own_range(found: Likeliest, trains: Trains) -> tuple[Likeliest, Trains]:
 
     def factor(name: str) -> float:
         """That of a parameter, by its dotted name."""
-        part, _, field = name.rpartition(".")
-        return float(size ** (getattr(device, part).gamma - 1 if field == "dose" else powers.get(field, 0.0)))
+        part, field = name.partition(".")[0], leaf(name)
+        if field == "dose":
+            return float(size ** (getattr(device, part).gamma - 1))
+        return float(size ** (-1.0 if name.startswith("gate.cycle_noise") else powers.get(field, 0.0)))
 
     scaled = [
         f"{polarity}.{field}" for polarity in POLARITIES for field in ("dose", "margin", "kappa", "additive_noise")
@@ -124,13 +131,17 @@ def _in_own_range(found: Likeliest, trains: Trains) -> tuple[Likeliest, Trains]:
     range_ = device.g_max - device.g_min
     known, spread = found.known, found.mismatch
     intervals = tuple(
-        ((a - low) / size, (b - low) / size) if name in BOUNDS else (a * factor(name), b * factor(name))
+        ((a - low) / size, (b - low) / size) if leaf(name) in PLACES else (a * factor(name), b * factor(name))
         for name, (a, b) in zip(known.names, known.intervals, strict=True)
     )
-    errors = tuple(e / size if name in BOUNDS else e for name, e in zip(known.names, known.errors, strict=True))
+    errors = tuple(e / size if leaf(name) in PLACES else e for name, e in zip(known.names, known.errors, strict=True))
     return found._replace(
         device=own.replace(
-            g_min=device.g_min + low * range_, g_max=device.g_min + device.x_hi * range_, x_lo=0.0, x_hi=1.0
+            g_min=device.g_min + low * range_,
+            g_max=device.g_min + device.x_hi * range_,
+            x_lo=0.0,
+            x_hi=1.0,
+            gate=in_units(device.gate, low, size),
         ),
         known=dataclasses.replace(known, errors=errors, intervals=intervals),
         offsets=found.offsets / np.array([1.0, 1.0, size, size])[:, None],
@@ -154,11 +165,12 @@ def _start(
     The shape from stretches of pulses that move the state by more than the noise, the noise from single pulses.
     """
     of, single = single_steps(trains, sign)
+    single = acting(base.gate, trains, single)
     read = _read_noise(trains.reading, of)
     steps, pulses = single, 1
     while sign * (steps.after - steps.before).mean() < CLEAR * read:
         pulses *= 2
-        longer = single_steps(trains, sign, pulses)[1]
+        longer = acting(base.gate, trains, single_steps(trains, sign, pulses)[1])
         if len(longer.before) < max(FEWEST, len(single.before) / 2):
             break
         steps = longer

@@ -23,6 +23,7 @@ from memenv.fitting.bounds import Bounds, find_bounds
 from memenv.fitting.checks import POLARITIES, Row, Steps, largest_misfit, misfits, rows, siemens
 from memenv.fitting.coordinates import BOUNDS, LEVEL, leaf, values, with_values
 from memenv.fitting.estimation import Estimate, Likeliest
+from memenv.fitting.gates import HEADROOM, above_reads, first_gate, title, with_gate
 from memenv.fitting.histories import SIGNS, at_each_pulse, memories, traces
 from memenv.fitting.ignorance import with_uncertainty
 from memenv.fitting.likelihood import Trains
@@ -60,7 +61,7 @@ class Fit:
         own = zip(values(device, self.estimate.names), self.errors.items(), self.estimate.intervals, strict=True)
         for value, (name, error), (low, high) in own:
             known = "not determined" if name in self.estimate.undetermined else f"{low:.4g} to {high:.4g}"
-            lines.append(f"{name:<22}  {value:>11.5g}  {error:>14.2g}  {known}")
+            lines.append(f"{title(device, name):<22}  {value:>11.5g}  {error:>14.2g}  {known}")
         for polarity in POLARITIES:
             way = "grow" if getattr(device, polarity).growing else "shrink"
             lines.append(f"{polarity.upper()} steps {way} on the way, NeuroSim label {self.labels[polarity]:+.2f}")
@@ -143,15 +144,15 @@ def _fit_tables(table: TableDevice) -> Fit:
         labels={polarity: label(found.device, polarity) for polarity in POLARITIES},
         described=found.described,
         held_out=found.held_out,
-        remarks=tuple([*remarks, _undetermined(found.estimate)]),
+        remarks=tuple([*remarks, _undetermined(found.estimate, device)]),
     )
 
 
-def _undetermined(estimate: Estimate) -> str:
+def _undetermined(estimate: Estimate, device: Device) -> str:
     """A sentence on the parameters that the data do not determine."""
     if not estimate.undetermined:
         return "The data determine all parameters of the law."
-    return f"The data do not determine {', '.join(estimate.undetermined)}."
+    return f"The data do not determine {', '.join(title(device, name) for name in estimate.undetermined)}."
 
 
 # -- pulse trains ------------------------------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ def _undetermined(estimate: Estimate) -> str:
 
 def _fit_pulses(data: PulseData, g_min: float | None, g_max: float | None) -> Fit:
     data, rests = parted(data)
-    bounds = find_bounds(data, g_min, g_max)
+    bounds = find_bounds(data, g_min, above_reads(data.conductance) if data.gates() and g_max is None else g_max)
     base, trains, offsets = _prepare(data, bounds)
     free = {polarity: _free(data, sign) for polarity, sign in SIGNS.items()}
     ends = tuple(name for name, own in zip(BOUNDS, bounds.free, strict=True) if own)
@@ -175,13 +176,14 @@ def _fit_pulses(data: PulseData, g_min: float | None, g_max: float | None) -> Fi
     remarks += [*misfits(described, "the law"), *misfits(held_out, "held-out trains, the law")]
     remarks += _jumps(likeliest, trains)
     mismatch, known_mismatch = _mismatch(likeliest)
-    estimate = with_profiles(likeliest, trains).select(tuple(name for name in likeliest.names if name not in WANDER))
+    device, estimate = with_gate(likeliest, trains, with_profiles(likeliest, trains))
+    estimate = estimate.select(tuple(name for name in estimate.names if name not in WANDER))
     mute = [f"{polarity}.{leaf}" for polarity in POLARITIES for leaf in ("threshold", "slope") if not free[polarity]]
     mute += [name for name, stated in zip(BOUNDS, (g_min, g_max), strict=True) if _moving(likeliest, name, stated)]
     estimate = estimate.joined(known_mismatch)
     estimate = dataclasses.replace(estimate, undetermined=(*mute, *estimate.undetermined))
-    said = [_undetermined(estimate), *_assumed(data, likeliest, (g_min, g_max))]
-    device, retention = likeliest.device, None
+    said = [_undetermined(estimate, device), *_assumed(data, likeliest, (g_min, g_max))]
+    retention = None
     if data.time is not None:
         retention, sentence = retention_of(rests, device.read.noise * (device.g_max - device.g_min), device.g_max)
         said.append(sentence)
@@ -213,7 +215,9 @@ def _prepare(data: PulseData, bounds: Bounds) -> tuple[Device, Trains, np.ndarra
     size = x_max - x_min
     reading = (data.conductance - x_min) / size
     low, high = (bounds.trains - x_min) / size
-    trains = Trains(reading, data.amplitude, data.width, data.device, low, high, np.zeros(reading.shape, bool))
+    trains = Trains(
+        reading, data.amplitude, data.width, data.device, low, high, np.zeros(reading.shape, bool), data.gate
+    )
     offsets = np.zeros((4, len(data.devices)))
     offsets[2:] = np.where(bounds.free, (bounds.devices.T - bounds.nominal) / size, 0.0).T
     responses, driver = _pulses(data)
@@ -225,6 +229,7 @@ def _prepare(data: PulseData, bounds: Bounds) -> tuple[Device, Trains, np.ndarra
         reset=responses[1],
         driver=driver,
         read=Read(voltage=data.read_voltage),
+        gate=first_gate(trains),
     )
     return base, trains, offsets
 
@@ -263,8 +268,14 @@ def _assumed(data: PulseData, likeliest: Likeliest, given: tuple[float | None, f
     if driver.width_min == driver.width_max:
         out.append("One width: the data tell nothing of width; that the dose grows with it is an assumption.")
     for bound, stated, name, way in zip(BOUNDS, given, ("lower", "upper"), ("least", "largest"), strict=True):
-        if _moving(likeliest, bound, stated):
+        if _moving(likeliest, bound, stated) and data.gates() and bound == "x_hi":
+            out.append(
+                f"The gate stops SETs below the upper bound: it is put {HEADROOM:.0%} of the range above all reads."
+            )
+        elif _moving(likeliest, bound, stated):
             out.append(f"Trains do not come to rest at the {name} bound: the {way} reads stand for it.")
+    if data.gates():
+        out.append("How far the gate comes within a pulse is not fitted: it is taken to be there at once.")
     if len(data.devices) > 1:
         out.append(f"Mismatch between {len(data.devices)} devices: of doses and bounds; other parameters are shared.")
     else:
@@ -322,13 +333,13 @@ def _provenance(data: PulseData) -> str:
 def _untold(data: PulseData) -> tuple[str, ...]:
     """Fields of the record's pulses that the data do not tell."""
     known = {"amplitude": data.amplitude_known, "width": data.width_known}
-    return tuple(name for name in PULSE if not known[leaf(name)])
+    return tuple(name for name in PULSE if not known[leaf(name)]) + ("gate.rise", "gate.stretch") * len(data.gates())
 
 
 def _free(data: PulseData, sign: int) -> tuple[str, ...]:
-    """Parameters of which the amplitudes of one polarity tell something."""
-    volts = data.amplitude[data.of(sign)]
-    return ("threshold", "slope") if volts.min() < volts.max() else ()
+    """Parameters of which the amplitudes of one polarity tell something; a gate makes several of one of RESETs."""
+    volts = data.amplitude, *data.gates()[: sign < 0]
+    return ("threshold", "slope") if any(np.ptp(part[data.of(sign)]) > 0 for part in volts) else ()
 
 
 def _without_traces(device: Device, estimate: Estimate) -> Device:

@@ -8,6 +8,7 @@ import numpy as np
 
 from memenv.bounds import MANY, real, whole
 from memenv.devices.device import Driver
+from memenv.devices.gate import Gate
 
 NAMED = 5  # cells that a message names
 
@@ -42,6 +43,7 @@ class Limits:
 
     amplitude: float | None = None  # [V] magnitude; None: the driver's
     width: float | None = None  # [s]; None: the driver's
+    gate: float | None = None  # [V]; None: that of the device
     pulses: int | None = None  # None: the task's budget
     energy: float = np.inf  # [J] of pulses and reads, as estimated from the reads
     reads: int | None = None  # None: any number
@@ -49,7 +51,7 @@ class Limits:
     unmoved: int = 20  # pulses after which a cell whose reads have not moved is left alone
 
     def __post_init__(self) -> None:
-        for name in ("amplitude", "width", "conductance"):
+        for name in ("amplitude", "width", "gate", "conductance"):
             if getattr(self, name) is not None:
                 real(name, getattr(self, name), 1e-30, 1e30)
         for name in ("pulses", "reads", "unmoved"):
@@ -58,19 +60,20 @@ class Limits:
         if not self.energy > 0:
             raise ValueError(f"energy is {self.energy!r} J, a limit > 0 is needed")
 
-    def filled(self, driver: Driver) -> Self:
-        """The limits, with the driver's amplitude and width where none were given.
+    def filled(self, driver: Driver, gate: Gate | None = None) -> Self:
+        """The limits, with the driver's amplitude and width, and the largest gate voltage, where none were given.
 
         Raises:
             ValueError: the driver goes beyond them; clipping would hide from the policy what it does.
         """
         most = {"amplitude": max(driver.set_max, driver.reset_max), "width": driver.width_max}
-        for name, unit in (("amplitude", "V"), ("width", "s")):
-            limit = getattr(self, name)
-            if limit is not None and most[name] > limit:
+        most |= {} if gate is None else {"gate": gate.high}
+        for name, own in most.items():
+            limit, unit = getattr(self, name), "s" if name == "width" else "V"
+            if limit is not None and own > limit:
                 raise ValueError(
-                    f"the policy's driver goes up to a pulse {name} of {most[name]:g} {unit}, the limit is {limit:g} "
-                    f"{unit}: give the task a device whose driver keeps to it"
+                    f"the policy's driver goes up to a pulse {name} of {own:g} {unit}, the limit is {limit:g} {unit}: "
+                    "give the task a device whose driver keeps to it"
                 )
         return replace(self, **{name: own for name, own in most.items() if getattr(self, name) is None})
 

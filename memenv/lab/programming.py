@@ -81,7 +81,7 @@ def program(
         targets: conductances (n,) [S].
         out: the record, a CSV that `memenv fit` reads: one row a read, with the pulse before it.
         cells: (n,) their numbers on the bench, by default 0 to n - 1.
-        limits: of amplitude, width, pulses, energy, reads.
+        limits: of amplitude, width, gate, pulses, energy, reads.
         resume: go on with the record of an interrupted run: its rows are not repeated on the bench, but the policy
             sees them again, and decides as if nothing had happened.
         stop: asked before each step; True ends the run as it is.
@@ -101,7 +101,8 @@ def program(
             "bench's pulse takes none: give it one, pulse(cells, amplitude, width, gate), or hold the gate, "
             f"device.at_gate({task.gate.high:g})"
         )
-    limits = (limits or Limits()).filled(device.driver)
+    record = device.record
+    limits = (limits or Limits()).filled(device.driver, None if record is None else record.gate)
     first = 1 + task.confirm_reads
     if first > (limits.reads or first) or first * device.read_energy(device.g_max) > limits.energy:
         raise ValueError(

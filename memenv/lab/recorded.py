@@ -13,8 +13,9 @@ class RecordedBench:
     """Measured transitions, replayed off-policy: no law is assumed, and what was not measured is refused.
 
     Cell i is the record's device i modulo their number. A pulse takes the change of one of the `neighbours` measured
-    pulses of that device and polarity that are nearest in conductance, amplitude and logarithm of the width, each as a
-    share of what the record spans, drawn at random. Reads add no noise: measured changes hold that of two reads.
+    pulses of that device and polarity that are nearest in conductance, amplitude, logarithm of the width and gate
+    voltage, each as a share of what the record spans, drawn at random. Reads add no noise: measured changes hold that
+    of two reads.
     """
 
     def __init__(self, data: PulseData, cells: int, seed: int = 0, neighbours: int = 5) -> None:
@@ -27,8 +28,10 @@ class RecordedBench:
         known = np.unique(self.device)
         self.of = known[np.arange(cells) % len(known)]
         self.g = np.array([self.rng.choice(self.before[self.device == device]) for device in self.of])
-        spans = np.ptp(self.before), np.ptp(np.abs(self.amplitude)), np.ptp(np.log(self.width))
-        self.scale = np.array([span or 1.0 for span in spans])
+        self.gate = [gate[after + 1, train] for gate in data.gates()]
+        self.pulses = np.stack([self.before, self.amplitude, np.log(self.width), *self.gate])  # (kinds, pulses)
+        spans = np.ptp([self.before, np.abs(self.amplitude), *self.pulses[2:]], axis=1)
+        self.scale = np.where(spans > 0, spans, 1.0)[:, None]
 
     @property
     def driver(self) -> Driver:
@@ -40,19 +43,26 @@ class RecordedBench:
         }
         return Driver(**own, width_min=float(self.width.min()), width_max=float(self.width.max()))
 
-    def pulse(self, cells: np.ndarray, amplitude: np.ndarray, width: np.ndarray) -> None:
-        """One pulse on each of `cells`.
+    def pulse(
+        self, cells: np.ndarray, amplitude: np.ndarray, width: np.ndarray, gate: np.ndarray | None = None
+    ) -> None:
+        """One pulse on each of `cells`, by default at the largest gate voltage of the record.
 
         Raises:
-            BenchError: a pulse that is stronger, weaker, longer or shorter than any that was measured.
+            BenchError: a pulse that is stronger, weaker, longer or shorter than any that was measured, or at a gate
+                voltage beyond those; a gate to be chosen where the record tells none.
         """
-        for cell, volts, seconds in zip(cells.tolist(), amplitude.tolist(), width.tolist(), strict=True):
+        if gate is not None and not self.gate:
+            raise BenchError("the record has not several gate voltages: hold the gate of the policy's device")
+        gates = [np.full(len(cells), own.max()) if gate is None else gate for own in self.gate]
+        for cell, volts, seconds, *own in np.column_stack([cells, amplitude, width, *gates]).tolist():
+            cell, wanted = int(cell), np.array([self.g[int(cell)], volts, np.log(seconds), *own])
             alike = np.flatnonzero((self.device == self.of[cell]) & (np.sign(self.amplitude) == np.sign(volts)))
-            away = np.stack([self.before - self.g[cell], self.amplitude - volts, np.log(self.width / seconds)])
-            away = away[:, alike]
+            away = self.pulses[:, alike] - wanted[:, None]
             if not len(alike) or (away[1:].min(axis=1) > 1e-9).any() or (away[1:].max(axis=1) < -1e-9).any():
-                raise BenchError(f"cell {cell}: pulses of {volts:g} V, {seconds:g} s lie outside what was measured")
-            near = np.argsort(((away / self.scale[:, None]) ** 2).sum(axis=0))[: self.neighbours]
+                pulse = f"{volts:g} V, {seconds:g} s" + "".join(f", gate {at:g} V" for at in own)
+                raise BenchError(f"cell {cell}: pulses of {pulse} lie outside what was measured")
+            near = np.argsort(((away / self.scale) ** 2).sum(axis=0))[: self.neighbours]
             taken = alike[self.rng.choice(near)]
             self.g[cell] = max(self.g[cell] + self.after[taken] - self.before[taken], self.after.min())
 

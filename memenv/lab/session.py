@@ -62,8 +62,10 @@ class Session:
 
     def pulse(self, rows: Rows, amplitude: np.ndarray, width: np.ndarray, *gate: np.ndarray) -> None:
         """One pulse on each cell, at the gate if one is chosen; what the record holds is only compared with it."""
-        volts, seconds = cast(tuple[float, float], (self.limits.amplitude, self.limits.width))
+        volts, seconds, most = cast(tuple[float, ...], (self.limits.amplitude, self.limits.width, self.limits.gate))
         within = (np.abs(amplitude) <= volts * (1 + SAME)) & (width <= seconds * (1 + SAME))
+        for own in gate:
+            within &= own <= most * (1 + SAME)
         if not within.all():
             raise BenchError(
                 f"a pulse beyond the limits was asked of {named(self.cells[rows[~within]])}: none is given"

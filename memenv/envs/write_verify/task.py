@@ -12,7 +12,7 @@ from memenv.arrays import numbers, put, take
 from memenv.crossbars.memory_budget import FEW, check_room, memory_needed
 from memenv.devices.catalogue import Loaded
 from memenv.devices.device import Device, Driver
-from memenv.devices.gate import Gate
+from memenv.devices.gate import Gate, to_choose
 from memenv.devices.protocol import CellModel
 from memenv.devices.uncertainty import of_chips
 from memenv.envs import scales
@@ -91,8 +91,7 @@ class WriteVerify:
     def gate(self) -> Gate | None:
         """The gate whose voltage an action chooses; None without one, where it is held, and of menus: fully open."""
         record = self.device.record
-        free = record is not None and record.gate is not None and not record.gate.held
-        return cast(Device, record).gate if free and self.action == "continuous" else None
+        return to_choose(record.gate) if record is not None and self.action == "continuous" else None
 
     def check_gate(self, who: str, driven: bool = False) -> None:
         """Refuse a gate to be chosen where `who` chooses none, and none where it does.
