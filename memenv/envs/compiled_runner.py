@@ -20,7 +20,7 @@ from memenv.compiler.counter_rng import Draws, Key, Noise, threefry
 from memenv.compiler.runtime import Call, Unsupported, arrays_of, prepare
 from memenv.compiler.trace import Symbol, spread, symbolic
 from memenv.engine import Engine
-from memenv.envs.episodes_ahead import AHEAD, MOST_EPISODES, EpisodesAhead, Pages
+from memenv.envs.episodes_ahead import AHEAD, MOST_EPISODES, Blocks, EpisodesAhead, Pages
 from memenv.envs.noise import FABRICATION, FIRST, START, CellNoise, Episodes, drawn
 from memenv.envs.runners import Look, NumpyRunner, named
 from memenv.envs.task import ElementwiseTask, TaskError
@@ -117,10 +117,9 @@ class CompiledRunner:
             self._bind()
         if given:
             self._put(rows, arrays_of(self._looked_at(given[0].noise.at(FIRST), given[1])))
-        elif self.bound.ahead.count < 2:
-            self._put(rows, self._started(episodes))
         else:
-            self.bound.pages.put(rows, self.bound.ahead.take(rows, episodes))
+            ahead = self.bound.ahead
+            self.bound.pages.put(rows, ahead.take(rows, episodes) if ahead.count > 1 else self._started(episodes))
 
     def take_over(self, other: NumpyRunner) -> None:
         """Goes on with the episodes of another."""
@@ -157,20 +156,21 @@ class CompiledRunner:
         words, cells = np.zeros((3, shape[0]), np.uint32), np.empty(shape, np.uint32)
         cells[:] = np.arange(math.prod(layout)).reshape(layout)
         form = self._prepared(self.programs.start_episodes, shape, (cells, *words)).result()
-        room = Pages(arrays_of(form)).record(form)
-        start = self._prepared(self.programs.start_episodes, shape, (cells, *words), room)
+        room = Pages(arrays_of(form))
+        start = self._prepared(self.programs.start_episodes, shape, (cells, *words), room.record(form))
         pages = Pages([array[:envs] for array in arrays_of(form)] if record is None else arrays_of(record))
         self.record = noise, episode, seen = pages.record(form)
         components = np.zeros((self.task.actions.channels, *self.shape), np.float32)
         step = self._prepared(self.programs.step_episodes, self.shape, (noise, episode, *components), self.record)
         self.bound = Bound(
             words,
-            start,
+            start.bound(Key(0), self.engine.threads),
+            room.blocks,
             components,
             step.bound(Key(0), self.engine.threads),  # the noise is among the inputs
             pages,
             SeenCopies(pages, seen),
-            EpisodesAhead(envs, count, self._started_blocks),
+            EpisodesAhead(envs, count, self._started),
         )
 
     def _put(self, rows: Any, arrays: list[np.ndarray]) -> None:
@@ -183,17 +183,12 @@ class CompiledRunner:
         key, other_key = (part.reshape(-1, *self.shape[1:]) for part in noise[:2])
         return CellNoise(key, other_key, noise.step), *self.programs.looked_at(episode)
 
-    def _started(self, episodes: Episodes) -> list[np.ndarray]:
-        """The arrays of new episodes, as those of the record; they hold until the next ones start."""
+    def _started(self, episodes: Episodes) -> tuple[np.ndarray, ...]:
+        """The arrays of new episodes in blocks (n, parts, ...); they hold until the next ones start."""
         count = len(episodes.seed)
         self.bound.words[:, :count] = episodes.words()
-        starting = self.bound.start.first(count)
-        starting.launch(Key(0), self.engine.threads)
-        return starting.results
-
-    def _started_blocks(self, episodes: Episodes) -> tuple[np.ndarray, ...]:
-        """The arrays of new episodes in blocks (n, parts, ...)."""
-        return tuple(block.swapaxes(0, 1) for block in Pages(self._started(episodes)).blocks)
+        self.bound.start(count)
+        return tuple(block[:, :count].swapaxes(0, 1) for block in self.bound.room)
 
     @staticmethod
     def _prepared(
@@ -209,7 +204,8 @@ class Bound(NamedTuple):
     """All that is tied to the arrays of episodes."""
 
     words: np.ndarray  # (3, episodes) uint32, of episodes that start
-    start: Call  # the loop of their start
+    start: Callable[[int], None]  # runs the loop of their start, of the first so many
+    room: Blocks  # where it writes
     components: np.ndarray  # (components, envs, ...) float32, of the actions
     launch: Callable[[], None]  # runs the loop of a step
     pages: Pages
