@@ -19,6 +19,7 @@ from memenv.arrays import tree_map
 from memenv.compiler.counter_rng import Draws, Key, Noise, threefry
 from memenv.compiler.runtime import Call, Unsupported, arrays_of, prepare
 from memenv.compiler.trace import Symbol, spread, symbolic
+from memenv.devices.mixture import compact, whole
 from memenv.engine import Engine
 from memenv.envs.episodes_ahead import AHEAD, MOST_EPISODES, Blocks, EpisodesAhead, Pages
 from memenv.envs.noise import FABRICATION, FIRST, START, CellNoise, Episodes, drawn
@@ -53,6 +54,7 @@ class Programs:
         first = Noise.under(threefry(low, high, number, cells & np.uint32(0)), np.uint32(FABRICATION))
         chips, starts = Noise.under(key, np.uint32(FABRICATION), first), Noise.under(key, np.uint32(START))
         episode, seen = self.started(chips, starts, envs, axes)
+        episode = self.kept(episode)
         return CellNoise(key[0], key[1], Symbol("uint32", "literal", np.uint32(FIRST), rank=1)), episode, seen
 
     def started(self, chips: Noise, starts: Noise, envs: int, axes: int) -> tuple[Any, Seen]:
@@ -64,18 +66,25 @@ class Programs:
         return task.with_chip(bare, chip), _seen(seen, axes)  # a chip's own numbers stay
 
     def step_episodes(
-        self, _: Any, __: int, noise: CellNoise, episode: Any, *components: Any
+        self, _: Any, __: int, noise: CellNoise, episode: Any, components: Any
     ) -> tuple[CellNoise, Any, Seen]:
-        """One step, of actions given by their components (envs, ...)."""
-        axes = components[0].ndim
+        """One step, of actions given by their components (envs, ..., channels), or of their only one (envs, ...)."""
+        channels, chip = self.task.actions.channels, self.task.chip_of(episode)
+        parts = [components[..., number] for number in range(channels)] if channels > 1 else [components]
+        axes, episode = parts[0].ndim, self.task.with_chip(episode, whole(self.task.devices, chip))
         now = Noise.under((noise.key, noise.other_key), spread(noise.step, axes))
-        decoded_action = self.task.actions.decoded(components)
+        decoded_action = self.task.actions.decoded(parts)
         following, seen = self.looked_at(self.task.advance(episode, decoded_action, drawn(self.task.step_draws, now)))
 
-        def kept(new: Any, old: Any) -> Any:
+        def filled(new: Any, old: Any) -> Any:
             return _filled(new, old.ndim) if isinstance(old, Symbol) else new
 
-        return noise.next(), tree_map(kept, following, episode), _seen(seen, axes)
+        following = self.task.with_chip(tree_map(filled, following, episode), chip)
+        return noise.next(), following, _seen(seen, axes)
+
+    def kept(self, episode: Any) -> Any:
+        """Episodes whose chips of mixtures are `Compact`, for loops to read less."""
+        return self.task.with_chip(episode, compact(self.task.devices, self.task.chip_of(episode)))
 
     def looked_at(self, episode: Any) -> tuple[Any, Seen]:
         """Episodes, without what no later step needs, and what is seen of them."""
@@ -106,7 +115,7 @@ class CompiledRunner:
 
     @property
     def episode(self) -> Any:
-        """The episodes; None before the first reset."""
+        """The episodes as loops keep them; None before the first reset."""
         return self.record and self.record[1]
 
     def reset(self, episodes: Episodes, options: dict[str, Any], rows: np.ndarray | None = None) -> None:
@@ -128,7 +137,7 @@ class CompiledRunner:
 
     def step(self, action: np.ndarray) -> None:
         """One step of all environments."""
-        self.bound.components[:] = self.task.actions.components(action)
+        self.bound.components[...] = self.task.actions.components(action)
         self.bound.launch()
 
     def look(self) -> Look:
@@ -160,8 +169,9 @@ class CompiledRunner:
         start = self._prepared(self.programs.start_episodes, shape, (cells, *words), room.record(form))
         pages = Pages([array[:envs] for array in arrays_of(form)] if record is None else arrays_of(record))
         self.record = noise, episode, seen = pages.record(form)
-        components = np.zeros((self.task.actions.channels, *self.shape), np.float32)
-        step = self._prepared(self.programs.step_episodes, self.shape, (noise, episode, *components), self.record)
+        components = np.zeros((*self.shape, self.task.actions.channels), np.float32)
+        parts = components if components.shape[-1] > 1 else components[..., 0]
+        step = self._prepared(self.programs.step_episodes, self.shape, (noise, episode, parts), self.record)
         self.bound = Bound(
             words,
             start.bound(Key(0), self.engine.threads),
@@ -181,7 +191,8 @@ class CompiledRunner:
     def _looked_at(self, noise: CellNoise, episode: Any) -> tuple[CellNoise, Any, Seen]:
         """NumPy's episodes, and what is seen of them."""
         key, other_key = (part.reshape(-1, *self.shape[1:]) for part in noise[:2])
-        return CellNoise(key, other_key, noise.step), *self.programs.looked_at(episode)
+        episode, seen = self.programs.looked_at(episode)
+        return CellNoise(key, other_key, noise.step), self.programs.kept(episode), seen
 
     def _started(self, episodes: Episodes) -> tuple[np.ndarray, ...]:
         """The arrays of new episodes in blocks (n, parts, ...); they hold until the next ones start."""
@@ -206,7 +217,7 @@ class Bound(NamedTuple):
     words: np.ndarray  # (3, episodes) uint32, of episodes that start
     start: Callable[[int], None]  # runs the loop of their start, of the first so many
     room: Blocks  # where it writes
-    components: np.ndarray  # (components, envs, ...) float32, of the actions
+    components: np.ndarray  # (envs, ..., channels) float32, of the actions
     launch: Callable[[], None]  # runs the loop of a step
     pages: Pages
     seen: "SeenCopies"
