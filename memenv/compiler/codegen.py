@@ -48,7 +48,7 @@ class Loop(NamedTuple):
     constants: tuple[float, ...]  # numbers of the device ...
     scalars: tuple[int, ...]  # ... and the leaves of the call that follow them
     arrays: tuple[int, ...]  # leaves of the call that are read
-    kept: tuple[str, ...] | None  # kinds of the arrays (cells,) that are kept; None where no cell asks for its crossbar
+    kept: tuple[str, ...]  # kinds of the arrays (cells,) that are kept
 
 
 class _Shared:
@@ -266,7 +266,6 @@ def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None]
             one = passes[passes.last(value, leaf)]
             one.stores.append(f"{name}[{place(one.index, part, len(parts))}] = {one.name(value)}")
         written[name] = parts[0].kind
-    several = len(passes) > 1 or any(one.common for one in passes.values())
     pointed = {name: BYTES.get(kind, kind) for name, kind in (shared.kinds | written | shared.kept).items()}
     body = [
         f"def over(first, count, size, words, numbers, {', '.join(pointed)}):",
@@ -284,5 +283,5 @@ def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None]
         tuple(constants),
         tuple(scalars),
         tuple(arrays),
-        tuple(shared.kept.values()) if several else None,
+        tuple(shared.kept.values()),
     )

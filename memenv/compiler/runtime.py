@@ -35,7 +35,7 @@ class Traced(NamedTuple):
     """A function for inputs of one form."""
 
     cells: Callable[..., None] | None  # the loop, None if there is nothing to compute
-    kept: tuple[str, ...] | None  # kinds of the arrays that a loop of several passes keeps
+    kept: tuple[str, ...]  # kinds of the arrays that a loop of several passes keeps
     constants: np.ndarray
     scalars: tuple[int, ...]  # leaves of the inputs that follow the constants
     arrays: tuple[int, ...]  # leaves of the inputs that are read
@@ -320,13 +320,13 @@ def _bound(
     whole, cells, size, loop = shape[0], math.prod(shape), math.prod(shape[1:]), traced.cells
     assert loop is not None
     block = whole  # crossbars, or cells
-    if traced.kept is not None:
+    if traced.kept:
         block = max(BLOCK // size, 1)
     elif threads > 1 and cells >= 2 * BLOCK:
-        block = max(cells // (SHARES * threads * BLOCK), 1) * BLOCK
+        block = max(max(cells // (SHARES * threads * BLOCK), 1) * BLOCK // size, 1)
 
     def room() -> list[np.ndarray]:
-        return [np.empty(min(block, whole) * size, kind) for kind in traced.kept or ()]
+        return [np.empty(min(block, whole) * size, kind) for kind in traced.kept]
 
     if whole <= block:
         arrays = arrays + room()
