@@ -95,6 +95,17 @@ class Programs:
         return episode._replace(**dict.fromkeys(task.of_one_step)), seen
 
 
+def programs_of(task: ElementwiseTask) -> Programs:
+    """The programs of a task; equal tasks share them, and with them what is traced."""
+    try:
+        return _shared_programs(task)
+    except TypeError:  # tasks that have no hash, for arrays among their fields
+        return Programs(task)
+
+
+_shared_programs = functools.lru_cache(maxsize=64)(Programs)
+
+
 class CompiledRunner:
     """Runs a task that is written element-wise; start, target and chip_seed at a reset are left to NumPy.
 
@@ -108,7 +119,7 @@ class CompiledRunner:
             raise TaskError(f'engine "{engine.name}" does not run {reason}: use engine="numpy"')
         self.task, self.engine = task, engine
         self.shape = (envs, *task.initial_draws[0].layout)
-        self.programs = Programs(task)
+        self.programs = programs_of(task)
         self.numpy = NumpyRunner(task, envs)
         self.record: Any = None  # of the noise, the episodes and what is seen of them
         self.bound: Any = None  # what is tied to its arrays
@@ -149,11 +160,11 @@ class CompiledRunner:
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what is tied to the arrays, for copies and pickles."""
-        return self.__dict__ | {"bound": None}
+        return self.__dict__ | {"bound": None, "programs": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Ties the loop anew: arrays that were one are no longer."""
-        self.__dict__.update(state)
+        self.__dict__.update(state, programs=programs_of(state["task"]))
         if self.record is not None:
             self._bind(self.record)
 
