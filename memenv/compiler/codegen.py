@@ -18,7 +18,7 @@ from math import sqrt
 
 from numpy import float32, int32, uint8, uint32
 
-from memenv.compiler.jit import loop, on_pointers, routine, select
+from memenv.compiler.jit import loop, on_pointers, plus, routine, select
 
 '''
 
@@ -33,7 +33,7 @@ def cells(first, count, size, words, numbers, addresses):
 """  # memenv.compiler.cache keeps it
 BYTES = {"bool": "uint8"}  # what arrays hold instead
 START = {"sum": "0.0", "mean": "0.0", "any": "False", "all": "True", "first": "{0}"}
-JOIN = {"sum": "+", "mean": "+", "any": "|", "all": "&"}
+JOIN = {"sum": "plus({0}, {1})", "mean": "plus({0}, {1})", "any": "{0} | ({1})", "all": "{0} & ({1})"}
 END = {"sum": "float32({0})", "mean": "float32({0} / size)", "any": "{0}", "all": "{0}", "first": "{0}"}
 
 
@@ -188,7 +188,7 @@ class _Pass(_Writer):
         found = [(name, how, partial(self._number, source)) for (how, source), name in self.reductions.items()]
         yield from (f"    {name} = {START[how].format(number('a * size'))}" for name, how, number in found)
         yield from self._each(
-            [f"{name} = {name} {JOIN[how]} ({number('i')})" for name, how, number in found if how in JOIN]
+            [f"{name} = {JOIN[how].format(name, number('i'))}" for name, how, number in found if how in JOIN]
         )
         yield from (f"    {line}" for line in self.lines + self.stores)
 

@@ -69,6 +69,14 @@ def on_pointers(*kinds: Any) -> Any:
 _arithmetic = {"fastmath": {"contract"}, "error_model": "numpy"}
 _inline = functools.partial(njit, forceinline=True, no_cpython_wrapper=True, **_arithmetic)
 loop = functools.partial(njit, nogil=True, cache=True, pipeline_class=Apart, no_cfunc_wrapper=True, **_arithmetic)
+
+
+@njit(forceinline=True, no_cpython_wrapper=True, fastmath={"reassoc"})
+def plus(total: Any, number: Any) -> Any:
+    """The sum, for sums in any order, so that many cells are added at a time."""
+    return total + number
+
+
 _routines: dict[tuple[Any, ...], Any] = {}
 
 
