@@ -103,7 +103,7 @@ def programs_of(task: ElementwiseTask) -> Programs:
         return Programs(task)
 
 
-_shared_programs = functools.lru_cache(maxsize=64)(Programs)
+_shared_programs: Any = functools.lru_cache(maxsize=64)(Programs)
 
 
 class CompiledRunner:
