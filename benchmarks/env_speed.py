@@ -51,6 +51,7 @@ ARRAYS: dict[str, dict[str, Any]] = {
 }
 AS_MANY = (1, 2, 4, 8)  # rows and columns
 MANY = 1024  # environments, from which on arrays are measured
+CHIPS = 64  # environments, with which chips that learn are
 SINGLE_ARRAYS = (8, 256)  # rows and columns
 
 
@@ -61,6 +62,8 @@ def batches(size: int) -> dict[str, Any]:
     }
     for name, case in CASES.items():
         rows[name] = gym.make_vec("memenv/WriteVerify-v0", num_envs=size, **case)
+    if size == CHIPS:
+        rows["few-shot"] = gym.make_vec("memenv/FewShot-v0", num_envs=size)
     if size >= MANY:
         for name, case in ARRAYS.items():
             count = max(4 * size // (case.get("rows", 8) * case.get("cols", 8)), 1)

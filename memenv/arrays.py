@@ -13,6 +13,7 @@ import numpy as np
 
 Array = Any  # float, numpy.ndarray or torch.Tensor: array type in, array type out
 Tree = TypeVar("Tree")  # a record of arrays
+LEAVES = (np.ndarray, float, int, bool, str)  # of records, which need no look at what they are made of
 
 
 def namespace(*values: Array) -> ModuleType:
@@ -130,15 +131,18 @@ def tree_map(function: Callable[..., Any], *trees: Any) -> Any:
     Parts in which every leaf comes back as it was are not copied.
     """
     first = trees[0]
+    kind = first.__class__
+    if kind in LEAVES:
+        return function(*trees)
     if first is None:
         return None
-    names = field_names(first.__class__)
+    names = field_names(kind)
     if names is not None:
         parts = [[getattr(tree, name) for name in names] for tree in trees]
         new = [tree_map(function, *part) for part in zip(*parts, strict=True)]
         if all(map(operator.is_, new, parts[0])):
             return first
-        return type(first)(**dict(zip(names, new, strict=True)))
+        return kind(**dict(zip(names, new, strict=True)))
     if isinstance(first, tuple):
         items = tuple(tree_map(function, *part) for part in zip(*trees, strict=True))
         return first if all(map(operator.is_, items, first)) else items

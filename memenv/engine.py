@@ -88,7 +88,7 @@ class Engine:
 
         `amplitude` [V], positive SETs, negative RESETs, and `width` [s] are arrays (cells,) or numbers.
         """
-        inputs = chip, state, _pulses(amplitude), _pulses(width), count
+        inputs = chip, state, *_pulses(len(state.x), amplitude=amplitude, width=width), count
         return self._run(_pulse, key, len(state.x), inputs, out)
 
     def read(
@@ -108,7 +108,7 @@ class Engine:
         out: tuple[np.ndarray, State] | None = None,
     ) -> tuple[np.ndarray, State]:
         """`pulse`, then `read`, both with `key`; the compiled loop goes over the cells once."""
-        inputs = chip, state, _pulses(amplitude), _pulses(width), count
+        inputs = chip, state, *_pulses(len(state.x), amplitude=amplitude, width=width), count
         return self._run(_pulse_and_read, key, len(state.x), inputs, out)
 
     def write(
@@ -250,9 +250,13 @@ def _copy(part: Any, out: Any, rows: slice) -> None:
     tree_map(write, out, part)
 
 
-def _pulses(value: Array) -> np.ndarray:
-    """Amplitudes or widths; one number for all cells is an array without axes."""
-    return np.asarray(value, np.float32)
+def _pulses(cells: int, **values: Array) -> list[np.ndarray]:
+    """Amplitudes and widths, by name; one number for all cells is an array without axes."""
+    pulses = [np.asarray(value, np.float32) for value in values.values()]
+    for name, pulse in zip(values, pulses, strict=True):
+        if pulse.shape not in ((), (cells,)):
+            raise EngineError(f"{name} has the shape {pulse.shape}, for {cells} cells a number or ({cells},) is needed")
+    return pulses
 
 
 def _single(leaf: Any) -> Any:

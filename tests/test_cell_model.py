@@ -20,11 +20,14 @@ from agents.comparison import CompareConfig, compare
 from agents.evaluation import evaluate
 from agents.library import known_policies, load_policy
 from memenv import Crossbar, CrossbarError, DeviceError, Driver, Mixture, Read, State, WriteVerify, load_device
+from memenv.arrays import numbers
 from memenv.compiler.counter_rng import Key
 from memenv.devices.device import Device
 from memenv.devices.measured import TableDevice, Tables
+from memenv.devices.mixture import compact, whole
 from memenv.devices.protocol import CellModel, LearningModel, members, missing, parametric
 from memenv.devices.reads import ReadMoments
+from memenv.devices.uncertainty import of_chips
 from memenv.engine import Engine, load_engine
 from memenv.envs import CrossbarProgram, CrossbarProgramEnv, FewShotEnv, WriteVerifyEnv, WriteVerifyVectorEnv
 from memenv.envs.compiled_runner import CompiledRunner
@@ -119,6 +122,19 @@ def test_a_mixture_answers_with_a_cell_of_each_device():
         np.testing.assert_allclose(g[own], device.conductance(state))
         np.testing.assert_allclose(reading[own], device.sense(state, noise[:2, own])[0])
         assert (mixture.g_min + 0 * x)[i] == device.g_min
+
+
+@pytest.mark.parametrize("names", [["threshold", "pcm", "taox-sandia"], ["pcm", "pcm"]], ids=str)
+def test_a_compact_chip_of_a_mixture_leaves_out_what_follows_from_the_device_of_a_cell(names):
+    mixture = load_device(names)
+    chip = mixture.fabricate(of_chips(np.random.default_rng(0), 60), 60)
+    less = compact(mixture.devices, chip)
+    if len(set(names)) == 1:
+        assert less.own == chip
+    else:
+        assert len(numbers(less.own)) < len(numbers(chip)) / 2
+    for name, found in numbers(whole(mixture.devices, less)).items():
+        np.testing.assert_array_equal(found, numbers(chip)[name], err_msg=name)
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

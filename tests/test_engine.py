@@ -1,7 +1,9 @@
 """The engines: one physics and one noise under both, elementary functions, normals, threads, and what they refuse."""
 
 import importlib.util
+import itertools
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -427,8 +429,11 @@ def test_the_compiled_engine_is_chosen_where_it_is_worth_its_compilation():
 def test_arrays_that_do_not_fit_are_refused(compiled):
     chip = compiled.fabricate(load_device("threshold"), Key(0), 10)
     state = compiled.fresh(chip, np.full(10, 0.5), Key(1))
-    with pytest.raises(EngineError, match="shape \\(9,\\) for 10 cells"):
-        compiled.pulse(chip, state, np.ones(9), 1e-6, Key(2))
+    for engine, of_one in itertools.product((compiled, load_engine("numpy")), (np.ones(9), np.ones((10, 1)))):
+        with pytest.raises(EngineError, match=rf"amplitude has the shape {re.escape(str(of_one.shape))}, for 10 cells"):
+            engine.pulse(chip, state, of_one, 1e-6, Key(2))
+        with pytest.raises(EngineError, match=r"width has the shape .*, for 10 cells a number or \(10,\) is needed"):
+            engine.pulse_and_read(chip, state, 1.0, of_one, Key(2))
     with pytest.raises(EngineError, match="float32 arrays"):
         compiled.pulse(chip, state, 1.0, 1e-6, Key(2), out=tree_map(np.float64, state))
     with pytest.raises(EngineError, match="out holds 3 arrays, the result 2"):

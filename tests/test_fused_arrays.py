@@ -139,9 +139,8 @@ def test_engines_agree_cell_by_cell(name, everything):
         action = rng.uniform(-1, 1, (60, 3, 2, 2)).astype(np.float32)
         runner.step(action)
         noise = noise.next()
-        episode = task.advance(
-            episode, task.actions.decoded(task.actions.components(action)), noise.drawn(task.step_draws)
-        )
+        components = np.moveaxis(task.actions.components(action), -1, 0)
+        episode = task.advance(episode, task.actions.decoded(components), noise.drawn(task.step_draws))
 
 
 def test_time_passes_for_cells_while_others_of_their_array_are_written_and_read():

@@ -15,6 +15,7 @@ from registered import PRICED
 from scipy.stats import ks_2samp
 
 from memenv import Device, Response, load_device
+from memenv.compiler import runtime
 from memenv.compiler.counter_rng import Key, Noise
 from memenv.engine import load_engine
 from memenv.envs import TaskError, TaskVectorEnv, WriteVerify
@@ -121,6 +122,15 @@ def test_engines_agree_cell_by_cell_without_noise(action):
             np.testing.assert_allclose(mine[going], plain[3][name][going], rtol=1e-4, atol=1e-5 * scale, err_msg=name)
         going &= ~fused[1]
     assert 0 < going.sum() < cells
+
+
+def test_environments_of_equal_tasks_and_their_copies_share_what_is_traced():
+    vector(3).reset(seed=0)
+    before = len(runtime._TRACED)
+    env = vector(7)
+    env.reset(seed=0)
+    copy.deepcopy(env).step(env.action_space.sample())
+    assert len(runtime._TRACED) == before
 
 
 def test_a_seed_of_the_chip_means_the_same_cells_under_both_engines():

@@ -84,7 +84,7 @@ def test_an_error_in_any_thread_reaches_the_caller():
         if first:
             raise FloatingPointError("of a later block")
 
-    traced = Traced(failing, None, np.empty(0), (), (), [], [], tuple)
+    traced = Traced(failing, (), np.empty(0), (), (), [], [], [], tuple)
     x = np.zeros(4 * run.BLOCK, np.float32)
     for threads in (2, 3):
         with pytest.raises(FloatingPointError, match="later block"):

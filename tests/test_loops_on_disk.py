@@ -26,7 +26,7 @@ SIGNATURE = "void(float32[::1])"
 def cells(x):
     x[0] = 7.0
 """
-KEPT, NOT_KEPT, ANEW = "is kept in", "compiled loops are not kept", "is made anew"
+KEPT, NOT_KEPT, ANEW = "they are kept in", "compiled loops are not kept", "is made anew"
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[..., str]:
     def run(text: str = TEXT, value: float = 7.0) -> str:
         caplog.clear()
         disk.compiled.cache_clear()
+        disk._takes_seconds.cache_clear()
         x = np.zeros(1, np.float32)
         disk.compiled(text, "test")(x)
         assert x[0] == value
@@ -63,9 +64,15 @@ def kept(folder: Path) -> Path:
 
 def test_the_first_process_says_that_it_compiles_and_the_next_need_not(folder, said):
     first = said()
-    assert "compiling a loop to test" in first and KEPT in first
+    assert "compiling loops takes seconds" in first and KEPT in first
     assert said() == ""
     assert TEXT.encode() in kept(folder).read_bytes()
+
+
+def test_of_many_loops_that_are_compiled_one_notice_is_given(folder, said, caplog):
+    said()
+    disk.compiled(TEXT.replace("7.0", "8.0"), "test")
+    assert len([*folder.iterdir()]) == 2 and caplog.text.count("takes seconds") == 1
 
 
 def test_the_folder_and_its_files_are_closed_to_others(folder, said):

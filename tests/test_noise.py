@@ -21,6 +21,7 @@ from memenv.crossbars.crossbar import Crossbar
 from memenv.envs import CrossbarProgram, TaskEnv, TaskError, TaskVectorEnv, WriteVerify
 from memenv.envs.few_shot.task import FewShot
 from memenv.envs.noise import Episodes, cells_of, lanes
+from memenv.envs.runners import NumpyRunner
 from memenv.envs.task import NormalDraw, UniformDraw
 
 MODES = ("NextStep", "SameStep", "Disabled")
@@ -333,3 +334,14 @@ def test_more_reads_of_an_array_do_not_change_its_pulses():
     first = one.cycle.standard_normal((3, 4, 5))
     same(first, other.cycle.standard_normal((3, 4, 5)))
     assert len(np.unique([first, one.cycle.standard_normal((3, 4, 5)), one.read.standard_normal((3, 4, 5))])) == 180
+
+
+def test_a_reset_of_some_cells_copies_no_array_that_no_step_has_replaced():
+    runner, rows = NumpyRunner(WriteVerify(), 4), np.array([1])
+    runner.reset(Episodes.of(0, range(4)), {})
+    runner.reset(Episodes.of(0, range(4, 5)), {}, rows)
+    dose, twin = runner.episode.chip.set.dose, copy.deepcopy(runner)
+    before = dose.copy()
+    runner.reset(Episodes.of(0, range(5, 6)), {}, rows)
+    assert runner.episode.chip.set.dose is dose and np.flatnonzero(dose != before).tolist() == [1]
+    np.testing.assert_array_equal(twin.episode.chip.set.dose, before)

@@ -28,7 +28,7 @@ _JIT = Path(__file__).with_name("jit.py").read_text(encoding="utf-8")  # loops c
 def compiled(source: str, purpose: str) -> Callable[..., None]:
     """The function `cells` of a loop's source text, compiled for its SIGNATURE, from the disk if it is there.
 
-    Compiling takes seconds: a message says so, and that it is for `purpose`.
+    Compiling takes seconds: a message says so, once a process; what it is for, `purpose`, is information.
     """
     module = ModuleType(f"memenv_loop_{hashlib.sha256((_JIT + source).encode()).hexdigest()[:20]}")
     sys.modules[module.__name__] = module  # where numba looks when it loads a compiled loop
@@ -63,8 +63,8 @@ class _Kept:
                 pass
             except Exception as error:  # of a pickle, anything
                 LOG.warning("memenv: %s is made anew: %s", path, " ".join(str(error).split()))
-        kept = f", once: it is kept in {folder}" if folder else ""
-        LOG.warning("memenv: compiling a loop to %s takes seconds%s", self.purpose, kept)
+        _takes_seconds(folder)
+        LOG.info("memenv: compiling a loop to %s", self.purpose)
         return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
@@ -134,6 +134,13 @@ def _folder() -> Path | None:
         return folder if _private(folder) else _not_kept(f"{folder} is not yours, or others may use it: remove it, or")
     except OSError as error:
         return _not_kept(f"{folder}: {error.strerror},")
+
+
+@functools.cache
+def _takes_seconds(folder: Path | None) -> None:
+    """A notice, once, however many loops are compiled."""
+    kept = f", once: they are kept in {folder}" if folder else ""
+    LOG.warning("memenv: compiling loops takes seconds each%s", kept)
 
 
 @functools.cache

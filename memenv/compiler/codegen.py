@@ -18,7 +18,7 @@ from math import sqrt
 
 from numpy import float32, int32, uint8, uint32
 
-from memenv.compiler.jit import loop, on_pointers, routine, select
+from memenv.compiler.jit import loop, on_pointers, plus, routine, select
 
 '''
 
@@ -33,7 +33,7 @@ def cells(first, count, size, words, numbers, addresses):
 """  # memenv.compiler.cache keeps it
 BYTES = {"bool": "uint8"}  # what arrays hold instead
 START = {"sum": "0.0", "mean": "0.0", "any": "False", "all": "True", "first": "{0}"}
-JOIN = {"sum": "+", "mean": "+", "any": "|", "all": "&"}
+JOIN = {"sum": "plus({0}, {1})", "mean": "plus({0}, {1})", "any": "{0} | ({1})", "all": "{0} & ({1})"}
 END = {"sum": "float32({0})", "mean": "float32({0} / size)", "any": "{0}", "all": "{0}", "first": "{0}"}
 
 
@@ -48,7 +48,7 @@ class Loop(NamedTuple):
     constants: tuple[float, ...]  # numbers of the device ...
     scalars: tuple[int, ...]  # ... and the leaves of the call that follow them
     arrays: tuple[int, ...]  # leaves of the call that are read
-    kept: tuple[str, ...] | None  # kinds of the arrays (cells,) that are kept; None where no cell asks for its crossbar
+    kept: tuple[str, ...]  # kinds of the arrays (cells,) that are kept
 
 
 class _Shared:
@@ -188,7 +188,7 @@ class _Pass(_Writer):
         found = [(name, how, partial(self._number, source)) for (how, source), name in self.reductions.items()]
         yield from (f"    {name} = {START[how].format(number('a * size'))}" for name, how, number in found)
         yield from self._each(
-            [f"{name} = {name} {JOIN[how]} ({number('i')})" for name, how, number in found if how in JOIN]
+            [f"{name} = {JOIN[how].format(name, number('i'))}" for name, how, number in found if how in JOIN]
         )
         yield from (f"    {line}" for line in self.lines + self.stores)
 
@@ -232,29 +232,9 @@ class _Passes(dict[int, _Pass]):
         return 1 if number is None else number
 
     def last(self, value: Symbol, replaced: int | None) -> int:
-        """The pass that writes a result: when the number is no longer read that it replaces.
-
-        Arrays are promised to lie apart. In place, one pass may therefore read and write a number only if what it
-        writes depends on what it has read.
-        """
+        """The pass that writes a result: when the number has been read that it replaces; each pass writes last."""
         home, read = self.home(value), max(self.reads.get(replaced, ()), default=-1)
-        if read < home or (read == home and replaced in self._read_for(value, home)):
-            return home
-        return read + (2 if read % 2 == home % 2 else 1)
-
-    def _read_for(self, value: Symbol, home: int) -> set[Any]:
-        """The leaves that a pass reads to compute a value."""
-        known, waiting = {id(value)}, [value]
-        found = set()
-        while waiting:
-            one = waiting.pop()
-            if one.operation == "array":
-                found.add(one.operands[0])
-            for operand in one.operands:
-                if isinstance(operand, Symbol) and id(operand) not in known and self.number(operand) in (None, home):
-                    known.add(id(operand))
-                    waiting.append(operand)
-        return found
+        return home if read <= home else read + (read % 2 != home % 2)
 
 
 def place(index: str, number: int = 0, count: int = 1) -> str:
@@ -264,6 +244,8 @@ def place(index: str, number: int = 0, count: int = 1) -> str:
 
 def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None] | None = None) -> Loop:
     """The loop that computes `results` (symbolic values or numbers, each an array in the end) from what they depend on.
+
+    A result in place of an array that is read goes by the name of that array, as no array may have two.
 
     Args:
         results: of cells or, with fewer axes than `whole`, of crossbars; or the `Cells` of weights.
@@ -276,13 +258,14 @@ def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None]
     shared = passes.shared
     for value in chain(*values):
         passes[passes.home(value)].name(value)
-    for number, parts in enumerate(values):
-        for part, value in enumerate(parts):
-            one = passes[passes.last(value, replaced[number] if replaced else None)]
-            one.stores.append(f"result{number}[{place(one.index, part, len(parts))}] = {one.name(value)}")
     constants, scalars, arrays = (shared.inputs[kind] for kind in ("constant", "scalar", "array"))
-    several = len(passes) > 1 or any(one.common for one in passes.values())
-    written = {f"result{number}": parts[0].kind for number, parts in enumerate(values)}
+    written = {}
+    for number, (parts, leaf) in enumerate(zip(values, replaced or [None] * len(values), strict=True)):
+        name = arrays.get(leaf, f"result{number}")
+        for part, value in enumerate(parts):
+            one = passes[passes.last(value, leaf)]
+            one.stores.append(f"{name}[{place(one.index, part, len(parts))}] = {one.name(value)}")
+        written[name] = parts[0].kind
     pointed = {name: BYTES.get(kind, kind) for name, kind in (shared.kinds | written | shared.kept).items()}
     body = [
         f"def over(first, count, size, words, numbers, {', '.join(pointed)}):",
@@ -300,5 +283,5 @@ def write(results: Sequence[Any], whole: int = 1, replaced: Sequence[int | None]
         tuple(constants),
         tuple(scalars),
         tuple(arrays),
-        tuple(shared.kept.values()) if several else None,
+        tuple(shared.kept.values()),
     )

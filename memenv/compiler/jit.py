@@ -64,12 +64,18 @@ def on_pointers(*kinds: Any) -> Any:
     return decorate
 
 
-# Fused multiply-add is the one liberty taken with arithmetic: the last cells of an array, which do not fill a vector,
-# must come out as they would elsewhere in it.
+# Fused multiply-add is the one liberty taken with arithmetic, but for `plus`: the last cells of an array, which do not
+# fill a vector, must come out as they would elsewhere in it.
 _arithmetic = {"fastmath": {"contract"}, "error_model": "numpy"}
 _inline = functools.partial(njit, forceinline=True, no_cpython_wrapper=True, **_arithmetic)
 loop = functools.partial(njit, nogil=True, cache=True, pipeline_class=Apart, no_cfunc_wrapper=True, **_arithmetic)
 _routines: dict[tuple[Any, ...], Any] = {}
+
+
+@functools.partial(njit, forceinline=True, no_cpython_wrapper=True, fastmath={"reassoc"})
+def plus(total: Any, number: Any) -> Any:
+    """The sum, for sums in any order, so that many cells are added at a time."""
+    return total + number
 
 
 def routine(function: Any) -> Any:

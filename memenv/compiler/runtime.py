@@ -35,12 +35,13 @@ class Traced(NamedTuple):
     """A function for inputs of one form."""
 
     cells: Callable[..., None] | None  # the loop, None if there is nothing to compute
-    kept: tuple[str, ...] | None  # kinds of the arrays that a loop of several passes keeps
+    kept: tuple[str, ...]  # kinds of the arrays that a loop of several passes keeps
     constants: np.ndarray
     scalars: tuple[int, ...]  # leaves of the inputs that follow the constants
     arrays: tuple[int, ...]  # leaves of the inputs that are read
     results: list[Symbol | Cells]  # what the arrays of the result are
     returned: list[int | None]  # the leaf that comes back as it was in their place, None if they are computed
+    written: list[int]  # those whose arrays are written, and not read as well
     build: Callable[[list[np.ndarray]], Any]  # the result of its arrays
 
 
@@ -60,18 +61,14 @@ class Call(NamedTuple):
         """Runs the loop over all cells under a key."""
         self.bound(key, threads)()
 
-    def bound(self, key: Key, threads: int) -> Callable[[], None]:
-        """`launch` with these arguments, with all that can be done beforehand done."""
-        if self.traced.cells is None:
-            return lambda: None
-        return _bound(self.traced, self.shape, key.words(), self.numbers, self.operands, threads)
+    def bound(self, key: Key, threads: int) -> Callable[..., None]:
+        """`launch` with these arguments, with all that can be done beforehand done.
 
-    def first(self, count: int) -> "Call":
-        """The same loop on the first so many cells, or crossbars."""
-        whole = self.shape[0]
-        operands = [array[: count * (len(array) // whole)] for array in self.operands]
-        results = [array[:count] for array in self.results]
-        return self._replace(shape=(count, *self.shape[1:]), operands=operands, results=results)
+        Called with a number it runs over the first so many cells, or crossbars.
+        """
+        if self.traced.cells is None:
+            return lambda _=0: None
+        return _bound(self.traced, self.shape, key.words(), self.numbers, self.operands, threads)
 
     def result(self) -> Any:
         """The record of the arrays."""
@@ -137,7 +134,7 @@ def prepare(
     else:
         arrays = _places(out, shape, traced.results)
     operands = [_fit(leaves[place], shape) for place in traced.arrays]
-    operands += [array for array, same in zip(arrays, kept, strict=True) if same is None]
+    operands += [arrays[number] for number in traced.written]
     numbers = traced.constants
     if traced.scalars:
         numbers = np.append(numbers, np.array([leaves[place] for place in traced.scalars], np.float32))
@@ -227,7 +224,8 @@ def _trace(
     if not (np.isfinite(constants) & (constants != 0)).all():
         raise Unsupported('numbers of this device are beyond single precision: choose engine "numpy"')
     code = compiled(loop.source, function.__name__.strip("_").replace("_", " ")) if any(computed) else None
-    return Traced(code, loop.kept, constants, loop.scalars, loop.arrays, results, returned, build)
+    written = [n for n, place in enumerate(places) if computed[n] and place not in loop.arrays]
+    return Traced(code, loop.kept, constants, loop.scalars, loop.arrays, results, returned, written, build)
 
 
 def _leaf(place: int, array: np.ndarray, shape: tuple[int, ...]) -> Symbol | Cells:
@@ -317,34 +315,41 @@ def _bound(
     numbers: np.ndarray,
     arrays: list[np.ndarray],
     threads: int,
-) -> Callable[[], None]:
-    """A function that runs the loop over all cells; see `Call.bound`."""
-    cells, size, loop = math.prod(shape), math.prod(shape[1:]), traced.cells
+) -> Callable[..., None]:
+    """A function that runs the loop over all cells, or the first ones; see `Call.bound`."""
+    whole, cells, size, loop = shape[0], math.prod(shape), math.prod(shape[1:]), traced.cells
     assert loop is not None
-    block = shape[0]  # crossbars, or cells
-    if traced.kept is not None:
+    block = whole  # crossbars, or cells
+    if traced.kept:
         block = max(BLOCK // size, 1)
     elif threads > 1 and cells >= 2 * BLOCK:
-        block = max(cells // (SHARES * threads * BLOCK), 1) * BLOCK
-    begins = range(0, shape[0], block)
+        block = max(max(cells // (SHARES * threads * BLOCK), 1) * BLOCK // size, 1)
 
     def room() -> list[np.ndarray]:
-        return [np.empty(min(block, shape[0]) * size, kind) for kind in traced.kept or ()]
+        return [np.empty(min(block, whole) * size, kind) for kind in traced.kept]
 
-    if len(begins) == 1:
+    if whole <= block:
         arrays = arrays + room()
-        return _keeping(arrays, functools.partial(loop, 0, cells, size, words, numbers, _addresses(arrays)))
+        addresses = _addresses(arrays)
+
+        def at_once(count: int = whole) -> None:
+            loop(0, count * size, size, words, numbers, addresses)
+
+        return _keeping(arrays, at_once)
     addresses = _addresses(arrays)
-    widths = np.array([array.nbytes // shape[0] for array in arrays], np.uint64)  # of each crossbar
+    widths = np.array([array.nbytes // whole for array in arrays], np.uint64)  # of each crossbar
 
-    def on_part(begin: int, kept: list[np.ndarray]) -> None:
-        places = np.append(addresses + np.uint64(begin) * widths, _addresses(kept))
-        loop(begin * size, min(block, shape[0] - begin) * size, size, words, numbers, places)
+    def in_parts(count: int = whole) -> None:
+        def on_part(begin: int, kept: list[np.ndarray]) -> None:
+            places = np.append(addresses + np.uint64(begin) * widths, _addresses(kept))
+            loop(begin * size, min(block, count - begin) * size, size, words, numbers, places)
 
-    return _keeping(arrays, functools.partial(_shared, on_part, room, begins, threads))
+        _shared(on_part, room, range(0, count, block), threads)
+
+    return _keeping(arrays, in_parts)
 
 
-def _keeping(arrays: list[np.ndarray], call: Any) -> Callable[[], None]:
+def _keeping(arrays: list[np.ndarray], call: Any) -> Callable[..., None]:
     """The call, with which the arrays stay of which it knows the addresses."""
     call.arrays = arrays
     return call

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from memenv.arrays import Array, tree_map
 from memenv.devices.device import Device, Driver
-from memenv.devices.protocol import parametric
+from memenv.devices.protocol import CellModel, parametric
 from memenv.devices.reads import Read, Reads, Retention, State
 from memenv.devices.records import DeviceError
+from memenv.devices.uncertainty import of_chips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,6 @@ class Mixture(Reads):
 
     def _chosen(self, choice: np.ndarray, chips: Sequence[Device]) -> Device:
         """The chip whose cell i is that of chips[choice[i]]."""
-        retention = any(device.retention for device in self.devices)
         chosen = [choice == number for number in range(len(chips) - 1)]
 
         def mix(*leaves: Any) -> Any:
@@ -71,7 +71,7 @@ class Mixture(Reads):
                 return leaves[0]
             return np.select(chosen, leaves[:-1], leaves[-1])
 
-        mixed: Device = tree_map(mix, *(_alike(chip, retention) for chip in chips))
+        mixed: Device = tree_map(mix, *_alike(chips))
         return mixed
 
     # -- the row of nominal devices ------------------------------------------------------------------------------------
@@ -126,7 +126,57 @@ class Mixture(Reads):
         return sum(device.mean_step(g, up) for device in self.devices) / len(self.devices)
 
 
-def _alike(chip: Device, retention: bool) -> Device:
-    """The chip with a neutral retention where another device of the mixture has one; a nominal device as a cell."""
-    chip = chip if chip.uncertainty is None else chip.replace(uncertainty=None)
-    return chip.replace(retention=Retention()) if retention and chip.retention is None else chip
+def _alike(chips: Sequence[Device]) -> list[Device]:
+    """The chips with a neutral retention where another of the mixture has one; nominal devices as cells."""
+    neutral = Retention() if any(chip.retention for chip in chips) else None
+    return [chip.replace(uncertainty=None, retention=chip.retention or neutral) for chip in chips]
+
+
+# -- chips of mixtures in fewer numbers --------------------------------------------------------------------------------
+
+
+class Compact(NamedTuple):
+    """A chip of a mixture in which numbers that follow from a cell's device are left out."""
+
+    chosen: tuple[Array, ...]  # of every device but the last, which cells are of it: (cells,) bool
+    own: Device  # the chip, 0 in place of what is left out
+
+
+def compact(devices: Sequence[CellModel], chip: Any) -> Any:
+    """The `Compact` of a mixture's chip, other chips as they are; element-wise, also on symbolic values."""
+    if not devices:
+        return chip
+    found = [True] * (len(devices) - 1)
+
+    def own(leaf: Any, *values: Any) -> Any:
+        if not _told(values):
+            return leaf
+        found[:] = [before & (leaf == value) for before, value in zip(found, values, strict=False)]
+        return 0.0
+
+    left = tree_map(own, chip, *_as_fabricated(devices))
+    return Compact(tuple(found), left)
+
+
+def whole(devices: Sequence[CellModel], chip: Any) -> Any:
+    """The chip of which `compact` made this."""
+    if not devices:
+        return chip
+    chosen, own = chip
+
+    def filled(leaf: Any, *values: Any) -> Any:
+        return np.select(chosen, values[:-1], values[-1]) if _told(values) else leaf
+
+    return tree_map(filled, own, *_as_fabricated(devices))
+
+
+def _told(values: Sequence[Any]) -> bool:
+    """True of a parameter that is a number of each device, not of each cell, and not the same of all."""
+    plain = all(isinstance(value, float | int) for value in values)
+    return plain and any(value != values[0] for value in values)
+
+
+def _as_fabricated(devices: Sequence[CellModel]) -> list[Device]:
+    """A chip of each device, of one cell; parameters without spread are numbers."""
+    records, rng = (parametric(device, "a mixture") for device in devices), np.random.default_rng(0)
+    return _alike([record.fabricate(of_chips(rng, 1), 1) for record in records])

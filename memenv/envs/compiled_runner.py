@@ -19,8 +19,9 @@ from memenv.arrays import tree_map
 from memenv.compiler.counter_rng import Draws, Key, Noise, threefry
 from memenv.compiler.runtime import Call, Unsupported, arrays_of, prepare
 from memenv.compiler.trace import Symbol, spread, symbolic
+from memenv.devices.mixture import compact, whole
 from memenv.engine import Engine
-from memenv.envs.episodes_ahead import AHEAD, MOST_EPISODES, EpisodesAhead, Pages
+from memenv.envs.episodes_ahead import AHEAD, MOST_EPISODES, Blocks, EpisodesAhead, Pages
 from memenv.envs.noise import FABRICATION, FIRST, START, CellNoise, Episodes, drawn
 from memenv.envs.runners import Look, NumpyRunner, named
 from memenv.envs.task import ElementwiseTask, TaskError
@@ -53,6 +54,7 @@ class Programs:
         first = Noise.under(threefry(low, high, number, cells & np.uint32(0)), np.uint32(FABRICATION))
         chips, starts = Noise.under(key, np.uint32(FABRICATION), first), Noise.under(key, np.uint32(START))
         episode, seen = self.started(chips, starts, envs, axes)
+        episode = self.kept(episode)
         return CellNoise(key[0], key[1], Symbol("uint32", "literal", np.uint32(FIRST), rank=1)), episode, seen
 
     def started(self, chips: Noise, starts: Noise, envs: int, axes: int) -> tuple[Any, Seen]:
@@ -64,18 +66,25 @@ class Programs:
         return task.with_chip(bare, chip), _seen(seen, axes)  # a chip's own numbers stay
 
     def step_episodes(
-        self, _: Any, __: int, noise: CellNoise, episode: Any, *components: Any
+        self, _: Any, __: int, noise: CellNoise, episode: Any, components: Any
     ) -> tuple[CellNoise, Any, Seen]:
-        """One step, of actions given by their components (envs, ...)."""
-        axes = components[0].ndim
+        """One step, of actions given by their components (envs, ..., channels), or of their only one (envs, ...)."""
+        channels, chip = self.task.actions.channels, self.task.chip_of(episode)
+        parts = [components[..., number] for number in range(channels)] if channels > 1 else [components]
+        axes, episode = parts[0].ndim, self.task.with_chip(episode, whole(self.task.devices, chip))
         now = Noise.under((noise.key, noise.other_key), spread(noise.step, axes))
-        decoded_action = self.task.actions.decoded(components)
+        decoded_action = self.task.actions.decoded(parts)
         following, seen = self.looked_at(self.task.advance(episode, decoded_action, drawn(self.task.step_draws, now)))
 
-        def kept(new: Any, old: Any) -> Any:
+        def filled(new: Any, old: Any) -> Any:
             return _filled(new, old.ndim) if isinstance(old, Symbol) else new
 
-        return noise.next(), tree_map(kept, following, episode), _seen(seen, axes)
+        following = self.task.with_chip(tree_map(filled, following, episode), chip)
+        return noise.next(), following, _seen(seen, axes)
+
+    def kept(self, episode: Any) -> Any:
+        """Episodes whose chips of mixtures are `Compact`, for loops to read less."""
+        return self.task.with_chip(episode, compact(self.task.devices, self.task.chip_of(episode)))
 
     def looked_at(self, episode: Any) -> tuple[Any, Seen]:
         """Episodes, without what no later step needs, and what is seen of them."""
@@ -84,6 +93,17 @@ class Programs:
         reward = functools.reduce(operator.add, terms.values())
         seen = Seen(task.observation_parts(episode), terms, reward, task.terminated(episode), task.info_parts(episode))
         return episode._replace(**dict.fromkeys(task.of_one_step)), seen
+
+
+def programs_of(task: ElementwiseTask) -> Programs:
+    """The programs of a task; equal tasks share them, and with them what is traced."""
+    try:
+        return _shared_programs(task)
+    except TypeError:  # tasks that have no hash, for arrays among their fields
+        return Programs(task)
+
+
+_shared_programs: Any = functools.lru_cache(maxsize=64)(Programs)
 
 
 class CompiledRunner:
@@ -99,14 +119,14 @@ class CompiledRunner:
             raise TaskError(f'engine "{engine.name}" does not run {reason}: use engine="numpy"')
         self.task, self.engine = task, engine
         self.shape = (envs, *task.initial_draws[0].layout)
-        self.programs = Programs(task)
+        self.programs = programs_of(task)
         self.numpy = NumpyRunner(task, envs)
         self.record: Any = None  # of the noise, the episodes and what is seen of them
         self.bound: Any = None  # what is tied to its arrays
 
     @property
     def episode(self) -> Any:
-        """The episodes; None before the first reset."""
+        """The episodes as loops keep them; None before the first reset."""
         return self.record and self.record[1]
 
     def reset(self, episodes: Episodes, options: dict[str, Any], rows: np.ndarray | None = None) -> None:
@@ -117,10 +137,9 @@ class CompiledRunner:
             self._bind()
         if given:
             self._put(rows, arrays_of(self._looked_at(given[0].noise.at(FIRST), given[1])))
-        elif self.bound.ahead.count < 2:
-            self._put(rows, self._started(episodes))
         else:
-            self.bound.pages.put(rows, self.bound.ahead.take(rows, episodes))
+            ahead = self.bound.ahead
+            self.bound.pages.put(rows, ahead.take(rows, episodes) if ahead.count > 1 else self._started(episodes))
 
     def take_over(self, other: NumpyRunner) -> None:
         """Goes on with the episodes of another."""
@@ -129,7 +148,7 @@ class CompiledRunner:
 
     def step(self, action: np.ndarray) -> None:
         """One step of all environments."""
-        self.bound.components[:] = self.task.actions.components(action)
+        self.bound.components[...] = self.task.actions.components(action)
         self.bound.launch()
 
     def look(self) -> Look:
@@ -141,11 +160,11 @@ class CompiledRunner:
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what is tied to the arrays, for copies and pickles."""
-        return self.__dict__ | {"bound": None}
+        return self.__dict__ | {"bound": None, "programs": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Ties the loop anew: arrays that were one are no longer."""
-        self.__dict__.update(state)
+        self.__dict__.update(state, programs=programs_of(state["task"]))
         if self.record is not None:
             self._bind(self.record)
 
@@ -157,20 +176,22 @@ class CompiledRunner:
         words, cells = np.zeros((3, shape[0]), np.uint32), np.empty(shape, np.uint32)
         cells[:] = np.arange(math.prod(layout)).reshape(layout)
         form = self._prepared(self.programs.start_episodes, shape, (cells, *words)).result()
-        room = Pages(arrays_of(form)).record(form)
-        start = self._prepared(self.programs.start_episodes, shape, (cells, *words), room)
+        room = Pages(arrays_of(form))
+        start = self._prepared(self.programs.start_episodes, shape, (cells, *words), room.record(form))
         pages = Pages([array[:envs] for array in arrays_of(form)] if record is None else arrays_of(record))
         self.record = noise, episode, seen = pages.record(form)
-        components = np.zeros((self.task.actions.channels, *self.shape), np.float32)
-        step = self._prepared(self.programs.step_episodes, self.shape, (noise, episode, *components), self.record)
+        components = np.zeros((*self.shape, self.task.actions.channels), np.float32)
+        parts = components if components.shape[-1] > 1 else components[..., 0]
+        step = self._prepared(self.programs.step_episodes, self.shape, (noise, episode, parts), self.record)
         self.bound = Bound(
             words,
-            start,
+            start.bound(Key(0), self.engine.threads),
+            room.blocks,
             components,
             step.bound(Key(0), self.engine.threads),  # the noise is among the inputs
             pages,
             SeenCopies(pages, seen),
-            EpisodesAhead(envs, count, self._started_blocks),
+            EpisodesAhead(envs, count, self._started),
         )
 
     def _put(self, rows: Any, arrays: list[np.ndarray]) -> None:
@@ -181,19 +202,15 @@ class CompiledRunner:
     def _looked_at(self, noise: CellNoise, episode: Any) -> tuple[CellNoise, Any, Seen]:
         """NumPy's episodes, and what is seen of them."""
         key, other_key = (part.reshape(-1, *self.shape[1:]) for part in noise[:2])
-        return CellNoise(key, other_key, noise.step), *self.programs.looked_at(episode)
+        episode, seen = self.programs.looked_at(episode)
+        return CellNoise(key, other_key, noise.step), self.programs.kept(episode), seen
 
-    def _started(self, episodes: Episodes) -> list[np.ndarray]:
-        """The arrays of new episodes, as those of the record; they hold until the next ones start."""
+    def _started(self, episodes: Episodes) -> tuple[np.ndarray, ...]:
+        """The arrays of new episodes in blocks (n, parts, ...); they hold until the next ones start."""
         count = len(episodes.seed)
         self.bound.words[:, :count] = episodes.words()
-        starting = self.bound.start.first(count)
-        starting.launch(Key(0), self.engine.threads)
-        return starting.results
-
-    def _started_blocks(self, episodes: Episodes) -> tuple[np.ndarray, ...]:
-        """The arrays of new episodes in blocks (n, parts, ...)."""
-        return tuple(block.swapaxes(0, 1) for block in Pages(self._started(episodes)).blocks)
+        self.bound.start(count)
+        return tuple(block[:, :count].swapaxes(0, 1) for block in self.bound.room)
 
     @staticmethod
     def _prepared(
@@ -209,8 +226,9 @@ class Bound(NamedTuple):
     """All that is tied to the arrays of episodes."""
 
     words: np.ndarray  # (3, episodes) uint32, of episodes that start
-    start: Call  # the loop of their start
-    components: np.ndarray  # (components, envs, ...) float32, of the actions
+    start: Callable[[int], None]  # runs the loop of their start, of the first so many
+    room: Blocks  # where it writes
+    components: np.ndarray  # (envs, ..., channels) float32, of the actions
     launch: Callable[[], None]  # runs the loop of a step
     pages: Pages
     seen: "SeenCopies"

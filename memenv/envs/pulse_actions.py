@@ -56,33 +56,33 @@ class PulseActions:
 
     @cached_property
     def _rows(self) -> np.ndarray:
-        """(channels, menu length) the menu as continuous actions, giving up at its end."""
+        """(menu length, channels) the menu as continuous actions, giving up at its end."""
         signal, log_width = self.menu
         if not self.give_up:
-            return self._components(signal, log_width, None)
+            return self._components(signal, log_width, None).T.copy()
         given_up = np.arange(len(signal) + 1) == len(signal)
         signal, log_width = (np.append(part, part[-1]) for part in self.menu)
-        return self._components(signal, log_width, given_up)
+        return self._components(signal, log_width, given_up).T.copy()
 
     def signals(self, action: np.ndarray) -> tuple[Any, ...]:
         """`decoded` of actions (cells, ...), of which invalid ones are refused."""
-        return self.decoded([*self.components(action).astype(np.float64)])
+        return self.decoded([*self.components(action).T.astype(np.float64)])
 
     def components(self, action: np.ndarray) -> np.ndarray:
-        """(channels, cells) the components of actions (cells, ...), clipped, or of those of the menu.
+        """(cells, channels) the components of actions (cells, ...), clipped, or of those of the menu.
 
         Raises:
             TaskError: no numbers, NaN among them, or a place that is not in the menu.
         """
         if not self.discrete:
-            return clipped(action).T
-        action, options = np.asarray(action), self._rows.shape[1]
+            return clipped(action)
+        action, options = np.asarray(action), len(self._rows)
         if action.dtype.kind not in "iu":
             raise TaskError(f"action is of type {action.dtype}, whole numbers 0 to {options - 1} are needed")
         known = action.astype(np.uint64) < options  # negative ones become large
         if not known.all():
             raise TaskError(f"action is {action[~known][0]}, allowed is 0 to {options - 1}")
-        return self._rows.take(action, axis=1)
+        return self._rows.take(action, axis=0)
 
     def decoded(self, components: Sequence[Any]) -> tuple[Any, ...]:
         """Signal, log-width, giving up and the gate's signal, if it has one, of components (cells,); element-wise."""

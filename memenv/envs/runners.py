@@ -1,11 +1,12 @@
 """Runners of a task's episodes under the Gymnasium shells: on arrays by NumPy; the others are in files of their own."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from memenv.arrays import numbers, put
+from memenv.arrays import numbers, tree_map
 from memenv.envs.episodes_ahead import EpisodesAhead
 from memenv.envs.noise import CellNoise, Episodes, Sheet
 from memenv.envs.noise_ahead import NoiseAhead
@@ -53,6 +54,7 @@ class NumpyRunner:
         self.task, self.cells = task, cells
         self.noise = NoiseAhead(task, cells)
         self.episode: Any = None
+        self.own: list[Any] = []  # weak references to the arrays that `_put` has made, in order
         self.ahead: EpisodesAhead | None = None  # of tasks that draw by counter themselves, for whom starts are dear
 
     def fresh(self, episodes: Episodes, options: dict[str, Any], rows: np.ndarray | None) -> tuple[Sheet, Any]:
@@ -66,11 +68,30 @@ class NumpyRunner:
     def reset(self, episodes: Episodes, options: dict[str, Any], rows: np.ndarray | None = None) -> None:
         """New episodes everywhere, or for some cells."""
         started, fresh = self.fresh(episodes, options, rows)
-        self.episode = fresh if rows is None else put(self.episode, rows, fresh)
+        self.episode = fresh if rows is None else self._put(rows, fresh)
         self.noise.begin(started, rows)
         if rows is None and self.ahead is None and isinstance(self.task.initial_draws[0], OwnDraw):
             count = min(ROOM // sum(part.nbytes for part in numbers(fresh).values()), MOST_AHEAD)
             self.ahead = EpisodesAhead(self.cells, count, self._started) if count > 1 else None
+
+    def _put(self, rows: np.ndarray, fresh: Any) -> Any:
+        """The episodes with others in these rows; what no step has replaced since the last time is not copied again."""
+        before, self.own = iter(self.own), []
+
+        def replaced(old: Any, new: Any) -> Any:
+            if not getattr(old, "ndim", 0):
+                return old
+            known = next(before, None)
+            out = old if known is not None and known() is old else old.copy()
+            out[rows] = new
+            self.own.append(weakref.ref(out))
+            return out
+
+        return tree_map(replaced, self.episode, fresh)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what refers to arrays, for copies and pickles."""
+        return self.__dict__ | {"own": []}
 
     def _started(self, episodes: Episodes) -> tuple[CellNoise, Any]:
         """The noise of episodes on new chips, and the episodes."""

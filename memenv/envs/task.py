@@ -24,9 +24,8 @@ def clipped(action: Any) -> np.ndarray:
     given = np.asarray(action)
     if given.dtype.kind not in "fiu":
         raise TaskError(f"action is of type {given.dtype}, numbers in [-1, 1] are needed")
-    inside: np.ndarray = np.maximum(given, -1.0)
-    np.minimum(inside, 1.0, out=inside)
-    if math.isnan(np.add.reduce(inside, None)):  # of a NaN anywhere
+    inside: np.ndarray = given.clip(-1.0, 1.0)
+    if math.isnan(np.minimum.reduce(inside, None)):  # of a NaN anywhere
         raise TaskError("action has a component nan, allowed is -1 to 1: keep it finite")
     return inside
 
@@ -147,7 +146,7 @@ class ElementwiseTask(Task, Protocol):
 
     @property
     def actions(self) -> Any:
-        """`components` takes actions apart into `channels` arrays (cells,), `decoded` makes sense of them."""
+        """`components` makes numbers (cells, ..., channels) of actions, `decoded` sense of the arrays of channels."""
 
     @property
     def observations(self) -> Any:
@@ -158,6 +157,13 @@ class ElementwiseTask(Task, Protocol):
 
     def advance(self, episode: Any, decoded_action: Any, noise: Sequence[Any]) -> Any:
         """`transition`, of what the action means and without what concerns all cells at once."""
+
+    @property
+    def devices(self) -> Sequence[Any]:
+        """Those of which cells are, drawn at random; empty where all are of one."""
+
+    def chip_of(self, episode: Any) -> Any:
+        """The chip of episodes."""
 
     def with_chip(self, episode: Any, chip: Any) -> Any:
         """The episodes with another chip."""

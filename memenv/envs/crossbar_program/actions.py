@@ -56,11 +56,12 @@ class CellActions:
         Raises:
             TaskError: no numbers, or NaN among them.
         """
-        return self.planned(self.decoded([*self.components(action).astype(np.float64)]), array, chip, available)
+        components = np.moveaxis(self.components(action).astype(np.float64), -1, 0)
+        return self.planned(self.decoded([*components]), array, chip, available)
 
     def components(self, action: np.ndarray) -> np.ndarray:
-        """(1 or 2, arrays, rows, cols) the components of actions (arrays, rows, cols, 1 or 2), clipped; refuses NaN."""
-        return np.moveaxis(clipped(action), -1, 0)
+        """Actions (arrays, rows, cols, 1 or 2), clipped; refuses NaN."""
+        return clipped(action)
 
     def decoded(self, components: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Signal, log-width and whether there is a pulse, each (arrays, rows, cols), of components; element-wise."""

@@ -275,6 +275,15 @@ class CrossbarProgram:
             within, error = total <= self.tolerance, self.observations.scaled_error("product_error", total)
         return within, np.where(within, 0.0, np.abs(error))
 
+    @property
+    def devices(self) -> Sequence[CellModel]:
+        """Those of which cells are drawn; empty where all are of one."""
+        return self.array.device.devices
+
+    def chip_of(self, episode: ArrayEpisode) -> CellModel:
+        """The chip of episodes."""
+        return episode.state.chip
+
     def with_chip(self, episode: ArrayEpisode, chip: CellModel) -> ArrayEpisode:
         """The episodes with another chip."""
         return episode._replace(state=episode.state._replace(chip=chip))

@@ -367,6 +367,15 @@ class WriteVerify:
             gate=gate[0] if gate else None,
         )
 
+    @property
+    def devices(self) -> Sequence[CellModel]:
+        """Those of which cells are drawn; empty where all are of one."""
+        return self.device.devices
+
+    def chip_of(self, episode: Episode) -> CellModel:
+        """The chip of episodes."""
+        return episode.chip
+
     def with_chip(self, episode: Episode, chip: CellModel) -> Episode:
         """The episodes with another chip."""
         return episode._replace(chip=chip)
