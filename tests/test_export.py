@@ -71,7 +71,7 @@ def test_packed_weights_decide_as_the_rounded_weights_do(bits, tmp_path):
     steps = recorded_steps(policy, TASK, 100, 5)
     program = compiled(c_files(policy, steps, bits=bits), tmp_path)
     assert difference(steps, decided(program, steps), TASK.device.driver).max() < 1e-5
-    inputs, hidden = 2 * 8, 8  # of the gates, whose weights are the wide ones; bytes are read in twos
+    inputs, hidden = 2 * 8 + 1, 8  # of the gates and a one, whose weights are the wide ones; bytes are read in twos
     assert f"uint8_t w_gates[{inputs * 2 * hidden * bits // 8 + 1}]" in (tmp_path / "policy.c").read_text()
 
 

@@ -9,8 +9,8 @@ from agents.export.c_text import Statements, array, commented
 from agents.export.decision import Decision, traced, variable
 from agents.export.recording import Steps
 from agents.export.templates import FLOATS, HEADER, MAIN, NETWORK, NUMBERS, PACKED, SOURCE
+from agents.predictor.gru import Weights
 from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor
-from memenv.bounds import shown
 from memenv.devices.protocol import parametric
 from memenv.envs.scales import READS
 
@@ -32,8 +32,6 @@ def c_files(policy: Any, steps: Steps, command: str = "", bits: int = 32) -> dic
         ValueError: another kind of policy, a device without a record, or a task by levels.
     """
     task, learned, pulse = policy.task, isinstance(policy, PulsePredictor), Statements()
-    if task.target_levels:
-        raise ValueError(f"target_levels is {shown(task.target_levels)}: exported is a task with one tolerance for all")
     device = parametric(task.device, "memenv export")
     decision = traced(policy)
     begin, body = _decided(decision)
@@ -84,15 +82,20 @@ def _decided(decision: Decision) -> tuple[Statements, Statements]:
 
 
 def rounded(policy: PulsePredictor, bits: int) -> PulsePredictor:
-    """The policy with the weights that so many bits hold, each row of outputs on a scale of its own.
+    """The policy with the weights and biases that so many bits hold, each layer's on a scale of its own.
 
     First and last layer have 8 all the same: they are small, and pulses depend on them most.
     """
-    held = {
-        f"w_{layer}": np.multiply(*_whole(getattr(policy.weights, f"w_{layer}"), _bits(layer, bits)))
-        for layer in LAYERS
-    }
+    held: dict[str, np.ndarray] = {}
+    for layer in LAYERS:
+        rows = np.multiply(*_whole(_matrix(policy.weights, layer), _bits(layer, bits)))
+        held |= {f"w_{layer}": rows[:-1], f"b_{layer}": rows[-1]}
     return replace(policy, weights=policy.weights._replace(**held))
+
+
+def _matrix(weights: Weights, layer: str) -> np.ndarray:
+    """The weights (inputs + 1, outputs) of a layer, whose last input is a one."""
+    return np.vstack([getattr(weights, f"w_{layer}"), getattr(weights, f"b_{layer}")])
 
 
 def _bits(layer: str, bits: int) -> int:
@@ -100,10 +103,9 @@ def _bits(layer: str, bits: int) -> int:
     return bits if layer in WIDE or bits == 32 else 8
 
 
-def _whole(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers (inputs, outputs) that so many bits hold, and the scales (outputs,) of a matrix."""
-    most = 2 ** (bits - 1) - 1
-    scale = np.maximum(np.abs(matrix).max(0), 1e-30) / most
+def _whole(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, float]:
+    """A matrix in whole numbers that so many bits hold, and its scale."""
+    scale = float(max(np.abs(matrix).max(), 1e-30) / (2 ** (bits - 1) - 1))
     return np.rint(matrix / scale), scale
 
 
@@ -115,16 +117,15 @@ def _packed(whole: np.ndarray, bits: int) -> np.ndarray:
 
 def _network(policy: PulsePredictor, bits: int) -> str:
     """The network in C, with its weights."""
-    arrays, weights = [], policy.weights
+    arrays = []
     for layer in LAYERS:
-        matrix, own = getattr(weights, f"w_{layer}"), _bits(layer, bits)
-        arrays.append(f"#define n_{layer} {own}\n")
+        matrix, own, scale = _matrix(policy.weights, layer), _bits(layer, bits), 1.0
         if bits == 32:
-            arrays += array("float", f"w_{layer}", matrix.T), f"#define s_{layer} 0\n"
+            arrays.append(array("float", f"w_{layer}", matrix.T))
         else:
             whole, scale = _whole(matrix, own)
-            arrays += array("uint8_t", f"w_{layer}", _packed(whole.T, own)), array("float", f"s_{layer}", scale)
-        arrays.append(array("float", f"b_{layer}", getattr(weights, f"b_{layer}")))
+            arrays.append(array("uint8_t", f"w_{layer}", _packed(whole.T, own)))
+        arrays.append(f"#define n_{layer} {own}\n#define s_{layer} {scale!r}f\n")
     return NETWORK.substitute(
         weight=FLOATS if bits == 32 else PACKED,
         arrays="".join(arrays),

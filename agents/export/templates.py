@@ -9,9 +9,9 @@ HEADER = Template("""\
 
    $about
 
-   C99 with math.h, without allocation and without state but for the memenv_cell that it is handed, which
-   begins with zeros, and again with zeros for another target; `program` in main.c is the loop around it. Networks are
-   in single precision. So is the rest with -DMEMENV_REAL=float; the law of a device then loses digits where an exponent
+   C99 with math.h, without allocation and without state but for the memenv_cell that it is handed, which begins with
+   zeros, and again with zeros for another target; `program` in main.c is the loop around it. Networks are in single
+   precision. So is the rest with -DMEMENV_REAL=float; the law of a device then loses digits where an exponent
    of its record is near 1: see by the test vector what that costs. */
 #ifndef MEMENV_POLICY_H
 #define MEMENV_POLICY_H
@@ -59,11 +59,9 @@ typedef memenv_real real;
 #define R(number) ((real)number)
 
 /* Not by tgmath.h, which asks for complex functions that libraries of controllers, such as newlib, do not have. */
-#define OF_REAL(name)                                                                     \\
-    static inline real of_##name(real x)                                                  \\
-    {                                                                                     \\
-        return sizeof(real) == sizeof(float) ? (real)name##f((float)x) : (real)name((double)x); \\
-    }
+#define OF_REAL(name) \\
+    static inline real of_##name(real x) \\
+    { return sizeof(real) == sizeof(float) ? (real)name##f((float)x) : (real)name((double)x); }
 OF_REAL(exp) OF_REAL(expm1) OF_REAL(fabs) OF_REAL(floor) OF_REAL(log) OF_REAL(log1p) OF_REAL(sqrt) OF_REAL(tanh)
 
 static inline real pick(int where, real high, real low) { return where ? high : low; }
@@ -125,14 +123,14 @@ static float weight(const stored *w, int bits, int i)
 NETWORK = Template("""
 $weight
 $arrays
-static void layer(const stored *w, int bits, const float *scale, const float *bias, const float *x, int n, float *y,
-                  int m)
+static void layer(const stored *w, int bits, float scale, const float *x, int n, float *y, int m)
 {
     for (int i = 0; i < m; i++) {
-        float sum = 0.0f;
+        const int row = i * (n + 1);
+        float sum = weight(w, bits, row + n); /* the bias */
         for (int j = 0; j < n; j++)
-            sum += weight(w, bits, i * n + j) * x[j];
-        y[i] = (scale ? sum * scale[i] : sum) + bias[i];
+            sum += weight(w, bits, row + j) * x[j];
+        y[i] = scale * sum;
     }
 }
 
@@ -140,25 +138,25 @@ static void network(const float *features, float *hidden, float *outputs)
 {
     enum { H = MEMENV_HIDDEN };
     float joined[2 * H], gates[2 * H], new[H];
-    layer(w_in, n_in, s_in, b_in, features, $features, joined, H);
+    layer(w_in, n_in, s_in, features, $features, joined, H);
     for (int i = 0; i < H; i++) {
         joined[i] = tanhf(joined[i]);
         joined[H + i] = hidden[i];
     }
     if ($recurrent) {
-        layer(w_gates, n_gates, s_gates, b_gates, joined, 2 * H, gates, 2 * H);
+        layer(w_gates, n_gates, s_gates, joined, 2 * H, gates, 2 * H);
         for (int i = 0; i < 2 * H; i++)
             gates[i] = 1.0f / (1.0f + expf(-gates[i]));
         for (int i = 0; i < H; i++)
             joined[H + i] = gates[H + i] * hidden[i];
-        layer(w_new, n_new, s_new, b_new, joined, 2 * H, new, H);
+        layer(w_new, n_new, s_new, joined, 2 * H, new, H);
         for (int i = 0; i < H; i++)
             joined[H + i] = hidden[i] += gates[i] * (tanhf(new[i]) - hidden[i]);
     }
-    layer(w_mix, n_mix, s_mix, b_mix, joined, 2 * H, new, H);
+    layer(w_mix, n_mix, s_mix, joined, 2 * H, new, H);
     for (int i = 0; i < H; i++)
         new[i] = tanhf(new[i]);
-    layer(w_out, n_out, s_out, b_out, new, H, outputs, $outputs);
+    layer(w_out, n_out, s_out, new, H, outputs, $outputs);
 }
 """)
 
