@@ -19,7 +19,7 @@ import numpy as np
 from agents.evaluation import evaluate
 from agents.export.c_code import c_files, rounded
 from agents.export.recording import difference, recorded_steps
-from agents.export.running import compiled, decided, microseconds, size
+from agents.export.running import answered, compiled, decided, microseconds, size
 from agents.library import load_policy
 from agents.predictor.policy import PulsePredictor
 from agents.tuned import as_shipped
@@ -39,6 +39,7 @@ class AgreementConfig(Options):
     devices: tuple[str, ...] = option(("threshold", "enode-sandia"), help="presets or records")
     tolerance: float = option(0.02, help="half-width of the target band, fraction of the range")
     cells: int = option(10_000, help="episodes for each")
+    onnx: bool = option(False, help="the ONNX models of pulse predictors, too (extra onnx)")
     seed: int = option(0, help="of cells, starts, targets and noise")
 
 
@@ -54,6 +55,9 @@ def main() -> None:
             for bits in (32, 8, 6) if isinstance(policy, PulsePredictor) else (32,):
                 label = name if bits == 32 else f"{name}, {bits} bits"
                 lines.append([label, task.device.name, *_row(policy, bits, config)])
+                print(lines[-1], file=sys.stderr)
+            if config.onnx and isinstance(policy, PulsePredictor):
+                lines.append([f"{name}, ONNX", task.device.name, *_onnx_row(policy, config)])
                 print(lines[-1], file=sys.stderr)
     print(markdown(HEAD, lines))
 
@@ -73,6 +77,15 @@ def _row(policy: Any, bits: int, config: AgreementConfig) -> list[str]:
         percent = [100 * number / rival.mean() for number in paired_interval(pulses, rival, config.seed)]
         change = "–" if bits == 32 else shown(percent, "{:+.2f} %")
         return [*found, f"{microseconds(program, 100):.3g}", f"{np.mean(pulses):.3f}", change]
+
+
+def _onnx_row(policy: PulsePredictor, config: AgreementConfig) -> list[str]:
+    """The figures of a policy's ONNX model, of whose steps the time and the pulses are onnxruntime's and Python's."""
+    from agents.export.onnx_model import onnx_bytes
+
+    steps, model = recorded_steps(policy, policy.task, config.cells, config.seed), onnx_bytes(policy)
+    apart = difference(steps, answered(model, steps), policy.task.device.driver)
+    return [f"{len(apart):,}", f"{apart.max():.1e}", f"{len(model):,}", "–", "–", "–"]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from agents.evaluation import evaluate
 from agents.export.c_code import c_files, rounded
 from agents.export.c_text import commented
 from agents.export.recording import difference, recorded_steps
-from agents.export.running import COMPILER, compiled, decided
+from agents.export.running import COMPILER, answered, compiled, decided
 from agents.library import load_policy
 from agents.predictor.gru import initial_weights
 from agents.predictor.handover import Domain
@@ -71,7 +71,7 @@ def test_packed_weights_decide_as_the_rounded_weights_do(bits, tmp_path):
     steps = recorded_steps(policy, TASK, 100, 5)
     program = compiled(c_files(policy, steps, bits=bits), tmp_path)
     assert difference(steps, decided(program, steps), TASK.device.driver).max() < 1e-5
-    inputs, hidden = 2 * 8, 8  # of the gates, whose weights are the wide ones; bytes are read in twos
+    inputs, hidden = 2 * 8 + 1, 8  # of the gates and a one, whose weights are the wide ones; bytes are read in twos
     assert f"uint8_t w_gates[{inputs * 2 * hidden * bits // 8 + 1}]" in (tmp_path / "policy.c").read_text()
 
 
@@ -106,12 +106,10 @@ def test_a_header_says_whether_the_hand_over_is_exported():
     [
         (["bayes"], "Bayesian cannot be compiled; pulse predictors can, and controllers but bayes and the bounds"),
         (["secant", "--bits", "8"], "bits are of a network's weights, Secant has none: leave out --bits"),
-        (["secant", "--to", "onnx"], "Secant has no network: export it --to c"),
         (["secant", "--device", "physics/vteam"], "memenv export needs a parametric device"),
     ],
 )
 def test_what_cannot_be_exported_ends_in_one_line(words, message, tmp_path, capsys):
-    pytest.importorskip("torch") if "onnx" in words else None
     assert main(["export", *words, "--trials", "1", "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err and not list((tmp_path / "out").glob("policy.*"))
 
@@ -133,29 +131,30 @@ def test_c_rounds_pulses_to_the_grid_of_the_driver():
     )
 
 
-def test_an_onnx_model_decides_as_the_network_in_python():
+def test_an_onnx_model_decides_as_python_on_recorded_episodes_and_hands_cells_over():
     pytest.importorskip("onnxscript", reason="extra onnx is not installed")
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    from agents.export.onnx_model import ABSENT, onnx_bytes
-    from agents.predictor.gru import forward
-    from agents.predictor.policy import Sight, decide, features
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    from agents.export.onnx_model import onnx_bytes
 
-    policy, rng, cells = load_policy("specialist", TASK), np.random.default_rng(2), 500
-    read, target, previous = rng.uniform(0, 1, (3, cells))
-    amplitude = rng.choice([-1, 1], cells) * rng.uniform(0.8, 1.6, cells)
-    sight = Sight(read, target, previous, amplitude, rng.uniform(1e-7, 1e-5, cells), 0.02 + 0.0 * read)
-    memory = rng.uniform(-1, 1, (cells, len(policy.weights.b_in)))
-    outputs, known = forward(policy.weights, features(policy.device, sight), memory)
-    expected = decide(policy.device, sight, outputs)
-    made = onnx_bytes(policy)
-    assert ABSENT.encode() in made
-    session = runtime.InferenceSession(made)
-    inputs = {name: np.float32(part) for name, part in sight._asdict().items() if name != "tolerance"}
-    got = session.run(None, inputs | {"memory": np.float32(memory)})
-    np.testing.assert_allclose(got[0], expected.amplitude, rtol=2e-5)
-    np.testing.assert_allclose(got[1], expected.width, rtol=2e-4)
-    np.testing.assert_allclose(got[2], 1 / (1 + np.exp(-expected.reachable)), atol=1e-4)
-    np.testing.assert_allclose(got[3], known, atol=1e-4)
+    policy = small(domain=Domain(alarm=1.0))
+    steps = recorded_steps(policy, TASK, 300, 5)
+    assert 0 < evaluate(policy, TASK, 300, 5).handed_over.mean() < 1 and steps.give_up.any()
+    assert difference(steps, answered(onnx_bytes(policy), steps), TASK.device.driver).max() < 1e-5
+
+
+def test_tensors_decide_as_python_at_the_first_pulse():
+    torch = pytest.importorskip("torch")
+    from agents.export.onnx_model import Decides
+
+    for policy in (small(memory=False), Secant(task=ENODE)):
+        steps = recorded_steps(policy, policy.task, 50, 5)
+        first = np.append(True, np.diff(steps.cell) > 0)
+        model = Decides(policy)
+        cell, hidden = (torch.zeros(first.sum(), size) for size in model.sizes)
+        seen = (torch.tensor(part[first]) for part in (steps.read, steps.target))
+        found = model(*seen, cell.double(), hidden)[:3]
+        for one, expected in zip(found, (steps.amplitude, steps.width, steps.give_up), strict=True):
+            np.testing.assert_allclose(one, expected[first], rtol=1e-5)
 
 
 def test_names_and_commands_stay_within_the_comment_that_they_stand_in():

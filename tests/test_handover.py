@@ -12,6 +12,9 @@ from agents.predictor.handover import Domain, standby
 from agents.predictor.policy import PulsePredictor, load_pulse_predictor
 from agents.stress import case
 from memenv.devices.catalogue import load_device
+from memenv.devices.device import Device
+from memenv.devices.law import Response
+from memenv.devices.uncertainty import Uncertainty
 from memenv.envs.write_verify.task import WriteVerify
 
 TASK = WriteVerify(device="enode-sandia", give_up=True)
@@ -60,6 +63,32 @@ def test_the_standby_controller_has_the_lines_of_its_record() -> None:
         record = record.replace(uncertainty=None, mismatch=aligned)
         task = WriteVerify(device=record, give_up=True)
         assert evaluate(standby(task, record), task, 500, 0).pulses.mean() < most
+
+
+def _both(record: Device, **factors: float) -> Device:
+    """A record with parameters of both polarities times these factors."""
+
+    def changed(one: Response) -> Response:
+        return dataclasses.replace(one, **{name: factor * getattr(one, name) for name, factor in factors.items()})
+
+    return record.replace(set=changed(record.set), reset=changed(record.reset))
+
+
+def test_where_a_rate_is_linear_in_the_voltage_the_standby_controller_programs() -> None:
+    record = _both(load_device("threshold").record, slope=100.0)  # of 20 V: lines of 15 ranges an e-fold otherwise
+    task = WriteVerify(device=record, give_up=True)
+    assert evaluate(standby(task, record), task, 200, 0).accepted.mean() > 0.9
+
+
+def test_where_a_record_does_not_tell_the_dose_cells_that_go_too_far_are_handed_over_early() -> None:
+    record = load_device("threshold").record
+    unknown = Uncertainty(parameters=("set.dose", "reset.dose"), deviations=(3.0, 3.0))
+    told = WriteVerify(device=record.replace(uncertainty=unknown), give_up=True)
+    outcomes = evaluate(
+        load_policy("generalist", told), dataclasses.replace(told, device=_both(record, dose=30)), 200, 0
+    )
+    assert outcomes.handed_over.mean() > 0.8 and outcomes.accepted.mean() > 0.98
+    assert outcomes.pulses.mean() < 16  # 25 where nothing but half of the pulses spent hands them over
 
 
 def test_a_driver_of_one_width_has_a_standby_controller_that_gives_it() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from agents.classical import Secant
 from agents.evaluation import evaluate
-from agents.export.c_text import variable
+from agents.export.decision import variable
 from memenv import TaskError, WriteVerify
 from memenv.__main__ import main
 from memenv.compiler.trace import Symbol

@@ -1,27 +1,18 @@
-"""A policy as C99: its own text, traced on symbolic values as for compiled loops, so that nothing is written twice.
-
-The hand-over to `secant`, the watch over the record's predictions and giving up are part of that text, and so of the
-export. The network is a few loops over its weights.
-"""
+"""A policy as C99: its decision (`agents.export.decision`) in statements, its network as loops over its weights."""
 
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import numpy as np
 
-from agents.bulk.policies import Remembered, compiled_policy
-from agents.export.c_text import OneCell, Statements, array, commented, variable
+from agents.export.c_text import Statements, array, commented
+from agents.export.decision import Decision, traced, variable
 from agents.export.recording import Steps
-from agents.export.templates import FLOATS, HEADER, MAIN, NETWORK, PACKED, SOURCE
+from agents.export.templates import FLOATS, HEADER, MAIN, NETWORK, NUMBERS, PACKED, SOURCE
+from agents.predictor.gru import Weights
 from agents.predictor.policy import FEATURES, OUTPUTS, PulsePredictor
-from memenv.arrays import tree_map
-from memenv.bounds import shown
-from memenv.devices.device import Driver
 from memenv.devices.protocol import parametric
-from memenv.envs.pulse_actions import signals_of, volts
 from memenv.envs.scales import READS
-from memenv.envs.write_verify.observation import View
 
 LAYERS, WIDE = ("in", "gates", "new", "mix", "out"), ("gates", "new", "mix")
 WEAK = 0.6  # of each width counts for the simulated cell of main.c, which is weaker than its record
@@ -41,10 +32,9 @@ def c_files(policy: Any, steps: Steps, command: str = "", bits: int = 32) -> dic
         ValueError: another kind of policy, a device without a record, or a task by levels.
     """
     task, learned, pulse = policy.task, isinstance(policy, PulsePredictor), Statements()
-    if task.target_levels:
-        raise ValueError(f"target_levels is {shown(task.target_levels)}: exported is a task with one tolerance for all")
     device = parametric(task.device, "memenv export")
-    begin, body, memory = _decision(policy, device.driver)
+    decision = traced(policy)
+    begin, body = _decided(decision)
     state = device.fresh(variable("x"), np.zeros(2))
     after = device.pulse(state, variable("amplitude"), WEAK * variable("width"), np.zeros(device.pulse_channels))
     pulse.lines.append(f"return {pulse.name(after.x)};")
@@ -57,13 +47,14 @@ def c_files(policy: Any, steps: Steps, command: str = "", bits: int = 32) -> dic
         "span": device.g_max - device.g_min,
         "tolerance": float(task.tolerance_x),
         "max_pulses": task.max_pulses,
-        "memory": max(memory, 1),
+        "memory": max(len(decision.memory), 1),
         "hidden": len(policy.weights.b_in) if learned else 1,
         "lowest": READS[0],
         "highest": READS[1],
         "network": _network(policy, bits) if learned else "",
         "begin": "\n        ".join(begin.lines),
         "body": "\n    ".join(body.lines),
+        "numbers": NUMBERS,
         "weak": WEAK,
         "pulse": "\n    ".join(pulse.lines),
     }
@@ -71,57 +62,40 @@ def c_files(policy: Any, steps: Steps, command: str = "", bits: int = 32) -> dic
     return {name: text.substitute(own) for name, text in texts.items()} | {"vector.h": _vector(steps)}
 
 
-def _decision(policy: Any, driver: Driver) -> tuple[Statements, Statements, int]:
-    """The memory of an unknown cell, a decision, and how many numbers are remembered."""
-    parts, tolerance, learned = compiled_policy(policy), policy.task.tolerance_x, isinstance(policy, PulsePredictor)
-    begin, body, places = Statements(), Statements(), count()
-    read, target = OneCell("float32", "name", "read"), variable("target")
-    seen: dict[str, Any] = {
-        "read": read,
-        "target": target,
-        "error": (read - target) / tolerance,
-        "response": (read - variable("cell->read")) / tolerance,
-        "amplitude": variable("cell->amplitude"),
-        "width": variable("cell->width"),
-        "budget": 1.0 - variable("(real)cell->pulses") / policy.task.max_pulses,
-    }
-    view = View(**seen)
-
-    def remembered(leaf: Any) -> Any:
-        place = next(places)
-        begin.set(f"cell->memory[{place}]", leaf)
-        return variable(f"memory[{place}]")
-
-    unknown = policy.unknown(view)
-    memory = tree_map(remembered, (read, unknown) if learned else Remembered((), unknown))
-    if learned:
+def _decided(decision: Decision) -> tuple[Statements, Statements]:
+    """The memory of an unknown cell, and a decision."""
+    begin, body = Statements(), Statements()
+    for place, value in enumerate(decision.unknown):
+        begin.set(f"cell->memory[{place}]", value)
+    if decision.features:
         begin.lines.append("memset(cell->hidden, 0, sizeof cell->hidden);")
         body.lines.append(f"float features[{FEATURES}], outputs[{OUTPUTS}];")
-        for place, feature in enumerate(parts.inputs(view, memory)):
+        for place, feature in enumerate(decision.features):
             body.set(f"features[{place}]", feature)
         body.lines.append("network(features, cell->hidden, outputs);")
-    outputs = tuple(variable(f"outputs[{place}]") for place in range(parts.channels[1]))
-    (amplitude, width, gave_up), known = parts.decide(view, memory, outputs)
-    given = volts(*signals_of(amplitude, width, driver), driver)
-    for name, value in zip(("amplitude", "width", "give_up"), (*given, gave_up), strict=True):
+    for name, value in zip(("amplitude", "width", "give_up"), decision.pulse, strict=True):
         body.set(f"pulse.{name}", value)
-    after: list[str] = []
-    tree_map(lambda leaf: after.append(body.name(leaf)), known)  # all of it before any is written
-    kept = [f"const real m{place} = {text};" for place, text in enumerate(after)]
-    body.lines += [*kept, *(f"cell->memory[{place}] = m{place};" for place in range(len(after)))]
-    return begin, body, next(places)
+    after = [body.name(leaf) for leaf in decision.memory]  # all of it before any is written
+    body.lines += [f"const real m{place} = {text};" for place, text in enumerate(after)]
+    body.lines += [f"cell->memory[{place}] = m{place};" for place in range(len(after))]
+    return begin, body
 
 
 def rounded(policy: PulsePredictor, bits: int) -> PulsePredictor:
-    """The policy with the weights that so many bits hold, each row of outputs on a scale of its own.
+    """The policy with the weights and biases that so many bits hold, each layer's on a scale of its own.
 
     First and last layer have 8 all the same: they are small, and pulses depend on them most.
     """
-    held = {
-        f"w_{layer}": np.multiply(*_whole(getattr(policy.weights, f"w_{layer}"), _bits(layer, bits)))
-        for layer in LAYERS
-    }
+    held: dict[str, np.ndarray] = {}
+    for layer in LAYERS:
+        rows = np.multiply(*_whole(_matrix(policy.weights, layer), _bits(layer, bits)))
+        held |= {f"w_{layer}": rows[:-1], f"b_{layer}": rows[-1]}
     return replace(policy, weights=policy.weights._replace(**held))
+
+
+def _matrix(weights: Weights, layer: str) -> np.ndarray:
+    """The weights (inputs + 1, outputs) of a layer, whose last input is a one."""
+    return np.vstack([getattr(weights, f"w_{layer}"), getattr(weights, f"b_{layer}")])
 
 
 def _bits(layer: str, bits: int) -> int:
@@ -129,10 +103,9 @@ def _bits(layer: str, bits: int) -> int:
     return bits if layer in WIDE or bits == 32 else 8
 
 
-def _whole(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers (inputs, outputs) that so many bits hold, and the scales (outputs,) of a matrix."""
-    most = 2 ** (bits - 1) - 1
-    scale = np.maximum(np.abs(matrix).max(0), 1e-30) / most
+def _whole(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, float]:
+    """A matrix in whole numbers that so many bits hold, and its scale."""
+    scale = float(max(np.abs(matrix).max(), 1e-30) / (2 ** (bits - 1) - 1))
     return np.rint(matrix / scale), scale
 
 
@@ -144,16 +117,15 @@ def _packed(whole: np.ndarray, bits: int) -> np.ndarray:
 
 def _network(policy: PulsePredictor, bits: int) -> str:
     """The network in C, with its weights."""
-    arrays, weights = [], policy.weights
+    arrays = []
     for layer in LAYERS:
-        matrix, own = getattr(weights, f"w_{layer}"), _bits(layer, bits)
-        arrays.append(f"#define n_{layer} {own}\n")
+        matrix, own, scale = _matrix(policy.weights, layer), _bits(layer, bits), 1.0
         if bits == 32:
-            arrays += array("float", f"w_{layer}", matrix.T), f"#define s_{layer} 0\n"
+            arrays.append(array("float", f"w_{layer}", matrix.T))
         else:
             whole, scale = _whole(matrix, own)
-            arrays += array("uint8_t", f"w_{layer}", _packed(whole.T, own)), array("float", f"s_{layer}", scale)
-        arrays.append(array("float", f"b_{layer}", getattr(weights, f"b_{layer}")))
+            arrays.append(array("uint8_t", f"w_{layer}", _packed(whole.T, own)))
+        arrays.append(f"#define n_{layer} {own}\n#define s_{layer} {scale!r}f\n")
     return NETWORK.substitute(
         weight=FLOATS if bits == 32 else PACKED,
         arrays="".join(arrays),

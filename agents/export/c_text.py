@@ -1,28 +1,15 @@
-"""From symbolic values to C: statements for one cell, in numbers of the type `real`, with the functions of tgmath.h."""
+"""From symbolic values to C: statements for one cell, in numbers of the type `real`, with the functions of math.h."""
 
 import re
 from typing import Any
 
 import numpy as np
 
-from memenv.compiler.trace import Routine, Symbol, symbolic
+from agents.export.decision import single
+from memenv.compiler.trace import Routine, Symbol
 
-FUNCTIONS = (("select(", "pick("), ("abs(", "fabs("), (" == False", " == 0"))  # by C's names
+WORDS = (("select(", "pick("), ("abs(", "of_fabs("), ("sqrt(", "of_sqrt("), (" == False", " == 0"))  # by C's names
 KINDS = {"float32": "real", "bool": "int"}
-
-
-def variable(text: str) -> Symbol:
-    """A number that C knows by this text."""
-    return Symbol("float32", "name", text)
-
-
-class OneCell(Symbol):
-    """A variable that passes for an array with one cell, where memories of unknown cells are made."""
-
-    __slots__ = ()
-
-    def __len__(self) -> int:
-        return 1
 
 
 class Statements:
@@ -38,11 +25,11 @@ class Statements:
         self.lines.append(f"{place} = {self.name(value)};")
 
     def name(self, value: Any) -> str:
-        """The text of a value, after the statements that it needs; an array with one number counts as that number."""
-        number = value if isinstance(value, Symbol) else symbolic(np.asarray(value, float).item())
-        if id(number) not in self._names:
-            self._names[id(number)] = self._text(number), number
-        return self._names[id(number)][0]
+        """The text of a value, after the statements that it needs."""
+        one = single(value)
+        if id(one) not in self._names:
+            self._names[id(one)] = self._text(one), one
+        return self._names[id(one)][0]
 
     def _text(self, value: Symbol) -> str:
         if value.operation == "name":
@@ -51,10 +38,10 @@ class Statements:
             return number(value.operands[0])
         operands = [self.name(operand) for operand in value.operands]
         if isinstance(value.operation, Routine):
-            text = f"{value.operation.name}({', '.join(operands)})"
+            text = f"of_{value.operation.name}({', '.join(operands)})"
         else:
             text = value.operation.format(*operands)
-            for python, c in FUNCTIONS:
+            for python, c in WORDS:
                 text = text.replace(python, c)
         if text not in self._made:
             self._made[text] = f"t{len(self._made)}"

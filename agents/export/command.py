@@ -30,10 +30,8 @@ class ExportConfig(RunOptions):
     """
 
     policy: str = option(positional=True, help="a controller, a shipped policy or the path of one")
-    to: str = option("c", choices=tuple(FILES), help="C99, or ONNX of a network without its hand-over (extra onnx)")
-    bits: int = option(
-        32, choices=(32, 8, 6), help="of a network's weights, by rows on scales of their own; first and last layer: 8"
-    )
+    to: str = option("c", choices=tuple(FILES), help="C99, or ONNX (extra onnx)")
+    bits: int = option(32, choices=(32, 8, 6), help="of a network's weights and biases; first and last layer: 8")
     device: str = option("threshold", help="a name or a .json record")
     tolerance: float = option(0.02, bounds=(1e-9, 1.0), help="half-width of the target band, fraction of the range")
     max_pulses: int = option(50, bounds=(1, MANY), help="pulse budget for a target")

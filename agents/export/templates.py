@@ -9,9 +9,9 @@ HEADER = Template("""\
 
    $about
 
-   C99 with math.h (by tgmath.h), without allocation and without state but for the memenv_cell that it is handed, which
-   begins with zeros, and again with zeros for another target; `program` in main.c is the loop around it. Networks are
-   in single precision. So is the rest with -DMEMENV_REAL=float; the law of a device then loses digits where an exponent
+   C99 with math.h, without allocation and without state but for the memenv_cell that it is handed, which begins with
+   zeros, and again with zeros for another target; `program` in main.c is the loop around it. Networks are in single
+   precision. So is the rest with -DMEMENV_REAL=float; the law of a device then loses digits where an exponent
    of its record is near 1: see by the test vector what that costs. */
 #ifndef MEMENV_POLICY_H
 #define MEMENV_POLICY_H
@@ -51,28 +51,39 @@ int memenv_accepted(memenv_real conductance, memenv_real goal);
 #endif
 """)
 
+NUMBERS = """\
+#include <math.h>
+#include <string.h>
+
+typedef memenv_real real;
+#define R(number) ((real)number)
+
+/* Not by tgmath.h, which asks for complex functions that libraries of controllers, such as newlib, do not have. */
+#define OF_REAL(name) \\
+    static inline real of_##name(real x) \\
+    { return sizeof(real) == sizeof(float) ? (real)name##f((float)x) : (real)name((double)x); }
+OF_REAL(exp) OF_REAL(expm1) OF_REAL(fabs) OF_REAL(floor) OF_REAL(log) OF_REAL(log1p) OF_REAL(sqrt) OF_REAL(tanh)
+
+static inline real pick(int where, real high, real low) { return where ? high : low; }
+"""
+
 SOURCE = Template("""\
 /* See policy.h. Written from the policy's own text by memenv export: change that, not this. */
 #include "policy.h"
 
 #include <stdint.h>
-#include <string.h>
-#include <tgmath.h>
 
-typedef memenv_real real;
-#define R(number) ((real)number)
-
-static real pick(int where, real high, real low) { return where ? high : low; }
-$network
+$numbers$network
 int memenv_accepted(memenv_real conductance, memenv_real goal)
 {
-    return fabs(conductance - goal) <= R(MEMENV_TOLERANCE) * R(MEMENV_SPAN);
+    return of_fabs(conductance - goal) <= R(MEMENV_TOLERANCE) * R(MEMENV_SPAN);
 }
 
 memenv_pulse memenv_decide(memenv_cell *cell, memenv_real conductance, memenv_real goal)
 {
     const real target = (goal - R(MEMENV_G_MIN)) / R(MEMENV_SPAN);
-    const real read = fmin(fmax((conductance - R(MEMENV_G_MIN)) / R(MEMENV_SPAN), R($lowest)), R($highest));
+    const real seen = (conductance - R(MEMENV_G_MIN)) / R(MEMENV_SPAN);
+    const real read = seen < R($lowest) ? R($lowest) : seen > R($highest) ? R($highest) : seen;
     memenv_pulse pulse;
     if (!cell->pulses) {
         $begin
@@ -112,14 +123,14 @@ static float weight(const stored *w, int bits, int i)
 NETWORK = Template("""
 $weight
 $arrays
-static void layer(const stored *w, int bits, const float *scale, const float *bias, const float *x, int n, float *y,
-                  int m)
+static void layer(const stored *w, int bits, float scale, const float *x, int n, float *y, int m)
 {
     for (int i = 0; i < m; i++) {
-        float sum = 0.0f;
+        const int row = i * (n + 1);
+        float sum = weight(w, bits, row + n); /* the bias */
         for (int j = 0; j < n; j++)
-            sum += weight(w, bits, i * n + j) * x[j];
-        y[i] = (scale ? sum * scale[i] : sum) + bias[i];
+            sum += weight(w, bits, row + j) * x[j];
+        y[i] = scale * sum;
     }
 }
 
@@ -127,25 +138,25 @@ static void network(const float *features, float *hidden, float *outputs)
 {
     enum { H = MEMENV_HIDDEN };
     float joined[2 * H], gates[2 * H], new[H];
-    layer(w_in, n_in, s_in, b_in, features, $features, joined, H);
+    layer(w_in, n_in, s_in, features, $features, joined, H);
     for (int i = 0; i < H; i++) {
-        joined[i] = tanh(joined[i]);
+        joined[i] = tanhf(joined[i]);
         joined[H + i] = hidden[i];
     }
     if ($recurrent) {
-        layer(w_gates, n_gates, s_gates, b_gates, joined, 2 * H, gates, 2 * H);
+        layer(w_gates, n_gates, s_gates, joined, 2 * H, gates, 2 * H);
         for (int i = 0; i < 2 * H; i++)
-            gates[i] = 1.0f / (1.0f + exp(-gates[i]));
+            gates[i] = 1.0f / (1.0f + expf(-gates[i]));
         for (int i = 0; i < H; i++)
             joined[H + i] = gates[H + i] * hidden[i];
-        layer(w_new, n_new, s_new, b_new, joined, 2 * H, new, H);
+        layer(w_new, n_new, s_new, joined, 2 * H, new, H);
         for (int i = 0; i < H; i++)
-            joined[H + i] = hidden[i] += gates[i] * (tanh(new[i]) - hidden[i]);
+            joined[H + i] = hidden[i] += gates[i] * (tanhf(new[i]) - hidden[i]);
     }
-    layer(w_mix, n_mix, s_mix, b_mix, joined, 2 * H, new, H);
+    layer(w_mix, n_mix, s_mix, joined, 2 * H, new, H);
     for (int i = 0; i < H; i++)
-        new[i] = tanh(new[i]);
-    layer(w_out, n_out, s_out, b_out, new, H, outputs, $outputs);
+        new[i] = tanhf(new[i]);
+    layer(w_out, n_out, s_out, new, H, outputs, $outputs);
 }
 """)
 
@@ -156,19 +167,13 @@ MAIN = Template("""\
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <tgmath.h>
 #include <time.h>
 
 #include "vector.h"
 
 enum { STEPS = sizeof vector_cell / sizeof *vector_cell };
 
-typedef memenv_real real;
-#define R(number) ((real)number)
-
-static real pick(int where, real high, real low) { return where ? high : low; }
-
+$numbers
 /* A stand-in, no cell of yours: that of the record, without noise, of whose widths $weak count. */
 static real pulsed(real x, real amplitude, real width)
 {
@@ -185,7 +190,7 @@ static memenv_pulse step(memenv_cell *cell, int i)
 static int check(void)
 {
     memenv_cell cell;
-    real worst = 0;
+    double worst = 0;
     for (int i = 0; i < STEPS; i++) {
         const memenv_pulse pulse = step(&cell, i);
         if (pulse.give_up != vector_give_up[i])
@@ -194,7 +199,7 @@ static int check(void)
             worst = fmax(worst, fmax(fabs(pulse.amplitude / vector_amplitude[i] - 1),
                                        fabs(pulse.width / vector_width[i] - 1)));
     }
-    printf("test vector: %d steps, largest relative difference %.2g\\n", STEPS, (double)worst);
+    printf("test vector: %d steps, largest relative difference %.2g\\n", STEPS, worst);
     return worst <= 1e-3;
 }
 

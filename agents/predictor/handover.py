@@ -4,9 +4,13 @@ What a pulse did is compared with what the record says of it, after what the cel
 is normal about that of the cell, known to the mismatch at first and better with each response (one Kalman filter a
 polarity). Surprises add up; too many, and the record is not that of this cell. A secant controller looks on from the
 first pulse, with the slope and the bases that the record has, so that it knows the cell when it is called.
+
+Where a record does not tell what a pulse does, nothing is a surprise: a policy may send a cell to and fro for ever.
+There, pulses that went too far by much of their way, of far more dose than the record's, are counted instead, and the
+secant controller is the one that needs no record.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +30,10 @@ EXPECTED, MOST = 3.0, 25.0  # squared surprises [variances] up to which there is
 DOUBTFUL = 0.2  # share of the alarm from which a policy may not give a cell up
 LATE = 0.5  # share of the pulses for its target that is left when it loses a cell that is doubtful, or not ...
 NEAR = 3.0  # ... so near to the target [tolerance and noise] that noise may be all that keeps it out
+WASTED = 0.5  # share of the way by which a pulse goes too far: after PATIENCE such pulses the cell is handed over
+STRONGER = 2.0  # [ln] of a dose over the record's: twice the spread that networks met in training
 FAR = 1e9  # [range] as if nothing had been tried
+UNTOLD = 1.0  # [ln] of the dose of a reference pulse: from there on, a record does not tell it
 PATIENCE = 4.0  # idle pulses after which the secant controller gives up: it has looked on before
 
 
@@ -65,12 +72,15 @@ class Watch(NamedTuple):
     doubt_set: Array  # [ln^2] what is not known of it
     doubt_reset: Array
     alarm: Array  # [1]
+    turns: Array  # pulses that went too far, where the record does not tell what a pulse does
     handed: Array  # 1 where it is handed over, else 0: loops carry numbers
     secant: Any  # memory of the controller
 
 
 def standby(task: WriteVerify, device: Device) -> Secant:
-    """The secant controller whose lines are those of a record."""
+    """The secant controller whose lines are those of a record; its own where that does not know what a pulse does."""
+    if untold(device):
+        return Secant(task=task)
     driver, x = device.driver, np.linspace(0.1, 0.9, 9)
     settings: dict[str, float] = {}
     needed = []
@@ -87,15 +97,18 @@ def standby(task: WriteVerify, device: Device) -> Secant:
             log_count - np.log(-(1 + room) * np.log1p(-step / np.maximum(room + way, 1.1 * step))) for room in rooms
         ]
         best = int(np.argmin([np.std(one) for one in offsets]))
-        settings[f"{name}_room"], settings[f"{name}_slope"] = rooms[best], law.slope / (high - low)
+        settings[f"{name}_room"] = float(rooms[best])
         needed.append((law, low, high, float(np.mean(offsets[best])), float(np.max(log_count))))
     level = max(_width_level(law, high, most, device) for law, _, high, _, most in needed)
     width = width_at(driver, level)
     for name, (law, low, high, offset, _) in zip(("set", "reset"), needed, strict=True):
-        volts = law.onset + law.slope * (offset + np.log(law.unit / width))
-        settings[f"{name}_base"] = (volts - low) / (high - low)
+        drive = np.exp(offset) * law.unit / width  # expm1 of the volts above the onset, in slopes
+        settings[f"{name}_base"] = (law.onset + law.slope * np.log1p(drive) - low) / (high - low)
+        settings[f"{name}_slope"] = law.slope * drive / (1.0 + drive) / (high - low)
     spread = expected_spread(device)
     known = np.hypot(spread.rate, spread.threshold * device.set.threshold / device.set.slope)
+    ranges = {one.name: one.metadata["range"] for one in fields(Secant) if one.name in settings}
+    settings = {name: float(np.clip(value, *ranges[name])) for name, value in settings.items()}
     return Secant(task=task, patience=PATIENCE, caution=min(0.35, 0.35 * known), width_level=level, **settings)
 
 
@@ -111,7 +124,7 @@ def unknown(secant: Secant, device: Device, view: View, handed: bool) -> Watch:
     """The watch over cells at the first observation; `handed` from the first pulse or not."""
     zero = 0.0 * view.read
     up, down = (zero + _spread(device, way) for way in (True, False))
-    return Watch(zero, zero, up, down, zero, zero + handed, secant.unknown(view))
+    return Watch(zero, zero, up, down, zero, zero, zero + handed, secant.unknown(view))
 
 
 def _spread(device: Device, up: bool) -> float:
@@ -150,13 +163,28 @@ def looked(device: Device, watch: Watch, view: View, previous: Array, tolerance:
     variance = step**2 * (doubt + unsure) + blur**2 + drawn**2 + ended**2
     surprise = np.minimum((view.read - forecast) ** 2 / variance, MOST)
     alarm = np.maximum(watch.alarm + (surprise - EXPECTED) * pulsed, 0.0)
+    beyond, way = sign * (view.read - view.target), sign * (view.target - previous)
+    stronger = excess + innovation > STRONGER + 2.0 * law.cycle_noise
+    wasted = (beyond > near(device, tolerance)) & (beyond > WASTED * way) & stronger & pulsed
     return watch._replace(
         excess_set=watch.excess_set + np.where(up, innovation, 0.0),
         excess_reset=watch.excess_reset + np.where(up, 0.0, innovation),
         doubt_set=watch.doubt_set * np.where(up, 1.0 - gain, 1.0),
         doubt_reset=watch.doubt_reset * np.where(up, 1.0, 1.0 - gain),
         alarm=alarm,
+        turns=watch.turns + np.where(wasted, 1.0, 0.0) * untold(device),
     )
+
+
+def untold(device: Device) -> bool:
+    """True where a record does not say what a pulse does, so that nothing that it does is a surprise."""
+    unsure = device.uncertainty
+    return unsure is not None and max(unsure.deviation({f"{way}.dose": 1.0}) for way in ("set", "reset")) > UNTOLD
+
+
+def near(device: Device, tolerance: float) -> Array:
+    """Distance to the target [range] within which noise may be all that keeps a cell out."""
+    return NEAR * (tolerance + 2.0 * device.verify_noise + max(device.set.additive_noise, device.reset.additive_noise))
 
 
 Pulse = tuple[Array, Array, Array]  # signed amplitude [V], width [s], giving up
@@ -174,11 +202,10 @@ def decided(device: Device, secant: Secant, alarm: float, watch: Watch, view: Vi
     alike = view._replace(amplitude=view.amplitude + np.where(up, longer, -longer), width=width * (view.amplitude != 0))
     pulse, known = secant.act(alike, watch.secant)
     doubtful = watch.alarm > DOUBTFUL * alarm
-    noise = 2.0 * device.verify_noise + max(device.set.additive_noise, device.reset.additive_noise)
-    near = NEAR * (secant.task.tolerance_x + noise)
-    late = (view.budget <= LATE) & (doubtful | (np.abs(view.read - view.target) > near))
+    far = np.abs(view.read - view.target) > near(device, secant.task.tolerance_x)
+    late = (view.budget <= LATE) & (doubtful | far)
     failing = late | (doubtful & own[2])
-    handed = (watch.handed > 0) | failing | (watch.alarm > alarm)
+    handed = (watch.handed > 0) | failing | (watch.alarm > alarm) | (watch.turns >= PATIENCE)
     chosen = (
         np.where(handed, pulse[0], own[0]),
         np.where(handed, pulse[1], own[1]),
