@@ -117,12 +117,22 @@ def test_several_devices_return_their_mismatch_within_three_standard_errors() ->
     assert max(map(abs, away.values())) < 3, away
 
 
+def test_noises_of_many_devices_with_few_reads_lie_in_their_intervals() -> None:
+    truth = DEVICE.replace(mismatch=Mismatch(rate=0.25, asymmetry=0.15))
+    found = given(simulate(truth, trains=1, pulses=14, seed=4, devices=12))
+    names = [name for name in found.estimate.names if name.endswith("noise") and not name.startswith("mismatch")]
+    assert len(names) == 5
+    for name, true in zip(names, values(truth, tuple(names)), strict=True):
+        low, high = found.estimate.interval(name)
+        assert low <= true <= high, name
+
+
 def test_varied_amplitudes_return_threshold_and_slope_within_three_standard_errors() -> None:
-    found = given(simulate(DEVICE, trains=12, pulses=30, seed=6, volts=(0.6, 0.7, 0.8, 0.9, 1.0)))
+    found = given(simulate(DEVICE, trains=12, pulses=30, seed=6, volts=(0.45, 0.55, 0.7, 0.85, 1.0)))
     away = departures(found, at_reference_of(found.device, DEVICE))
     assert {"set.threshold", "set.slope", "reset.threshold", "reset.slope"} <= set(away)
     assert max(map(abs, away.values())) < 3, away
-    assert (found.device.driver.set_min, found.device.driver.reset_max) == (0.6, 1.0)
+    assert (found.device.driver.set_min, found.device.driver.reset_max) == (0.45, 1.0)
     assert "threshold (half of it)" not in found.device.source
     assert not {"set.threshold", "set.slope"} & set(found.estimate.undetermined)
 
@@ -386,7 +396,8 @@ def test_half_of_the_measured_trains_predicts_the_other_half(published: Path) ->
 def test_the_shipped_record_of_the_enode_tables_is_what_the_fit_returns(published: Path) -> None:
     found = fit(read_pulses(published / "sandia" / "enode_dg_tables.npz"))
     shipped = load_device("enode-sandia")
-    for name in (*found.errors, "mismatch.x_shift"):
+    assert found.device.mismatch.cycle_noise < 0.15  # which the record, on which policies were trained, leaves out
+    for name in (*found.errors.keys() - {"mismatch.cycle_noise"}, "mismatch.x_shift"):
         value, expected = (values(device, (name,))[0] for device in (found.device, shipped))
         if name.endswith("additive_noise"):  # of a measured step, reads included
             expected = np.hypot(expected, 2**0.5 * shipped.read.noise)

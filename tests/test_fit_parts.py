@@ -21,6 +21,7 @@ from memenv.fitting.pulse_data import read_csv
 from memenv.fitting.relaxation import Rests, parted, retention_of
 from memenv.fitting.search import _in_own_range, filtered_by
 from memenv.fitting.spread import spread_of_offsets
+from memenv.fitting.tables import _Measured, _moments, _with_mismatch
 from memenv.fitting.trains import fit
 
 LAW = Response(threshold=0.5, slope=0.1, dose=0.05, gamma=1.4, margin=0.1, cycle_noise=0.1, additive_noise=0.003)
@@ -269,3 +270,14 @@ def test_trains_that_are_no_device_are_said_to_be_none(tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_text("\n".join(["train,pulse,amplitude_V,width_s,conductance_S", *lines]) + "\n")
         with pytest.raises(DeviceError, match=message):
             fit(read_csv(tmp_path / "a.csv"))
+
+
+def test_tables_tell_how_much_devices_differ_in_noise() -> None:
+    factor, x = np.array([0.7, 1.0, 1.6]), np.tile(np.linspace(0, 1, 9), (3, 1))
+    still = _Measured(x, np.zeros((2, 3, 9)), np.zeros((2, 3, 9)))
+    moments = [_moments(DEVICE, still, polarity, np.zeros((3, 1))) for polarity in ("set", "reset")]
+    mean, spread = (np.array(own) for own in zip(*moments, strict=True))
+    measured = _Measured(x, mean, factor[:, None] * spread)
+    found = _with_mismatch(DEVICE, measured, (), np.zeros((2, 3)))
+    assert found.device.mismatch.cycle_noise == pytest.approx(np.std(np.log(factor), ddof=1), rel=1e-6)
+    assert "mismatch.cycle_noise" in found.names

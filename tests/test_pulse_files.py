@@ -36,6 +36,11 @@ def long(header: str, *columns: object) -> str:
 COUNT, ALWAYS, WAY = [*range(1, N + 1)], np.ones(N), np.repeat([1.0, -1.0], N)
 THOUSANDS = [[f"{1e9 * x:,.3f}" for x in way] for way in (UP, DOWN)]
 POINTS = [[x.translate(str.maketrans(",.", ".,")) for x in way] for way in THOUSANDS]
+NS, OHM = (
+    [[f"{1e9 * x:,.0f}" for x in way] for way in (UP, DOWN)],
+    [[f"{1 / x:,.0f}" for x in way] for way in (UP, DOWN)],
+)
+SPACES = [[x.replace(",", "\N{NARROW NO-BREAK SPACE}").replace(".", ",") for x in way] for way in THOUSANDS]
 NAMES, WAYS = ["a"] * N + ["b"] * N, ["SET"] * N + ["RESET"] * N
 KINDS: dict[str, tuple[str, dict[str, object], str]] = {  # text, options, what is said
     "microsiemens": (table("LTP (uS),LTD (uS)", UP * 1e6, DOWN * 1e6), {}, "conductance [uS]"),
@@ -84,6 +89,69 @@ KINDS: dict[str, tuple[str, dict[str, object], str]] = {  # text, options, what 
         {},
         "decimal commas, marks between thousands",
     ),
+    "spaces between thousands behind tabs": (
+        table("Impulsion\tLTP [nS]\tLTD [nS]", COUNT, *SPACES, by="\t"),
+        {},
+        "separated by tabs, decimal commas, marks between thousands",
+    ),
+    "decimal commas in quotes": (
+        table("G1 (uS),G2 (uS)", *[[f'"{1e6 * x:.7g}"'.replace(".", ",") for x in way] for way in (UP, DOWN)]),
+        {},
+        "commas, decimal commas",
+    ),
+    "settings of numbers before the header": (
+        "Dimension1, 60, 60, 1\n"
+        + table("DataName, Index, V1, I1", ["DataValue"] * 2 * N, COUNT * 2, np.full(2 * N, 0.2), BOTH * 0.2, by=", "),
+        {},
+        "read voltage 0.2 V",
+    ),
+    "a unit in the next column": (
+        table(
+            "Index,Reading,Unit,Source Value,Source Unit",
+            COUNT * 2,
+            BOTH * 0.2,
+            *[[x] * 2 * N for x in ("Amp DC", "0.2", "Volt DC")],
+        ),
+        {},
+        "current [Amp] in 'Reading (Amp)', read voltage 0.2 V",
+    ),
+    "units below the names and comments below these": (
+        table("Pulse\tG\tG\n#\tnS\tnS\n\tLTP\tLTD", COUNT, UP * 1e9, DOWN * 1e9, by="\t"),
+        {},
+        "'G LTP (nS)', 'G LTD (nS)'",
+    ),
+    "names of two words between spaces": (
+        table("Pulse number  G up (uS)  G down (uS)", COUNT, UP * 1e6, DOWN * 1e6, by="  "),
+        {},
+        "'Pulse number' (counts",
+    ),
+    "drawn lines": (
+        table("n | LTP (uS) | LTD (uS)\n---|---|---", COUNT, UP * 1e6, DOWN * 1e6, by="|"),
+        {},
+        "'LTP (uS)'",
+    ),
+    "columns that end in nan": (table("LTP (S),LTD (S)", [*UP, "NaN"], [*DOWN, "NaN"]), {}, "conductance [S]"),
+    "a header on every page": (
+        table("n,LTP (S),LTD (S)", COUNT[:9], UP[:9], DOWN[:9])
+        + table("n,LTP (S),LTD (S)", COUNT[9:], UP[9:], DOWN[9:]),
+        {},
+        "counts 1 to 30",
+    ),
+    "a copy in another unit": (table("G (uS),G (nS)", BOTH * 1e6, BOTH * 1e9), {}, "set aside: 'G (nS)' (a copy)"),
+    "names in German": (
+        table(
+            "Zyklus;Puls;Spannung (V);Pulsbreite (µs);Widerstand",
+            NAMES,
+            COUNT * 2,
+            WAY,
+            [0.1] * 2 * N,
+            1 / BOTH,
+            by=";",
+        ),
+        {},
+        "resistance [Ohm] in 'Widerstand'",
+    ),
+    "names in French": (table("Durée (µs);Courant (µA)", [0.1] * 2 * N, BOTH * 1e5, by=";"), {}, "current [uA]"),
     "row numbers without a name": (table("LTP (S),LTD (S)", COUNT, UP, DOWN), {}, "aside: column 1 (counts 1 to 30)"),
     "units in brackets in a line of their own": (
         table("n,LTP,LTD\n(-),(uS),(uS)", COUNT, UP * 1e6, DOWN * 1e6),
@@ -160,6 +228,38 @@ def test_a_file_is_read_whatever_its_form(kind: str, tmp_path: Path) -> None:
     assert np.sign(data.amplitude[1:]).T.tolist() == [[1] * (N - 1), [-1] * (N - 1)]
     assert said in " ".join(data.understood), data.understood
     assert len(data.devices) == 1
+
+
+WHOLE = {
+    "spaces between thousands of one column": (
+        table("R (Ohm)", [x.replace(",", " ") for way in OHM for x in way]),
+        {},
+        "one column, marks between thousands",
+    ),
+    "commas that must stand between thousands": (
+        table("R1 (Ohm);R2 (Ohm)", *OHM, by=";"),
+        {},
+        "200,000 is taken for 200000 (else say --decimal)",
+    ),
+    "commas that may stand between thousands": (table("a (nS);b (nS)", *NS, by=";"), {"decimal": "point"}, "thousands"),
+    "commas that may be decimal": (table("a (uS);b (uS)", *NS, by=";"), {"decimal": "comma"}, "decimal commas"),
+    "points that may stand between thousands": (
+        table("a (nS);b (nS)", *[[x.replace(",", ".") for x in way] for way in NS], by=";"),
+        {"decimal": "comma"},
+        "marks between thousands",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_whole_numbers_have_marks_between_thousands_where_that_makes_a_device_or_is_stated(
+    kind: str, tmp_path: Path
+) -> None:
+    text, options, said = WHOLE[kind]
+    (tmp_path / "lab.csv").write_text(text, encoding="utf-8")
+    data = read_csv(tmp_path / "lab.csv", **options)
+    np.testing.assert_allclose(data.conductance.T, [UP, DOWN], rtol=1e-4)
+    assert said in " ".join(data.understood), data.understood
 
 
 @pytest.mark.parametrize("form", ["{:.3f}", "{:,.0f}"])
@@ -314,6 +414,22 @@ REFUSED = [
     (table("LTP (S),LTD (S)", ["OVERFLOW", *UP[1:]], DOWN), {}, "line 2: LTP (S) is 'OVERFLOW', a number is needed"),
     (table("LTP (S),LTD (S)", [*UP[:9], "#DIV/0!", *UP[10:]], DOWN), {}, "line 11: LTP (S) is '#DIV/0!'"),
     (table("LTP (nS),LTD (nS)", *THOUSANDS), {}, "line 2: 4 entries, the header names 2 columns"),
+    (
+        table("LTP (nS);LTD (nS)", *NS, by=";"),
+        {},
+        "5,000 may be 5000 (reads up to 50 uS: --decimal point) or 5 (reads up",
+    ),
+    (table("R (Ohm);R (Ohm)", *[[x.replace(",", ".") for x in way] for way in OHM], by=";"), {}, "or 200000 (reads up"),
+    (table("log10 R (Ohm),x", -np.log10(BOTH), BOTH), {}, "'log10 R (Ohm)' names a logarithm or a change"),
+    (table("dG SET (uS),dG RESET (uS)", UP * 1e5, DOWN * 1e5), {}, "names a logarithm or a change"),
+    (table("V,I (A)", [*np.arange(N), *np.arange(N)[::-1]], [*UP, *UP[::-1]]), {}, "a current-voltage sweep"),
+    (
+        table("", ["LTP", "LTD"], *np.array([UP, DOWN]).T),
+        {},
+        "line 1: rows of 31 reads, 2 of them: trains are columns here",
+    ),
+    (table("LTP,LTD", [f"{1e6 * x:.4g} uS" for x in UP], DOWN * 0 + 1), {}, "'5 uS'"),
+    (table("G", BOTH), {"decimal": "dot"}, "decimal is 'dot': point or comma"),
     (table("G", BOTH * 1e4), {}, "no unit is named; name it in the header, as in 'G (uS)', or say --unit"),
     (table("G (S)", BOTH), {"unit": "kOhm"}, "no column of resistance among 'G (S)'"),
     (table("G (S)", BOTH), {"unit": "parsec"}, "unit is 'parsec': a unit of conductance, resistance or current"),

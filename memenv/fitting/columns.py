@@ -1,5 +1,6 @@
 """Meaning of the columns of a lab's table: quantity and unit of the reads, settings, counters, what notes tell."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,11 +9,16 @@ import numpy as np
 
 from memenv.devices.records import DeviceError
 from memenv.fitting.headers import PREFIXES, READINGS, SI, Unit, of_line, parse_unit, words
-from memenv.fitting.sheets import MISSING, Column, Sheet, is_number
+from memenv.fitting.marks import is_number
+from memenv.fitting.sheets import MISSING, Column, Sheet
 
 ASSUMED_READ = 0.1  # [V]
+FOLLOWS = 0.9  # of the steps of a voltage, which a current read at it follows
 USUAL = (1e-9, 1e-2)  # [S] of devices
 RELATIVE = re.compile(r"%|a\. ?u\.|\b(?:arb|norm|normali[sz]ed|relative|G_?0)\b", re.IGNORECASE)  # of no unit
+NO_READ = re.compile(
+    r"(?<![^\W\d_])(?:log|log10|lg|ln|delta|change)(?![^\W_])|[\u0394\u2206\u03b4]|(?<!\w)[dD][GRI](?![^\W_])", re.I
+)
 BESIDE = ("train", "device", "polarity", "voltage", "width")  # whoever names these names the reads too
 SIDES = {"before": {"before", "initial", "pre"}, "after": {"after", "final", "post"}}
 READ_VOLTAGE = re.compile(
@@ -30,6 +36,7 @@ class Stated(NamedTuple):
     unit: Unit | None
     read_voltage: float | None
     read_first: bool  # a row's read stands before its pulse
+    decimal: str | None = None  # "point" or "comma"
 
 
 class Parts(NamedTuple):
@@ -62,6 +69,10 @@ def understand(sheet: Sheet, stated: Stated) -> Parts:
     single = len(volts) == 1 and len(set(volts[0].cells)) == 1 and not (by.get("width") or by.get("polarity"))
     if single and "current" in (stated.quantity, *(column.meaning.kind for column in readings)):
         by["read voltage"] = [*by.get("read voltage", []), *by.pop("voltage")]  # one voltage beside currents
+    if len(volts) == 1 and by.get("voltage"):
+        for column in readings:
+            if column.meaning.kind in ("current", ""):
+                _check_sweep(volts[0], column)
     told = stated.read_voltage or _told_voltage(sheet, by.get("read voltage", []))
     quantity, units, guessed = _units(readings, stated, told is not None)
     pulses = {} if by.get("voltage") else _told_pulses(sheet.notes)
@@ -100,14 +111,30 @@ def _fractions(cells: list[str]) -> bool:
     return all(map(is_number, cells)) and any(float(cell) % 1 for cell in cells)
 
 
+def _check_sweep(volts: Column, column: Column) -> None:
+    """Refuse currents that follow a voltage up and down: they were read at it."""
+    pairs = zip(volts.cells, column.cells, strict=True)
+    both = np.abs(np.array([pair for pair in pairs if all(map(is_number, pair))], float).reshape(-1, 2))
+    moved = np.sign(np.diff(both, axis=0))
+    up, down = (moved[:, 0] == way for way in (1, -1))
+    follow = (moved[:, 0] == moved[:, 1])[up | down]
+    if min(up.sum(), down.sum()) > 4 and follow.mean() > FOLLOWS:
+        raise DeviceError(
+            f"{column} follows {volts} up and down: a current-voltage sweep; give reads at one voltage, after pulses"
+        )
+
+
 def _is_clock(column: Column) -> bool:
     """True of a column that tells the time of each row: its name has a unit."""
-    return column.meaning.kind == "time" and column.meaning.unit is not None and all(map(is_number, column.cells))
+    named = column.meaning.kind == "time" and column.meaning.unit is not None
+    return named and all(map(is_number, column.cells)) and len(set(column.cells)) > 1
 
 
 def _readings(sheet: Sheet, stated: Stated, by: dict[str, list[Column]], aside: list[str]) -> list[Column]:
     """The columns of reads; those that are not to be used go to `aside`."""
     named = [column for kind in (*READINGS, "reading") for column in by.get(kind, [])]
+    if changed := [c for c in named if NO_READ.search(c.name)]:
+        raise DeviceError(f"{listed(changed)} names a logarithm or a change: give the reads themselves")
     wanted = stated.quantity or (stated.unit.quantity if stated.unit else None)
     others = by.get("", []) if wanted or not any(by.get(kind) for kind in BESIDE) else []
     readings = sorted(named or others)
@@ -131,7 +158,24 @@ def _readings(sheet: Sheet, stated: Stated, by: dict[str, list[Column]], aside: 
             "name one, as in 'conductance_S', 'R (kOhm)' or 'I [uA]'"
         )
     aside += [f"{c} (unknown)" for c in by.get("", []) if c not in readings]
-    return readings
+    copies = [c for k, c in enumerate(readings) if any(_same(c, other) for other in readings[:k])]
+    aside += [f"{c} (a copy)" for c in copies]
+    return [c for c in readings if c not in copies]
+
+
+def _same(one: Column, other: Column) -> bool:
+    """True of the same reads under the same name, be it in another unit."""
+    name, last = (re.sub(r"[\W_]*[(\[{]?\w*[)\]}]?$", "", c.name) if c.meaning.unit else c.name for c in (one, other))
+    if not name or name != last or one.meaning.kind != other.meaning.kind:
+        return False
+    scales = [c.meaning.unit.scale if c.meaning.unit else 1.0 for c in (one, other)]
+    pairs = zip(one.cells, other.cells, strict=True)
+    return all(
+        math.isclose(float(a) * scales[0], float(b) * scales[1], rel_tol=1e-3)
+        if is_number(a) and is_number(b)
+        else a == b
+        for a, b in pairs
+    )
 
 
 def _by_numbers(cells: list[str], name: str) -> str:

@@ -11,6 +11,7 @@ from memenv.experiments.options import option, parse
 from memenv.experiments.runs import OutputOptions, check_picture, new_file
 from memenv.files import write_whole
 from memenv.fitting.headers import READINGS
+from memenv.fitting.marks import DECIMALS
 from memenv.fitting.pulse_data import ORDERS, PulseData
 from memenv.fitting.trains import fit, read_pulses
 
@@ -30,6 +31,7 @@ class FitConfig(OutputOptions):
     quantity: str | None = option(None, help="what the reads are, if the header does not tell", choices=READINGS)
     unit: str | None = option(None, help="of the reads, as uS, kOhm or nA, in place of the header's")
     read: str = option("after", help="whether a row's read follows its pulse or precedes it", choices=ORDERS)
+    decimal: str | None = option(None, help="what is decimal, where 1,234 does not tell", choices=DECIMALS)
     read_voltage: float | None = option(None, help="[V] at which currents were read [as the file tells, else 0.1]")
     g_min: float | None = option(None, help="[S] conductance at x = 0 [fitted; the least read if no train rests]")
     g_max: float | None = option(None, help="[S] conductance at x = 1 [fitted; the largest read if no train rests]")
@@ -45,7 +47,7 @@ def run(arguments: Sequence[str]) -> None:
     with ExitStack() as places:
         for path in (config.out, config.plot) if config.plot else (config.out,):
             places.enter_context(new_file(path, config.overwrite))
-        stated = {name: getattr(config, name) for name in ("read_voltage", "quantity", "unit", "read")}
+        stated = {name: getattr(config, name) for name in ("read_voltage", "quantity", "unit", "read", "decimal")}
         data = read_pulses(*config.data, **stated)
         if isinstance(data, PulseData):
             print(*data.understood, f"Understood: {data.summary()}", sep="\n", file=sys.stderr, flush=True)

@@ -26,15 +26,13 @@ from memenv.fitting.coordinates import (
     values,
 )
 from memenv.fitting.likelihood import Trains, filtered
+from memenv.fitting.noises import NEAR, Adjusted
 from memenv.fitting.spread import Spread, kinds, spread_of_offsets
 
 CHANNELS = ("set", "reset", *BOUNDS)  # in which devices differ: doses [ln] and bounds [range]
 DOSES, ENDS = 0.5, 0.05  # standard deviations of channels, from which the search for how devices differ begins
 OF_POLARITY = ("set.", "gate.stops", "gate.cycle_noise"), ("reset.", "gate.loss")  # names of parameters
-STEP = 0.02  # of the logarithm of a noise, for a derivative
-FARTHEST = 0.3  # step of the logarithm of a noise
-NEAR = 0.005  # of the logarithm of the likelihood: a tenth of a standard error
-MOST_BENT = 0.75  # of an interval: its end is 21 times as far as that of an even one
+REMEMBERED = 3  # points of a likelihood
 LEAST = 1e-6  # variance of a kind of difference, for the precision to be finite
 
 
@@ -113,7 +111,7 @@ class Likelihood:
             rows.append((nudge, [self.free + place] * 2))
         self.rows, self.index = np.array([n for n, _ in rows]), np.array([pair for _, pair in rows]).T
         self.own = np.zeros((len(self.channels),) * 2)  # precision of a device's offsets
-        self.seen: tuple[bytes, tuple[float, np.ndarray, np.ndarray]] | None = None
+        self.seen: dict[bytes, tuple[float, np.ndarray, np.ndarray]] = {}
 
     def start(self) -> np.ndarray:
         """(free + channels devices,) where the search begins."""
@@ -134,16 +132,17 @@ class Likelihood:
         return self.local(point)[2]
 
     def local(self, point: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Value, gradient and information with prior and spread; those of the last point are remembered."""
+        """Value, gradient and information with prior and spread; those of the last points are remembered."""
         key = point.tobytes()
-        if self.seen is None or self.seen[0] != key:
+        if key not in self.seen:
             value, gradient, fisher, _ = self.scores(point)
             away, offsets = point[: self.free] - self.centre, point[self.free :].reshape(-1, self.devices)
             pull = self.own @ offsets
             hold = linalg.block_diag(np.diag(self.hold), np.kron(self.own, np.eye(offsets.shape[1])))
             value += 0.5 * float(self.hold @ away**2 + (offsets * pull).sum())
-            self.seen = key, (value, gradient + np.concatenate([self.hold * away, pull.ravel()]), fisher + hold)
-        return self.seen[1]
+            self.seen = dict([*self.seen.items()][1 - REMEMBERED :])
+            self.seen[key] = value, gradient + np.concatenate([self.hold * away, pull.ravel()]), fisher + hold
+        return self.seen[key]
 
     def scores(self, point: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
         """Value, gradient and information of the trains alone, and the squares of the steps' own gradients.
@@ -188,7 +187,7 @@ class Likelihood:
         """Give the offsets the squares of the kinds of difference between devices."""
         turn = kinds(len(self.channels))
         self.own = np.linalg.inv(turn * np.maximum(square[: turn.shape[1]], LEAST) @ turn.T)
-        self.seen = None
+        self.seen = {}
 
     def unsure(self, mismatch: Spread) -> None:
         """Give the offsets what is not known of them: the mean of few devices less than a normal distribution tells."""
@@ -218,7 +217,8 @@ def fit_trains(
             mismatch = _mismatch(likelihood, point, profiles=rounds_left == 0)
             likelihood.spread(mismatch.value**2)
     if not bare:
-        point = _unbiased(likelihood, point)
+        adjusted = Adjusted(likelihood, point)
+        point = adjusted.point(adjusted.best())
     criterion = likelihood(point)[0] + 0.5 * len(names) * math.log(np.isfinite(trains.reading).sum())
     if mismatch is not None:
         likelihood.unsure(mismatch)
@@ -268,26 +268,7 @@ def _mismatch(likelihood: Likelihood, point: np.ndarray, profiles: bool) -> Spre
     )
 
 
-def _unbiased(likelihood: Likelihood, point: np.ndarray) -> np.ndarray:
-    """The point with the noise that is left when everything else has been fitted to it given back.
-
-    One step of Newton's method towards the largest of the likelihood in which all but the noises is integrated out
-    (adjusted profile likelihood, Cox and Reid, 10.1111/j.2517-6161.1987.tb01422.x).
-    """
-    noises = np.array([k for k, name in enumerate(likelihood.coordinates.names) if leaf(name) in NOISES])
-    rest = np.setdiff1d(np.arange(len(point)), noises)
-
-    def volume(at: np.ndarray) -> float:
-        """Minus the logarithm of that of what is integrated out."""
-        return 0.5 * float(np.linalg.slogdet(likelihood.information(at)[np.ix_(rest, rest)])[1])
-
-    covariance, least = np.linalg.inv(likelihood.information(point)), volume(point)
-    slope = np.array([volume(point + STEP * (np.arange(len(point)) == k)) - least for k in noises]) / STEP
-    step = covariance[:, noises] @ slope
-    return point - step * min(1.0, FARTHEST / max(np.abs(step[noises]).max(), FARTHEST))
-
-
-def _covariance(likelihood: Likelihood, point: np.ndarray) -> tuple[np.ndarray, ...]:
+def covariances(likelihood: Likelihood, point: np.ndarray) -> tuple[np.ndarray, ...]:
     """Values of the free parameters, their covariance from Fisher's information, and from the steps' own gradients too.
 
     In units of their errors: values of thresholds and bounds, variances of noises, logarithms of the others; last the
@@ -314,22 +295,15 @@ def _covariance(likelihood: Likelihood, point: np.ndarray) -> tuple[np.ndarray, 
 def _known(likelihood: Likelihood, point: np.ndarray) -> Estimate:
     """Errors from Fisher's information of the trains and the prior.
 
-    Noises enter as variances, of which a vanishing one has an error too. Their errors grow with them: intervals are
-    even on the scale on which a variance of few degrees of freedom is normal, its cube root (Wilson and Hilferty).
+    Noises enter as variances, of which a vanishing one has an error too; `profiles.py` has better intervals of them.
     """
     free, names = likelihood.free, likelihood.coordinates.names
     leaves = [leaf(name) for name in names]
     noises = np.array([own in NOISES for own in leaves])
     point = point.copy()
     point[:free] = np.maximum(point[:free], likelihood.coordinates.faint())
-    value, covariance, robust, back = _covariance(likelihood, point)
+    value, covariance, robust, back = covariances(likelihood, point)
     wider = np.sqrt(np.maximum(np.diag(robust) / np.diag(covariance), 1.0))
-    growth, least = np.zeros(free), np.sqrt(np.diag(covariance))  # of the error of a variance, by its interval's end
-    kinds_of = [(own, name.startswith("gate.")) for own, name in zip(leaves, names, strict=True)]
-    for kind in {kind for kind in kinds_of if kind[0] in NOISES}:
-        moved, end = np.flatnonzero([own == kind for own in kinds_of]), point.copy()
-        end[moved] = [likelihood.coordinates.of(names[k], (value[k] ** 2 + LEVEL * least[k]) ** 0.5) for k in moved]
-        growth[moved] = np.sqrt(np.diag(_covariance(likelihood, end)[1])[moved]) / least[moved] - 1
     covariance = wider[:, None] * covariance * wider
     errors = np.sqrt(np.diag(covariance))
     coordinate = np.sqrt(np.diag(back @ covariance @ back.T))
@@ -338,15 +312,11 @@ def _known(likelihood: Likelihood, point: np.ndarray) -> Estimate:
     plain = np.array([own in PLAIN for own in leaves])
     factors = [np.exp(np.clip(np.where(noises, 0.0, end), -40.0, 40.0)) for end in (low, high)]
     ends = [np.where(plain, value + end, value * factor) for end, factor in zip((low, high), factors, strict=True)]
-    bend = np.clip(growth * wider / 3, 1e-3, MOST_BENT)
-    bends = [end * ((1 - way * bend) ** -3 - 1) / (way * 3 * bend) for end, way in ((low, -1), (high, 1))]
-    roots = [np.sqrt(np.maximum(value**2 + end, 0.0)) for end in bends]
+    roots = [np.sqrt(np.maximum(value**2 + end, 0.0)) for end in (low, high)]
     intervals = np.column_stack([np.where(noises, *pair) for pair in zip(roots, ends, strict=True)])
     small = np.array([KNOWN_SMALL.get(own, 0.0) for own in leaves])
-    largest = np.array([LARGEST.get(own, np.inf) for own in leaves])
     vague = np.array([KNOWN_BOUND if own in (*BOUNDS, "stops") else UNDETERMINED for own in leaves])
     undetermined = ~noises & (coordinate > vague) & (errors * value > small)
-    undetermined |= noises & (intervals[:, 1] > largest) & (intervals[:, 0] == 0)
     errors[noises] = np.log(intervals[noises, 1] / value[noises]) / LEVEL
     return Estimate(
         names,

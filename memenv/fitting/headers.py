@@ -22,18 +22,18 @@ TEXTS = (  # of a name that may end in a unit, the surest first; None: its last 
     re.compile(r"(.*?)[\s_,.]+([^\s_,.]+)()"),
     re.compile(r"()(.*)()"),
 )
-KINDS: dict[str, str] = {  # the first whose word is in the name
-    "other": "temperature temp humidity status comment error err std sigma compliance target energy",
-    "width": "width duration pw twidth tpulse tp",
-    "voltage": "amplitude amplitudes voltage volt volts v vp vpulse vset vreset vwrite vprog vapp",
-    "conductance": "conductance conductances cond g gds gread siemens",
-    "resistance": "resistance resistances res r rread ron",
-    "current": "current currents i id ids iread isense",
-    "counter": "pulse pulses number num no n index idx # count step point",
-    "time": "time timestamp date t elapsed seconds",
-    "train": "train cycle run ramp sweep loop epoch trace repetition rep sequence",
-    "polarity": "polarity type operation op direction mode sign",
-    "device": "device dev cell wl bl word bit row col column chip die id sample",
+KINDS: dict[str, str] = {  # the first whose word is in the name; without accents
+    "other": "temperature temp temperatur humidity status comment error err std sigma fehler compliance target energy",
+    "width": "width duration pw twidth tpulse tp breite pulsbreite pulsdauer impulsbreite dauer duree largeur",
+    "voltage": "amplitude amplitudes voltage volt volts v vp vpulse vset vreset vwrite vprog vapp spannung tension",
+    "conductance": "conductance conductances cond g gds gread siemens leitwert leitwerte conduttanza conductancia",
+    "resistance": "resistance resistances res r rread ron widerstand widerstande resistenza resistencia",
+    "current": "current currents i id ids iread isense strom strome courant corrente corriente",
+    "counter": "pulse pulses number num no n index idx # count step point puls pulsnummer impuls impulsion nr",
+    "time": "time timestamp date t elapsed seconds zeit datum temps",
+    "train": "train cycle run ramp sweep loop epoch trace repetition rep sequence zyklus messung",
+    "polarity": "polarity type operation op direction mode sign polaritat polarite",
+    "device": "device dev cell wl bl word bit row col column chip die id sample zelle bauteil bauelement cellule",
 }
 WAYS = {
     1: "set ltp potentiation pot up potentiate program increase",
@@ -86,6 +86,7 @@ def parse_unit(text: str, quantity: str = "") -> Unit | None:
 
 def words(name: str) -> set[str]:
     """The words of a name in small letters; a number at the end of a word is a word of its own."""
+    name = "".join(letter for letter in unicodedata.normalize("NFD", name) if not unicodedata.combining(letter))
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name) if not name.isupper() else name
     return set(re.findall(r"[a-zµΩ]+|\d+|#", f"{name} {spaced}".lower()))
 

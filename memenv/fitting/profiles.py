@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from memenv.fitting.coordinates import LEVEL, NUDGE, PLAIN, UNDETERMINED, Coordinates, leaf, nudged, values
-from memenv.fitting.estimation import Estimate, Likeliest, Likelihood
+from memenv.fitting.coordinates import LARGEST, LEVEL, NUDGE, PLAIN, UNDETERMINED, Coordinates, leaf, nudged, values
+from memenv.fitting.estimation import Estimate, Likeliest, Likelihood, covariances
 from memenv.fitting.likelihood import Trains
+from memenv.fitting.noises import Adjusted
 
 STEP = 0.7  # of a standard error, from one point of a profile to the next
 ROUNDS = 20  # points, at most
@@ -31,16 +32,27 @@ def with_profiles(likeliest: Likeliest, trains: Trains) -> Estimate:
     if likeliest.mismatch is not None:
         likelihood.unsure(likeliest.mismatch)
     known = likeliest.known
-    intervals, vague = list(known.intervals), list(known.undetermined)
+    intervals, errors, vague = list(known.intervals), list(known.errors), list(known.undetermined)
     for k, name in enumerate(known.names):
         if leaf(name) in SHAPED and name not in known.undetermined:
             intervals[k] = low, high = _interval(likelihood, k, known.errors[k])
             wide = np.ptp([likelihood.coordinates.of(name, value) for value in (low, high)]) / (2 * LEVEL)
             vague += [name] * bool(wide > UNDETERMINED)
+    point, noises = likelihood.start(), [k for k, name in enumerate(known.names) if name.endswith("noise")]
+    _, covariance, robust, _ = covariances(likelihood, point)
+    wider = np.sqrt(np.maximum(np.diag(robust) / np.diag(covariance), 1.0))[noises]  # noise with heavy tails
+    found = Adjusted(likelihood, point).intervals([known.names[k] for k in noises], wider)
+    for k, (low, high) in zip(noises, found, strict=True):
+        (value,) = values(likeliest.device, (known.names[k],))
+        intervals[k] = low, high = min(low, value), max(high, value)
+        errors[k] = math.log(high / value) / LEVEL
+        vague += [known.names[k]] * bool(low == 0 and high > LARGEST[leaf(known.names[k])])
     vague += [
         name for name in known.names if name.endswith("threshold") and name.replace("threshold", "slope") in vague
     ]
-    return dataclasses.replace(known, intervals=tuple(intervals), undetermined=tuple(dict.fromkeys(vague)))
+    return dataclasses.replace(
+        known, errors=tuple(errors), intervals=tuple(intervals), undetermined=tuple(dict.fromkeys(vague))
+    )
 
 
 def _interval(likelihood: Likelihood, k: int, error: float) -> tuple[float, float]:

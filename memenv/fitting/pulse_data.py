@@ -15,6 +15,7 @@ from memenv.devices.records import DeviceError
 from memenv.fitting.checks import siemens
 from memenv.fitting.columns import ASSUMED_READ, Stated
 from memenv.fitting.headers import READINGS, parse_unit
+from memenv.fitting.marks import DECIMALS
 from memenv.fitting.readings import Train, read_trains
 
 ORDERS = ("after", "before")  # a row's read and its pulse
@@ -94,6 +95,7 @@ def read_csv(
     quantity: str | None = None,
     unit: str | None = None,
     read: str = "after",
+    decimal: str | None = None,
 ) -> PulseData:
     """The pulse trains of one or several tables (text or .xlsx), e.g. one of SET and one of RESET trains.
 
@@ -103,6 +105,7 @@ def read_csv(
         quantity: "conductance", "resistance" or "current", where a file has several or tells none.
         unit: of the reads, "uS", "kOhm", "nA", in place of what the headers say.
         read: "after" where a row's read follows its pulse, "before" where it precedes it.
+        decimal: "point" or "comma", where numbers such as 1,234 do not tell.
 
     Raises:
         DeviceError: a file that cannot be read, that contradicts itself or its magnitudes; too few pulses.
@@ -114,7 +117,9 @@ def read_csv(
         raise DeviceError(f"unit is {unit!r}: a unit of {quantity or 'conductance, resistance or current'} is needed")
     if quantity not in (None, *READINGS) or read not in ORDERS:
         raise DeviceError(f"quantity is {quantity!r} and read {read!r}: {', '.join(READINGS)}; after, before")
-    stated = Stated(quantity, own, read_voltage, read == "before")
+    if decimal not in (None, *DECIMALS):
+        raise DeviceError(f"decimal is {decimal!r}: point or comma")
+    stated = Stated(quantity, own, read_voltage, read == "before", decimal)
     files = [read_trains(Path(path), stated) for path in paths]
     told = [file.read_voltage for file in files if file.read_voltage is not None]
     pairs, said = _with_signs([train for file in files for train in file.trains if len(train.conductance) > 1])

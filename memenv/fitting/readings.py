@@ -9,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from memenv.devices.records import DeviceError
-from memenv.fitting.columns import ASSUMED_READ, Parts, Stated, listed, understand
+from memenv.fitting.checks import siemens
+from memenv.fitting.columns import ASSUMED_READ, USUAL, Parts, Stated, listed, understand
 from memenv.fitting.headers import WAYS, Unit, quoted, words
-from memenv.fitting.sheets import MISSING, NUMBER, Column, Sheet, is_number, read_sheets
+from memenv.fitting.marks import DECIMALS, NUMBER, is_number, plain
+from memenv.fitting.sheets import MISSING, Column, Sheet, read_sheets
 
 PLAUSIBLE = (1e-15, 1.0)  # [S] least median and largest conductance
 LEAST, MOST = 1e-100, 1e30  # of a number that is no slip; instruments write 9.9e37 where they overflow
@@ -51,10 +53,52 @@ def read_trains(path: Path, stated: Stated) -> Read:
     """The trains of a file.
 
     Raises:
-        DeviceError: what the file says contradicts itself or its numbers, or is not enough.
+        DeviceError: what the file says contradicts itself or its numbers, or is not enough, or may be read in two ways.
     """
+    sheets = read_sheets(path, stated.decimal)
+    if cell := sheets[0].doubtful:
+        return _settled(path, cell, stated)
+    return _read(path, sheets, stated)
+
+
+def _settled(path: Path, cell: str, stated: Stated) -> Read:
+    """The trains of a file in which every mark is one that may be decimal or between thousands, as in `cell`.
+
+    Points are decimal where that makes a device; commas where that alone does, and between thousands where that alone
+    does.
+    """
+    natural = "comma" if "," in cell else "point"
+    found, usual, failures = dict[str, Read](), list[str](), dict[str, DeviceError]()
+    for decimal in DECIMALS:
+        try:
+            found[decimal] = _read(path, read_sheets(path, decimal), stated)
+        except DeviceError as error:
+            failures[decimal] = error
+            continue
+        typical = np.median(np.concatenate([train.conductance for train in found[decimal].trains]))
+        usual += [decimal] * bool(USUAL[0] <= typical <= USUAL[1])
+    choices = [natural] if natural == "point" and natural in usual else usual or [*found]
+    if not found:
+        raise failures[natural]
+    if len(choices) > 1 or (natural == "point" and choices != [natural]):
+        values = {d: float(plain(cell, d == "comma", True)) for d in DECIMALS}
+        text = ", ".join(f"{values[d]:g} (reads up to {_largest(found[d])}: --decimal {d})" for d in found)
+        raise DeviceError(f"{path}: {cell} may be {text.replace('), ', ') or ')}; no number tells: state it")
+    read = found[choices[0]]
+    if len(found) > 1:
+        text = f" {cell} is taken for {float(plain(cell, choices[0] == 'comma', True)):g} (else say --decimal)."
+        read = read._replace(understood=read.understood + text)
+    return read
+
+
+def _largest(read: Read) -> str:
+    return siemens(max(float(train.conductance.max()) for train in read.trains))[0]
+
+
+def _read(path: Path, sheets: list[Sheet], stated: Stated) -> Read:
+    """The trains of the tables of a file."""
     trains, said, voltages = list[Train](), list[str](), list[float]()
-    for sheet in read_sheets(path):
+    for sheet in sheets:
         try:
             read = _read_sheet(sheet, stated)
         except DeviceError as error:

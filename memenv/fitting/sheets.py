@@ -18,15 +18,17 @@ import numpy as np
 from memenv.devices.records import DeviceError
 from memenv.files import UNREADABLE, regular_file
 from memenv.fitting.headers import Meaning, meaning, quoted
+from memenv.fitting.marks import Marks, is_number, marks_of, plain
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-GROUPED = re.compile(r"[+-]?\d{1,3}(?:([,' \u2019])\d{3}(?:\1\d{3})*)(?:\.\d+)?")  # by thousands
 ERRORS = re.compile(r"#(N/A|DIV/0!|REF!|VALUE!|NUM!|NAME\?|NULL!)")  # of a spreadsheet's formulas, no comments
-SWAPPED = str.maketrans(",.", ".,")
-TIDY = str.maketrans({"\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " "})
+TIDY = str.maketrans("\N{MINUS SIGN}\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}", "-   ")
+RULED = " \t,;|\"'-=+:_"  # of a line that is empty, or drawn
+MANY = 4000  # rows, of which no more need to be looked at
+HEADED = 40  # lines in which a header is looked for
+MOST_NAMES = 4  # lines of names, units and comments above a table
+WIDE = 20  # numbers in a row, above which few rows are trains
+FEW = 3  # rows of numbers that may stand before the table
 MISSING = ("", "nan", "NaN", "NAN", "--", "#N/A", "N/A", "NA")
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
-SNIFFED = 400  # lines by which a separator is chosen
 FOREIGN = {  # how files begin that are no tables of text
     b"PK\x03\x04": "a zip archive (a spreadsheet ends in .xlsx, tables of arrays in .npz)",
     b"\xd0\xcf\x11\xe0": "an old spreadsheet (.xls): save it as .xlsx or .csv",
@@ -71,15 +73,11 @@ class Sheet(NamedTuple):
     breaks: list[int]  # rows that stand behind an empty line
     notes: list[str]  # lines before the table, and comments
     form: str  # what separates its cells
+    doubtful: str = ""  # a cell whose mark may be decimal or stand between thousands
 
 
-def is_number(text: str) -> bool:
-    """True for a number with a decimal point."""
-    return NUMBER.fullmatch(text) is not None
-
-
-def read_sheets(path: Path) -> list[Sheet]:
-    """The tables of a file, one below the other.
+def read_sheets(path: Path, decimal: str | None = None) -> list[Sheet]:
+    """The tables of a file, one below the other; `decimal`, "point" or "comma", is what the user states.
 
     Raises:
         DeviceError: no such file, no text and no spreadsheet, no numbers, a header that contradicts itself.
@@ -91,9 +89,10 @@ def read_sheets(path: Path) -> list[Sheet]:
         raise DeviceError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     try:
         if path.suffix.lower() in (".xlsx", ".xlsm"):
-            return _of_sheets(_spreadsheet(raw))
-        lines, notes, form = _text(_decoded(raw))
-        return _tables([row for row in lines if row.cells], notes, form)
+            return _of_sheets(_spreadsheet(raw, decimal))
+        lines, notes, marks = _text(_decoded(raw), decimal)
+        tables = _tables([row for row in lines if row.cells], notes, str(marks))
+        return [table._replace(doubtful=marks.doubtful) for table in tables]
     except (DeviceError, csv.Error) as error:
         raise DeviceError(f"{path}: {error}") from None
 
@@ -116,35 +115,38 @@ def _decoded(raw: bytes) -> str:
     return text.translate(TIDY)
 
 
-def _text(text: str) -> tuple[list[Row], list[str], str]:
-    """Rows with points as decimals, comments, and what separates cells."""
+def _text(text: str, decimal: str | None) -> tuple[list[Row], list[str], Marks]:
+    """Rows with points as decimals, comments, and what separates cells and digits."""
     lines = re.split(r"\r\n|\r|\n", text)
     comments = [k for k, line in enumerate(lines) if _is_comment(line.lstrip(' "'))]
-    filled = [bool(line.strip(" \t,;|\"'")) for line in lines]
+    filled = [bool(line.strip(RULED)) for line in lines]
     content = sorted({k for k, there in enumerate(filled) if there} - set(comments))
     if not content:
         raise DeviceError("the file is empty")
     if comments and comments[-1] == content[0] - 1:  # NumPy's savetxt writes the header as a comment
         header = lines[comments[-1]].lstrip(' "#%/!')
-        if any(_plain(cell, True) for cell in re.split(r"[,;\t|]", lines[content[0]])) and _is_header(
+        if any(plain(cell, True) for cell in re.split(r"[,;\t|]", lines[content[0]])) and _is_header(
             [name.strip() for name in re.split(r"[,;\t|]", header)]
         ):
             lines[comments[-1]] = header
             content.insert(0, comments.pop())
     notes = [lines[k].strip(' "#%/!') for k in comments]
-    separator, comma, grouped = _sniffed([lines[k] for k in content[-SNIFFED:]])
-    rows = []
-    for k in content:
-        cells = _cells(lines[k], separator)
-        if comma or grouped:
-            cells = [_plain(cell, comma, grouped) or cell for cell in cells]
-        rows.append(Row(k + 1, cells, k > 0 and not filled[k - 1]))
-    form = f"cells separated by {SEPARATORS[separator]}" if separator else "one column"
-    return rows, notes, form + ", decimal commas" * comma + ", marks between thousands" * grouped
+    marks = marks_of([lines[k] for k in content], decimal)
+    rows = [Row(k + 1, marks.cells(lines[k]), k > 0 and not filled[k - 1]) for k in content]
+    if marks.separator == " ":  # names of two words
+        usual = Counter(len(row.cells) for row in rows).most_common(1)[0][0]
+        wider = [re.split(r"\s{2,}|\t", lines[row.line - 1].strip()) for row in rows[:HEADED]]
+        for k, cells in enumerate(wider):
+            if len(cells) == usual != len(rows[k].cells):
+                rows[k] = rows[k]._replace(cells=cells)
+    return rows, notes, marks
 
 
 def _is_comment(line: str) -> bool:
-    return line.startswith(("#", "%", "//", "!")) and not ERRORS.match(line)
+    if not line.startswith(("#", "%", "//", "!")) or ERRORS.match(line):
+        return False
+    cells = re.split(r"[,;\t|]", line)
+    return len(cells) == 1 or not all(map(_is_unit, map(str.strip, cells)))  # Origin's units of a number are #
 
 
 def _is_header(names: list[str]) -> bool:
@@ -152,58 +154,7 @@ def _is_header(names: list[str]) -> bool:
     return all(names) and not any(map(is_number, names)) and any(meaning(name).kind for name in names)
 
 
-def _cells(line: str, separator: str) -> list[str]:
-    if not separator:
-        return [line.strip()]
-    if separator == " " and '"' not in line:
-        return line.split()
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])]
-
-
-def _plain(cell: str, comma: bool, grouped: bool = False) -> str:
-    """A number of decimal commas, or of points, with a decimal point and without marks between thousands, or ""."""
-    if comma:
-        cell = cell.translate(SWAPPED)
-    if is_number(cell):
-        return cell
-    return re.sub(r"[,' \u2019]", "", cell) if grouped and GROUPED.fullmatch(cell) else ""
-
-
-def _sniffed(lines: list[str]) -> tuple[str, bool, bool]:
-    """The separator of cells, and whether commas are decimal and thousands marked, so that most cells are numbers.
-
-    Marks between thousands must be the only way to read some cells: 5,057 alone has a decimal comma, unless there are
-    whole numbers below a thousand in its column, too.
-    """
-    best, chosen = -len(lines) * 1000, (",", False, False)
-    for separator in SEPARATORS:
-        table = [_cells(line, separator) for line in lines]
-        commas = (False,) if separator == "," else (False, True)
-        for grouped, comma in itertools.product((False, True), commas):
-            good = [[_plain(cell, comma, grouped) != "" for cell in cells if cell] for cells in table]
-            score = sum(2 * sum(row) - len(row) if any(row) else -1 for row in good)
-            if score > best:
-                best, chosen = score, (separator, comma, grouped)
-        if chosen == (separator, True, False) and _counts_thousands(table):
-            chosen = (separator, False, True)
-    alone = [re.fullmatch(r"\s*[+-]?\d+(?:,(\d+))?(?:e[+-]?\d+)?\s*", line, re.IGNORECASE) for line in lines]
-    after = [found[1] or "" for found in alone if found]
-    zeros = any(len(digits) > 1 and digits.startswith("0") for digits in after)
-    single = zeros or (alone[0] is None and "," not in lines[0])  # 5,0566 is one number or two: the header tells
-    return ("", True, False) if single and any(after) and len(after) >= len(lines) - 1 else chosen
-
-
-def _counts_thousands(table: list[list[str]]) -> bool:
-    """True if whole numbers of one column are 5,057 or 12,640 above a thousand and 950 below."""
-    for column in itertools.zip_longest(*table, fillvalue=""):
-        numbers = [cell for cell in column if _plain(cell, True)]
-        marked = [cell for cell in numbers if "," in cell]
-        if len(numbers) > len(marked) > 0 and all(map(GROUPED.fullmatch, marked)):
-            return True
-    return False
-
-
-def _spreadsheet(raw: bytes) -> list[tuple[str, list[Row]]]:
+def _spreadsheet(raw: bytes, decimal: str | None) -> list[tuple[str, list[Row]]]:
     """Titles and rows of sheets that are not empty."""
     try:
         from openpyxl import load_workbook
@@ -216,7 +167,7 @@ def _spreadsheet(raw: bytes) -> list[tuple[str, list[Row]]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles and extensions that openpyxl leaves out
             for sheet in load_workbook(io.BytesIO(raw), read_only=True, data_only=True).worksheets:
-                table = [[_typed(value) for value in row] for row in sheet.iter_rows(values_only=True)]
+                table = [[_typed(value, decimal) for value in row] for row in sheet.iter_rows(values_only=True)]
                 filled = [any(cells) for cells in table]
                 if any(filled):
                     places = np.flatnonzero(filled).tolist()
@@ -226,10 +177,12 @@ def _spreadsheet(raw: bytes) -> list[tuple[str, list[Row]]]:
     return out
 
 
-def _typed(value: object) -> str:
+def _typed(value: object, decimal: str | None) -> str:
     """The text of a cell; a number that was typed as text, with a decimal comma, has a point."""
     text = "" if value is None else str(value).translate(TIDY).strip()
-    return (_plain(text, True) or text) if isinstance(value, str) and not is_number(text) else text
+    if not isinstance(value, str) or is_number(text):
+        return text
+    return plain(text, decimal != "point", decimal is not None) or text
 
 
 def _of_sheets(sheets: list[tuple[str, list[Row]]]) -> list[Sheet]:
@@ -258,15 +211,27 @@ def _of_sheets(sheets: list[tuple[str, list[Row]]]) -> list[Sheet]:
 def _tables(rows: list[Row], notes: list[str], form: str) -> list[Sheet]:
     numeric = _numeric(rows)
     if not numeric:
+        some = next(((row, cell) for row in rows for cell in row.cells if re.match(r"[=+-]?[\"']?\d", cell)), None)
+        if some:
+            raise DeviceError(
+                f"line {some[0].line}: no number is a plain one, {quoted(some[1])} is the first: write 1.5e-6"
+            )
         raise DeviceError(f"no table of numbers: its first line is {quoted(' '.join(rows[0].cells))}")
     start = _start(rows, numeric)
+    if _on_its_side(rows[start - 1 if start else 0 :]):
+        raise DeviceError(
+            f"line {rows[start].line}: rows of {len(rows[start].cells)} reads, {len(rows) - start} of them: trains are "
+            "columns here, one read below the other; transpose the table"
+        )
     header = _header(rows[:start], rows[start], numeric)
     notes = [*notes, *(" ".join(row.cells) for row in rows[:start])]
     out, body = list[Sheet](), list[Row]()
-    for row in rows[start:]:
+    for row, following in zip(rows[start:], [*rows[start + 1 :], rows[-1]], strict=True):
         if not body or any(place < len(row.cells) and is_number(row.cells[place]) for place in numeric):
             body.append(row)
-        elif any(meaning(cell).kind for cell in row.cells):
+        elif any(meaning(cell).kind for cell in row.cells if cell not in MISSING):
+            if row.cells == header and _goes_on(body, following):
+                continue  # a page of the same table
             out.append(_sheet(header, body, numeric, notes, form))
             header, body = row.cells, []
         elif not row.apart:  # else a note below the table
@@ -274,9 +239,24 @@ def _tables(rows: list[Row], notes: list[str], form: str) -> list[Sheet]:
     return [*out, _sheet(header, body, numeric, notes, form)] if body else out
 
 
+def _on_its_side(rows: list[Row]) -> bool:
+    """True of few long rows of numbers, each behind its own name or without any."""
+    if 2 * len(rows) >= WIDE:
+        return False
+    names, numbers = {row.cells[0] for row in rows}, [sum(map(is_number, row.cells)) for row in rows]
+    named = not any(map(is_number, names)) and len(names) == len(rows)
+    return min(numbers) >= WIDE and (named or numbers == [len(row.cells) for row in rows])
+
+
+def _goes_on(body: list[Row], following: Row) -> bool:
+    """True if a row counts on from those before."""
+    return _counts([body[-1].cells[0], following.cells[0]])
+
+
 def _numeric(rows: list[Row]) -> list[int]:
     """Places of the columns of numbers: those of the most common kind of row with numbers, and what is right of it."""
     kinds: Counter[tuple[bool | None, ...]] = Counter()
+    rows = rows[:: max(1, len(rows) // MANY)]
     for row in rows:
         one = tuple(is_number(cell) if cell not in MISSING else None for cell in row.cells)
         if any(one):
@@ -306,7 +286,9 @@ def _start(rows: list[Row], numeric: list[int]) -> int:
     def whole(k: int) -> bool:
         return most(k) and found(k) == sum(rows[k].cells[p] not in MISSING for p in numeric if p < len(rows[k].cells))
 
-    start = next(filter(whole, range(len(rows))), None)
+    starts = list(itertools.islice(filter(whole, range(len(rows))), FEW + 1))
+    header = next((k for k in starts[1:] if _is_header([c for c in rows[k - 1].cells if c])), None)
+    start = header or next(iter(starts), None)  # settings of an instrument may be numbers
     if start is None:
         start = max(range(len(rows)), key=found)
     if not start or (start > 1 and most(start - 2)):
@@ -324,10 +306,18 @@ def _header(before: list[Row], first: Row, numeric: list[int]) -> list[str]:
     """Names of columns: the line above the table, with the units below it where it has a line of them."""
     if not before or (first.apart and len(before[-1].cells) < len(first.cells)):
         return []
-    names = before[-1].cells
-    if len(before) > 1 and len(before[-2].cells) == len(names) and all(_is_unit(name) for name in names):
-        return [f"{name} {unit if unit.startswith(('(', '[')) else f'({unit})'}" if unit else name
-                for name, unit in zip(before[-2].cells, names, strict=True)]  # fmt: skip
+    names, same = (
+        before[-1].cells,
+        [row.cells for row in before[-MOST_NAMES:] if len(row.cells) == len(before[-1].cells)],
+    )
+    for place in reversed(range(1, len(same))):
+        if all(map(_is_unit, same[place])):  # units below the names, comments below these
+            said = [
+                " ".join(filter(None, (cells[k] for cells in (same[place - 1], *same[place + 1 :]))))
+                for k in range(len(names))
+            ]
+            pairs = zip(said, same[place], strict=True)
+            return [f"{name} {u if u.startswith(('(', '[')) else f'({u})'}" if u else name for name, u in pairs]
     return names if len(names) > max(numeric) // 2 else []
 
 
@@ -344,10 +334,13 @@ def _sheet(header: list[str], body: list[Row], numeric: list[int], notes: list[s
         header = ["", *header]  # R numbers its rows without a name
     elif 2 * len(beyond) > len(body):
         raise DeviceError(f"line {body[0].line}: {max(beyond)} entries, the header names {len(header)} columns")
-    columns = []
+    columns = list[Column]()
     for place in range(most):
         cells = [row.cells[place] if place < len(row.cells) else "" for row in body]
         name = header[place] if place < len(header) else ""
+        if re.search(r"\bunits?$", name, re.IGNORECASE) and columns and len(set(cells)) == 1:
+            name = f"{columns.pop().name} ({re.sub(' [AD]C$', '', cells[0])})"
+            place, cells = place - 1, [row.cells[place - 1] for row in body]
         if name or any(cells):
             columns.append(Column(place + 1, name, meaning(name), cells))
     width = len(header) or most

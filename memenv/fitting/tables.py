@@ -102,13 +102,26 @@ def _fit(base: Device, measured: _Measured) -> _Fitted:
 
 
 def _with_mismatch(device: Device, measured: _Measured, names: tuple[str, ...], offsets: np.ndarray) -> _Fitted:
-    """The device with the spread of its doses and bounds, where there are two devices or more."""
+    """The device with the spread of its doses, bounds and noise, where there are two devices or more."""
     if offsets.shape[1] > 1:
         rate, asymmetry = (float(np.std(offsets[0] + sign * offsets[1], ddof=1) / 2) for sign in (1, -1))
         x_lo, x_hi = bound_spreads(measured.x[:, 0], measured.x[:, -1])
-        device = device.replace(mismatch=Mismatch(rate=rate, asymmetry=asymmetry, x_lo=x_lo, x_hi=x_hi))
-        names = (*names, *(f"mismatch.{leaf}" for leaf in ("rate", "asymmetry", "x_lo", "x_hi")))
+        own = {"rate": rate, "asymmetry": asymmetry, "x_lo": x_lo, "x_hi": x_hi}
+        own["cycle_noise"] = _noise_spread(device, measured, offsets)
+        device = device.replace(mismatch=Mismatch(**own))
+        names = (*names, *(f"mismatch.{leaf}" for leaf in own))
     return _Fitted(device, names, offsets)
+
+
+def _noise_spread(device: Device, measured: _Measured, offsets: np.ndarray) -> float:
+    """Standard deviation [ln] of how much more the steps of a device spread than the law makes them."""
+    ratios = []
+    for index, polarity in enumerate(POLARITIES):
+        law = _moments(device, measured, polarity, offsets[index][:, None])[1]
+        squares = (measured.spread[index] ** 2).mean(axis=1), (law**2).mean(axis=1)
+        if min(map(np.min, squares)) > 0:
+            ratios.append(0.5 * np.log(squares[0] / squares[1]))
+    return float(np.sqrt(np.mean(np.var(ratios, axis=1, ddof=1)))) if ratios else 0.0
 
 
 def _jackknife(found: _Fitted, measured: _Measured) -> Estimate:

@@ -82,10 +82,11 @@ def read_pulses(
     quantity: str | None = None,
     unit: str | None = None,
     read: str = "after",
+    decimal: str | None = None,
 ) -> PulseData | TableDevice:
     """Pulse trains of text files or spreadsheets (arguments of `read_csv`), or the measured tables of one .npz file."""
     if not any(Path(path).suffix == ".npz" for path in paths):
-        return read_csv(*paths, read_voltage=read_voltage, quantity=quantity, unit=unit, read=read)
+        return read_csv(*paths, read_voltage=read_voltage, quantity=quantity, unit=unit, read=read, decimal=decimal)
     if len(paths) != 1:
         raise DeviceError(f"{', '.join(map(str, paths))}: tables are fitted one file at a time")
     return TableDevice.load(paths[0])
