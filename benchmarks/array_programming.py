@@ -1,14 +1,14 @@
 """Whole arrays: what programming real weights costs with each controller, and what the products are worth after it.
 
-    python benchmarks/array_programming.py --device threshold hfo2-array-om --size 64 256
+    python benchmarks/array_programming.py --device threshold hfo2-array-om --size 64
 
 The weights are layers of networks trained on scikit-learn's digits (64 x 32 of 64-32-10, 256 x 128 of 64-256-128-10),
 as pairs of cells on one array of `size` x `size`, and products are judged on what the digits are there; or, with
---weights and --inputs, a layer of one's own. Each controller, tuned, writes the same chip three times: cell by cell; a
-row at a time, where cells of a row that are alike share a pulse; and so for the products with the other half of the
-inputs (`memenv program --objective product`). Energies and latencies are those of all pulses and reads. Brackets: 95 %
-bootstrap interval over cells, of product errors over inputs. `of ispp` is the ratio of the latencies, for products to
-that of ISPP a row at a time.
+--weights and --inputs, a layer of one's own. Each controller, with shipped parameters if there are any, else tuned,
+writes the same chip three times: cell by cell; a row at a time, where cells of a row that are alike share a pulse; and
+so for the products with the other half of the inputs (`memenv program --objective product`). Energies and latencies are
+those of all pulses and reads. Brackets: 95 % bootstrap interval over cells, of product errors over inputs. `of ispp` is
+the ratio of the latencies, for products to that of ISPP a row at a time.
 """
 
 import shlex
@@ -25,14 +25,14 @@ from agents.arrays.programming import ProgramConfig, build
 from agents.arrays.report import figures
 from agents.arrays.tiles import Programmer, TileResult
 from agents.comparison import Row
-from agents.evaluation import TUNING, evaluate
-from agents.tuning import Judge, on_cells, one_by_one, tune
+from agents.tuned import shipped_or_tuned
+from agents.tuning import TRIALS_HELP
 from memenv.experiments.options import option, parse
 from memenv.experiments.reporting import Interval, columns, csv_text, figure, interval, markdown, mean_interval, shown
 from memenv.files import write_whole
 
 REFERENCE = "ispp"
-CONTROLLERS = (REFERENCE, "ispp-shrinking", "vipi", "nominal", "history", "specialist", "generalist")
+CONTROLLERS = (REFERENCE, "vipi", "secant", "specialist", "generalist")
 LAYERS = {64: ((32,), 0), 256: ((256, 128), 1)}  # hidden sizes of the network, and which of its layers
 WAYS = {  # heading, cells that are written together, what is aimed at, and with which way ISPP's latency is compared
     "cells": ("cell by cell", "cells", "cells", "cells"),
@@ -46,15 +46,14 @@ class ArrayConfig:
     """Program arrays with real weights by every controller."""
 
     device: tuple[str, ...] = option(("threshold", "hfo2-array-om"), help="names or .json records")
-    size: tuple[int, ...] = option((64, 256), help="rows and columns of the array")
+    size: tuple[int, ...] = option((64,), help="rows and columns of the array")
     controllers: tuple[str, ...] = option(CONTROLLERS, help="controllers, shipped policies or paths of policies")
     weights: Path | None = option(None, help="a matrix (.npy, .pt) instead of the digits networks' ...")
     inputs: Path | None = option(None, help="... and what it is to multiply (samples, inputs), .npy")
     scheme: str = option("1T1R", help="what cells see that are not written")
     levels: tuple[int, int] = option((8, 3), help="amplitudes of a polarity, and widths, that a row distinguishes")
     tolerance: float = option(0.02, help="half-width of the target band, fraction of the range")
-    trials: int = option(60, help="parameter sets that each controller's tuning tries; 1 = no tuning")
-    tune_for: str = option("pulses", help="what the tuning keeps small", choices=("pulses", "latency"))
+    trials: int | None = option(None, help=TRIALS_HELP)
     seed: int = option(0, help="of chips, noise, tuning and inputs")
     out: Path = option(Path("array-programming"), help="folder of array_programming.csv and .md")
 
@@ -65,17 +64,6 @@ class Run(NamedTuple):
     programmer: Programmer
     results: list[TileResult]
     seconds: float  # of this machine
-
-
-def in_seconds(policy: Any, cells: int, seed: int) -> float:
-    """Mean latency [s] of single cells, where one not accepted costs its budget of reads and medium pulses on top."""
-    task = policy.task
-    outcomes = evaluate(policy, task, cells, seed, purpose=TUNING)
-    usual = task.device.read.duration + (task.device.driver.width_min * task.device.driver.width_max) ** 0.5
-    return float(np.mean(outcomes.latency + usual * task.max_pulses * ~outcomes.accepted))
-
-
-JUDGES: dict[str, Judge] = {"pulses": on_cells, "latency": one_by_one(in_seconds)}
 
 
 def digits_layer(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +111,7 @@ def programmed(
     for way, (_, writing, objective, _) in WAYS.items():
         aim = replace(settings, writing=writing, objective=objective)
         programmer = build(aim, weights, inputs if objective == "product" else inputs[1::2])
-        policy = policy or tune(programmer.policy, config.trials, config.seed, JUDGES[config.tune_for]).policy
+        policy = policy or shipped_or_tuned(programmer.policy, config.trials, config.seed).policy
         programmer = replace(programmer, policy=policy)
         began = time.perf_counter()
         results = [programmer.program(tile) for tile in programmer.tiles]

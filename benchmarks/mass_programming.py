@@ -1,6 +1,6 @@
 """Millions of cells programmed: seconds, cost per cell, memory, pulses, from 64 x 64 to 4,096 x 4,096 cells.
 
-    python benchmarks/mass_programming.py --policies ispp,specialist,small.npz --out docs/mass_programming.png
+    python benchmarks/mass_programming.py --policies ispp,specialist --out cells-by-the-million.png
 
 The task is that of `memenv compare`: the preset `threshold`, 2 % of the range, 50 pulses at most, one chip of that many
 cells, start and target at random. ISPP is tuned first, as there. Each policy runs in a process of its own, which

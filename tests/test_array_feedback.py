@@ -1,5 +1,6 @@
 """Programming arrays for their product: moves planned together, after each pulse."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,28 @@ def test_feedback_makes_products_of_correlated_inputs_better_at_no_more_pulses()
     assert pulses[1] < 1.1 * pulses[0]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Resigned:
+    """Gives every cell up."""
+
+    task: WriteVerify
+
+    def begin(self, chip: Any, cells: int) -> None:
+        return None
+
+    def predict(self, observation: np.ndarray, state: Any = None, *_: Any) -> tuple[np.ndarray, Any]:
+        cells = len(observation)
+        return self.task.encode(np.ones(cells), np.ones(cells), np.ones(cells, bool)), None
+
+
+def test_a_cell_that_is_given_up_gets_a_final_strong_pulse_before_others_take_over() -> None:
+    crossbar, task, weights, encoding = setting("ideal")
+    noise = ArrayNoise.of(EVALUATION, 0)
+    given = crossbar, task, Resigned(task=task), fresh_array(crossbar, noise)
+    result = write_product(*given, weights, encoding, np.eye(ROWS), noise, feedback=UNIFORM)
+    assert (result.state.pulses[result.failed] > 0).all() and result.failed.mean() > 0.3
+
+
 def test_without_correlation_targets_are_the_plain_ones() -> None:
     _, _, weights, encoding = setting("ideal")
     result = written(np.eye(ROWS), device="ideal")
@@ -181,6 +204,16 @@ def test_few_inputs_pass_on_no_more_than_serves_others(samples: int) -> None:
     )
     assert cost < 1.1 and cost <= rash
     assert (moments.surprise > FEW) == (samples < 64)
+
+
+def test_what_inputs_seem_to_tell_by_chance_is_not_used() -> None:
+    """Of twenty handfuls of inputs that resemble their neighbours none makes a row's error cost others more."""
+    root = np.eye(16) + 0.3 * np.eye(16, k=1)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        few, others = rng.standard_normal((16, 16)) @ root, rng.standard_normal((4000, 16)) @ root
+        inverse = np.linalg.inv(moments_of(few, 0.004).matrix)
+        assert ((others @ (inverse / np.diag(inverse))) ** 2).mean() < 1.01 * (others**2).mean()
 
 
 @pytest.mark.parametrize("device", ["threshold", "hfo2-array-om"])

@@ -202,16 +202,11 @@ def test_programming_tunes_on_cells_that_it_does_not_program(
 
 def test_benchmarks_tune_on_seeds_that_their_figures_do_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
-    import array_programming
     import one_pulse
     import product_feedback
 
     met: list[int] = []
-    evaluates, shoots = array_programming.evaluate, one_pulse.shoot
-
-    def evaluated(*arguments: Any, purpose: int = EVALUATION) -> Outcomes:
-        met.append(purpose)
-        return evaluates(*arguments, purpose=purpose)
+    shoots = one_pulse.shoot
 
     def shot(policy: Any, task: WriteVerify, cells: int, seed: int, purpose: int) -> Any:
         met.append(purpose)
@@ -225,13 +220,11 @@ def test_benchmarks_tune_on_seeds_that_their_figures_do_not_see(monkeypatch: pyt
         met.append(more[-1][0])
         return dict.fromkeys((*product_feedback.ERRORS, *product_feedback.COSTS), 1.0)
 
-    monkeypatch.setattr(array_programming, "evaluate", evaluated)
     monkeypatch.setattr(one_pulse, "shoot", shot)
     monkeypatch.setattr(one_pulse, "FACTORS", (0.8, 1.0))
     monkeypatch.setattr(product_feedback, "workload", work)
     monkeypatch.setattr(product_feedback, "program", programmed)
     task = WriteVerify(give_up=True, device="threshold", max_pulses=2)
-    array_programming.in_seconds(ISPP(task=task), 10, 0)
     config = product_feedback.ProductFeedbackConfig(trials=2, chips=2, device=("threshold",), workloads=("white",))
     product_feedback.learned("threshold", config)
     assert set(met) == {TUNING} and len(met) > 40

@@ -6,10 +6,11 @@ that was to move by m, costs m^2 / [H^-1]_ii once the others have taken over, th
 optimal brain surgeon (Hassibi & Stork 1992) prunes weights, here moves are pruned, for each output in its own order,
 until the cheapest would cost more than a pulse is worth. A pulse never lands where it should. So after each the cells
 that were pulsed are read, and all moves are planned anew: small errors are left, or taken over by cells that move
-anyhow, failed cells are left for good, and only what still matters takes another pulse. What cells have shown of
-themselves is kept throughout. It takes correlated inputs: where H is diagonal every weight is on its own. What few
-inputs seem to tell of each other is chance; so H is shrunk towards its diagonal, as by Ledoit & Wolf (2004,
-10.1016/S0047-259X(03)00096-4), by as much as serves inputs that were held out.
+anyhow, cells that failed, a final strong pulse included, are left for good, and only what still matters takes another
+pulse. What cells have shown of themselves is kept throughout. It takes correlated inputs: where H is diagonal every
+weight is on its own. What few inputs seem to tell of each other is chance; so H is shrunk towards its diagonal, as by
+Ledoit & Wolf (2004, 10.1016/S0047-259X(03)00096-4), by as much as serves inputs that were held out, and all the way
+where these do not gain for certain.
 
 Of a pair of cells only the difference counts, so that one of the two can stay where it is, whatever it holds, even
 stuck.
@@ -39,6 +40,7 @@ MARGIN = 0.05  # [range] an end of the range is avoided: not every cell gets the
 FOLDS = 4  # parts of the inputs, each of which is held out once
 SHRINKAGES = (1.0, 4.0, 16.0, 64.0, 1e9)  # [least share] that are tried; the last leaves the diagonal alone
 NEGLIGIBLE = 1e-9  # [mean input squared] added, for moments without an inverse
+CLEAR = 2.0  # [standard errors] what inputs that are held out gain if it is to count
 FEW = 2.0  # inputs that are held out are wrong by more than so many times what the others make believe
 PLANS = 40  # at most
 LEFT = 0.5  # of what was left before a pulse: while pulses leave more, a cell gets more of them, for the same plan
@@ -64,21 +66,26 @@ def moments_of(inputs: np.ndarray, least: float) -> Moments:
     """Second moments of inputs (n, rows) in any unit, off the diagonal less by a share, `least` or more of it.
 
     The share is the one with which rows, told by some inputs to take over an error of another, serve the inputs best
-    that were held out.
+    that were held out; 1 unless that is clearly better than if every row is on its own.
     """
     x, samples = inputs / (np.sqrt(np.mean(inputs**2)) or 1.0), np.arange(len(inputs))
 
-    def left(judged: np.ndarray, told: np.ndarray, share: float) -> float:
-        """What errors of 1 in each row do to some inputs, squared, if others tell what is taken over."""
+    def left(judged: np.ndarray, told: np.ndarray, share: float) -> np.ndarray:
+        """(n,) what errors of 1 in each row do to each of some inputs, squared, if others tell what is taken over."""
         inverse = np.linalg.inv(_shrunk(told, share))
-        return float(((judged @ (inverse / np.diag(inverse))) ** 2).sum())
+        return np.asarray(((judged @ (inverse / np.diag(inverse))) ** 2).sum(1))
 
     folds = min(FOLDS, len(x))
-    parts = [samples % folds == fold for fold in range(folds)] if folds > 1 else []
-    shares = [min(least * shrinkage, 1.0) for shrinkage in SHRINKAGES] if parts else [1.0]
-    held = [sum(left(x[part], x[~part], share) for part in parts) if parts else left(x, x, share) for share in shares]
-    believed = left(x, x, least)
-    return Moments(_shrunk(x, shares[int(np.argmin(held))]), held[0] / believed if believed > 0 else 1.0)
+    parts = [(x[samples % folds == fold], x[samples % folds != fold]) for fold in range(folds)]
+    shares = [min(least * shrinkage, 1.0) for shrinkage in SHRINKAGES]
+    if folds == 1:
+        parts, shares = [(x, x)], [1.0]
+    held = np.array([np.concatenate([left(*part, share) for part in parts]) for share in shares])
+    best, believed = int(held.sum(1).argmin()), left(x, x, least).sum()
+    gain = held[-1] - held[best]
+    if gain.sum() <= CLEAR * gain.std() * np.sqrt(len(x)):
+        best = -1
+    return Moments(_shrunk(x, shares[best]), float(held[0].sum() / believed) if believed > 0 else 1.0)
 
 
 def _shrunk(x: np.ndarray, share: float) -> np.ndarray:
@@ -227,7 +234,8 @@ def _planned(
         opened = np.repeat(move != 0, 2, -1) if pairs else np.column_stack([move != 0, np.zeros(len(move), bool)])
         opened &= mapping.targets != now.reading
         if opened.any():
-            now, reads = writer.verify_pass(now, mapping.targets, opened, obeys), np.where(opened, 1.0, reads)
+            now = writer._replace(final=not over).verify_pass(now, mapping.targets, opened, obeys)
+            reads = np.where(opened, 1.0, reads)
             touched = np.asarray((opened[:, 0::2] | opened[:, 1::2] if pairs else opened[:, :-1]).any(0))
         elif passes:
             again, state = writer.look(now.state)
