@@ -12,8 +12,10 @@ bootstrap intervals over episodes, those of differences over pairs of the same e
     schedule   a gain and a threshold of its own for each step, and how many: the best fixed schedule
     own        the rates that meta-learning gave the initialisation
     until      a constant gain until the loss of the support is small: feedback
+    means      class means are written first, then as `constant`; means, then until: then as that
 
-All but `own` also have a threshold of doses tuned, as the agent has one to choose.
+All but `own` also have a threshold of doses tuned, and whether, how large and how exactly class means are written
+first, as the agent has all this to choose; the last two begin with it.
 """
 
 import json
@@ -51,6 +53,8 @@ CONTROLLERS: dict[str, Callable[..., Controller]] = {  # what is tuned, of a tas
     "constant": lambda task, **first: ConstantRate(task=task, steps=task.max_steps, **first),
     "decaying": lambda task, **first: DecayingRate(task=task, steps=task.max_steps, decay=1.0, **first),
     "until": lambda task, **first: UntilLoss(task=task, **first),
+    "means": lambda task, **first: ConstantRate(task=task, steps=0.5, written=1.0, **first),
+    "means, then until": lambda task, **first: UntilLoss(task=task, written=1.0, **first),
     "schedule": lambda task, gain, threshold: Schedule(
         task=task,
         gains=(gain,) * task.max_steps * len(task.base_rates),
