@@ -39,7 +39,7 @@ def learning_image(task: Any, trace: list[Any]) -> np.ndarray:
     axes = middle.subplots()
     axes.plot([100 * part.seen.accuracy[0] for part in trace], "o-", label="queries")
     axes.plot([100 * part.seen.support[0] for part in trace], "s--", label="support")
-    axes.set(xlabel="step", ylabel="right [%]", ylim=(0, 103), xlim=(-0.3, task.max_steps + 0.3))
+    axes.set(xlabel="step", ylabel="right [%]", ylim=(0, 103), xlim=(-0.3, task.episode_steps + 0.3))
     axes.legend(loc="lower right", fontsize=8)
     _draw_cells(right, [trace[0].layers[-1], episode.layers[-1]])
     canvas.draw()
