@@ -12,8 +12,12 @@ bootstrap intervals over episodes, those of differences over pairs of the same e
     schedule   a gain and a threshold of its own for each step, and how many: the best fixed schedule
     own        the rates that meta-learning gave the initialisation
     until      a constant gain until the loss of the support is small: feedback
+    means      class means are written first, then as `constant`; means, then until: then as that; both begin
+               with what was good on training tasks
 
-All but `own` also have a threshold of doses tuned, as the agent has one to choose.
+All but `own` also have a threshold of doses tuned, and whether, how large and how exactly class means are written
+first, as the agent has all this to choose; the last two begin with it. With `--trials 1` these two alone are judged,
+untuned, with class means written more and less exactly: accuracy against pulses.
 """
 
 import json
@@ -46,11 +50,14 @@ from memenv.experiments.reporting import markdown, mean_interval, paired_interva
 from memenv.files import write_whole
 
 BUDGETED = 3.0  # loss of accuracy for twice the pulses that are allowed: more than they can ever bring
+TOLERANCES = (0.3, 0.4, 0.5, 0.6)  # [size of class means] that is what they cost, where nothing is tuned
 OVERALL = 4096  # training episodes on which the agent's pulses are measured
 CONTROLLERS: dict[str, Callable[..., Controller]] = {  # what is tuned, of a task, a gain and a threshold to begin with
     "constant": lambda task, **first: ConstantRate(task=task, steps=task.max_steps, **first),
     "decaying": lambda task, **first: DecayingRate(task=task, steps=task.max_steps, decay=1.0, **first),
     "until": lambda task, **first: UntilLoss(task=task, **first),
+    "means": lambda task, **_: ConstantRate(task=task, steps=0.5, written=1.0),
+    "means, then until": lambda task, **_: UntilLoss(task=task, gain=0.4, threshold=0.8, loss=0.05, written=1.0),
     "schedule": lambda task, gain, threshold: Schedule(
         task=task,
         gains=(gain,) * task.max_steps * len(task.base_rates),
@@ -70,7 +77,9 @@ class FewShotAgentsConfig:
     agent: str = option("", help="shipped, or the .npz of an agent [train one]")
     steps: int = option(400_000, help="of training, all environments together")
     episodes: int = option(4000, help="of the table")
-    trials: int = option(100, help="parameter sets that each tuning tries, of simple controllers half as many")
+    trials: int = option(
+        100, help="parameter sets that each tuning tries, of simple ones half as many; 1: class means as they come"
+    )
     seed: int = option(0, help="of everything")
     save: Path | None = option(None, help="write the agent that was trained here (.npz)")
     out: Path | None = option(None, help="write the table here (.md)")
@@ -83,9 +92,15 @@ def main() -> None:
     device = config.device[0] if len(config.device) == 1 else config.device
     training = FewShot(device=device, init=config.init)
     agent = chosen_agent(config, training, command)
-    pulses = float(learn(agent, training, OVERALL, config.seed, TUNING).pulses.mean())
     policies: dict[str, Any] = {"agent": agent, "own": own_schedule(training)}
-    for aim, cost in (("for the reward", by_reward), ("at its pulses", by_accuracy(pulses))):
+    aims: dict[str, Callable[[Any, int, int], float]] = {}
+    if config.trials > 1:
+        pulses = float(learn(agent, training, OVERALL, config.seed, TUNING).pulses.mean())
+        aims = {"for the reward": by_reward, "at its pulses": by_accuracy(pulses)}
+    for most in () if aims else TOLERANCES:
+        for name in ("means", "means, then until"):
+            policies[f"{name}, off by less than {most:g}"] = replace(CONTROLLERS[name](training), tolerance=most)
+    for aim, cost in aims.items():
         best: dict[str, float] = {"gain": 1.0, "threshold": 0.0}  # to begin with, and then as of the best constant rate
         for name, make in tqdm(CONTROLLERS.items(), desc=aim, disable=None, file=sys.stderr):
             tuned = tune(make(training, **best), config.trials, config.seed, judged=one_by_one(cost))

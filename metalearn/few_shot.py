@@ -1,6 +1,7 @@
 """`memenv fewshot`: how well initialisations learn from a few examples on chips: table, files, pictures."""
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +23,7 @@ from memenv.few_shot.characters import Split
 from memenv.few_shot.chips import Hardware
 from memenv.few_shot.initialisations import Initialisation, load_initialisation, shipped
 from metalearn.chip_options import ChipOptions
-from metalearn.datasets import SOURCES, load
+from metalearn.datasets import SOURCES, learned_before, load
 from metalearn.evaluation import (
     DELAYS,
     DRIFT_TIME,
@@ -74,7 +75,7 @@ class FewshotConfig(ChipOptions, RunOptions, WorkerOptions):
     data: str = option(
         "glyphs", help="whose classes for evaluation are taken; odours: of simulated sensors", choices=SOURCES
     )
-    split: str = option("random", help="of Omniglot's characters", choices=SPLITS)
+    split: str = option("random", help="of Omniglot's characters; original: by alphabets", choices=SPLITS)
     ways: int = option(5, bounds=(2, 10_000), help="classes of a task")
     shots: int = option(1, bounds=(1, 10_000), help="examples of a class to learn from")
     queries: int = option(15, bounds=(1, 10_000), help="examples of a class to judge by")
@@ -133,6 +134,9 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
     for init in inits.values() if varied else ():
         seated(config.hardware(varied[0]), init)  # refused before anything is judged
     characters = load(config.data, config.split)
+    not_new = _not_new(config, inits, characters)
+    if not_new:
+        warnings.warn(not_new, stacklevel=2)
     work = [(name, device, "", 0.0) for name in inits for device in devices]
     work += [
         (name, device, what, amount)
@@ -143,7 +147,7 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
         if device != FLOAT
     ]
     rows: list[Row] = []
-    notes = uncertain(varied)
+    notes = uncertain(varied) + not_new
     views = {name: View.of(init, characters) for name, init in inits.items()}
     tuned: dict[tuple[str, str], Initialisation] = {}
     with (
@@ -182,6 +186,19 @@ def fewshot(config: FewshotConfig, command: str = "") -> list[Row]:
             files = {f"{name}.png": rendered(figure) for name, figure in drawn.items()}
             run.write({**tables, **files, "fewshot.html": shown}, cards=cards, complete=True)
     return rows
+
+
+def _not_new(config: FewshotConfig, inits: dict[str, Initialisation], characters: Split) -> str:
+    """Lines for below the table: which initialisations have learned from characters that they are asked."""
+    if config.data != "omniglot":
+        return ""
+    known = {name: learned_before(init, config.split, characters.test) for name, init in inits.items()}
+    total = len(characters.test)
+    return "".join(
+        f"\n{name} has learned from {number} of these {total} characters: pretrain one with --split {config.split}.\n"
+        for name, number in known.items()
+        if number
+    )
 
 
 def _outcomes(*arguments: Any, **options: Any) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from memenv.envs.few_shot.task import of_the_worst
 from memenv.envs.noise import Episodes, cells_of
 from memenv.few_shot import bank
 from memenv.few_shot.characters import Characters
+from memenv.few_shot.heads import class_means, head_inputs
 from memenv.few_shot.strokes import TRAINING_GLYPHS
-from memenv.learning.backprop import cross_entropy
+from memenv.learning.backprop import cross_entropy, forward
 
 ID = "memenv/FewShot-v0"
 MODES = {mode.name: mode for mode in AutoresetMode}
@@ -152,7 +153,7 @@ def test_what_an_env_returns_is_its_users_to_change(few):
         observation[:] = np.nan
         for value in info.values():
             value[:] = 0
-        results = [env.step(np.zeros((4, 4), np.float32)) for env in envs]
+        results = [env.step(np.zeros((4, 5), np.float32)) for env in envs]
         same(*results)
 
 
@@ -173,7 +174,7 @@ def test_ppo_learns_a_step_and_its_shape_is_that_of_the_task(few):
 
     env = GymVecEnv(vector(4, "SAME_STEP", **arguments("devices", few)))
     model = ppo("MlpPolicy", env, n_steps=4, batch_size=8, seed=0, device="cpu").learn(16)
-    assert model.predict(env.reset())[0].shape == (4, 4)
+    assert model.predict(env.reset())[0].shape == (4, 5)
 
 
 # -- tasks and chips ---------------------------------------------------------------------------------------------------
@@ -300,10 +301,47 @@ def test_an_episode_ends_when_its_steps_are_spent(few):
     ]
 
 
+@pytest.mark.parametrize("variant", ["devices", "mlp"])
+def test_class_means_are_written_to_the_head_alone_and_over_what_it_holds(variant, few):
+    task = FewShot(**arguments(variant, few, device=QUIET))
+    _, learnt, written = play(task, 5, {"gain": 0.5}, {"gain": 0.5, "means": True})
+    x = task._examples(written.kind, written.instance)[:, :3, :-1]
+    inputs = head_inputs(lambda layers, x: forward([one.seen for one in layers], x).outputs, written.written[:-1], x)
+    means = class_means(inputs, np.tile(task.targets, (5, 1, 1)), 0.5 * task.start.means_gain)
+    np.testing.assert_allclose(written.written[-1].seen.weights, means, atol=0.025 * task.start.ranges[-1])
+    for before, after in zip(learnt.layers[:-1], written.layers[:-1], strict=True):
+        np.testing.assert_array_equal(before.state.x, after.state.x)
+    assert (written.last.pulses > 0).all()
+    np.testing.assert_allclose(written.last.layers[:, 2, -1], 0.0)  # share of the weights that are off
+
+
+def test_what_is_tolerated_of_class_means_is_neither_pulsed_nor_missed(few):
+    task = FewShot(**arguments("devices", few, device=QUIET))
+    fine, coarse, none = (play(task, 8, {"means": True, "threshold": most})[-1] for most in (0.0, 0.5, 2.0))
+    assert fine.pulses.mean() > coarse.pulses.mean() > none.pulses.mean()
+    assert fine.last.layers[:, 0].mean() < coarse.last.layers[:, 0].mean() < none.last.layers[:, 0].mean()
+    assert fine.seen.loss.mean() < none.seen.loss.mean()
+
+
+def test_where_class_means_are_already_there_a_read_of_every_cell_is_all_that_is_paid(few):
+    *_, written, again = play(FewShot(**arguments("devices", few, device=QUIET, reads=4)), 4, *[{"means": True}] * 2)
+    np.testing.assert_allclose(again.last.energy, written.written[-1].seen.energy / 4, rtol=1e-6)
+    assert not again.last.pulses.any()
+
+
+def test_circuits_that_write_know_the_device_and_those_that_learn_the_mean_of_all(few):
+    coarse = QUIET.replace(set=replace(STEP, dose=0.3), reset=replace(STEP, dose=0.3))
+    task = FewShot(**arguments("devices", few, device=[QUIET, coarse]))
+    _, end = play(task, 20, {"means": True})
+    assert end.last.layers[:, 2].max() == 0 and end.pulses.max() < 3  # one pulse as weak as need be, hardly a second
+
+
 def test_measured_devices_learn_too(few, published):
     table = str(published / "sandia" / "enode_dg_tables.npz")
     before, after = play(FewShot(**arguments("devices", few, device=table)), 10, {"gain": 0.3})
     assert after.seen.loss.mean() < before.seen.loss.mean()
+    *_, written = play(FewShot(**arguments("devices", few, device=table)), 10, {"means": True, "threshold": 0.5})
+    assert written.seen.loss.mean() < after.seen.loss.mean()
 
 
 # -- what is seen and paid ---------------------------------------------------------------------------------------------
@@ -342,11 +380,12 @@ def test_encoded_choices_come_back(rng):
     actions = LearningActions(layers=2)
     gain, threshold, share = np.exp(rng.uniform(-3, 3, (9, 2))), rng.uniform(0, MOST_THRESHOLD, 9), rng.uniform(0, 1, 9)
     gain[0] = 0.0, SPAN
-    choice = actions.decoded(actions.encode(gain, threshold, share, threshold > 1))
+    choice = actions.decoded(actions.encode(gain, threshold, share, threshold > 1, share > 0.5))
     np.testing.assert_allclose(choice.gain, gain, rtol=1e-5)
     np.testing.assert_allclose(choice.threshold, threshold, rtol=1e-5)
     np.testing.assert_allclose(choice.share, share, rtol=1e-5)
     np.testing.assert_array_equal(choice.stop, threshold > 1)
+    np.testing.assert_array_equal(choice.means, share > 0.5)
 
 
 # -- pictures and refusals ---------------------------------------------------------------------------------------------
@@ -357,7 +396,7 @@ def test_pictures_show_the_episode(few):
     env = FewShotEnv(render_mode="rgb_array", **arguments("devices", few))
     env.reset(seed=0)
     first = env.render()
-    env.step(np.zeros(4, np.float32))
+    env.step(np.zeros(5, np.float32))
     second = env.render()
     assert first.shape == second.shape == (480, 960, 3) and first.dtype == np.uint8
     assert np.any(first != second)
@@ -409,9 +448,9 @@ def test_an_initialisation_without_rates_cannot_teach(few, tmp_path):
 @pytest.mark.parametrize(
     "action, message",
     [
-        (np.zeros(3), r"action has the shape \(3,\), \(4,\) is needed"),
-        (np.array([0.0, np.nan, 0.0, 0.0]), "action has a component nan, allowed is -1 to 1"),
-        (np.array(["a"] * 4), r"action is of type <U1, numbers in \[-1, 1\] are needed"),
+        (np.zeros(3), r"action has the shape \(3,\), \(5,\) is needed"),
+        (np.array([0.0, np.nan, 0.0, 0.0, 0.0]), "action has a component nan, allowed is -1 to 1"),
+        (np.array(["a"] * 5), r"action is of type <U1, numbers in \[-1, 1\] are needed"),
     ],
 )
 def test_an_action_that_is_none_is_refused(action, message, few):
@@ -424,7 +463,9 @@ def test_an_action_that_is_none_is_refused(action, message, few):
 def test_an_action_outside_the_space_is_clipped():
     actions = LearningActions(layers=1)
     for far, near in zip(
-        actions.decoded(np.array([[9.0, 3.0, -2.0, -np.inf]])), actions.decoded(np.array([[1, 1, -1, -1]])), strict=True
+        actions.decoded(np.array([[9.0, 3.0, -2.0, 2.0, -np.inf]])),
+        actions.decoded(np.array([[1, 1, -1, 1, -1]])),
+        strict=True,
     ):
         np.testing.assert_array_equal(far, near)
 

@@ -67,6 +67,15 @@ def test_the_initialisations_own_schedule_has_its_rates(tmp_path, task):
     assert own_schedule(replace(own.task, max_steps=2)).gains == pytest.approx((2.0, 0.5))
 
 
+def test_any_rule_may_begin_with_class_means_and_goes_on_from_there(task):
+    until = UntilLoss(task=task, gain=0.5, loss=0.2, threshold=0.1, written=1.0, size=2.0, tolerance=0.7)
+    first, later = (task.actions.decoded(until.predict(observed(task, step=step))[0]) for step in (0, 1))
+    assert (first.means[0], later.means[0]) == (True, False)
+    np.testing.assert_allclose([first.gain[0, 0], later.gain[0, 0]], [2.0, 0.5], rtol=1e-5)
+    np.testing.assert_allclose([first.threshold[0], later.threshold[0]], [0.7, 0.1], rtol=1e-5)
+    assert chosen(until, task, loss=0.1) == (pytest.approx(2.0, rel=1e-5), False)  # not before they are written
+
+
 def test_feedback_stops_at_a_small_loss(task):
     until = UntilLoss(task=task, gain=0.5, loss=0.2)
     assert chosen(until, task, loss=0.3) == (pytest.approx(0.5, rel=1e-5), False) and chosen(until, task, loss=0.1)[1]
@@ -120,7 +129,7 @@ def test_tuning_takes_tuples_of_parameters(task):
 
 
 def test_an_agent_survives_its_file_and_does_not_fit_another_task(tmp_path, rng, task):
-    weights = tuple(rng.standard_normal(shape).astype(np.float32) for shape in ((12, 5), (6, 4)))
+    weights = tuple(rng.standard_normal(shape).astype(np.float32) for shape in ((12, 5), (6, 5)))
     agent = FewShotAgent(weights=weights, card='{"seed": 1}')
     agent.save(tmp_path / "agent.npz")
     again = FewShotAgent.load(tmp_path / "agent.npz").fits(task)
@@ -128,7 +137,7 @@ def test_an_agent_survives_its_file_and_does_not_fit_another_task(tmp_path, rng,
     action, _ = again.predict(observed(task))
     np.testing.assert_array_equal(action, agent.predict(observed(task))[0])
     assert task.action_space.contains(action[0])
-    with pytest.raises(ValueError, match=r"made for \(11, 4\) observations and actions, the task has \(15, 5\)"):
+    with pytest.raises(ValueError, match=r"made for \(11, 5\) observations and actions, the task has \(15, 6\)"):
         again.fits(replace(task, network="mlp"))
 
 
@@ -136,7 +145,7 @@ def test_an_agent_of_the_first_format_sees_what_it_was_trained_on(rng, task):
     weights = (np.eye(11, dtype=np.float32), np.zeros((1, 11), np.float32))
     agent = FewShotAgent(weights=(np.vstack(weights)[:, [0, 1, 2, 3]],), format=1)
     seen = observed(task, step=1, loss=0.3, fall=0.2)
-    np.testing.assert_allclose(agent.predict(seen)[0], [[0.75, 0.3, 0.2, 0.5]], rtol=1e-5)
+    np.testing.assert_allclose(agent.predict(seen)[0], [[0.75, 0.3, 0.2, -1.0, 0.5]], rtol=1e-5)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK nonsense", None])
@@ -155,7 +164,7 @@ def test_a_missing_or_damaged_file_is_no_agent(tmp_path, content):
         ({"weight0": np.ones((12, 5), complex)}, "weight0 is of type complex128"),
         ({"weight1": np.ones((7, 4))}, "are no layers"),
         ({"weight2": np.ones((5, 4)), "weight4": np.ones((5, 4))}, "it lacks weight3"),
-        ({"format": np.array(3)}, "it has the format 3, this program reads 1 and 2"),
+        ({"format": np.array(4)}, "it has the format 4, this program reads 1 to 3"),
         ({"format": np.array("1")}, "format is of type <U1"),
     ],
 )

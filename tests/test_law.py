@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from memenv.devices.law import Law, Response, dose_to_reach, equivalent_pulses, move
+from memenv.devices.law import Law, Response, dose_to_reach, equivalent_pulses, flow_dose, move
 
 GAMMAS = (0.0, 0.5, 1.0, 1.5, 2.0)
 SHAPES = tuple(itertools.product(GAMMAS, (False, True), (0.0, 0.4)))  # gamma, growing, kappa
@@ -107,6 +107,14 @@ def test_parameters_as_arrays_give_what_floats_give(gamma, growing, kappa):
         np.testing.assert_allclose(
             dose_to_reach(each, x, goal, 0.0, 1.0, ups), dose_to_reach(one, x, goal, 0.0, 1.0, ups), rtol=1e-6
         )
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_a_dose_keeps_its_digits_in_single_precision_whatever_gamma_an_array_has(gamma):
+    start, end = np.linspace(0.3, 1.0, 8), np.linspace(0.2, 0.9, 8)
+    single = flow_dose(start.astype(np.float32), end.astype(np.float32), np.full(8, gamma, np.float32))
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, flow_dose(start, end, gamma), rtol=1e-5)
 
 
 def test_the_reference_pulse_counts_as_one():

@@ -1,5 +1,6 @@
 """The protocol of few-shot learning: which characters, chips and noise train, tune and judge, and what is learned."""
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +38,7 @@ from memenv.learning.step import (
 )
 from memenv.learning.writing import UNCOUNTED
 from metalearn import learners, omniglot
+from metalearn.datasets import learned_before
 from metalearn.evaluation import BATCH, evaluate, tune
 from metalearn.few_shot import FewshotConfig, fewshot
 
@@ -307,6 +309,30 @@ def test_no_character_of_omniglot_trains_and_judges(split: str, sizes: tuple[int
     assert not {*train.names} & {*test.names} and len({*train.names, *test.names}) == sum(sizes)
     images = np.concatenate([part.images.reshape(2 * len(part), -1) for part in (train, test)])
     assert len(np.unique(images, axis=0)) == 2 * sum(sizes)  # nor a drawing under another name
+
+
+@pytest.mark.parametrize(
+    ("config", "split", "known"),
+    [
+        ({"split": "random"}, "random", False),
+        ({"split": "random"}, "original", True),
+        ({"split": "original"}, "random", True),
+        ({"split": "original"}, "small1", False),
+        ({"split": "original", "init": "omniglot-mlp-maml"}, "original", True),
+        ({"split": "random", "data": "glyphs"}, "original", False),
+    ],
+)
+def test_an_initialisation_that_knows_what_it_is_asked_is_told_of(
+    config: dict[str, str], split: str, known: bool, official: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(omniglot.VARIABLE, str(official))
+    init = replace(START, card=json.dumps({"config": {"data": "omniglot"} | config}))
+    own, asked = (omniglot.load_omniglot(official, name) for name in (config["split"], split))
+    shared = {*own.train.names} & {*asked.test.names}
+    number = learned_before(init, split, asked.test)
+    assert bool(number) == known and (not known or "init" in config or number == len(shared))
+    text = command._not_new(FewshotConfig(data="omniglot", split=split), {"mine": init}, asked)
+    assert (f"mine has learned from {number} of these {len(asked.test)} characters" in text) == known
 
 
 def test_a_split_depends_on_nothing_but_its_own_seed(official: Path) -> None:

@@ -15,7 +15,8 @@ from memenv.envs.few_shot.observation import LearningObservation
 from memenv.envs.few_shot.task import FewShot
 from memenv.files import named, parse_json
 
-FORMAT = 2  # 1: of observations as they were before all lay in -1 to 1
+FORMAT = 3  # 1: of observations as they were before all lay in -1 to 1; 2: of actions without class means
+MEANS = -2  # the component of an action that decides on class means
 WHAT = "few-shot agent"
 ENTRIES = {"format": Entry((), WHOLE), "weight*": Entry(("", ""), most=1e6)}
 
@@ -26,7 +27,7 @@ class FewShotAgent:
 
     weights: tuple[np.ndarray, ...]  # float32 (rows, outputs); last rows are biases
     card: str = "{}"  # JSON: command, seed, task
-    format: int = FORMAT  # of the observations that the weights take
+    format: int = FORMAT  # of the observations that the weights take, and of the actions
 
     def __post_init__(self) -> None:
         """Raises ValueError: no layers, or some that do not fit each other."""
@@ -39,10 +40,12 @@ class FewShotAgent:
 
     @one_or_many
     def predict(self, observation: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:
-        """Actions (tasks, layers + 3); see `agents.policy.Policy`."""
-        signal = observation if self.format == FORMAT else _as_at_first(observation)
+        """Actions (tasks, layers + 4); see `agents.policy.Policy`."""
+        signal = _as_at_first(observation) if self.format == 1 else observation
         for number, weight in enumerate(self.weights):
             signal = (np.tanh(signal) if number else signal) @ weight[:-1] + weight[-1]
+        if self.format < FORMAT:
+            signal = np.insert(signal, signal.shape[1] + MEANS + 1, -1.0, 1)
         return np.clip(signal, -1.0, 1.0), None
 
     def fits(self, task: FewShot) -> Self:
@@ -51,7 +54,7 @@ class FewShotAgent:
         Raises:
             ValueError: it observes or decides something else.
         """
-        own = len(self.weights[0]) - 1, self.weights[-1].shape[1]
+        own = len(self.weights[0]) - 1, self.weights[-1].shape[1] + (self.format < FORMAT)
         wanted = task.observation_space.shape[0], task.action_space.shape[0]
         if own != wanted:
             raise ValueError(f"the agent is made for {own} observations and actions, the task has {wanted}")
@@ -71,8 +74,8 @@ class FewShotAgent:
         """
         card, arrays = load_archive(path, WHAT, ENTRIES)
         with named(path, WHAT):
-            if (version := int(arrays.pop("format"))) not in (1, FORMAT):
-                raise ValueError(f"it has the format {version}, this program reads 1 and {FORMAT}")
+            if not 1 <= (version := int(arrays.pop("format"))) <= FORMAT:
+                raise ValueError(f"it has the format {version}, this program reads 1 to {FORMAT}")
             weights = tuple(arrays[f"weight{number}"] for number in range(len(arrays)))
             return cls(weights=weights, card=json.dumps(card), format=version)
 

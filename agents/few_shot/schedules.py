@@ -27,6 +27,9 @@ class Controller:
 
     task: FewShot
     threshold: float = parameter(0.0, 0.0, MOST_THRESHOLD)  # [pulses] doses below it are not given
+    written: float = parameter(0.0, 0.0, 1.0)  # rounded: whether the first step writes class means ...
+    size: float = parameter(1.2, *GAINS, log=True)  # ... times this ...
+    tolerance: float = parameter(0.4, 0.0, MOST_THRESHOLD)  # [size] ... and leaves weights that are off by less
     tuning_effort: ClassVar[float] = 0.5
 
     def begin(self, chip: Any, cells: int) -> None:
@@ -34,12 +37,14 @@ class Controller:
 
     @one_or_many
     def predict(self, observation: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:
-        """Actions (tasks, layers + 3); see `agents.policy.Policy`."""
+        """Actions (tasks, layers + 4); see `agents.policy.Policy`."""
         view = self.task.view(observation)
         step = np.rint(self.task.max_steps * (1.0 - view.budget)).astype(int)
-        gain, stop = self.choose(view, step)
-        gains = np.broadcast_to(gain.reshape(len(gain), -1), (len(gain), len(self.task.base_rates)))
-        return self.task.encode(gains, self.threshold_at(step), stop=stop), None
+        (gain, stop), means = self.choose(view, step), step < np.rint(self.written)
+        gains = np.where(means[:, None], self.size, gain.reshape(len(gain), -1))
+        gains = np.broadcast_to(gains, (len(gain), len(self.task.base_rates)))
+        threshold = np.where(means, self.tolerance, self.threshold_at(step))
+        return self.task.encode(gains, threshold, stop=stop & ~means, means=means), None
 
     def threshold_at(self, step: np.ndarray) -> Any:
         """Threshold (tasks,) [pulses], or one for all, after `step` (tasks,) steps."""

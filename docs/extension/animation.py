@@ -24,6 +24,7 @@ FRAMES, PAUSE, LAST = 4, 1200, 3000  # at most; [ms] of a picture and of the las
 COLOURS, LARGEST = (64, 32, 16, 8, 4), 300_000  # as many as fit into so many bytes
 CELLS, LINES = ("ispp", "specialist"), ("random", "ramp of lines")
 PLAYERS = {"FewShot": ("constant", "agent"), "FewShotMLP": ("rates of the initialisation", "schedule")}
+PLAYERS |= {"FewShotStream": ("constant", "means")}
 PLAYERS |= {"CrossbarProgramLines": LINES, "CrossbarProgramLines64x64": LINES}  # of the others cells
 SHOWN = {
     "WriteVerify": "reads and target band above, pulses below",

@@ -154,7 +154,9 @@ def arrays_of(record: Any) -> list[np.ndarray]:
 
 def _gather(tree: Any, leaves: list[Any]) -> None:
     """Appends the leaves of records, tuples and dictionaries in order, None among them."""
-    for part in tree if isinstance(tree, tuple) else (tree if isinstance(tree, dict) else tree.__dict__).values():
+    if not isinstance(tree, tuple | dict):  # what a record has cached beside its fields is none
+        tree = tuple(map(tree.__dict__.__getitem__, field_names(tree.__class__) or ()))
+    for part in tree if isinstance(tree, tuple) else tree.values():
         if part.__class__ in PLAIN or part.__class__ is np.ndarray:
             leaves.append(part)
         elif isinstance(part, tuple | dict) or field_names(part.__class__):

@@ -29,8 +29,9 @@ VARIANTS: dict[str, Variant] = {
     "CrossbarProgram64x64": Variant("CrossbarProgram", 50, 1.31, SQUARE),
     "CrossbarProgramLines": Variant("CrossbarProgram", 400, 1.01, LINES),
     "CrossbarProgramLines64x64": Variant("CrossbarProgram", 3200, -1.18, SQUARE | LINES),
-    "FewShot": Variant("FewShot", 5, 0.78),
-    "FewShotMLP": Variant("FewShot", 5, 0.4, {"network": "mlp"}),
+    "FewShot": Variant("FewShot", 5, 0.81),
+    "FewShotMLP": Variant("FewShot", 5, 0.44, {"network": "mlp"}),
+    "FewShotStream": Variant("FewShot", 100, 15.8, {"stream": 20, "interval": 3600.0}),
 }
 
 

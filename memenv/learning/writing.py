@@ -117,7 +117,7 @@ def pulse_and_verify(
     each = layer.fan_out(far / (far + demand.doubt + LEAST) * missing)
     up = each > 0
     factor = _learned(layer, tried, reading, up)
-    one = layer.device.record is not None  # pulse of another amplitude or width; else a train of reference pulses
+    one = _record(layer) is not None  # pulse of another amplitude or width; else a train of reference pulses
     least = LEAST_COUNT if one else 1.0
     able = (factor < MOST_FACTOR) & (factor * _count(layer, reading, COARSE * each, up) >= least)
     carriers = xp.where(able, opened[..., None] + 0.0 * each, 0.0 * each)
@@ -199,22 +199,28 @@ def _reading(layer: Layer, state: State, noise: Array) -> Array:
 
 def _count(layer: Layer, g: Array, change: Array, up: Array) -> Array:
     """Reference pulses, SET where `up`, that take nominal devices from `g` [S] by so much [S], either sign."""
-    xp, device = namespace(g), layer.device
-    record = device.record
+    xp, device, record = namespace(g), layer.device, _record(layer)
     if record is None:
-        return xp.abs(change) / floor_at(device.mean_step(g, up), LEAST_STEP * choose(up, *layer.step, g))
+        step = choose(up, *layer.step, g)
+        return xp.abs(change) / (step if device is None else floor_at(device.mean_step(g, up), LEAST_STEP * step))
     size, law = record.g_max - record.g_min, record.law(up, g)
     x = clip((g - record.g_min) / size, record.x_lo, record.x_hi)
     goal = clip(x + xp.where(up, 1.0, -1.0) * xp.abs(change) / size, record.x_lo + NEAREST, record.x_hi - NEAREST)
     return dose_to_reach(law, x, goal, record.x_lo, record.x_hi, up) / law.dose
 
 
+def _record(layer: Layer) -> Any:
+    """The nominal device, if its law is known; of a layer without nominal device only the step is."""
+    return None if layer.device is None else layer.device.record
+
+
 def _pulse(layer: Layer, up: Array, count: Array) -> tuple[Array, Array]:
     """Signed amplitude [V] and width [s] of a pulse worth `count` reference pulses, of nominal devices."""
-    record, driver = layer.device.record, layer.chip.driver
+    record = _record(layer)
     amplitude, width = layer.chip.reference_pulse(up, count)
     if record is None:
         return amplitude + 0.0 * count, width + 0.0 * count
+    driver = record.driver
     low, high = choose(up, driver.set_min, driver.reset_min), choose(up, driver.set_max, driver.reset_max)
     limits = low, high, driver.width_min, driver.width_max
     amplitude, width = pulse_worth(record.law(up, count), *limits, count, width + 0.0 * count)

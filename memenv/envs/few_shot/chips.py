@@ -19,10 +19,12 @@ import numpy as np
 from memenv.arrays import is_zero, put, take, tree_map
 from memenv.compiler.counter_rng import NO_CELL, Draws, Key, Noise
 from memenv.compiler.runtime import prepare
+from memenv.devices.mixture import Mixture
 from memenv.devices.protocol import CellModel
 from memenv.devices.reads import State
 from memenv.envs.noise import CellNoise
-from memenv.few_shot.chips import Hardware
+from memenv.few_shot.chips import Hardware, summed
+from memenv.few_shot.heads import class_means, head_inputs
 from memenv.learning import kernels
 from memenv.learning.backprop import forward, weight_gradient
 from memenv.learning.kernels import Kept, Program, Shown, Spent
@@ -30,6 +32,7 @@ from memenv.learning.layers import Layer, Matrix, blank_layer
 from memenv.learning.pulse_trains import Costs
 from memenv.learning.step import Step, adapt_step
 from memenv.learning.updates import Adaptation, Counters, LayerNoise, counted
+from memenv.learning.writing import PASSES, untried
 
 STEP_BITS = 18  # of the first counter
 BLOCK = 8192  # weights that NumPy takes at a time, for its intermediate results to stay in cache
@@ -65,7 +68,11 @@ class Chips:
     @property
     def places(self) -> list[int]:
         """The place of each layer's first weight."""
-        return [0, *accumulate(map(math.prod, self.shapes))][:-1]
+        return self._ends[:-1]
+
+    @property
+    def _ends(self) -> list[int]:
+        return [0, *accumulate(map(math.prod, self.shapes))]
 
     def fabricate(self, noise: CellNoise, kinds: np.ndarray | None) -> tuple[CellModel, ...]:
         """The cells of each layer; of a mixture, a task's are all of the device with the number kinds[task]."""
@@ -120,17 +127,23 @@ class Chips:
                 good=1.0 if hardware.know_stuck and differ else None,
             )
             wanted = np.broadcast_to(w / layer.scale, (tasks, *w.shape)).astype(np.float32)
-            rest = layer.replace(scale=1.0), hardware.write_error
+            rest = _blind(layer), hardware.write_error
             written.append(self._shown(layer, *self._run(kernels.program, noise, first, (wanted,), rest)))
         return tuple(written)
 
     @functools.cached_property
     def _blank(self) -> Layer:
-        """A layer whose weights reach to one, without its cells; of a mixture, such a layer on each of its devices."""
+        """A layer whose weights reach to one, without its cells; of a mixture, such a layer on each of its devices.
+
+        Circuits that write know its nominal device, where that has a law; those that learn do without.
+        """
         device, devices = self.hardware.device, self.plus
+        nominal: Any = device.record
+        if isinstance(device, Mixture):
+            nominal = tree_map(lambda leaf: leaf[:, None, None, None] if np.ndim(leaf) else leaf, device.nominal)
         kinds = np.arange(len(device.devices)) if device.devices else None
         unknown = np.zeros((len(device.devices) or 1, 1, 1, 2 * devices))
-        return blank_layer(device, device, unknown, devices, 1.0, kinds).replace(device=None, chip=None)
+        return blank_layer(device, device, unknown, devices, 1.0, kinds).replace(device=nominal, chip=None)
 
     def step(
         self,
@@ -157,10 +170,67 @@ class Chips:
 
         return adapt_step(written, x, targets, tuple(products), config, _seen, learn)
 
-    def outputs(self, written: Sequence[Written], x: np.ndarray, noise: CellNoise) -> np.ndarray:
-        """(tasks, n, classes) that noisy reads make of examples x (tasks, n, features)."""
+    def with_means(
+        self,
+        step: Step,
+        written: Sequence[Written],
+        x: np.ndarray,
+        targets: np.ndarray,
+        noise: CellNoise,
+        size: np.ndarray,
+        tolerance: np.ndarray,
+    ) -> Step:
+        """The step, but with class means written to the heads of some tasks, in which nothing has been learned.
+
+        Counters have what is missing in place of the gradient, and the share of weights that are off as saturated.
+
+        Args:
+            step: of all tasks.
+            written: the layers before it.
+            x: (tasks, n, features) of the examples.
+            targets: (tasks, n, classes) one-hot.
+            noise: of the step.
+            size: (tasks,) root mean square of the class means, 0 where none are to be written.
+            tolerance: (tasks,) weights that read as being off by less stay.
+        """
+        rows = np.flatnonzero(size)
+        if not len(rows):
+            return step
+        given = tuple(written), x, targets, noise, size, tolerance
+        (*hidden, head), x, targets, noise, size, tolerance = take(given, rows)
+        inputs = head_inputs(lambda layers, x: self.outputs(layers, x, noise, 1), hidden, x[..., :-1])
+        scale, each = head.layer.scale, (slice(None), None, None)
+        wanted = (class_means(inputs, targets, size[each]) / scale).astype(np.float32)
+        layer, tolerated = head.layer.replace(scale=1.0), (tolerance[each] / scale).astype(np.float32)
+        states, tried, parts = layer.state.x, untried(layer.state.x), []
+        for first in range(self._ends[-1], (PASSES + 1) * self._ends[-1], self._ends[-1]):
+            moving, rest = (states, wanted), (layer, tried, tolerated)
+            shown, kept, tried, spent = self._run(kernels.verifying, noise, first, moving, rest)
+            states, layer = shown.x, layer.replace(state=kept.state)
+            parts.append(tree_map(_sum, spent))
+        missing = scale * (wanted - layer.fan_in(tried.reading))
+        (*passed, last), costs = take(step.counters, rows), summed(parts)
+        last = last._replace(
+            pulses=costs.pulses,
+            energy=costs.energy,
+            read_energy=costs.read_energy,
+            saturated=tried.open.mean((1, 2)),
+            gradient=np.sqrt((missing**2).mean((1, 2))),
+        )
+        passed = [
+            one._replace(read_energy=x.shape[1] * read.seen.energy) for one, read in zip(passed, hidden, strict=True)
+        ]
+        new, old = self._shown(head.layer, shown, kept), step.layers[-1]
+        before, after = ((one.layer.state, one.seen) for one in (old, new))
+        (state, seen), counters = put((before, step.counters), rows, (after, (*passed, last)))
+        head = Written(old.layer.replace(state=state), seen)
+        return step._replace(layers=(*step.layers[:-1], head), counters=counters)
+
+    def outputs(self, written: Sequence[Written], x: np.ndarray, noise: CellNoise, lane: int = 0) -> np.ndarray:
+        """(tasks, n, outputs of the last) that noisy reads make of examples x (tasks, n, features), 0 <= lane < 3."""
         drawn = [
-            self.normals(noise, 3 * number, (x.shape[1], outputs)) for number, (_, outputs) in enumerate(self.shapes)
+            self.normals(noise, 3 * number + lane, (x.shape[1], one.seen.weights.shape[-1]))
+            for number, one in enumerate(written)
         ]
         outputs: np.ndarray = forward([one.seen for one in written], x, drawn).outputs
         return outputs
@@ -183,7 +253,7 @@ class Chips:
         if len(rows):
             program = _teaching(replace(config, rates=(0.0,), threshold=0.0, loss=_none, reads=1))
             moving = layer.state.x, (-rate / layer.scale).astype(np.float32) * change
-            shown, kept = self._run(program, now, self.places[number], moving, (layer.replace(scale=1.0), threshold))
+            shown, kept = self._run(program, now, self.places[number], moving, (_blind(layer), threshold))
             new = self._shown(layer, shown, kept)
             fields = new.layer.state, new.seen, tree_map(_sum, kept.spent)
             if len(rows) < len(gradient):
@@ -197,7 +267,7 @@ class Chips:
         """The layers after a time [s] without a pulse."""
         parts = []
         for one, first in zip(written, self.places, strict=True):
-            x, rest = one.layer.state.x, (one.layer.replace(scale=1.0), seconds)
+            x, rest = one.layer.state.x, (_blind(one.layer), seconds)
             parts.append(self._shown(one.layer, *self._run(kernels.relax, noise, first, (x,), rest, x.shape[1:-1])))
         return tuple(parts)
 
@@ -264,6 +334,11 @@ def uniforms(noise: CellNoise, number: int, size: int) -> np.ndarray:
 
 def _seen(written: Written, reads: int) -> Matrix:
     return written.seen
+
+
+def _blind(layer: Layer) -> Layer:
+    """The layer in units of conductance, to circuits that do not know its device."""
+    return layer.replace(scale=1.0, device=None)
 
 
 # -- helpers -----------------------------------------------------------------------------------------------------------

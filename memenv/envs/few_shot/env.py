@@ -22,22 +22,27 @@ class FewShotEnv(TaskEnv):
         the listed devices (`memenv.learning.layers`). In each step the chip learns as chips do
         (`memenv.learning.step`): it reads the support, forwards and back, turns the outer product of activations and
         errors into whole pulses, and gives them. The agent chooses how: how boldly, which pulses are not worth giving,
-        from which examples, and when to stop.
+        from which examples, and when to stop. Or it has the support's class means written to the head
+        (`memenv.few_shot.heads`), with which learning may begin, or end: the head is read, each weight gets a pulse
+        worth what is missing, and is read again, sixteen times at most (`memenv.learning.writing`). The circuits that
+        write know the law of the chip's device and every amplitude of its driver; of a measured table reference pulses.
 
     Action space:
-        Box(-1, 1, (layers + 3,), float32); network="conv" has one layer, the head, "mlp" as many as it is deep. Zeros
+        Box(-1, 1, (layers + 4,), float32); network="conv" has one layer, the head, "mlp" as many as it is deep. Zeros
         are a step at the initialisation's mean rates, from all examples.
 
             index       component  meaning
             0 ...       gain       of a layer: its rate is 30 to the power of this times the initialisation's mean rate;
-                                   below -0.95 the layer gets no pulses
-            layers      threshold  above 0: doses below twice this [pulses] are not given
+                                   below -0.95 the layer gets no pulses; the same factor of the class means' size
+            layers      threshold  above 0: doses below twice this [pulses] are not given; of class means weights stay
+                                   that read as being off by less than twice this [size], or by 2 % of the range
             layers + 1  share      below 0: only the share 1 + this of the support teaches, at least one example: those
                                    with the largest errors
-            layers + 2  stop       > 0.5: no more learning
+            layers + 2  means      above 0: class means are written over what the head holds; no other layer learns
+            layers + 3  stop       > 0.5: no more learning
 
-        `task.encode` makes actions of gains, threshold, share and stop. Actions are clipped to the space; one that is
-        no number raises `TaskError`.
+        `task.encode` makes actions of gains, threshold, share, stop and means. Actions are clipped to the space; one
+        that is no number raises `TaskError`.
 
     Observation space:
         Box(-1, 1, (7 + 4 layers,), float32); `task.view` turns observations into a record with plain units. A loss, in
@@ -53,9 +58,11 @@ class FewShotEnv(TaskEnv):
             6      last pulses  the same of the last step
             then of every layer
                    gain         as in the last action, 0 before the first
-                   gradient     1e-4 to 1, logarithmic: root mean square of the weights' gradient in the last step
+                   gradient     1e-4 to 1, logarithmic: root mean square of the weights' gradient in the last step,
+                                of class means of what is missing
                    limited      0 to 1, share of the devices of which more than max_pulses were wanted
-                   saturated    0 to 1, share of the pulsed devices that ended at a bound or are stuck
+                   saturated    0 to 1, share of the pulsed devices that ended at a bound or are stuck; of class means
+                                share of the weights that are off
 
     Rewards:
         The sum of named terms, each also in info as "reward/<name>"; differences sum to what an episode achieved.

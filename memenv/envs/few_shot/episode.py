@@ -37,6 +37,7 @@ class Step(NamedTuple):
     pulses: Float  # for each device in the mean
     energy: Float  # [J] of pulses and of reads of the support
     signal: np.ndarray  # (tasks, layers) the action's components of the gains
+    means: np.ndarray  # (tasks,) bool: class means have been written
     layers: np.ndarray  # (tasks, 3, layers) OF_LAYERS
 
 

@@ -15,6 +15,7 @@ def learning_text(task: Any, trace: list[Any]) -> str:
     for step, episode in enumerate(trace):
         gains = task.actions.decoded(_action(task, episode)).gain[0]
         gain = " ".join(f"{factor:.3g}" for factor in gains) if step and not episode.stopped[0] else ""
+        gain = f"means {gains[-1]:.3g}" if episode.last.means[0] else gain
         seen = episode.seen
         word = "stop" if episode.stopped[0] else gain
         line = f"{step:>4} {word:>14} {seen.loss[0]:>8.3f} {100 * seen.support[0]:>10.1f}"
@@ -38,7 +39,7 @@ def learning_image(task: Any, trace: list[Any]) -> np.ndarray:
     axes = middle.subplots()
     axes.plot([100 * part.seen.accuracy[0] for part in trace], "o-", label="queries")
     axes.plot([100 * part.seen.support[0] for part in trace], "s--", label="support")
-    axes.set(xlabel="step", ylabel="right [%]", ylim=(0, 103), xlim=(-0.3, task.max_steps + 0.3))
+    axes.set(xlabel="step", ylabel="right [%]", ylim=(0, 103), xlim=(-0.3, task.episode_steps + 0.3))
     axes.legend(loc="lower right", fontsize=8)
     _draw_cells(right, [trace[0].layers[-1], episode.layers[-1]])
     canvas.draw()
@@ -48,7 +49,7 @@ def learning_image(task: Any, trace: list[Any]) -> np.ndarray:
 def _action(task: Any, episode: Any) -> np.ndarray:
     """The last action, of its gains alone."""
     signal = episode.last.signal[:1]
-    return np.column_stack((signal, np.zeros((1, 3))))
+    return np.column_stack((signal, np.zeros((1, 4))))
 
 
 def _draw_examples(figure: Any, task: Any, episode: Any) -> None:

@@ -27,6 +27,7 @@ from memenv.learning.backprop import cross_entropy
 
 DEVICES = ("alox-hfo2", "hfo2-array-om", "crosssim-sandia", "threshold")  # a pulse changes from 0.5 to 70 % of the way
 KIND, CLASSES, DRAWINGS = 8000, 8001, 8002  # of uniform numbers; three for each layer lie below
+TOLERANCE = 0.02  # [range] class means are written to it, or more coarsely
 FURTHER = 1000  # lanes between those of a step's looks at one task and at the next
 MOST_INTERVAL = 1e12  # [s]
 OF_HARDWARE = ("devices_per_weight", "pulsed", "max_pulses", "reads", "know_stuck")
@@ -179,7 +180,7 @@ class FewShot:
 
     @property
     def action_space(self) -> spaces.Box:
-        """Box (layers + 3,) float32 in [-1, 1]."""
+        """Box (layers + 4,) float32 in [-1, 1]."""
         return self.actions.space
 
     @cached_property
@@ -196,9 +197,11 @@ class FewShot:
         """Observations (tasks, 7 + 4 layers) in plain units."""
         return self.observations.view(observation)
 
-    def encode(self, gain: np.ndarray, threshold: Any = 0.0, share: Any = 1.0, stop: Any = False) -> np.ndarray:
-        """Actions (tasks, layers + 3) of gains (tasks, layers) and of what else is chosen; see `LearningActions`."""
-        return self.actions.encode(gain, threshold, share, stop)
+    def encode(
+        self, gain: np.ndarray, threshold: Any = 0.0, share: Any = 1.0, stop: Any = False, means: Any = False
+    ) -> np.ndarray:
+        """Actions (tasks, layers + 4) of gains (tasks, layers) and of what else is chosen; see `LearningActions`."""
+        return self.actions.encode(gain, threshold, share, stop, means)
 
     # -- the process ---------------------------------------------------------------------------------------------------
 
@@ -245,7 +248,7 @@ class FewShot:
         written = self.chips.write(chip.cells, chip.kinds, self.weights, self.start.ranges.tolist(), now)
         seen, count = self._look(written, self._examples(kind, instance), now), (tasks, len(written))
         zero, never = np.zeros(tasks), np.zeros(tasks, bool)
-        last = Step(zero, zero, zero, zero, np.zeros(count), np.zeros((tasks, len(OF_LAYERS), count[1])))
+        last = Step(zero, zero, zero, zero, np.zeros(count), never, np.zeros((tasks, len(OF_LAYERS), count[1])))
         stream = Stream(np.zeros(tasks, int), kind, instance, zero, zero)
         return LearningEpisode(written, kind, instance, seen, zero, never, zero, zero, last, stream)
 
@@ -260,15 +263,19 @@ class FewShot:
         """One step of learning, or the decision to stop; a chip whose episode has ended learns no more."""
         (now,), choice = noise, self.actions.decoded(action)
         examples = self._examples(episode.kind, episode.instance)
+        support, targets = examples[:, : len(self.targets)], np.tile(self.targets, (len(action), 1, 1))
         goes_on = ~(choice.stop | self.terminated(episode))
         gain = choice.gain * goes_on[:, None]
+        rates = self.base_rates * gain * ~choice.means[:, None]
+        size = self.start.means_gain * gain[:, -1] * choice.means
+        tolerance = np.maximum(choice.threshold * size, TOLERANCE * self.start.ranges[-1])
         config = replace(
-            self.hardware.adaptation([column[:, None, None] for column in (self.base_rates * gain).T]),
+            self.hardware.adaptation([column[:, None, None] for column in rates.T]),
             threshold=choice.threshold[:, None, None, None],
             loss=of_the_worst(choice.share),
         )
-        targets = np.broadcast_to(self.targets, (len(gain), *self.targets.shape))
-        step = self.chips.step(episode.written, examples[:, : len(self.targets)], targets, now, config)
+        step = self.chips.step(episode.written, support, targets, now, config)
+        step = self.chips.with_means(step, episode.written, support, targets, now, size, tolerance)
         seen = self._look(step.layers, examples, now)
         pulses, energy = total(step.counters, "pulses") / self.cells, total(step.counters, "energy")
         energy = energy + total(step.counters, "read_energy") * goes_on
@@ -279,6 +286,7 @@ class FewShot:
             pulses=pulses,
             energy=energy,
             signal=self.encode(gain)[:, : gain.shape[1]].astype(np.float64),
+            means=size > 0,
             layers=np.stack(counted, 1),
         )
         episode = episode._replace(
