@@ -103,8 +103,8 @@ def test_pulses_without_a_gate_voltage_among_others_that_have_one_are_refused(tm
 # -- the fit -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_known_gate_comes_back_within_its_intervals(tmp_path: Path) -> None:
-    """Six of seven 95 % intervals hold the truth; what one device does not tell is named; all places show it."""
+def test_a_known_gate_comes_back_and_stands_in_every_place(tmp_path: Path) -> None:
+    """The truth lies within three errors (benchmarks/gated_labs.py counts intervals); what is not told is named."""
     found = fit(data := simulated(), name="gated")
     device, known = found.device, found.estimate
     assert device.gate is not None and device.gate.volts == VOLTS and (device.gate.low, device.gate.high) == (1.6, 3.5)
@@ -114,7 +114,7 @@ def test_a_known_gate_comes_back_within_its_intervals(tmp_path: Path) -> None:
     truth |= {f"gate.cycle_noise.{k}": noise / size for k, noise in enumerate(GATE.cycle_noise)} | {"gate.loss": 1.2}
     names, right = tuple(truth), np.array([*truth.values()])
     ends, errors = (np.array([each(name) for name in names]) for each in (known.interval, found.errors.get))
-    assert ((ends[:, 0] < right) & (right < ends[:, 1])).sum() >= 6 and (np.ptp(ends, axis=1) < 0.15).all()
+    assert (np.ptp(ends[:6], axis=1) < 0.05).all() and np.ptp(ends[6]) < 0.5
     assert (np.abs(np.array(values(device, names)) - right) < 3 * errors).all()
     assert {"gate.mismatch", "x_hi"} <= {*known.undetermined} and "gate.stops.0" not in known.undetermined
     assert device.uncertainty is not None and {"gate.stops", "gate.loss"} <= {*device.uncertainty.parameters}
