@@ -5,7 +5,7 @@ import json
 from memenv.few_shot.characters import Characters, Split
 from memenv.few_shot.initialisations import Initialisation, load_initialisation, shipped
 from memenv.few_shot.strokes import TEST_GLYPHS, TRAINING_GLYPHS, glyphs
-from metalearn.omniglot import load_omniglot
+from metalearn.omniglot import SPLITS, load_omniglot
 from metalearn.sensors import TEST_ODOURS, TRAINING_ODOURS, odours
 
 SOURCES = ("omniglot", "glyphs", "odours")
@@ -26,10 +26,10 @@ def load(source: str, split: str = "random") -> Split:
 
 def learned_from(init: Initialisation) -> set[str]:
     """The splits of Omniglot whose characters an initialisation has learned from, as its card and shipped ones' say."""
-    config = json.loads(init.card).get("config", {})
-    before, omniglot = config.get("init"), config.get("data") == "omniglot"
+    config = json.loads(init.card).get("config")
+    data, split, before = map(config.get, ("data", "split", "init")) if isinstance(config, dict) else (None,) * 3
     earlier = learned_from(load_initialisation(before)) if before in shipped() else set()
-    return earlier | {config["split"]} if omniglot else earlier
+    return earlier | {split} if data == "omniglot" and split in SPLITS else earlier
 
 
 def learned_before(init: Initialisation, split: str, test: Characters) -> int:

@@ -336,6 +336,16 @@ def test_circuits_that_write_know_the_device_and_those_that_learn_the_mean_of_al
     assert end.last.layers[:, 2].max() == 0 and end.pulses.max() < 3  # one pulse as weak as need be, hardly a second
 
 
+def test_class_means_are_written_to_the_chips_of_a_mixture_as_noise_of_their_own_device_asks_for(few):
+    noisy, quiet = "hfo2-array-om", "ideal"
+    both, alone, other = (
+        play(FewShot(**arguments("devices", few, device=device)), 6, {"means": True})[-1].pulses
+        for device in ([noisy, quiet], noisy, quiet)
+    )
+    same = [np.isclose(both, own) for own in (alone, other)]
+    assert all(map(np.any, same)) and np.logical_or(*same).all() and not np.isclose(alone, other).any()
+
+
 def test_measured_devices_learn_too(few, published):
     table = str(published / "sandia" / "enode_dg_tables.npz")
     before, after = play(FewShot(**arguments("devices", few, device=table)), 10, {"gain": 0.3})

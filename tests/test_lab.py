@@ -404,6 +404,20 @@ def test_a_recorded_bench_refuses_pulses_that_were_not_measured(tmp_path):
         bench.pulse(np.array([2]), np.array([5.0]), np.array([1e-6]))
 
 
+def test_a_recorded_bench_refuses_pulses_that_are_no_number():
+    up = np.arange(5)[:, None] % 2 == np.ones(2)
+    amplitude, width = np.where(up, 1.0, -1.0), np.full(up.shape, 1e-6)
+    data = PulseData(
+        conductance=np.where(up, 2e-4, 1e-5), amplitude=amplitude, width=width, device=np.zeros(2, int), devices=("a",)
+    )
+    for bench, at in (
+        (RecordedBench(data, 1), [np.nan]),
+        (RecordedBench(dataclasses.replace(data, gate=1.0 * up + 1), 1), [1e-6, np.nan]),
+    ):
+        with pytest.raises(BenchError, match=r"nan .* outside what was measured"):
+            bench.pulse(np.zeros(1, int), np.ones(1), *(np.array([one]) for one in at))
+
+
 def test_a_recorded_bench_matches_pulses_by_their_gate_voltage():
     """By default the largest; what lies beyond the measured ones is refused, and so is a gate where none is told."""
     up = np.arange(25)[:, None] % 2 == np.ones(8)

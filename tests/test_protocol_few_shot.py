@@ -38,7 +38,7 @@ from memenv.learning.step import (
 )
 from memenv.learning.writing import UNCOUNTED
 from metalearn import learners, omniglot
-from metalearn.datasets import learned_before
+from metalearn.datasets import learned_before, learned_from
 from metalearn.evaluation import BATCH, evaluate, tune
 from metalearn.few_shot import FewshotConfig, fewshot
 
@@ -333,6 +333,11 @@ def test_an_initialisation_that_knows_what_it_is_asked_is_told_of(
     assert bool(number) == known and (not known or "init" in config or number == len(shared))
     text = command._not_new(FewshotConfig(data="omniglot", split=split), {"mine": init}, asked)
     assert (f"mine has learned from {number} of these {len(asked.test)} characters" in text) == known
+
+
+@pytest.mark.parametrize("config", [None, "omniglot", {"data": "omniglot"}, {"data": "omniglot", "split": [1]}])
+def test_a_card_that_names_no_split_of_omniglot_says_that_nothing_was_learned_from_it(config: object) -> None:
+    assert learned_from(replace(START, card=json.dumps({"config": config}))) == set()
 
 
 def test_a_split_depends_on_nothing_but_its_own_seed(official: Path) -> None:

@@ -526,3 +526,13 @@ def test_a_file_from_the_field_is_read_right(name: str, published: Path) -> None
     assert int(data.of(-1).sum()) == pulses - (name == "neuro3_pulse_number.csv")  # its last read is below zero
     assert len(data.devices) == 1
     assert data.read_voltage == (0.2 if name == "h_meta.csv" else 0.1)
+
+
+def test_marks_between_thousands_far_above_the_end_of_a_file_with_decimal_commas_are_no_decimals(tmp_path):
+    ohms = np.concatenate([np.linspace(9000, 1001, 200).round(), np.linspace(500.5, 990.5, 450).round(1)])
+    texts = [f"{ohm:,.0f}".replace(",", ".") if ohm > 1000 else f"{ohm:.1f}".replace(".", ",") for ohm in ohms]
+    volts = np.where(np.arange(650) < 200, "1,2", "-1,3")
+    rows = (f"{volt};{text}" for volt, text in zip(volts, texts, strict=True))
+    path = tmp_path / "thousands.csv"
+    path.write_text("\n".join(["V (V);R (Ohm)", *rows]))
+    np.testing.assert_allclose(1 / read_csv(path).conductance[:, 0], ohms)

@@ -68,6 +68,9 @@ def marks_of(lines: Sequence[str], decimal: str | None = None) -> Marks:
     """
     sample = lines[-SNIFFED:]
     found = _one_column(sample, decimal) or _sniffed(sample, decimal)
+    if found.comma and not found.grouped:  # where points have three digits behind them further up, they are no decimals
+        cells = (cell for line in lines if "." in line for cell in split(line, found.separator))
+        found = found._replace(grouped=any(plain(cell, True, True) and not plain(cell, True) for cell in cells))
     if decimal or found.grouped or (found.separator == "," and not found.comma):
         return found
     return found._replace(doubtful=_doubtful(sample, found) and _doubtful(lines, found))

@@ -59,7 +59,7 @@ class RecordedBench:
             cell, wanted = int(cell), np.array([self.g[int(cell)], volts, np.log(seconds), *own])
             alike = np.flatnonzero((self.device == self.of[cell]) & (np.sign(self.amplitude) == np.sign(volts)))
             away = self.pulses[:, alike] - wanted[:, None]
-            if not len(alike) or (away[1:].min(axis=1) > 1e-9).any() or (away[1:].max(axis=1) < -1e-9).any():
+            if not len(alike) or not ((away[1:].min(axis=1) <= 1e-9) & (away[1:].max(axis=1) >= -1e-9)).all():
                 pulse = f"{volts:g} V, {seconds:g} s" + "".join(f", gate {at:g} V" for at in own)
                 raise BenchError(f"cell {cell}: pulses of {pulse} lie outside what was measured")
             near = np.argsort(((away / self.scale) ** 2).sum(axis=0))[: self.neighbours]

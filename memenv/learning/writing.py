@@ -76,23 +76,29 @@ def untried(x: Array) -> Tried:
     return Tried(nothing, nothing, nothing + 1.0, nothing[..., 0], nothing[..., 0] + 1.0)
 
 
-def demands(layer: Layer, tolerance: float) -> Iterator[Demand]:
-    """Demands of each pass; of devices without noise of a write above the tolerance [S] nothing but that."""
+def demands(layer: Layer, tolerance: Array) -> Iterator[Demand]:
+    """Demands of each pass; of devices without noise of a write above the tolerance [S] nothing but that.
+
+    A tolerance (tasks, 1, 1) is that of each task, which may have a nominal device of its own.
+    """
     noise = _write_noise(layer)
-    if noise <= tolerance:
+    noisy = noise > tolerance
+    if not np.any(noisy):
         yield from [Demand(tolerance, NEVER, 1.0, 0.0, 0.0, 1.0, MOST_COUNT)] * PASSES
         return
-    most = min(PART * _whole_range(layer), MOST_COUNT)
+    most = np.minimum(PART * _whole_range(layer), MOST_COUNT)
+    noise, calm = noise * noisy, 1.0 - noisy
+    of_devices = noisy[..., None] if np.ndim(noisy) else noisy
     for number in range(PASSES):
         left, settled = PASSES - number, number >= SETTLED
         yield Demand(
-            near=max(tolerance, NEAR * noise / left),
-            luck=LUCK * noise * math.log(left) if settled else NEVER,
-            newest=NEWEST if settled else 1.0,
+            near=np.maximum(tolerance, NEAR * noise / left),
+            luck=LUCK * noise * math.log(left) + NEVER * calm if settled else NEVER,
+            newest=NEWEST * noisy + calm if settled else 1.0,
             doubt=DOUBT * noise,
             alone=ALONE * noise,
             rising=float(number % 2),
-            most=most,
+            most=most * of_devices + MOST_COUNT * (1.0 - of_devices),
         )
 
 
@@ -174,21 +180,22 @@ def driven_to_bounds(layer: Layer, normal: Callable[..., Array]) -> tuple[tuple[
     return (readings[0], readings[1]), Spent(*map(sum, zip(*parts, strict=True)))
 
 
-def _write_noise(layer: Layer) -> float:
-    """Standard deviation [S] of a nominal device's conductance right after a pulse, at mid-range."""
-    record = layer.device.record
+def _write_noise(layer: Layer) -> Array:
+    """Standard deviation [S] of a nominal device's conductance right after a pulse, at mid-range; or (tasks, 1, 1)."""
+    record = _record(layer)
     if record is None or record.retention is None:
         return 0.0
-    middle, none = np.array([0.5 * (record.x_lo + record.x_hi)]), np.zeros(1)
-    below, above = (
-        record.conductance(State(middle, none, relaxation=none + side, drift=none)).item() for side in (-1.0, 1.0)
-    )
-    return 0.5 * (above - below)
+    middle = np.atleast_1d(0.5 * (record.x_lo + record.x_hi))
+    none = 0.0 * middle
+    below, above = (record.conductance(State(middle, none, relaxation=none + side, drift=none)) for side in (-1.0, 1.0))
+    noise = 0.5 * (above - below)
+    return noise[..., 0] if noise.ndim > 1 else noise.item()
 
 
-def _whole_range(layer: Layer) -> float:
-    """Reference pulses that SET a nominal device from one bound to near the other."""
-    return float(_count(layer, np.zeros(1), np.full(1, np.inf), np.array([True])).item())
+def _whole_range(layer: Layer) -> Array:
+    """Reference pulses that SET a nominal device from one bound to near the other; or (tasks, 1, 1, 1)."""
+    count = _count(layer, np.zeros(1), np.full(1, np.inf), np.array([True]))
+    return count if count.ndim > 1 else count.item()
 
 
 def _reading(layer: Layer, state: State, noise: Array) -> Array:

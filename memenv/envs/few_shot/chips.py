@@ -32,7 +32,7 @@ from memenv.learning.layers import Layer, Matrix, blank_layer
 from memenv.learning.pulse_trains import Costs
 from memenv.learning.step import Step, adapt_step
 from memenv.learning.updates import Adaptation, Counters, LayerNoise, counted
-from memenv.learning.writing import PASSES, untried
+from memenv.learning.writing import Demand, demands, untried
 
 STEP_BITS = 18  # of the first counter
 BLOCK = 8192  # weights that NumPy takes at a time, for its intermediate results to stay in cache
@@ -203,8 +203,9 @@ class Chips:
         wanted = (class_means(inputs, targets, size[each]) / scale).astype(np.float32)
         layer, tolerated = head.layer.replace(scale=1.0), (tolerance[each] / scale).astype(np.float32)
         states, tried, parts = layer.state.x, untried(layer.state.x), []
-        for first in range(self._ends[-1], (PASSES + 1) * self._ends[-1], self._ends[-1]):
-            moving, rest = (states, wanted), (layer, tried, tolerated)
+        for number, demand in enumerate(demands(layer, tolerated), 1):
+            moving, rest = (states, wanted), (layer, tried, Demand(*map(np.asarray, demand)))
+            first = number * self._ends[-1]
             shown, kept, tried, spent = self._run(kernels.verifying, noise, first, moving, rest)
             states, layer = shown.x, layer.replace(state=kept.state)
             parts.append(tree_map(_sum, spent))
