@@ -99,7 +99,7 @@ def fitted_gate(data: dict[str, np.ndarray], odd: int) -> Gate:
     high = np.mean([share_of_cells(rows, states(rows, "after")) for rows in ramps])
     own = np.interp(at, [SHARP, 1.9], [low, high])
     line = Gate(rise=float(time[0]), stretch=float(time[1]))
-    word, source = (middle(half(data[f"reset_{line}"], odd), f"{line}_V") for line in ("wl", "sl"))
+    word, source = (middle(half(data[f"reset_{name}"], odd), f"{name}_V") for name in ("wl", "sl"))
     return dataclasses.replace(
         line,
         low=1.4,

@@ -36,10 +36,8 @@ def long(header: str, *columns: object) -> str:
 COUNT, ALWAYS, WAY = [*range(1, N + 1)], np.ones(N), np.repeat([1.0, -1.0], N)
 THOUSANDS = [[f"{1e9 * x:,.3f}" for x in way] for way in (UP, DOWN)]
 POINTS = [[x.translate(str.maketrans(",.", ".,")) for x in way] for way in THOUSANDS]
-NS, OHM = (
-    [[f"{1e9 * x:,.0f}" for x in way] for way in (UP, DOWN)],
-    [[f"{1 / x:,.0f}" for x in way] for way in (UP, DOWN)],
-)
+NS = [[f"{1e9 * x:,.0f}" for x in way] for way in (UP, DOWN)]
+OHM = [[f"{1 / x:,.0f}" for x in way] for way in (UP, DOWN)]
 SPACES = [[x.replace(",", "\N{NARROW NO-BREAK SPACE}").replace(".", ",") for x in way] for way in THOUSANDS]
 NAMES, WAYS = ["a"] * N + ["b"] * N, ["SET"] * N + ["RESET"] * N
 KINDS: dict[str, tuple[str, dict[str, object], str]] = {  # text, options, what is said

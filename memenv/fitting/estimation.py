@@ -18,6 +18,7 @@ from memenv.fitting.coordinates import (
     LEVEL,
     NOISES,
     NUDGE,
+    PLACES,
     PLAIN,
     UNDETERMINED,
     Coordinates,
@@ -315,7 +316,7 @@ def _known(likelihood: Likelihood, point: np.ndarray) -> Estimate:
     roots = [np.sqrt(np.maximum(value**2 + end, 0.0)) for end in (low, high)]
     intervals = np.column_stack([np.where(noises, *pair) for pair in zip(roots, ends, strict=True)])
     small = np.array([KNOWN_SMALL.get(own, 0.0) for own in leaves])
-    vague = np.array([KNOWN_BOUND if own in (*BOUNDS, "stops") else UNDETERMINED for own in leaves])
+    vague = np.array([KNOWN_BOUND if own in PLACES else UNDETERMINED for own in leaves])
     undetermined = ~noises & (coordinate > vague) & (errors * value > small)
     errors[noises] = np.log(intervals[noises, 1] / value[noises]) / LEVEL
     return Estimate(

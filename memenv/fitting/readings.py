@@ -66,6 +66,9 @@ def _settled(path: Path, cell: str, stated: Stated) -> Read:
 
     Points are decimal where that makes a device; commas where that alone does, and between thousands where that alone
     does.
+
+    Raises:
+        DeviceError: as `read_trains`; nothing tells what the mark is.
     """
     natural = "comma" if "," in cell else "point"
     found, usual, failures = dict[str, Read](), list[str](), dict[str, DeviceError]()

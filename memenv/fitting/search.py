@@ -10,7 +10,7 @@ from memenv.devices.law import Response, reachable_kappa
 from memenv.devices.reads import Read
 from memenv.fitting.bounds import STILL
 from memenv.fitting.checks import POLARITIES
-from memenv.fitting.coordinates import BOUNDS, leaf, values, with_values
+from memenv.fitting.coordinates import BOUNDS, PLACES, leaf, values, with_values
 from memenv.fitting.estimation import Likeliest, fit_trains
 from memenv.fitting.gates import acting, gate_names, in_units, with_loss
 from memenv.fitting.histories import SIGNS
@@ -23,7 +23,6 @@ CLEAR = 3.0  # read noises that a step, or a stretch of steps, must exceed to te
 LONG = 100  # reads of a train, from which slow wander can be told from a walk of the state
 QUIET = 0.2  # of the noise of single steps: where too much noise explains the trains, nothing moves the search on
 DOUBT = 4.0  # of the criterion, by which a second pole must do better: the odds of 50 that it has against it
-PLACES = (*BOUNDS, "stops")  # parameters that are places in the range
 WANDER = ("read.wander", "read.memory")
 
 

@@ -306,10 +306,8 @@ def _header(before: list[Row], first: Row, numeric: list[int]) -> list[str]:
     """Names of columns: the line above the table, with the units below it where it has a line of them."""
     if not before or (first.apart and len(before[-1].cells) < len(first.cells)):
         return []
-    names, same = (
-        before[-1].cells,
-        [row.cells for row in before[-MOST_NAMES:] if len(row.cells) == len(before[-1].cells)],
-    )
+    names = before[-1].cells
+    same = [row.cells for row in before[-MOST_NAMES:] if len(row.cells) == len(names)]
     for place in reversed(range(1, len(same))):
         if all(map(_is_unit, same[place])):  # units below the names, comments below these
             said = [

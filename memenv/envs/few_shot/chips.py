@@ -1,15 +1,8 @@
-"""Chips of environments: the programs of `memenv.learning.kernels` on the weights of many tasks, by NumPy or compiled.
-
-Each task has a key of its own, from which all its noise comes by counter:
-
-    two words = threefry(key, (step + 2^18 pair, place))
-
-with the place of a weight on the chip, of a cell at fabrication, or of a number among those of a product.
-"""
+"""Chips of environments: the programs of `memenv.learning.kernels` on the weights of many tasks."""
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -17,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memenv.arrays import is_zero, put, take, tree_map
-from memenv.compiler.counter_rng import NO_CELL, Draws, Key, Noise
-from memenv.compiler.runtime import prepare
+from memenv.compiler.counter_rng import Draws, Noise
 from memenv.devices.mixture import Mixture
 from memenv.devices.protocol import CellModel
 from memenv.devices.reads import State
+from memenv.envs.few_shot.programs import PRODUCTS, STEP_BITS, in_blocks, launched, normal_pair, places_of, under
 from memenv.envs.noise import CellNoise
 from memenv.few_shot.chips import Hardware, summed
 from memenv.few_shot.heads import class_means, head_inputs
@@ -33,11 +26,6 @@ from memenv.learning.pulse_trains import Costs
 from memenv.learning.step import Step, adapt_step
 from memenv.learning.updates import Adaptation, Counters, LayerNoise, counted
 from memenv.learning.writing import Demand, demands, untried
-
-STEP_BITS = 18  # of the first counter
-BLOCK = 8192  # weights that NumPy takes at a time, for its intermediate results to stay in cache
-MOST_STEPS = 2**STEP_BITS - 4  # of an episode, which its chip and its start precede
-PRODUCTS = 2**13  # the first pair of lanes of products; those of cells lie below: 4 for each device of a weight
 
 
 class Written(NamedTuple):
@@ -87,15 +75,15 @@ class Chips:
     ) -> CellModel:
         tasks, rest = len(noise.step), (self.hardware.device, kinds)
         if self.compiled:
-            chip = self._launched(_fabricate, noise, first, cells, (), rest)
+            chip = launched(_fabricate, noise, first, cells, (), rest)
         elif kinds is None:  # as a device of any class expects it: arrays (cells,)
             flat = [np.repeat(part, math.prod(cells)) for part in (noise.key, noise.other_key, noise.step)]
-            place = np.tile(_places(first, 1, cells).ravel(), tasks)
-            chip = _fabricate(_under(flat, place), len(place), (), rest)
+            place = np.tile(places_of(first, 1, cells).ravel(), tasks)
+            chip = _fabricate(under(flat, place), len(place), (), rest)
         else:
             rest = rest[0], kinds[:, None]
             flat = [part.reshape(-1, 1) for part in noise]
-            chip = _fabricate(_under(flat, _places(first, 1, cells).reshape(1, -1)), math.prod(cells), (), rest)
+            chip = _fabricate(under(flat, places_of(first, 1, cells).reshape(1, -1)), math.prod(cells), (), rest)
 
         def shaped(leaf: Any) -> Any:
             if not getattr(leaf, "ndim", 0):
@@ -276,7 +264,7 @@ class Chips:
         """Standard normals (tasks, *shape) float32, those of the pair of lanes of a product."""
         size, tasks = math.prod(shape), len(noise.step)
         moved = noise._replace(step=noise.step + np.uint32((PRODUCTS + number) << STEP_BITS))
-        pair = self._run(_normal_pair, moved, 0, (), (), (1, (size + 1) // 2))
+        pair = self._run(normal_pair, moved, 0, (), (), (1, (size + 1) // 2))
         return np.concatenate(pair, 1).reshape(tasks, -1)[:, :size].reshape(tasks, *shape)
 
     def _shown(self, layer: Layer, shown: Shown, kept: Kept) -> Written:
@@ -303,34 +291,8 @@ class Chips:
         shape: tuple[int, ...] = (),
     ) -> Any:
         """A program on arrays (tasks, rows, outputs) of weights, of which the first has a place."""
-        shape = shape or moving[-1].shape[1:]
-        if self.compiled:
-            return self._launched(program, noise, first, shape, moving, rest)
-        tasks, size = len(noise.step), math.prod(shape)
-        words, places = tuple(part.reshape(-1, 1, 1) for part in noise), _places(first, 1, shape)
-        block = max(BLOCK // size, 1)
-        parts = []
-        for begin in range(0, tasks, block):
-            some, *inputs = take((words, moving, rest), slice(begin, begin + block))
-            parts.append(program(_under(some, places), size, *inputs))
-        return tree_map(lambda *leaves: np.concatenate(leaves) if np.ndim(leaves[0]) else leaves[0], *parts)
-
-    @staticmethod
-    def _launched(
-        program: Callable[..., Any], noise: CellNoise, first: int, shape: tuple[int, ...], moving: Any, rest: Any
-    ) -> Any:
-        tasks = len(noise.step)
-        words = [part.reshape(-1, 1, 1) for part in noise]
-        call = prepare(_of_tasks(program), (tasks, *shape), (*words, _places(first, tasks, shape), moving, rest))
-        call.launch(Key(0), 1)
-        return call.result()
-
-
-def uniforms(noise: CellNoise, number: int, size: int) -> np.ndarray:
-    """Numbers (tasks, size), uniform in 0 <= u < 1, by NumPy; lanes as of `Chips.normals`."""
-    words = (part.reshape(-1, 1) for part in noise)
-    drawn: np.ndarray = _under(words, np.arange(size, dtype=np.uint32)).uniform(2 * (PRODUCTS + number))
-    return drawn
+        run = launched if self.compiled else in_blocks
+        return run(program, noise, first, shape or moving[-1].shape[1:], moving, rest)
 
 
 def _seen(written: Written, reads: int) -> Matrix:
@@ -345,48 +307,12 @@ def _blind(layer: Layer) -> Layer:
 # -- helpers -----------------------------------------------------------------------------------------------------------
 
 
-def _under(words: Iterable[Any], place: Any) -> Noise:
-    """The noise of both words of keys, a step and places."""
-    key, other_key, step = words
-
-    def at(where: Any) -> Callable[[int], tuple[Any, Any]]:
-        return lambda pair: (step + np.uint32(pair << STEP_BITS), where)
-
-    return Noise.at((key, other_key), at(place), chip=Noise.at((key, other_key), at(place | NO_CELL)))
-
-
-def _places(first: int, tasks: int, shape: tuple[int, ...]) -> np.ndarray:
-    """(tasks, *shape) uint32, the same for each task, not to be changed."""
-    return _many_places(first, 1 << (tasks - 1).bit_length(), shape)[:tasks]
-
-
-@functools.lru_cache(maxsize=64)
-def _many_places(first: int, tasks: int, shape: tuple[int, ...]) -> np.ndarray:
-    one = np.arange(first, first + math.prod(shape), dtype=np.uint32).reshape(1, *shape)
-    return np.ascontiguousarray(np.broadcast_to(one, (tasks, *shape)))
-
-
-@functools.cache
-def _of_tasks(program: Program) -> Callable[..., Any]:
-    """The program for the engine, with the words of the noise among its inputs."""
-
-    def run(_: Any, tasks: int, key: Any, other_key: Any, step: Any, place: Any, moving: Any, rest: Any) -> Any:
-        return program(_under((key, other_key, step), place), tasks, moving, rest)
-
-    run.__name__ = program.__name__
-    return run
-
-
 def _fabricate(noise: Noise, cells: int, _: Any, rest: tuple[Any, np.ndarray | None]) -> CellModel:
     device, kinds = rest
     made: CellModel = (
         device.fabricate(Draws(noise), cells) if kinds is None else device.fabricate_of(kinds, Draws(noise), cells)
     )
     return made
-
-
-def _normal_pair(noise: Noise, _: int, __: Any, ___: Any) -> tuple[np.ndarray, np.ndarray]:
-    return noise.normal(0), noise.normal(1)
 
 
 @functools.cache

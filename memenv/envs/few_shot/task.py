@@ -14,9 +14,10 @@ from memenv.devices.catalogue import Loaded
 from memenv.devices.protocol import learning
 from memenv.engine import EngineError, load_engine
 from memenv.envs.few_shot.actions import Float, LearningActions, of_the_worst
-from memenv.envs.few_shot.chips import MOST_STEPS, STEP_BITS, Chips, uniforms
+from memenv.envs.few_shot.chips import Chips
 from memenv.envs.few_shot.episode import OF_LAYERS, Chip, LearningEpisode, Seen, Step, Stream
 from memenv.envs.few_shot.observation import LearningObservation, LearningView
+from memenv.envs.few_shot.programs import MOST_STEPS, STEP_BITS, uniforms
 from memenv.envs.noise import CellNoise
 from memenv.envs.task import Draw, OwnDraw, TaskError, check, weights_of
 from memenv.few_shot import bank
