@@ -20,6 +20,7 @@ NONE = 0.1  # of a faint noise: as little as is tried
 ROUNDS = 12  # steps towards the largest likelihood, at most
 HALVES = 4  # of a step that leads up
 LONGEST = 2.0  # step of a coordinate, most of which are logarithms
+UNTOLD = 1e-6  # of a prior's information: a noise of which the data tell less stays where it is
 FASTER = 9.0  # times a variance, by which it grows in a step
 SURE = 0.15  # of the root of twice the fall, beyond which an end is tried again
 TRIALS, FARTHER = 6, 3.0  # of an end, and by how much the next is at most farther away
@@ -53,7 +54,8 @@ class Adjusted:
         self.noises = np.array([k for k, name in enumerate(self.names) if leaf(name) in NOISES])
         self.least = np.array([(NONE * FAINT[leaf(self.names[k])]) ** 2 for k in self.noises])
         self.most = np.array([CEILING.get(leaf(self.names[k]), np.inf) ** 2 for k in self.noises])
-        self.prior = np.array([LARGEST[leaf(self.names[k])] ** -4 for k in self.noises])  # precision of the variances
+        self.held = np.array([LARGEST[leaf(self.names[k])] ** -4 for k in self.noises])  # prior precision of intervals
+        self.prior = np.zeros(len(self.noises))  # precision of the variances before any data
         self.origin = self.place(point)
         self.near = self.origin[self.noises]
         self.slope = np.zeros(len(self.noises))  # of the volume near these variances, by their logarithms
@@ -105,10 +107,10 @@ class Adjusted:
     def settled(self, place: np.ndarray, fixed: int | None = None) -> np.ndarray:
         """The most likely place, found from another one; the variance `fixed` stays."""
         value, gradient, curved = self.local(place)
-        own, limits = slice(self.likelihood.free), self.likelihood.coordinates.limits()
         for _ in range(ROUNDS):
             step, free = np.zeros(len(place)), np.ones(len(place), bool)
             free[self.noises] = (place[self.noises] > self.least) | (gradient[self.noises] < 0)
+            free[self.noises] &= self._information(curved) > UNTOLD * self.held
             free[fixed] &= fixed is None
             step[free] = -np.linalg.solve(curved[np.ix_(free, free)], gradient[free])
             if -0.5 * float(gradient @ step) < NEAR:
@@ -117,7 +119,6 @@ class Adjusted:
             most = np.minimum(np.maximum(FASTER * place[self.noises], self.visible(curved)), self.most)
             for _ in range(HALVES):
                 there = place + step
-                there[own] = np.clip(there[own], *limits)
                 there[self.noises] = np.clip(there[self.noises], self.least, most)
                 found = self.local(there)
                 if found[0] < value:
@@ -130,7 +131,12 @@ class Adjusted:
 
     def visible(self, curved: np.ndarray) -> np.ndarray:
         """Variances that the data would show, were there no other noise to take their place."""
-        return 1 / np.sqrt(np.diag(curved)[self.noises])
+        told, least = self._information(curved), UNTOLD * self.held
+        return np.where(told > least, 1 / np.sqrt(np.maximum(told, least)), self.least)
+
+    def _information(self, curved: np.ndarray) -> np.ndarray:
+        """That of each variance, were all else known."""
+        return np.diag(curved)[self.noises]
 
     def height(self, place: np.ndarray) -> float:
         """The value with the volume itself."""
@@ -156,6 +162,7 @@ class Adjusted:
 
     def intervals(self, names: Sequence[str], wider: np.ndarray) -> list[tuple[float, float]]:
         """Those of noises by their names, `wider` than by the likelihood, from an origin that is the best place."""
+        self.prior = self.held
         self.measure(self.origin)
         place = self.settled(self.origin)
         curved = self.local(place)[2]
