@@ -22,6 +22,7 @@ HALVES = 4  # of a step that leads up
 LONGEST = 2.0  # step of a coordinate, most of which are logarithms
 UNTOLD = 1e-6  # of a prior's information: a noise of which the data tell less stays where it is
 FASTER = 9.0  # times a variance, by which it grows in a step
+KNOWN = 0.1  # of a variance: an interval that ends nearer is that of its error
 SURE = 0.15  # of the root of twice the fall, beyond which an end is tried again
 TRIALS, FARTHER = 6, 3.0  # of an end, and by how much the next is at most farther away
 
@@ -172,9 +173,12 @@ class Adjusted:
 
     def _end(self, place: np.ndarray, k: int, level: float, error: float) -> float:
         """Where the root of twice the fall is `level`, negative for the lower end; 0 where it never is."""
-        floor, least, begin = self.least[self.noises == k][0], self.height(place), float(np.cbrt(place[k]))
-        inner, outer = (begin, 0.0), (math.inf, math.inf)  # cube roots of variances, and the fall there
+        floor, begin = self.least[self.noises == k][0], float(np.cbrt(place[k]))
         at, end = place, float(np.cbrt(max(place[k] + level * error, floor)))
+        if abs(level) * error < KNOWN * place[k]:
+            return end**1.5
+        inner, outer = (begin, 0.0), (math.inf, math.inf)  # cube roots of variances, and the fall there
+        least = self.height(place)
         for _ in range(TRIALS):
             at = self.settled(self._moved(at, k, max(end**3, floor)), k)
             fall = math.sqrt(2 * max(self.height(at) - least, 0.0))
