@@ -123,7 +123,6 @@ FAULTS: dict[str, tuple[Fault, ...]] = {  # by the test that fails then, whose n
         ),
     ),
     PROTOCOL + "::test_benchmarks_tune_on_seeds_that_their_figures_do_not_see": (
-        Fault("benchmarks/array_programming.py", "cells, seed, purpose=TUNING)", "cells, seed)"),
         Fault("benchmarks/one_pulse.py", "errors(MORE * config.cells, TUNING)", "errors(config.cells, EVALUATION)"),
         Fault(
             "benchmarks/product_feedback.py", "default_rng((TUNING, seed, number))", "default_rng((0, seed, number))"

@@ -7,6 +7,7 @@ import torch
 from agents.export.decision import single, traced
 from agents.predictor.gru import Weights, forward
 from agents.predictor.policy import PulsePredictor
+from memenv.arrays import clip
 from memenv.compiler.trace import Routine, Symbol
 from memenv.devices.protocol import parametric
 from memenv.envs.scales import READS
@@ -44,7 +45,7 @@ class Decides(torch.nn.Module):
     def forward(self, conductance: Any, goal: Any, cell: Any, hidden: Any) -> tuple[Any, ...]:
         """The next pulse."""
         read, target = ((seen - self.low) / self.span for seen in (conductance, goal))
-        read = read.clamp(*READS)
+        read = clip(read, *READS)
         own, memory = cell[:, : len(OWN)].unbind(1), cell[:, len(OWN) :].unbind(1)
         first = own[-1] == 0
         values = Values({"read": read, "target": target, **dict(zip(OWN, own, strict=True))})
