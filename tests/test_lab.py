@@ -223,6 +223,11 @@ def test_a_pulse_beyond_the_limits_never_reaches_the_bench(tmp_path):
     assert max(given) <= 1.8
 
 
+def test_a_limit_of_a_gate_that_the_device_has_not_is_refused():
+    with pytest.raises(ValueError, match=r"limits have a gate of 2\.5 V, the policy's device has none: nothing would"):
+        Limits(gate=2.5).filled(TASK.device.driver)
+
+
 def test_a_gate_beyond_its_limit_never_reaches_the_bench(tmp_path):
     device = load_device("hfo2-radar")
     session = Session(
@@ -230,7 +235,7 @@ def test_a_gate_beyond_its_limit_never_reaches_the_bench(tmp_path):
         device,
         np.arange(2),
         np.full(2, 1e-4),
-        Limits(gate=2.5).filled(device.driver),
+        dataclasses.replace(Limits().filled(device.driver), gate=2.5),
         Log(tmp_path / "b.csv", GATED),
         {},
         True,
@@ -419,7 +424,7 @@ def test_a_recorded_bench_refuses_pulses_that_are_no_number():
 
 
 def test_a_recorded_bench_matches_pulses_by_their_gate_voltage():
-    """By default the largest; what lies beyond the measured ones is refused, and so is a gate where none is told."""
+    """By default the largest of a polarity; beyond the measured ones they are refused, and where none is told."""
     up = np.arange(25)[:, None] % 2 == np.ones(8)
     volts = np.tile([1.8, 2.6], 4)  # of the SETs of each train
     data = PulseData(
@@ -436,6 +441,8 @@ def test_a_recorded_bench_matches_pulses_by_their_gate_voltage():
     np.testing.assert_allclose(bench.read(three), [1.5e-4, 1.5e-4, 2e-4])
     bench.pulse(three, -np.ones(3), np.full(3, 1e-6))
     np.testing.assert_allclose(bench.read(three), 1e-5)
+    bench.pulse(three, np.ones(3), np.full(3, 1e-6))
+    np.testing.assert_allclose(bench.read(three), 2e-4)
     with pytest.raises(BenchError, match="cell 1: pulses of 1 V, 1e-06 s, gate 3 V lie outside what was measured"):
         bench.pulse(np.array([1]), np.array([1.0]), np.array([1e-6]), np.array([3.0]))
     with pytest.raises(BenchError, match="the record has not several gate voltages: hold the gate"):

@@ -216,6 +216,14 @@ KINDS: dict[str, tuple[str, dict[str, object], str]] = {  # text, options, what 
 }
 
 
+def test_a_copy_is_known_of_each_device_of_one_name(tmp_path: Path) -> None:
+    (tmp_path / "lab.csv").write_text(
+        table("G (uS),G (nS),G (uS),G (nS)", BOTH * 1e6, BOTH * 1e9, BOTH * 2e6, BOTH * 2e9)
+    )
+    data = read_csv(tmp_path / "lab.csv")
+    assert "'G (nS)' (a copy), 'G (nS)' (a copy)" in " ".join(data.understood) and data.conductance.shape[1] == 4
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_is_read_whatever_its_form(kind: str, tmp_path: Path) -> None:
     text, options, said = KINDS[kind]

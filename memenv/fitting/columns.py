@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ READ_VOLTAGE = re.compile(
     r"([+-]?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?)\s*(m?)v?",
     re.IGNORECASE,
 )
-PULSE = re.compile(r"([+-]?\d+(?:[.,]\d+)?) ?(m?)V\b|(\d+(?:[.,]\d+)?) ?([pnuµm]?)s\b")
+PULSE = re.compile(r"(?<![\d.,])(?:([+-]?\d+(?:[.,]\d+)?) ?(m?)V\b|(\d+(?:[.,]\d+)?) ?([pnuµm]?)s\b)")
 
 
 class Stated(NamedTuple):
@@ -158,16 +158,24 @@ def _readings(sheet: Sheet, stated: Stated, by: dict[str, list[Column]], aside: 
             "name one, as in 'conductance_S', 'R (kOhm)' or 'I [uA]'"
         )
     aside += [f"{c} (unknown)" for c in by.get("", []) if c not in readings]
-    copies = [c for k, c in enumerate(readings) if any(_same(c, other) for other in readings[:k])]
+    copies = list(_copies(readings))
     aside += [f"{c} (a copy)" for c in copies]
     return [c for c in readings if c not in copies]
 
 
+def _copies(readings: list[Column]) -> Iterator[Column]:
+    """Those with the reads of another of the same name, be it in another unit: of the first or of the one before."""
+    seen: dict[tuple[str, str], tuple[Column, ...]] = {}
+    for column in readings:
+        name = re.sub(r"[\W_]*[(\[{]?\w*[)\]}]?$", "", column.name) if column.meaning.unit else column.name
+        others = seen.get(own := (name, column.meaning.kind), ())
+        if name and any(_same(column, other) for other in others):
+            yield column
+        seen[own] = others[0] if others else column, column
+
+
 def _same(one: Column, other: Column) -> bool:
-    """True of the same reads under the same name, be it in another unit."""
-    name, last = (re.sub(r"[\W_]*[(\[{]?\w*[)\]}]?$", "", c.name) if c.meaning.unit else c.name for c in (one, other))
-    if not name or name != last or one.meaning.kind != other.meaning.kind:
-        return False
+    """True of the same reads."""
     scales = [c.meaning.unit.scale if c.meaning.unit else 1.0 for c in (one, other)]
     pairs = zip(one.cells, other.cells, strict=True)
     return all(
@@ -210,7 +218,7 @@ def _told_voltage(sheet: Sheet, columns: list[Column]) -> float | None:
     for note in sheet.notes:
         if found := READ_VOLTAGE.search(note):
             value = abs(float(found[2].replace(",", "."))) * (1e-3 if found[3] or "mv" in found[1].lower() else 1.0)
-            if value > 0:
+            if 0 < value < math.inf:
                 return value
     return None
 

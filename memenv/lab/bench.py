@@ -64,8 +64,14 @@ class Limits:
         """The limits, with the driver's amplitude and width, and the largest gate voltage, where none were given.
 
         Raises:
-            ValueError: the driver goes beyond them; clipping would hide from the policy what it does.
+            ValueError: the driver goes beyond them; clipping would hide from the policy what it does; a limit of a gate
+                that the device does not have.
         """
+        if gate is None and self.gate is not None:
+            raise ValueError(
+                f"limits have a gate of {self.gate:g} V, the policy's device has none: nothing would hold the bench's "
+                "to it; give the task a device with a gate, or leave the limit out"
+            )
         most = {"amplitude": max(driver.set_max, driver.reset_max), "width": driver.width_max}
         most |= {} if gate is None else {"gate": gate.high}
         for name, own in most.items():

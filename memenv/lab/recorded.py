@@ -46,7 +46,7 @@ class RecordedBench:
     def pulse(
         self, cells: np.ndarray, amplitude: np.ndarray, width: np.ndarray, gate: np.ndarray | None = None
     ) -> None:
-        """One pulse on each of `cells`, by default at the largest gate voltage of the record.
+        """One pulse on each of `cells`, by default at the largest gate voltage of the record's pulses of its polarity.
 
         Raises:
             BenchError: a pulse that is stronger, weaker, longer or shorter than any that was measured, or at a gate
@@ -54,7 +54,10 @@ class RecordedBench:
         """
         if gate is not None and not self.gate:
             raise BenchError("the record has not several gate voltages: hold the gate of the policy's device")
-        gates = [np.full(len(cells), own.max()) if gate is None else gate for own in self.gate]
+        if gate is None and self.gate:
+            up = self.amplitude > 0
+            gate = np.where(amplitude > 0, *(self.gate[0][of].max(initial=0.0) for of in (up, ~up)))
+        gates = [] if gate is None else [gate]
         for cell, volts, seconds, *own in np.column_stack([cells, amplitude, width, *gates]).tolist():
             cell, wanted = int(cell), np.array([self.g[int(cell)], volts, np.log(seconds), *own])
             alike = np.flatnonzero((self.device == self.of[cell]) & (np.sign(self.amplitude) == np.sign(volts)))
