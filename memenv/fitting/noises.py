@@ -17,8 +17,8 @@ from memenv.fitting.coordinates import CEILING, FAINT, LARGEST, LEVEL, NOISES, C
 NEAR = 0.005  # of the logarithm of the likelihood: a tenth of a standard error
 STEP = 0.04  # of the logarithm of a variance, for a derivative
 NONE = 0.1  # of a faint noise: as little as is tried
-ROUNDS = 12  # steps towards the largest likelihood, at most
-HALVES = 4  # of a step that leads up
+ROUNDS = 40  # steps towards the largest likelihood, at most
+HALVES = 10  # of a step that leads up; with fewer the end depends on the last digits of a sum
 LONGEST = 2.0  # step of a coordinate, most of which are logarithms
 UNTOLD = 1e-6  # of a prior's information: a noise of which the data tell less stays where it is
 FASTER = 9.0  # times a variance, by which it grows in a step
