@@ -269,11 +269,12 @@ def _mismatch(likelihood: Likelihood, point: np.ndarray, profiles: bool) -> Spre
     )
 
 
-def covariances(likelihood: Likelihood, point: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Values of the free parameters, their covariance from Fisher's information, and from the steps' own gradients too.
+def covariance_of(likelihood: Likelihood, point: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Values of the free parameters, their covariance from Fisher's information, how much wider errors are, and a turn.
 
-    In units of their errors: values of thresholds and bounds, variances of noises, logarithms of the others; last the
-    derivative of the coordinates by these.
+    In units of their errors: values of thresholds and bounds, variances of noises, logarithms of the others. Errors are
+    `wider` by the steps' own gradients, as noise with heavy tails tells less; the turn is the derivative of the
+    coordinates by these units.
     """
     free, names = likelihood.free, likelihood.coordinates.names
     leaves = [leaf(name) for name in names]
@@ -289,8 +290,9 @@ def covariances(likelihood: Likelihood, point: np.ndarray) -> tuple[np.ndarray, 
     hold = back.T @ hold @ back
     hold[range(free), range(free)] += [LARGEST[own] ** -4 if own in NOISES else 0.0 for own in leaves]
     covariance = np.linalg.inv(back.T @ fisher @ back + hold)
-    robust = covariance @ (back.T @ squares @ back + hold) @ covariance  # noise with heavy tails tells less
-    return value, covariance[:free, :free], robust[:free, :free], back[:free, :free]
+    robust = covariance @ (back.T @ squares @ back + hold) @ covariance
+    wider = np.sqrt(np.maximum(np.diag(robust) / np.diag(covariance), 1.0))
+    return value, covariance[:free, :free], wider[:free], back[:free, :free]
 
 
 def _known(likelihood: Likelihood, point: np.ndarray) -> Estimate:
@@ -303,8 +305,7 @@ def _known(likelihood: Likelihood, point: np.ndarray) -> Estimate:
     noises = np.array([own in NOISES for own in leaves])
     point = point.copy()
     point[:free] = np.maximum(point[:free], likelihood.coordinates.faint())
-    value, covariance, robust, back = covariances(likelihood, point)
-    wider = np.sqrt(np.maximum(np.diag(robust) / np.diag(covariance), 1.0))
+    value, covariance, wider, back = covariance_of(likelihood, point)
     covariance = wider[:, None] * covariance * wider
     errors = np.sqrt(np.diag(covariance))
     coordinate = np.sqrt(np.diag(back @ covariance @ back.T))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from memenv.fitting.coordinates import LARGEST, LEVEL, NUDGE, PLAIN, UNDETERMINED, Coordinates, leaf, nudged, values
-from memenv.fitting.estimation import Estimate, Likeliest, Likelihood, covariances
+from memenv.fitting.estimation import Estimate, Likeliest, Likelihood, covariance_of
 from memenv.fitting.likelihood import Trains
 from memenv.fitting.noises import Adjusted
 
@@ -39,9 +39,8 @@ def with_profiles(likeliest: Likeliest, trains: Trains) -> Estimate:
             wide = np.ptp([likelihood.coordinates.of(name, value) for value in (low, high)]) / (2 * LEVEL)
             vague += [name] * bool(wide > UNDETERMINED)
     point, noises = likelihood.start(), [k for k, name in enumerate(known.names) if name.endswith("noise")]
-    _, covariance, robust, _ = covariances(likelihood, point)
-    wider = np.sqrt(np.maximum(np.diag(robust) / np.diag(covariance), 1.0))[noises]  # noise with heavy tails
-    found = Adjusted(likelihood, point).intervals([known.names[k] for k in noises], wider)
+    _, _, wider, _ = covariance_of(likelihood, point)
+    found = Adjusted(likelihood, point).intervals([known.names[k] for k in noises], wider[noises])
     for k, (low, high) in zip(noises, found, strict=True):
         (value,) = values(likeliest.device, (known.names[k],))
         intervals[k] = low, high = min(low, value), max(high, value)
